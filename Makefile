@@ -1,0 +1,85 @@
+# What each target does: make help. Everything is set up on first use.
+
+# The interpreter: the newest that fits, or the one you name (make test PYTHON=python3.12),
+# which then gets an environment of its own.
+VENV = .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
+CANDIDATES = $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3.10 python3 python)
+FITS = import sys; assert sys.version_info >= (3, 10); import venv, ensurepip
+
+# Set-up belongs to who calls it, under sudo too; what then runs as root writes no caches here.
+AS_CALLER = -IB tools/as_caller.py
+ifdef SUDO_USER
+export PYTHONDONTWRITEBYTECODE = 1
+export PYTEST_ADDOPTS += -p no:cacheprovider
+ELSEWHERE = scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT INT TERM; \
+	export COVERAGE_FILE="$$scratch/coverage" HYPOTHESIS_STORAGE_DIRECTORY="$$scratch";
+endif
+
+RUN = $(VENV)/bin/python
+SETUP = PYTHONWARNINGS=ignore $(RUN) $(AS_CALLER) \
+	$(RUN) -m pip --disable-pip-version-check -q --retries 2 install
+OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network once." >&2; exit 1; }
+
+# What the installed package is made of: a change here installs it anew.
+SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/*.c aiotun/offload/*.h)
+
+COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports)))
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test interop lint types coverage clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/installed ## see it work: a TUN device behind a Python protocol, real traffic
+	@$(RUN) -m aiotun demo
+
+test: $(VENV)/developer ## run all tests that this machine allows, list what it skipped and why
+	@$(ELSEWHERE) $(RUN) -m pytest
+
+interop: $(VENV)/developer ## run the tests with outside tools (iperf3, ping, tshark, ethtool)
+	@$(ELSEWHERE) $(RUN) -m pytest -m interop
+
+lint: $(VENV)/developer ## ruff: style and mistakes
+	@$(RUN) $(AS_CALLER) $(RUN) -m ruff check .
+	@$(RUN) $(AS_CALLER) $(RUN) -m ruff format --check .
+
+types: $(VENV)/developer ## mypy --strict, for every system
+	@for system in linux win32 darwin freebsd; do \
+		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system || exit; \
+	done
+
+coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports 95 % or more each
+	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
+	for part in $(COVERED); do \
+		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
+	done
+
+clean: ## remove all that the other targets made
+	rm -rf .venv* build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find aiotun tests examples tools -name __pycache__ -prune -exec rm -rf {} +
+
+# The environments. A stamp makes the second run instant; nothing is fetched twice.
+
+$(RUN):
+	@for python in $(CANDIDATES); do \
+		if "$$python" $(AS_CALLER) "$$python" -c '$(FITS)' 2>/dev/null; then \
+			echo "Setting up $(VENV) with $$("$$python" -V) (once; needs the network)"; \
+			exec "$$python" $(AS_CALLER) "$$python" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "No fit Python among: $(CANDIDATES)." >&2; \
+	echo "aiotun needs Python 3.10 or later with its venv module" >&2; \
+	echo "(Debian, Ubuntu: apt-get install python3-venv; or name one: make PYTHON=...)." >&2; \
+	exit 1
+
+$(VENV)/installed: $(SOURCES) | $(RUN)
+	@$(SETUP) "pip>=25.1" "setuptools>=77" || $(OFFLINE)
+	@$(SETUP) --no-build-isolation -e . || $(OFFLINE)
+	@$(SETUP) --no-build-isolation -e ".[uvloop]" || \
+		echo "Without uvloop, then: asyncio's own loop does the work."
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/developer: $(VENV)/installed
+	@$(SETUP) --group dev || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
