@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from implementations import Implementation
+from packets import ACK, PSH, UDP, ethernet, ethernet_size, find_transport, icmp_echo, tcp, udp
+from strategies import traffic
+
+from aiotun.config import Layer
+from aiotun.offload import NO_OFFLOAD, VirtioNetHeader, is_candidate
+
+LAYERS: list[Layer] = ["tun", "tap"]
+
+
+def tcp_run(number: int, version: int = 4, size: int = 100, port: int = 1000) -> list[bytes]:
+    packets = []
+    for i in range(number):
+        fields: dict[str, Any] = {"identification": i} if version == 4 else {}
+        payload = bytes([i & 0xFF]) * size
+        packets.append(tcp(version, payload, seq=i * size, sport=port, **fields))
+    return packets
+
+
+def udp_run(number: int, version: int = 4, size: int = 100, port: int = 1000) -> list[bytes]:
+    return [udp(version, bytes([i & 0xFF]) * size, sport=port) for i in range(number)]
+
+
+def split_all(impl: Implementation, frames: Iterable[bytes], layer: Layer) -> list[bytes]:
+    return [packet for frame in frames for packet in impl.gso_split(frame, layer)]
+
+
+def by_flow(packets: Iterable[bytes], layer: Layer) -> dict[bytes, list[bytes]]:
+    """Packets with their order in each flow, without the IDs of UDP that mean nothing."""
+    flows: dict[bytes, list[bytes]] = {}
+    for packet in packets:
+        link = ethernet_size(packet) if layer == "tap" else 0
+        inner = packet[link:]
+        key = b""
+        if inner and len(inner) >= {4: 20, 6: 40}.get(inner[0] >> 4, 1 << 16):
+            try:
+                protocol, transport = find_transport(inner)
+            except IndexError:
+                protocol, transport = 0, 0
+            addresses = inner[12:20] if inner[0] >> 4 == 4 else inner[8:40]
+            key = packet[:link] + addresses + bytes([protocol]) + inner[transport : transport + 4]
+            if inner[0] == 0x45 and protocol == UDP and inner[6] & 0x40:
+                packet = packet[: link + 4] + b"\0\0" + inner[6:10] + b"\0\0" + inner[12:]
+        flows.setdefault(key, []).append(packet)
+    return flows
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("run", [tcp_run, udp_run])
+@pytest.mark.parametrize("version", [4, 6])
+def test_one_flow_becomes_one_frame(
+    offload_impl: Implementation, version: int, run: type, layer: Layer
+) -> None:
+    packets: list[bytes] = run(5, version)
+    start = 20 if version == 4 else 40
+    if layer == "tap":
+        packets = [ethernet(packet, 7) for packet in packets]
+        start += 18
+    (frame,) = offload_impl.GROTable(layer).coalesce(packets)
+    header = VirtioNetHeader.unpack(frame)
+    header.check(frame[10:], layer)
+    assert header == VirtioNetHeader(
+        flags=VirtioNetHeader.NEEDS_CSUM,
+        gso_type={
+            (4, tcp_run): VirtioNetHeader.GSO_TCPV4,
+            (6, tcp_run): VirtioNetHeader.GSO_TCPV6,
+        }.get((version, run), VirtioNetHeader.GSO_UDP_L4),
+        hdr_len=start + (20 if run is tcp_run else 8),
+        gso_size=100,
+        csum_start=start,
+        csum_offset=16 if run is tcp_run else 6,
+    )
+    parts = offload_impl.gso_split(frame, layer)
+    assert by_flow(parts, layer) == by_flow(packets, layer)
+
+
+def test_nothing(offload_impl: Implementation) -> None:
+    assert offload_impl.GROTable().coalesce([]) == []
+
+
+def test_a_single_packet_comes_as_it_is(offload_impl: Implementation) -> None:
+    (packet,) = tcp_run(1)
+    assert offload_impl.GROTable().coalesce([packet]) == [NO_OFFLOAD + packet]
+
+
+def test_any_iterable(offload_impl: Implementation) -> None:
+    assert len(offload_impl.GROTable().coalesce(iter(tcp_run(3)))) == 1
+
+
+def test_nothing_is_kept_between_calls(offload_impl: Implementation) -> None:
+    table = offload_impl.GROTable()
+    first, second = tcp_run(2)
+    assert table.coalesce([first]) == [NO_OFFLOAD + first]
+    assert table.coalesce([second]) == [NO_OFFLOAD + second]
+
+
+@pytest.mark.parametrize(
+    ("tcp_on", "udp_on", "expected"), [(True, True, 2), (True, False, 4), (False, True, 4)]
+)
+def test_each_kind_can_be_switched_off(
+    offload_impl: Implementation, tcp_on: bool, udp_on: bool, expected: int
+) -> None:
+    packets = tcp_run(3) + udp_run(3)
+    assert len(offload_impl.GROTable("tun", tcp_on, udp_on).coalesce(packets)) == expected
+    table = offload_impl.GROTable()
+    table.tcp, table.udp = tcp_on, udp_on
+    assert len(table.coalesce(packets)) == expected
+
+
+def test_the_frame_stands_where_its_first_packet_stood(offload_impl: Implementation) -> None:
+    a, b = tcp_run(3, port=1), tcp_run(3, port=2)
+    packets = [a[0], icmp_echo(4), b[0], a[1], b[1], a[2], b[2]]
+    frames = offload_impl.GROTable().coalesce(packets)
+    assert split_all(offload_impl, frames, "tun") == [*a, icmp_echo(4), *b]
+
+
+def test_link_addresses_and_tags_are_part_of_the_flow(offload_impl: Implementation) -> None:
+    packets = tcp_run(3)
+    mixed = [
+        ethernet(packets[0]),
+        ethernet(packets[1], 7),
+        ethernet(packets[1], source=bytes(6)),
+        ethernet(packets[1]),
+        ethernet(packets[2], 7),
+    ]
+    frames = offload_impl.GROTable("tap").coalesce(mixed)
+    assert split_all(offload_impl, frames, "tap") == [
+        mixed[0],
+        mixed[3],
+        mixed[1],
+        mixed[4],
+        mixed[2],
+    ]
+
+
+@pytest.mark.parametrize("spoiler", ["options", "checksum", "fragment", "extension", "short"])
+def test_what_is_not_merged_is_not_overtaken(offload_impl: Implementation, spoiler: str) -> None:
+    version = 6 if spoiler == "extension" else 4
+    packets = tcp_run(4, version)
+    between = {
+        "options": tcp(4, b"x", sport=1000, options=b"\x01" * 4),
+        "checksum": tcp(4, b"x", sport=1000)[:-1] + b"y",
+        "fragment": udp(4, bytes(16), fragment=0x0001),
+        "extension": tcp(6, b"x", extensions=[(0, b"\1\4\0\0\0\0")]),
+        "short": tcp(4, b"xx", sport=1000)[:-1],
+    }[spoiler]
+    frames = offload_impl.GROTable().coalesce([*packets[:2], between, *packets[2:]])
+    assert split_all(offload_impl, frames, "tun") == [*packets[:2], between, *packets[2:]]
+    assert len(frames) == 3
+
+
+@given(packets=st.lists(st.binary(max_size=100)), layer=st.sampled_from(LAYERS))
+def test_any_bytes_come_out_as_they_went_in(
+    offload_impl: Implementation, packets: list[bytes], layer: Layer
+) -> None:
+    assert offload_impl.GROTable(layer).coalesce(packets) == [NO_OFFLOAD + p for p in packets]
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_no_packet_is_lost_changed_or_overtaken(
+    offload_impl: Implementation, layer: Layer, hostile: bool, data: st.DataObject
+) -> None:
+    packets = data.draw(traffic(layer, hostile))
+    frames = offload_impl.GROTable(layer).coalesce(packets)
+    for frame in frames:
+        if frame[:10] != NO_OFFLOAD:
+            VirtioNetHeader.unpack(frame).check(frame[10:], layer)
+    parts = split_all(offload_impl, frames, layer)
+    assert by_flow(parts, layer) == by_flow(packets, layer)
+    # Constant IDs that became rising ones may allow more, so fewer frames are possible.
+    again = offload_impl.GROTable(layer).coalesce(parts)
+    assert len(again) <= len(frames)
+    assert by_flow(split_all(offload_impl, again, layer), layer) == by_flow(parts, layer)
+
+
+def test_ten_thousand_flows_cost_as_much_a_packet_as_one(offload_impl: Implementation) -> None:
+    def measure(packets: list[bytes]) -> float:
+        start = time.perf_counter()
+        offload_impl.GROTable().coalesce(packets)
+        return time.perf_counter() - start
+
+    flows = [udp(4, b"data", sport=i) for i in range(10000)]
+    one = min(measure(flows[:1] * 10000) for _ in range(3))
+    many = min(measure(flows) for _ in range(3))
+    assert many < 4 * one, "a search through all flows would take thousands of times as long"
+
+
+CANDIDATES = {
+    "TCP": (tcp(4, b"data"), True),
+    "TCP with PSH": (tcp(6, b"data", flags=ACK | PSH), True),
+    "UDP": (udp(6, b"data"), True),
+    "pure ACK": (tcp(4), False),
+    "empty datagram": (udp(4), False),
+    "ICMP": (icmp_echo(4), False),
+    "fragment": (udp(4, bytes(16), fragment=0x2000), False),
+    "extension header": (tcp(6, b"data", extensions=[(60, b"\1\4\0\0\0\0")]), False),
+    "IPv4 options": (tcp(4, b"data", options=b"\x01" * 4), False),
+    "bad checksum": (tcp(4, b"data")[:-1] + b"b", False),
+    "bad IPv4 checksum": (b"\x45\x01" + tcp(4, b"data")[2:], False),
+    "trailing bytes": (tcp(4, b"data") + b"\0", False),
+    "TCP header of 16 bytes": (tcp(4, b"data")[:32] + b"\x40" + tcp(4, b"data")[33:], False),
+    "nothing": (b"", False),
+    "garbage": (b"garbage", False),
+}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_candidates(name: str) -> None:
+    packet, expected = CANDIDATES[name]
+    assert is_candidate(packet) is expected
+    if packet and packet[0] >> 4 in (4, 6):
+        assert is_candidate(ethernet(packet, 7), "tap") is expected
