@@ -1,0 +1,214 @@
+"""The contract between an operating system and the rest of aiotun.
+
+A device is two things. A `Queue` moves frames: one read, one frame; one write,
+one frame; never blocking. An `Interface` is what an administrator sees: name,
+addresses, MTU, up or down, events. A platform module offers one function,
+`open_device(config) -> (Interface, Queue)`.
+
+A frame is the same everywhere: a packet (IP for TUN, Ethernet for TAP), behind
+a 10-byte virtio_net_hdr if and only if `Queue.vnet_hdr` says so. What else a
+system puts in front of a packet (the address family of utun and the BSDs'
+tun) is added and removed by that system's queue.
+"""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from ..config import Address, Layer
+
+__all__ = [
+    "AddressAdded",
+    "AddressRemoved",
+    "Event",
+    "EventSource",
+    "Interface",
+    "InterfaceGone",
+    "InterfaceStatistics",
+    "LinkChanged",
+    "Queue",
+]
+
+
+class Queue(ABC):
+    """One way in and out of a device. Many queues may belong to one interface."""
+
+    layer: Layer
+    vnet_hdr: bool
+    """Whether every frame starts with a virtio_net_hdr."""
+    tcp_offload: bool
+    """Whether the kernel may hand out TCP super-packets."""
+    udp_offload: bool
+    """Whether the kernel may hand out UDP super-packets."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The next frame.
+
+        Raises `BlockingIOError` when none is waiting, `InterfaceGoneError` when
+        the interface was deleted.
+        """
+
+    @abstractmethod
+    def write(self, frame: bytes) -> None:
+        """Hand one frame to the kernel, whole or not at all.
+
+        Raises `BlockingIOError` when the kernel takes no more for now,
+        `InterfaceDownError`, `InterfaceGoneError`, and `OSError` with the
+        kernel's errno (EINVAL above all) for a frame that it refused.
+        """
+
+    @abstractmethod
+    def wait_readable(self, timeout: float | None) -> bool:
+        """Block the calling thread until a frame waits; False after `timeout` seconds."""
+
+    @abstractmethod
+    def wait_writable(self, timeout: float | None) -> bool:
+        """Block the calling thread until the kernel takes frames; False after `timeout` seconds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the queue back to the system. May block for some 20 ms. Idempotent."""
+
+    def fileno(self) -> int:
+        """The descriptor whose readiness says that `read` has something; -1 once closed.
+
+        Raises `UnsupportedError` where frames come through a ring and an event.
+        """
+        raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
+
+
+@dataclass(frozen=True)
+class InterfaceStatistics:
+    """The kernel's own counters, named from the program's side of the device.
+
+    `received` is what the kernel handed out to the program (the interface's tx),
+    `sent` what the program wrote (the interface's rx).
+    """
+
+    packets_received: int
+    bytes_received: int
+    dropped_received: int
+    """Packets the kernel dropped because the program did not read fast enough."""
+    packets_sent: int
+    bytes_sent: int
+    dropped_sent: int
+    """Packets the program wrote and the kernel dropped."""
+    errors_sent: int
+    """Packets the program wrote and the kernel found malformed."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something about the interface was changed, by this program or by another."""
+
+
+@dataclass(frozen=True)
+class LinkChanged(Event):
+    """Name, MTU or state; the values after the change."""
+
+    name: str
+    mtu: int
+    up: bool
+
+
+@dataclass(frozen=True)
+class AddressAdded(Event):
+    address: Address
+
+
+@dataclass(frozen=True)
+class AddressRemoved(Event):
+    address: Address
+
+
+@dataclass(frozen=True)
+class InterfaceGone(Event):
+    """The interface was deleted. (Moved to another namespace, it still carries packets.)"""
+
+
+class EventSource(ABC):
+    """Changes of one interface, to be had without reading its packets."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `read` has something; -1 once closed.
+
+        Raises `UnsupportedError` where the system calls back instead.
+        """
+        raise UnsupportedError(errno.EOPNOTSUPP, "these events have no file descriptor")
+
+    @abstractmethod
+    def read(self) -> list[Event]:
+        """What happened since the last call, oldest first; empty if nothing. Never blocks.
+
+        When the system lost events on the way (ENOBUFS), the present state is
+        reported as if it had just come about, so that a reader never misses the
+        last change of a value or the deletion.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class Interface(ABC):
+    """The administrator's side of a device. Calls block for some microseconds.
+
+    Every method raises `InterfaceGoneError` once the interface was deleted,
+    `NoCapabilityError` when the process may not, and `ClosedError` after `close`.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name as it is now: others may have renamed the interface."""
+
+    @property
+    @abstractmethod
+    def index(self) -> int:
+        """The interface index: it stays while names change."""
+
+    @property
+    @abstractmethod
+    def mtu(self) -> int:
+        """Bytes of IP packet (of Ethernet payload for TAP)."""
+
+    @abstractmethod
+    def set_mtu(self, mtu: int) -> None:
+        """Raises `MTUError` when the system refuses the value."""
+
+    @property
+    @abstractmethod
+    def is_up(self) -> bool:
+        """Whether an administrator (or `set_up`) set the interface up."""
+
+    @abstractmethod
+    def set_up(self, up: bool) -> None: ...
+
+    @abstractmethod
+    def addresses(self) -> list[Address]: ...
+
+    @abstractmethod
+    def add_address(self, address: Address) -> None:
+        """Raises `AddressError` when the interface has it already."""
+
+    @abstractmethod
+    def remove_address(self, address: Address) -> None:
+        """Raises `AddressError` when the interface does not have it."""
+
+    @abstractmethod
+    def statistics(self) -> InterfaceStatistics: ...
+
+    @abstractmethod
+    def events(self) -> EventSource:
+        """Where changes of this interface are read from; made with the device, one a device."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up the means of configuring; the interface lives as its queues do. Idempotent."""

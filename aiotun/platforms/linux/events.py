@@ -1,0 +1,164 @@
+"""What happens to one interface, as rtnetlink announces it to everybody who listens."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import socket
+import struct
+from array import array
+from collections.abc import Callable
+
+from ...config import Address
+from ...errors import TunError
+from ..base import AddressAdded, AddressRemoved, Event, EventSource, InterfaceGone, LinkChanged
+from .netlink import NETLINK_ROUTE, RECEIVE_SIZE
+from .rtnetlink import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    Link,
+    Message,
+    decode_address,
+    decode_link,
+    decode_messages,
+)
+from .tun import TunQueue
+
+__all__ = ["NetlinkEvents"]
+
+# linux/rtnetlink.h
+RTMGRP_LINK = 0x1
+RTMGRP_IPV4_IFADDR = 0x10
+RTMGRP_IPV6_IFADDR = 0x100
+
+SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h"""
+
+
+class NetlinkEvents(EventSource):
+    """A socket that wakes up for one interface only, however many others change.
+
+    Each change is reported once, though the kernel repeats itself (an address is
+    announced again when the interface is renamed, a link with every flag).
+    """
+
+    def __init__(
+        self, queue: TunQueue, index: int, state: Callable[[], tuple[Link, list[Address]]]
+    ) -> None:
+        """`state` is how the interface is now; it raises `TunError` when it is not to be seen."""
+        self._queue = queue
+        self._index = index
+        self._state = state
+        self._gone = False
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE
+        )
+        try:
+            _attach_filter(self._socket, index)  # first, so that nothing else ever gets in
+            self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+            self._link, addresses = state()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._addresses = set(addresses)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read(self) -> list[Event]:
+        events: list[Event] = []
+        lost = False
+        while not self._gone:
+            try:
+                data, (sender, _) = self._socket.recvfrom(RECEIVE_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    raise
+                lost = True
+                continue
+            if sender == 0 and not lost:  # port 0 is the kernel
+                for message in decode_messages(data):
+                    events += self._on_message(message)
+        if lost:
+            events += self._catch_up()
+        return events
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _on_message(self, message: Message) -> list[Event]:
+        if message.kind in (RTM_NEWLINK, RTM_DELLINK):
+            link = decode_link(message.body)
+            if link is None or link.index != self._index:
+                return []
+            return self._on_link(link) if message.kind == RTM_NEWLINK else self._on_absence()
+        if message.kind in (RTM_NEWADDR, RTM_DELADDR):
+            found = decode_address(message.body)
+            if found is None or found[0] != self._index:
+                return []
+            return self._on_address(found[1], message.kind == RTM_NEWADDR)
+        return []
+
+    def _on_link(self, link: Link) -> list[Event]:
+        if link == self._link:
+            return []
+        self._link = link
+        return [LinkChanged(link.name, link.mtu, link.up)]
+
+    def _on_address(self, address: Address, present: bool) -> list[Event]:
+        if present == (address in self._addresses):
+            return []
+        if present:
+            self._addresses.add(address)
+            return [AddressAdded(address)]
+        self._addresses.remove(address)
+        return [AddressRemoved(address)]
+
+    def _on_absence(self) -> list[Event]:
+        """Deleted, or only moved to another namespace: then the queue still has it."""
+        try:
+            _ = self._queue.name
+        except TunError:
+            self._gone = True
+            return [InterfaceGone()]
+        return []
+
+    def _catch_up(self) -> list[Event]:
+        """The difference between what was reported and what is."""
+        try:
+            link, addresses = self._state()
+        except TunError:
+            return self._on_absence()
+        events = self._on_link(link)
+        for address in self._addresses - set(addresses):
+            events += self._on_address(address, False)
+        for address in addresses:
+            events += self._on_address(address, True)
+        return events
+
+
+def _attach_filter(sock: socket.socket, index: int) -> None:
+    """Let through only messages about one interface (classic BPF, linux/filter.h).
+
+    struct ifinfomsg and struct ifaddrmsg both have the index at offset 4, after
+    the 16 bytes of struct nlmsghdr; every notification is a datagram of its own.
+    BPF loads big-endian, netlink writes in the machine's order.
+    """
+    (value,) = struct.unpack(">I", struct.pack("=I", index))
+    program = array("B")
+    for code, jump_true, jump_false, operand in (
+        (0x20, 0, 0, 20),  # BPF_LD | BPF_W | BPF_ABS
+        (0x15, 0, 1, value),  # BPF_JMP | BPF_JEQ | BPF_K
+        (0x06, 0, 0, 0xFFFF_FFFF),  # BPF_RET | BPF_K: all of it
+        (0x06, 0, 0, 0),  # nothing of it
+    ):
+        program.frombytes(struct.pack("=HBBI", code, jump_true, jump_false, operand))
+    address, size = program.buffer_info()
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))

@@ -1,0 +1,262 @@
+"""rtnetlink messages as bytes, built and taken apart without a socket (netlink(7), rtnetlink(7)).
+
+Everything is in the machine's byte order. What is decoded may be any bytes: a
+message that contradicts itself raises `TunError` (EBADMSG).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from socket import AF_INET, AF_INET6, AF_UNSPEC
+from typing import NamedTuple
+
+from ...config import Address
+from ...errors import TunError
+from ..base import InterfaceStatistics
+
+__all__ = [
+    "Link",
+    "Message",
+    "decode_address",
+    "decode_link",
+    "decode_messages",
+    "decode_statistics",
+    "decode_status",
+    "encode_address",
+    "encode_address_dump",
+    "encode_link",
+    "encode_message",
+]
+
+# linux/netlink.h
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x01
+NLM_F_ACK = 0x04
+NLM_F_DUMP_INTR = 0x10
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLM_F_DUMP = 0x300
+NLM_F_CAPPED = 0x100
+NLM_F_ACK_TLVS = 0x200
+NLMSGERR_ATTR_MSG = 1
+NLA_TYPE_MASK = 0x3FFF
+
+# linux/rtnetlink.h
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+RTM_NEWADDR = 20
+RTM_DELADDR = 21
+RTM_GETADDR = 22
+
+# linux/if_link.h, linux/if.h
+IFLA_IFNAME = 3
+IFLA_MTU = 4
+IFLA_STATS64 = 23
+IFF_UP = 0x1
+
+# linux/if_addr.h
+IFA_ADDRESS = 1
+IFA_LOCAL = 2
+IFA_F_NODAD = 0x02
+
+HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length with this header, kind, flags, sequence number, port."""
+
+ATTRIBUTE = struct.Struct("=HH")
+"""struct nlattr: length with this header, type."""
+
+IFINFO = struct.Struct("=BxHiII")
+"""struct ifinfomsg: family, device kind, index, flags, mask of flags to change."""
+
+IFADDR = struct.Struct("=BBBBI")
+"""struct ifaddrmsg: family, prefix length, flags, scope, index."""
+
+STATISTICS = struct.Struct("=14Q")
+"""struct rtnl_link_stats64 up to rx_frame_errors."""
+
+MAX_ERRNO = 4095
+"""linux/err.h"""
+
+INT = struct.Struct("=i")
+UNSIGNED = struct.Struct("=I")
+
+
+class Message(NamedTuple):
+    kind: int
+    flags: int
+    sequence: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a link message says about an interface."""
+
+    index: int
+    name: str
+    mtu: int
+    up: bool
+
+
+def encode_message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
+
+
+def decode_messages(data: bytes) -> list[Message]:
+    """The messages of one datagram."""
+    messages = []
+    offset = 0
+    while offset < len(data):
+        length, kind, flags, sequence, _ = _unpack(HEADER, data, offset)
+        end = offset + length
+        if length < HEADER.size or end > len(data):
+            raise _malformed(f"message of {length} bytes")
+        messages.append(Message(kind, flags, sequence, data[offset + HEADER.size : end]))
+        offset = _align(end)
+    return messages
+
+
+def decode_status(message: Message) -> tuple[int, str]:
+    """What an NLMSG_ERROR or NLMSG_DONE says: errno, 0 for success, and the reason in words.
+
+    The kernel's own words where it sent some (extended acknowledgement).
+    """
+    (status,) = _unpack(INT, message.body, 0)
+    number = min(max(0, -status), MAX_ERRNO)
+    offset = INT.size
+    if message.kind == NLMSG_ERROR:  # struct nlmsgerr repeats the request, or only its header
+        (length, *_) = _unpack(HEADER, message.body, offset)
+        offset += HEADER.size if message.flags & NLM_F_CAPPED else _align(length)
+    text = b""
+    if message.flags & NLM_F_ACK_TLVS:
+        text = _attributes(message.body, offset).get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0")
+    return number, text.decode(errors="replace") or os.strerror(number)
+
+
+def encode_link(
+    index: int = 0, *, name: str | None = None, mtu: int | None = None, up: bool | None = None
+) -> bytes:
+    """A link to ask for (RTM_GETLINK: by index or name) or to change (RTM_SETLINK)."""
+    body = IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+    if name is not None:
+        body += _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    if mtu is not None:
+        body += _attribute(IFLA_MTU, UNSIGNED.pack(mtu))
+    return body
+
+
+def decode_link(body: bytes) -> Link | None:
+    """The body of RTM_NEWLINK or RTM_DELLINK; None if it is about something else.
+
+    Bridges announce their ports by the same types with a family of their own
+    (AF_BRIDGE): RTM_DELLINK then only says that the interface left the bridge.
+    """
+    family, _, index, flags, _ = _unpack(IFINFO, body, 0)
+    if family != AF_UNSPEC:
+        return None
+    attributes = _attributes(body, IFINFO.size)
+    name = _get(attributes, IFLA_IFNAME).split(b"\0", 1)[0]
+    (mtu,) = _unpack(UNSIGNED, _get(attributes, IFLA_MTU), 0)
+    return Link(index, os.fsdecode(name), mtu, bool(flags & IFF_UP))
+
+
+def decode_statistics(body: bytes) -> InterfaceStatistics:
+    """The counters in the body of RTM_NEWLINK."""
+    attributes = _attributes(body, IFINFO.size)
+    counters = _unpack(STATISTICS, _get(attributes, IFLA_STATS64), 0)
+    rx_packets, tx_packets, rx_bytes, tx_bytes, _, _, rx_dropped, tx_dropped = counters[:8]
+    return InterfaceStatistics(
+        packets_received=tx_packets,
+        bytes_received=tx_bytes,
+        dropped_received=tx_dropped,
+        packets_sent=rx_packets,
+        bytes_sent=rx_bytes,
+        dropped_sent=rx_dropped,
+        errors_sent=counters[13],
+    )
+
+
+def encode_address(index: int, address: Address) -> bytes:
+    """An address to add (RTM_NEWADDR) or to remove (RTM_DELADDR).
+
+    IPv6 addresses are usable at once (IFA_F_NODAD). IPv4 addresses get no
+    broadcast address, as with `ip address add`.
+    """
+    local, peer = address.interface, address.peer or address.interface.ip
+    family, flags = (AF_INET, 0) if local.version == 4 else (AF_INET6, IFA_F_NODAD)
+    return (
+        IFADDR.pack(family, local.network.prefixlen, flags, 0, index)
+        + _attribute(IFA_LOCAL, local.packed)
+        + _attribute(IFA_ADDRESS, peer.packed)
+    )
+
+
+def encode_address_dump(index: int) -> bytes:
+    """Ask for the addresses of one interface (RTM_GETADDR).
+
+    Kernels before 4.20 do not look at the index and send those of all.
+    """
+    return IFADDR.pack(AF_UNSPEC, 0, 0, 0, index)
+
+
+def decode_address(body: bytes) -> tuple[int, Address] | None:
+    """Interface index and address in the body of RTM_NEWADDR or RTM_DELADDR; None if not IP."""
+    family, prefix, _, _, index = _unpack(IFADDR, body, 0)
+    if family not in (AF_INET, AF_INET6):
+        return None
+    attributes = _attributes(body, IFADDR.size)
+    peer = _get(attributes, IFA_ADDRESS)
+    local = attributes.get(IFA_LOCAL, peer)
+    interface = IPv4Interface if family == AF_INET else IPv6Interface
+    try:
+        own, other = interface((local, prefix)), interface((peer, prefix))
+    except ValueError as exc:
+        raise _malformed(str(exc)) from exc
+    return index, Address(own, None if own == other else other.ip)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = ATTRIBUTE.size + len(value)
+    return ATTRIBUTE.pack(length, kind) + value + bytes(_align(length) - length)
+
+
+def _attributes(data: bytes, offset: int) -> dict[int, bytes]:
+    """The attributes from an offset to the end; of two of one type the last counts."""
+    attributes = {}
+    while offset < len(data):
+        length, kind = _unpack(ATTRIBUTE, data, offset)
+        end = offset + length
+        if length < ATTRIBUTE.size or end > len(data):
+            raise _malformed(f"attribute of {length} bytes")
+        attributes[kind & NLA_TYPE_MASK] = data[offset + ATTRIBUTE.size : end]
+        offset = _align(end)
+    return attributes
+
+
+def _get(attributes: dict[int, bytes], kind: int) -> bytes:
+    try:
+        return attributes[kind]
+    except KeyError:
+        raise _malformed(f"no attribute {kind}") from None
+
+
+def _unpack(format: struct.Struct, data: bytes, offset: int) -> tuple[int, ...]:
+    try:
+        return format.unpack_from(data, offset)
+    except struct.error as exc:
+        raise _malformed(f"{len(data) - offset} bytes left") from exc
+
+
+def _align(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def _malformed(what: str) -> TunError:
+    return TunError(errno.EBADMSG, f"malformed netlink message: {what}")

@@ -1,0 +1,263 @@
+"""Two devices joined back to back in memory: what one sends the other receives.
+
+For tests, and for machines without TUN. Frames carry a virtio_net_hdr like those
+of Linux, so that the same code splits and coalesces them.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from ..config import Address, DeviceConfig
+from ..errors import AddressError, ClosedError, InterfaceDownError, InterfaceGoneError, OffloadError
+from ..offload import VirtioNetHeader
+from .base import (
+    AddressAdded,
+    AddressRemoved,
+    Event,
+    EventSource,
+    Interface,
+    InterfaceGone,
+    InterfaceStatistics,
+    LinkChanged,
+    Queue,
+)
+
+__all__ = ["MemoryEvents", "MemoryInterface", "MemoryQueue", "nothing", "open_pair"]
+
+_indexes = itertools.count(1)
+
+
+def open_pair(
+    config: DeviceConfig, *, capacity: int, push_back: bool
+) -> list[tuple[MemoryInterface, MemoryQueue]]:
+    """Two interfaces with their queues, joined, both made after one configuration.
+
+    `capacity` is the number of frames that wait for a reader. What comes on top
+    is dropped and counted, as a TUN does; with `push_back` the writer gets
+    `BlockingIOError` instead, as from a ring that is full.
+    """
+    changed = threading.Condition()
+    first, second = (MemoryQueue(config, capacity, push_back, changed) for _ in range(2))
+    first.peer, second.peer = second, first
+    return [(MemoryInterface(config, queue), queue) for queue in (first, second)]
+
+
+def nothing() -> None:
+    """The callback of who does not want to be called."""
+
+
+class MemoryQueue(Queue):
+    """The frames that wait to be read here; writing appends to the peer's."""
+
+    peer: MemoryQueue
+
+    def __init__(
+        self, config: DeviceConfig, capacity: int, push_back: bool, changed: threading.Condition
+    ) -> None:
+        self.layer = config.layer
+        self.vnet_hdr = self.tcp_offload = self.udp_offload = config.offload
+        self.up = config.up
+        self.on_readable: Callable[[], None] = nothing
+        """Called, in the thread that wrote, when `readable` became true."""
+        self.on_writable: Callable[[], None] = nothing
+        """Called, in the thread that read, when `writable` became true."""
+        self.packets = [0, 0]  # received, sent
+        self.bytes = [0, 0]
+        self.dropped = 0
+        self._frames: deque[bytes] = deque()
+        self._capacity = capacity
+        self._push_back = push_back
+        self._changed = changed
+        self._gone = self._closed = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether `read` would do anything but raise `BlockingIOError`."""
+        return bool(self._frames) or self._gone or self._closed
+
+    @property
+    def writable(self) -> bool:
+        """Whether `write` would do anything but raise `BlockingIOError`."""
+        return self.peer._has_room or not self._push_back or self._gone or self._closed
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._frames) < self._capacity
+
+    def read(self) -> bytes:
+        self.check_open()
+        if not self._frames:
+            raise BlockingIOError(errno.EAGAIN, "no frame is waiting")
+        was_full = not self._has_room
+        frame = self._frames.popleft()
+        self.packets[0] += 1
+        self.bytes[0] += len(frame)
+        if was_full:
+            self._wake(self.peer.on_writable)
+        return frame
+
+    def write(self, frame: bytes) -> None:
+        self.check_open()
+        if not self.up:
+            raise InterfaceDownError(errno.EIO, "the interface is down: set it up")
+        self._check_frame(frame)
+        if not self.writable:
+            raise BlockingIOError(errno.EAGAIN, "the peer's queue is full")
+        self.packets[1] += 1
+        self.bytes[1] += len(frame)
+        self.peer._arrive(frame)
+
+    def _check_frame(self, frame: bytes) -> None:
+        """Refuse what a TUN refuses."""
+        packet = frame
+        if self.vnet_hdr:
+            packet = frame[VirtioNetHeader.SIZE :]
+            try:
+                VirtioNetHeader.unpack(frame).check(packet, self.layer)
+            except OffloadError as exc:
+                raise OSError(errno.EINVAL, str(exc)) from exc
+        if self.layer == "tun" and (not packet or packet[0] >> 4 not in (4, 6)):
+            raise OSError(errno.EINVAL, "neither IPv4 nor IPv6")
+
+    def _arrive(self, frame: bytes) -> None:
+        if self._closed or self._gone or not self.up or not self._has_room:
+            self.dropped += 1
+            return
+        self._frames.append(frame)
+        self._wake(self.on_readable)
+
+    def delete(self) -> None:
+        """What `ip link delete` does to a device that is open."""
+        self._gone = True
+        self._wake(self.on_readable)
+
+    def close(self) -> None:
+        self._closed = True
+        self._frames.clear()
+        self._wake(self.peer.on_writable)
+
+    def check_open(self) -> None:
+        """Raise `InterfaceGoneError` or `ClosedError` if it is no more."""
+        if self._closed:
+            raise ClosedError
+        if self._gone:
+            raise InterfaceGoneError(errno.ENODEV, "the interface was deleted")
+
+    def wait_readable(self, timeout: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.readable, timeout)
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.writable, timeout)
+
+    def _wake(self, callback: Callable[[], None]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        callback()
+
+
+class MemoryEvents(EventSource):
+    """Changes of a memory interface."""
+
+    def __init__(self) -> None:
+        self.on_event: Callable[[], None] = nothing
+        """Called, in the thread that made the change, when `read` has something."""
+        self._waiting: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        self._waiting.append(event)
+        self.on_event()
+
+    def read(self) -> list[Event]:
+        events, self._waiting = self._waiting, []
+        return events
+
+    def close(self) -> None:
+        self.on_event = nothing
+
+
+class MemoryInterface(Interface):
+    """Remembers what it was given; nothing of it reaches the operating system."""
+
+    def __init__(self, config: DeviceConfig, queue: MemoryQueue) -> None:
+        self._index = next(_indexes)
+        self._name = (config.name or "mem%d").replace("%d", str(self._index))
+        self._mtu = config.mtu or 1500
+        self._addresses = list(config.addresses)
+        self._queue = queue
+        self._events = MemoryEvents()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def index(self) -> int:
+        return self._index
+
+    @property
+    def mtu(self) -> int:
+        return self._mtu
+
+    def set_mtu(self, mtu: int) -> None:
+        self._queue.check_open()
+        self._mtu = mtu
+        self._link_changed()
+
+    @property
+    def is_up(self) -> bool:
+        return self._queue.up
+
+    def set_up(self, up: bool) -> None:
+        self._queue.check_open()
+        self._queue.up = up
+        self._link_changed()
+
+    def addresses(self) -> list[Address]:
+        return list(self._addresses)
+
+    def add_address(self, address: Address) -> None:
+        self._queue.check_open()
+        if address in self._addresses:
+            raise AddressError(f"the interface has address {address} already")
+        self._addresses.append(address)
+        self._events.put(AddressAdded(address))
+
+    def remove_address(self, address: Address) -> None:
+        self._queue.check_open()
+        if address not in self._addresses:
+            raise AddressError(f"the interface has no address {address}")
+        self._addresses.remove(address)
+        self._events.put(AddressRemoved(address))
+
+    def delete(self) -> None:
+        """What `ip link delete` does to a device that is open."""
+        self._queue.delete()
+        self._events.put(InterfaceGone())
+
+    def statistics(self) -> InterfaceStatistics:
+        queue = self._queue
+        return InterfaceStatistics(
+            packets_received=queue.packets[0],
+            bytes_received=queue.bytes[0],
+            dropped_received=queue.dropped,
+            packets_sent=queue.packets[1],
+            bytes_sent=queue.bytes[1],
+            dropped_sent=0,
+            errors_sent=0,
+        )
+
+    def events(self) -> MemoryEvents:
+        return self._events
+
+    def close(self) -> None:
+        self._events.close()
+
+    def _link_changed(self) -> None:
+        self._events.put(LinkChanged(self._name, self._mtu, self._queue.up))

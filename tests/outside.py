@@ -1,0 +1,125 @@
+"""A device and its interface as others see and change them: netdevice(7) and /proc."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+assert sys.platform == "linux"
+
+from aiotun.config import DeviceConfig
+from aiotun.platforms.linux import open_device
+from aiotun.platforms.linux.interface import LinuxInterface
+from aiotun.platforms.linux.netlink import NetlinkSocket
+from aiotun.platforms.linux.tun import TunQueue
+from aiotun.testing.namespace import Namespace
+
+# linux/sockios.h
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
+SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFNETMASK = 0x8915, 0x8917, 0x891B
+SIOCGIFMTU, SIOCSIFMTU = 0x8921, 0x8922
+SIOCSIFNAME = 0x8923
+
+IFF_UP = 0x1
+
+# linux/rtnetlink.h, linux/if_link.h
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 18, 28
+IFLA_INFO_KIND = 1
+NLM_F_CREATE = 0x400
+
+
+@contextmanager
+def opened(namespace: Namespace, **settings: Any) -> Iterator[tuple[LinuxInterface, TunQueue]]:
+    """A device in the namespace, its two parts usable from anywhere."""
+    interface, queue = namespace.run(open_device, DeviceConfig(**settings))
+    try:
+        yield interface, queue
+    finally:
+        interface.close()
+        queue.close()
+
+
+def _ioctl(name: str, request: int, value: bytes = b"") -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        return fcntl.ioctl(control, request, struct.pack("16s24s", os.fsencode(name), value))[16:]
+
+
+def mtu(name: str) -> int:
+    return int(struct.unpack_from("i", _ioctl(name, SIOCGIFMTU))[0])
+
+
+def set_mtu(name: str, value: int) -> None:
+    _ioctl(name, SIOCSIFMTU, struct.pack("i", value))
+
+
+def is_up(name: str) -> bool:
+    return bool(struct.unpack_from("H", _ioctl(name, SIOCGIFFLAGS))[0] & IFF_UP)
+
+
+def set_up(name: str, up: bool) -> None:
+    flags = struct.unpack_from("H", _ioctl(name, SIOCGIFFLAGS))[0] & ~IFF_UP
+    _ioctl(name, SIOCSIFFLAGS, struct.pack("H", flags | (IFF_UP if up else 0)))
+
+
+def rename(name: str, new: str) -> None:
+    _ioctl(name, SIOCSIFNAME, os.fsencode(new))
+
+
+def ipv4(name: str) -> tuple[str, str, str]:
+    """The first IPv4 address, its destination (itself if it has none) and netmask."""
+    found = (_ioctl(name, r) for r in (SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFNETMASK))
+    address, destination, netmask = (socket.inet_ntoa(answer[4:8]) for answer in found)
+    return address, destination, netmask
+
+
+def ipv6(name: str) -> set[str]:
+    """The IPv6 addresses but the link-local ones, with their prefix lengths."""
+    found = set()
+    for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+        digits, _, prefix, scope, _, owner = line.split()
+        if owner == name and scope != "20":
+            address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+            found.add(f"{address}/{int(prefix, 16)}")
+    return found
+
+
+def delete(name: str) -> None:
+    _link(RTM_DELLINK, socket.if_nametoindex(name))
+
+
+def move(name: str, namespace: Namespace) -> None:
+    target = _attribute(IFLA_NET_NS_FD, struct.pack("i", namespace.fileno()))
+    _link(RTM_SETLINK, socket.if_nametoindex(name), target)
+
+
+def make(name: str, kind: str) -> None:
+    """An interface of another kind, such as "bridge"."""
+    info = _attribute(IFLA_INFO_KIND, kind.encode() + b"\0")
+    attributes = _attribute(IFLA_IFNAME, name.encode() + b"\0") + _attribute(IFLA_LINKINFO, info)
+    _link(RTM_NEWLINK, 0, attributes, NLM_F_CREATE)
+
+
+def set_master(name: str, master: str | None) -> None:
+    """Put the interface into a bridge, or take it out (IFLA_MASTER)."""
+    index = 0 if master is None else socket.if_nametoindex(master)
+    _link(RTM_SETLINK, socket.if_nametoindex(name), _attribute(10, struct.pack("i", index)))
+
+
+def _link(kind: int, index: int, attributes: bytes = b"", flags: int = 0) -> None:
+    netlink = NetlinkSocket()
+    try:
+        netlink.request(kind, struct.pack("BxHiII", 0, 0, index, 0, 0) + attributes, flags)
+    finally:
+        netlink.close()
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)

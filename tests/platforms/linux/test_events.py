@@ -1,0 +1,325 @@
+"""Events: each change once, whoever made it, and none of anybody else's."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import asyncio
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+from typing import Any
+
+import outside
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from outside import opened
+
+from aiotun.config import Address
+from aiotun.platforms.base import (
+    AddressAdded,
+    AddressRemoved,
+    Event,
+    EventSource,
+    InterfaceGone,
+    LinkChanged,
+)
+from aiotun.platforms.linux import rtnetlink
+from aiotun.testing.namespace import Namespace
+
+pytestmark = pytest.mark.requires("tun", "netns")
+
+FOUR, SIX = Address.parse("10.9.0.1/24"), Address.parse("fd09::1/64")
+
+
+def is_own(event: Event) -> bool:
+    """Whether it is not about the link-local address, which the kernel adds when it likes."""
+    return not (
+        isinstance(event, (AddressAdded, AddressRemoved)) and event.address.interface.is_link_local
+    )
+
+
+def read(source: EventSource) -> list[Event]:
+    return [event for event in source.read() if is_own(event)]
+
+
+def read_until(source: EventSource, last: Event) -> list[Event]:
+    """IPv6 addresses are announced a moment after they were added."""
+    events = read(source)
+    while last not in events and select.select([source], [], [], 2.0)[0]:
+        events += read(source)
+    return events
+
+
+def waiting(source: EventSource) -> bool:
+    return bool(select.select([source], [], [], 0)[0])
+
+
+def test_nothing_is_reported_of_the_making(namespace: Namespace) -> None:
+    with opened(namespace, addresses=[FOUR, SIX], mtu=1400, up=False) as (interface, _):
+        assert interface.events().read() == []
+        assert not waiting(interface.events())
+        assert interface.events() is interface.events()
+
+
+def test_changes_by_others(namespace: Namespace) -> None:
+    with opened(namespace, name="t0", up=False) as (interface, _):
+        source = interface.events()
+        namespace.run(outside.set_mtu, "t0", 1400)
+        assert waiting(source)
+        assert read(source) == [LinkChanged("t0", 1400, False)]
+        namespace.run(outside.rename, "t0", "t1")
+        assert read(source) == [LinkChanged("t1", 1400, False)]
+        namespace.run(outside.set_up, "t1", True)
+        assert read(source) == [LinkChanged("t1", 1400, True)]
+        namespace.run(outside.set_up, "t1", False)
+        assert read(source) == [LinkChanged("t1", 1400, False)]
+        namespace.run(outside.delete, "t1")
+        assert read(source) == [InterfaceGone()]
+        assert read(source) == []
+
+
+def test_changes_of_ones_own(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        source = interface.events()
+        interface.add_address(FOUR)
+        interface.set_mtu(1400)
+        interface.remove_address(FOUR)
+        assert read(source) == [
+            AddressAdded(FOUR),
+            LinkChanged("t0", 1400, True),
+            AddressRemoved(FOUR),
+        ]
+        interface.add_address(SIX)
+        assert read_until(source, AddressAdded(SIX)) == [AddressAdded(SIX)]
+        interface.set_up(False)  # takes IPv6 addresses with it
+        assert read(source) == [LinkChanged("t0", 1400, False), AddressRemoved(SIX)]
+
+
+def test_a_change_back_and_forth_is_two(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        interface.set_mtu(1400)
+        interface.set_mtu(1500)
+        assert read(interface.events()) == [
+            LinkChanged("t0", 1400, True),
+            LinkChanged("t0", 1500, True),
+        ]
+
+
+def test_what_the_kernel_repeats_is_no_event(namespace: Namespace) -> None:
+    """A rename announces the IPv4 addresses again, an address is announced as it gets ready."""
+    with opened(namespace, name="t0", layer="tap", addresses=[FOUR, SIX], up=False) as (i, _):
+        namespace.run(outside.rename, "t0", "t1")
+        i.set_up(True)
+        assert read(i.events()) == [LinkChanged("t1", 1500, False), LinkChanged("t1", 1500, True)]
+
+
+def test_other_interfaces_do_not_wake(namespace: Namespace) -> None:
+    with (
+        opened(namespace, name="t0", up=False) as (first, _),  # so that it gets no link-local
+        opened(namespace, name="t1") as (second, _),
+    ):
+        second.set_mtu(1400)
+        second.add_address(FOUR)
+        second.add_address(SIX)
+        assert read_until(second.events(), AddressAdded(SIX))[-1] == AddressAdded(SIX)
+        assert not waiting(first.events())
+        namespace.run(outside.delete, "t1")
+        assert not waiting(first.events())
+        assert read(second.events())[-1] == InterfaceGone()
+
+
+def test_leaving_a_bridge_is_no_deletion(namespace: Namespace) -> None:
+    """The bridge says so by RTM_DELLINK with the interface's index."""
+    namespace.run(outside.make, "br0", "bridge")
+    with opened(namespace, name="t0", layer="tap") as (interface, _):
+        interface.events().read()
+        namespace.run(outside.set_master, "t0", "br0")
+        namespace.run(outside.set_master, "t0", None)
+        assert waiting(interface.events())
+        assert read(interface.events()) == []
+        interface.set_mtu(1400)
+        assert read(interface.events()) == [LinkChanged("t0", 1400, True)]
+
+
+def test_a_move_to_another_namespace_is_no_deletion(namespace: Namespace) -> None:
+    with Namespace() as other, opened(namespace, name="t0", addresses=[FOUR]) as (interface, _):
+        namespace.run(outside.move, "t0", other)
+        assert read(interface.events()) == [LinkChanged("t0", 1500, False), AddressRemoved(FOUR)]
+        other.run(outside.move, "t0", namespace)
+        interface.set_up(True)
+        assert read(interface.events()) == [LinkChanged("t0", 1500, True)]
+
+
+def flood(namespace: Namespace, source: EventSource) -> None:
+    """Fill the source's buffer, so that what comes after is lost."""
+    size = struct.pack("i", 0)  # the kernel makes it its minimum
+    with socket.socket(fileno=os.dup(source.fileno())) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    for mtu in range(1300, 1310):
+        namespace.run(outside.set_mtu, "t0", mtu)
+
+
+def test_lost_events_are_made_good(namespace: Namespace) -> None:
+    with opened(namespace, name="t0", addresses=[SIX]) as (interface, _):
+        source = interface.events()
+        flood(namespace, source)
+        interface.add_address(FOUR)
+        interface.remove_address(SIX)
+        events = read(source)
+        assert events[-3:] == [
+            LinkChanged("t0", 1309, True),
+            AddressRemoved(SIX),
+            AddressAdded(FOUR),
+        ]
+        assert len(events) < 10  # so some were lost indeed
+        assert read(source) == []
+        interface.set_mtu(1500)
+        assert read(source) == [LinkChanged("t0", 1500, True)]
+
+
+def test_events_add_up_however_many_are_lost(namespace: Namespace) -> None:
+    with opened(namespace, name="t0", up=False) as (interface, _):
+        source = interface.events()
+        flood(namespace, source)
+
+        def change() -> None:
+            for number in range(200):
+                address = Address.parse(f"10.{number}.0.1/24")
+                interface.add_address(address)
+                if number % 3:
+                    interface.remove_address(address)
+                interface.set_mtu(1300 + number)
+
+        changes = threading.Thread(target=change)
+        changes.start()
+        addresses: set[Address] = set()
+        mtu = 0
+        while changes.is_alive() or waiting(source):
+            for event in source.read():
+                if isinstance(event, AddressAdded):
+                    addresses.add(event.address)
+                elif isinstance(event, AddressRemoved):
+                    addresses.remove(event.address)
+                elif isinstance(event, LinkChanged):
+                    mtu = event.mtu
+        changes.join()
+        assert addresses == set(interface.addresses())
+        assert mtu == 1499
+
+
+def test_a_lost_deletion_is_made_good(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        source = interface.events()
+        flood(namespace, source)
+        namespace.run(outside.delete, "t0")
+        assert read(source)[-1] == InterfaceGone()
+        assert read(source) == []
+
+
+def test_a_lost_move_is_made_good(namespace: Namespace) -> None:
+    with Namespace() as other, opened(namespace, name="t0") as (interface, _):
+        source = interface.events()
+        flood(namespace, source)
+        namespace.run(outside.move, "t0", other)
+        assert InterfaceGone() not in read(source)
+
+
+def test_a_closed_queue_counts_as_gone(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, queue):
+        queue.close()
+        assert read(interface.events())[-1] == InterfaceGone()
+
+
+def test_closed(namespace: Namespace) -> None:
+    with opened(namespace) as (interface, _):
+        source = interface.events()
+        source.close()
+        source.close()
+        assert source.fileno() == -1
+        with pytest.raises(OSError, match="Bad file descriptor") as caught:
+            source.read()
+        assert caught.value.errno == errno.EBADF
+
+
+def test_a_state_that_cannot_be_read_leaves_nothing_open(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fixture no_leaks looks for the descriptor."""
+    from aiotun.platforms.linux.events import NetlinkEvents
+
+    def fail() -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with (
+        opened(namespace) as (interface, queue),
+        pytest.raises(OSError, match="Cannot allocate memory"),
+    ):
+        namespace.run(NetlinkEvents, queue, interface.index, fail)
+
+
+async def test_an_event_loop_wakes(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        source = interface.events()
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+
+        def on_readable() -> None:
+            if InterfaceGone() in source.read():
+                gone.set()
+
+        loop.add_reader(source.fileno(), on_readable)
+        await asyncio.to_thread(namespace.run, outside.delete, "t0")
+        await asyncio.wait_for(gone.wait(), 5)
+        loop.remove_reader(source.fileno())
+
+
+@pytest.mark.interop
+@pytest.mark.requires("ip")
+def test_changes_by_ip(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        source = interface.events()
+        for command, event in (
+            ("link set t0 mtu 1400", LinkChanged("t0", 1400, True)),
+            ("address add 10.9.0.1/24 dev t0", AddressAdded(FOUR)),
+            ("address del 10.9.0.1/24 dev t0", AddressRemoved(FOUR)),
+            (
+                "address add fd09::1 peer fd09::2/128 dev t0",
+                AddressAdded(Address.parse("fd09::1 peer fd09::2")),
+            ),
+            ("link set t0 name t1", LinkChanged("t1", 1400, True)),
+            ("link del t1", InterfaceGone()),
+        ):
+            namespace.command("ip", *command.split())
+            assert read_until(source, event)[-1] == event
+
+
+@given(
+    messages=st.lists(
+        st.tuples(
+            st.sampled_from([16, 17, 20, 21, 3]),
+            st.sampled_from([0, 2, 7, 10]),
+            st.sampled_from([7, 8]),
+        )
+    )
+)
+def test_messages_about_others_are_no_events(messages: list[tuple[int, int, int]]) -> None:
+    """Should the filter ever let them through; index 7 is ours, but of family 7 only."""
+    from aiotun.platforms.linux.events import NetlinkEvents
+
+    source = NetlinkEvents.__new__(NetlinkEvents)
+    source._index = 9
+    for kind, family, index in messages:
+        if kind in (16, 17):
+            attributes = rtnetlink.encode_link(index, name="t0", mtu=1)[16:]
+            body = struct.pack("=BxHiII", family, 0, index, 0, 0) + attributes
+        else:
+            address = FOUR if family != 10 else SIX
+            body = bytes([family]) + rtnetlink.encode_address(index, address)[1:]
+        assert source._on_message(rtnetlink.Message(kind, 0, 0, body)) == []

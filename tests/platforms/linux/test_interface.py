@@ -1,0 +1,345 @@
+"""The administrator's side: what is set is seen from outside, what others set is seen here."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import outside
+import pytest
+from outside import opened
+
+from aiotun.config import Address
+from aiotun.errors import (
+    AddressError,
+    ClosedError,
+    InterfaceGoneError,
+    MTUError,
+    NoCapabilityError,
+    TunError,
+    UnsupportedError,
+)
+from aiotun.platforms.linux import interface as module
+from aiotun.platforms.linux.interface import LinuxInterface
+from aiotun.testing.namespace import Namespace
+
+pytestmark = pytest.mark.requires("tun", "netns")
+
+LAYERS = pytest.mark.parametrize("layer", ["tun", "tap"])
+
+
+def own(interface: LinuxInterface) -> set[str]:
+    """The addresses without the link-local one that the kernel gives."""
+    return {str(a) for a in interface.addresses() if not a.interface.ip.is_link_local}
+
+
+@LAYERS
+def test_settings(namespace: Namespace, layer: str) -> None:
+    addresses = ["10.9.0.1/24", "fd09::1/64", "fd09::5/128"]
+    with opened(namespace, name="t0", layer=layer, addresses=addresses, mtu=1400) as (interface, _):
+        assert (interface.name, interface.mtu, interface.is_up) == ("t0", 1400, True)
+        assert own(interface) == set(addresses)
+        assert interface.index == namespace.run(socket.if_nametoindex, "t0")
+        assert namespace.run(outside.mtu, "t0") == 1400
+        assert namespace.run(outside.is_up, "t0")
+        assert namespace.run(outside.ipv4, "t0") == ("10.9.0.1", "10.9.0.1", "255.255.255.0")
+        assert namespace.run(outside.ipv6, "t0") == {"fd09::1/64", "fd09::5/128"}
+
+
+@LAYERS
+def test_defaults(namespace: Namespace, layer: str) -> None:
+    with opened(namespace, layer=layer, up=False) as (interface, _):
+        assert (interface.mtu, interface.is_up, interface.addresses()) == (1500, False, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "ipv4"),
+    [
+        ("10.9.0.1/31", ("10.9.0.1", "10.9.0.1", "255.255.255.254")),
+        ("10.9.0.1 peer 10.9.0.2", ("10.9.0.1", "10.9.0.2", "255.255.255.255")),
+        ("10.9.0.1 peer 10.8.0.0/24", ("10.9.0.1", "10.8.0.0", "255.255.255.0")),
+        ("fd09::1/128", None),
+        ("fd09::1 peer fd09::2", None),
+        ("fd09::1 peer fd08::/64", None),
+    ],
+)
+@LAYERS
+def test_addresses_come_and_go(
+    namespace: Namespace, layer: str, text: str, ipv4: tuple[str, str, str] | None
+) -> None:
+    address = Address.parse(text)
+    with opened(namespace, name="t0", layer=layer) as (interface, _):
+        interface.add_address(address)
+        assert address in interface.addresses()
+        if ipv4:
+            assert namespace.run(outside.ipv4, "t0") == ipv4
+        else:
+            shown = f"{address.interface.ip}/{address.interface.network.prefixlen}"
+            assert namespace.run(outside.ipv6, "t0") == {shown}
+        interface.remove_address(address)
+        assert own(interface) == set()
+        interface.add_address(address)
+
+
+@LAYERS
+def test_ipv6_addresses_are_usable_at_once(namespace: Namespace, layer: str) -> None:
+    def bind() -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("fd09::1", 9))
+
+    with opened(namespace, layer=layer, addresses=["fd09::1/64"]):
+        namespace.run(bind)
+
+
+def test_mtu(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        for mtu in (68, 1280, 65535):
+            interface.set_mtu(mtu)
+            assert interface.mtu == namespace.run(outside.mtu, "t0") == mtu
+        namespace.run(outside.set_mtu, "t0", 1500)
+        assert interface.mtu == 1500
+        for mtu in (67, 65536):
+            with pytest.raises(MTUError, match="out of range"):
+                interface.set_mtu(mtu)
+
+
+def test_mtu_that_only_the_kernel_refuses(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "check_mtu", lambda mtu, layer: None)
+    with (
+        opened(namespace) as (interface, _),
+        pytest.raises(MTUError, match="mtu 67 was refused: mtu less than device minimum"),
+    ):
+        interface.set_mtu(67)
+
+
+def test_up_and_down(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        interface.set_up(False)
+        assert not interface.is_up
+        assert not namespace.run(outside.is_up, "t0")
+        interface.set_up(True)
+        assert namespace.run(outside.is_up, "t0")
+        namespace.run(outside.set_up, "t0", False)
+        assert not interface.is_up
+
+
+def test_renamed_by_others(namespace: Namespace) -> None:
+    with opened(namespace, name="t0", up=False) as (interface, queue):
+        index = interface.index
+        namespace.run(outside.rename, "t0", "vpn7")
+        assert (interface.name, queue.name, interface.index) == ("vpn7", "vpn7", index)
+        interface.set_mtu(1400)
+        assert namespace.run(outside.mtu, "vpn7") == 1400
+
+
+def test_statistics(namespace: Namespace) -> None:
+    with (
+        opened(namespace, addresses=["10.9.0.1/24"]) as (interface, queue),
+        namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        before = interface.statistics()
+        for _ in range(3):
+            sock.sendto(bytes(100), ("10.9.0.2", 9))
+        queue.write(bytes(10) + b"\x45" + bytes(39))
+        for frame in (bytes(10) + b"\x95" + bytes(39), b"\1\1" + bytes(8) + b"\x45" + bytes(39)):
+            with pytest.raises(OSError, match="Invalid argument"):
+                queue.write(frame)
+        while queue.wait_readable(0):
+            queue.read()
+        after = interface.statistics()
+        # the kernel may have sent more: it asks for IPv6 routers unasked
+        assert after.packets_received - before.packets_received >= 3
+        assert after.bytes_received - before.bytes_received >= 3 * 128
+        assert after.dropped_received == 0
+        assert (after.packets_sent, after.bytes_sent) == (1, 40)
+        assert (after.dropped_sent, after.errors_sent) == (1, 1)
+
+
+def test_statistics_of_packets_that_nobody_read(namespace: Namespace) -> None:
+    with (
+        opened(namespace, addresses=["10.9.0.1/24"]) as (interface, _),
+        namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        for _ in range(600):  # the queue holds 500 (TUN_READQ_SIZE)
+            sock.sendto(b"", ("10.9.0.2", 9))
+        assert interface.statistics().dropped_received >= 100
+
+
+@pytest.mark.parametrize(
+    ("present", "address", "words"),
+    [
+        (["10.9.0.1/24"], "10.9.0.1/24", "already"),
+        (["fd09::1/64"], "fd09::1/65", "already"),
+        ([], "ff02::5/64", "multicast"),
+        ([], "::1/128", "loopback"),
+        ([], "::/64", "Invalid"),
+    ],
+)
+def test_address_that_cannot_be_added(
+    namespace: Namespace, present: list[str], address: str, words: str
+) -> None:
+    with (
+        opened(namespace, addresses=present) as (interface, _),
+        pytest.raises(AddressError, match=f"^.*address {address} cannot be added: .*{words}"),
+    ):
+        interface.add_address(Address.parse(address))
+
+
+@pytest.mark.parametrize("address", ["10.9.0.9/24", "10.9.0.1/25", "fd09::9/64"])
+def test_address_that_cannot_be_removed(namespace: Namespace, address: str) -> None:
+    with (
+        opened(namespace, addresses=["10.9.0.1/24", "fd09::1/64"]) as (interface, _),
+        pytest.raises(AddressError, match=f"{address} cannot be removed: .*not found"),
+    ):
+        interface.remove_address(Address.parse(address))
+
+
+def test_ipv6_address_with_too_small_an_mtu(namespace: Namespace) -> None:
+    with (
+        opened(namespace, mtu=1279) as (interface, _),
+        pytest.raises(AddressError, match="MTU of 1280"),
+    ):
+        interface.add_address(Address.parse("fd09::1/64"))
+
+
+@pytest.mark.requires("sysctl", "ipv6")
+def test_ipv6_address_where_ipv6_is_off(namespace: Namespace) -> None:
+    with opened(namespace, name="t0") as (interface, _):
+        namespace.sysctl("net.ipv6.conf.t0.disable_ipv6", 1)
+        with pytest.raises(UnsupportedError, match=r"IPv6 is disabled.*sysctl") as caught:
+            interface.add_address(Address.parse("fd09::1/64"))
+        assert caught.value.errno == errno.EOPNOTSUPP
+
+
+USES: dict[str, Callable[[LinuxInterface], Any]] = {
+    "name": lambda interface: interface.name,
+    "index": lambda interface: interface.index,
+    "mtu": lambda interface: interface.mtu,
+    "set_mtu": lambda interface: interface.set_mtu(1400),
+    "is_up": lambda interface: interface.is_up,
+    "set_up": lambda interface: interface.set_up(False),
+    "addresses": lambda interface: interface.addresses(),
+    "add_address": lambda interface: interface.add_address(Address.parse("10.9.0.9/24")),
+    "add_address 6": lambda interface: interface.add_address(Address.parse("fd09::9/64")),
+    "remove_address": lambda interface: interface.remove_address(Address.parse("10.9.0.1/24")),
+    "remove_address 6": lambda interface: interface.remove_address(Address.parse("fd09::1/64")),
+    "statistics": lambda interface: interface.statistics(),
+}
+CHANGES = {name: use for name, use in USES.items() if name[:3] in ("set", "add", "rem")}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_deleted(namespace: Namespace, use: Callable[[LinuxInterface], Any]) -> None:
+    with opened(namespace, name="t0", addresses=["10.9.0.1/24"]) as (interface, _):
+        namespace.run(outside.delete, "t0")
+        with pytest.raises(InterfaceGoneError, match="deleted") as caught:
+            use(interface)
+        assert caught.value.errno == errno.EBADFD
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_moved_to_another_namespace(
+    namespace: Namespace, use: Callable[[LinuxInterface], Any]
+) -> None:
+    with Namespace() as other, opened(namespace, name="t0") as (interface, _):
+        namespace.run(outside.move, "t0", other)
+        with pytest.raises(InterfaceGoneError, match="'t0' is in another network namespace"):
+            use(interface)
+
+
+def test_back_from_another_namespace(namespace: Namespace) -> None:
+    with Namespace() as other, opened(namespace, name="t0") as (interface, _):
+        namespace.run(outside.move, "t0", other)
+        other.run(outside.move, "t0", namespace)
+        interface.set_mtu(1400)
+        assert namespace.run(outside.mtu, "t0") == 1400
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_closed(namespace: Namespace, use: Callable[[LinuxInterface], Any]) -> None:
+    with opened(namespace) as (interface, _):
+        interface.close()
+        interface.close()
+        with pytest.raises(ClosedError):
+            use(interface)
+
+
+def test_the_queue_closed_first(namespace: Namespace) -> None:
+    with opened(namespace) as (interface, queue):
+        queue.close()
+        with pytest.raises(ClosedError):
+            _ = interface.name
+
+
+@pytest.mark.parametrize("use", CHANGES.values(), ids=CHANGES)
+def test_without_the_capability(
+    namespace: Namespace, use: Callable[[LinuxInterface], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket's opener counts, too: the refusal is injected where the kernel gives it."""
+
+    def refuse(*arguments: object) -> list[bytes]:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with opened(namespace) as (interface, _):
+        monkeypatch.setattr(interface._netlink, "request", refuse)
+        with pytest.raises(NoCapabilityError, match=r"CAP_NET_ADMIN.*sudo") as caught:
+            use(interface)
+        assert caught.value.errno == errno.EPERM
+
+
+def test_an_answer_without_a_link(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge_port = bytes([7]) + bytes(15)
+    with opened(namespace) as (interface, _):
+        monkeypatch.setattr(interface._netlink, "request", lambda *arguments: [bridge_port])
+        with pytest.raises(TunError, match="without a link"):
+            _ = interface.mtu
+
+
+def test_errors_without_a_meaning_of_their_own_are_passed_on(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> list[bytes]:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with opened(namespace) as (interface, _):
+        monkeypatch.setattr(interface._netlink, "request", fail)
+        for name, use in CHANGES.items():
+            with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+                use(interface)
+            assert caught.value.errno == errno.ENOMEM, name
+
+
+def test_from_many_threads(namespace: Namespace) -> None:
+    with opened(namespace) as (interface, _):
+
+        def work(number: int) -> None:
+            address = Address.parse(f"10.9.{number}.1/24")
+            for _ in range(10):
+                interface.add_address(address)
+                assert address in interface.addresses()
+                assert interface.mtu == 1500
+                interface.remove_address(address)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert own(interface) == set()
+
+
+def everything(namespace: Namespace) -> None:
+    with opened(namespace, addresses=["10.9.0.1/24"]) as (interface, _):
+        for name, use in USES.items():
+            if name != "remove_address 6":
+                use(interface)
+
+
+async def test_inside_a_running_loop(namespace: Namespace) -> None:
+    everything(namespace)

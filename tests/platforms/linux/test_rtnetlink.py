@@ -1,0 +1,286 @@
+"""The netlink encoder and decoder: what the kernel says, what it could not say, anything at all."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiotun.config import Address
+from aiotun.errors import TunError
+from aiotun.platforms.linux import rtnetlink
+from aiotun.platforms.linux.rtnetlink import Link, Message
+
+AF_INET, AF_BRIDGE, AF_INET6, AF_PACKET = 2, 7, 10, 17
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def link_body(*attributes: bytes, family: int = 0, flags: int = 0) -> bytes:
+    return struct.pack("=BxHiII", family, 65534, 7, flags, 0) + b"".join(attributes)
+
+
+def address_body(family: int, prefix: int, *attributes: bytes) -> bytes:
+    return struct.pack("=BBBBI", family, prefix, 0, 0, 7) + b"".join(attributes)
+
+
+NAME = attribute(3, b"vpn0\0")
+MTU = attribute(4, struct.pack("=I", 1400))
+STATISTICS = attribute(23, struct.pack("=25Q", *range(25)))
+
+
+@pytest.mark.parametrize(
+    ("body", "link"),
+    [
+        pytest.param(link_body(NAME, MTU), Link(7, "vpn0", 1400, False), id="down"),
+        pytest.param(link_body(NAME, MTU, flags=0x1043), Link(7, "vpn0", 1400, True), id="up"),
+        pytest.param(
+            link_body(attribute(0x8000 | 18, attribute(1, b"tun\0")), MTU, NAME),
+            Link(7, "vpn0", 1400, False),
+            id="nested attribute, other order",
+        ),
+        pytest.param(
+            link_body(attribute(3, b"vpn\xe9\0"), MTU),
+            Link(7, os.fsdecode(b"vpn\xe9"), 1400, False),
+            id="name in no encoding",
+        ),
+        pytest.param(link_body(NAME, MTU, family=AF_BRIDGE), None, id="port of a bridge"),
+    ],
+)
+def test_decode_link(body: bytes, link: Link | None) -> None:
+    assert rtnetlink.decode_link(body) == link
+
+
+def test_decode_statistics() -> None:
+    found = rtnetlink.decode_statistics(link_body(NAME, MTU, STATISTICS))
+    # struct rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors,
+    # tx_errors, rx_dropped, tx_dropped, ..., rx_frame_errors
+    assert (found.packets_sent, found.packets_received) == (0, 1)
+    assert (found.bytes_sent, found.bytes_received) == (2, 3)
+    assert (found.dropped_sent, found.dropped_received) == (6, 7)
+    assert found.errors_sent == 13
+
+
+V4, V4_PEER = bytes([10, 9, 0, 1]), bytes([10, 9, 0, 2])
+V6, V6_PEER = bytes.fromhex("fd09" + 27 * "0" + "1"), bytes.fromhex("fd09" + 27 * "0" + "2")
+
+
+@pytest.mark.parametrize(
+    ("body", "address"),
+    [
+        pytest.param(
+            address_body(AF_INET, 24, attribute(1, V4), attribute(2, V4), attribute(3, b"vpn0\0")),
+            "10.9.0.1/24",
+            id="IPv4",
+        ),
+        pytest.param(
+            address_body(AF_INET, 32, attribute(1, V4_PEER), attribute(2, V4)),
+            "10.9.0.1 peer 10.9.0.2/32",
+            id="IPv4 with peer",
+        ),
+        pytest.param(address_body(AF_INET6, 64, attribute(1, V6)), "fd09::1/64", id="IPv6"),
+        pytest.param(
+            address_body(AF_INET6, 128, attribute(2, V6), attribute(1, V6_PEER)),
+            "fd09::1 peer fd09::2/128",
+            id="IPv6 with peer",
+        ),
+        pytest.param(address_body(AF_PACKET, 0), None, id="another family"),
+    ],
+)
+def test_decode_address(body: bytes, address: str | None) -> None:
+    expected = None if address is None else (7, Address.parse(address))
+    assert rtnetlink.decode_address(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("decode", "data"),
+    [
+        pytest.param(rtnetlink.decode_messages, bytes(15), id="half a header"),
+        pytest.param(rtnetlink.decode_messages, bytes(16), id="message of no length"),
+        pytest.param(
+            rtnetlink.decode_messages, struct.pack("=IHHII", 15, 16, 0, 0, 0), id="short length"
+        ),
+        pytest.param(
+            rtnetlink.decode_messages, struct.pack("=IHHII", 17, 16, 0, 0, 0), id="long length"
+        ),
+        pytest.param(rtnetlink.decode_link, bytes(15), id="half an ifinfomsg"),
+        pytest.param(rtnetlink.decode_link, link_body(MTU), id="link without name"),
+        pytest.param(rtnetlink.decode_link, link_body(NAME), id="link without MTU"),
+        pytest.param(
+            rtnetlink.decode_link, link_body(NAME, attribute(4, b"\0\0")), id="MTU of two bytes"
+        ),
+        pytest.param(rtnetlink.decode_link, link_body(bytes(4)), id="attribute of no length"),
+        pytest.param(
+            rtnetlink.decode_link, link_body(struct.pack("=HH", 9, 3), b"vpn0"), id="long attribute"
+        ),
+        pytest.param(rtnetlink.decode_link, link_body(NAME, MTU, b"\0\0"), id="half an attribute"),
+        pytest.param(rtnetlink.decode_statistics, link_body(NAME), id="no statistics"),
+        pytest.param(
+            rtnetlink.decode_statistics, link_body(attribute(23, bytes(104))), id="few statistics"
+        ),
+        pytest.param(rtnetlink.decode_address, bytes(7), id="half an ifaddrmsg"),
+        pytest.param(rtnetlink.decode_address, address_body(AF_INET, 24), id="no address"),
+        pytest.param(
+            rtnetlink.decode_address,
+            address_body(AF_INET, 33, attribute(1, V4)),
+            id="prefix of 33 bits",
+        ),
+        pytest.param(
+            rtnetlink.decode_address,
+            address_body(AF_INET, 24, attribute(1, V6)),
+            id="IPv6 address as IPv4",
+        ),
+        pytest.param(
+            rtnetlink.decode_address,
+            address_body(AF_INET6, 64, attribute(2, V4), attribute(1, V6)),
+            id="IPv4 address as IPv6",
+        ),
+    ],
+)
+def test_malformed(decode: Callable[[bytes], object], data: bytes) -> None:
+    with pytest.raises(TunError, match="malformed netlink message") as caught:
+        decode(data)
+    assert caught.value.errno == errno.EBADMSG
+
+
+TEXT = attribute(1, b"mtu less than device minimum\0")
+REQUEST = struct.pack("=IHHII", 36, 19, 5, 9, 0)
+ERROR, DONE, CAPPED, TLVS = 2, 3, 0x100, 0x200
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        pytest.param(
+            Message(ERROR, CAPPED, 9, bytes(4) + REQUEST), (0, os.strerror(0)), id="acknowledgement"
+        ),
+        pytest.param(
+            Message(ERROR, CAPPED, 9, struct.pack("=i", -22) + REQUEST),
+            (22, os.strerror(22)),
+            id="error without words",
+        ),
+        pytest.param(
+            Message(ERROR, CAPPED | TLVS, 9, struct.pack("=i", -22) + REQUEST + TEXT),
+            (22, "mtu less than device minimum"),
+            id="error with words",
+        ),
+        pytest.param(
+            Message(ERROR, TLVS, 9, struct.pack("=i", -22) + REQUEST + bytes(20) + TEXT),
+            (22, "mtu less than device minimum"),
+            id="error that repeats the request",
+        ),
+        pytest.param(Message(DONE, 0, 9, bytes(4)), (0, os.strerror(0)), id="end of a dump"),
+        pytest.param(
+            Message(DONE, TLVS, 9, struct.pack("=i", -19) + TEXT),
+            (19, "mtu less than device minimum"),
+            id="dump that failed",
+        ),
+        pytest.param(
+            Message(ERROR, TLVS, 9, struct.pack("=i", -22) + b"\xff" * 16),
+            (22, os.strerror(22)),
+            id="length that lies",
+        ),
+    ],
+)
+def test_decode_status(message: Message, status: tuple[int, str]) -> None:
+    assert rtnetlink.decode_status(message) == status
+
+
+def test_encode_link() -> None:
+    body = rtnetlink.encode_link(7, name="vpn0", mtu=1400, up=True)
+    assert body == struct.pack("=BxHiII", 0, 0, 7, 1, 1) + NAME + MTU
+
+
+@pytest.mark.parametrize(("up", "flags"), [(None, (0, 0)), (False, (0, 1)), (True, (1, 1))])
+def test_encode_link_flags(up: bool | None, flags: tuple[int, int]) -> None:
+    assert struct.unpack("=BxHiII", rtnetlink.encode_link(7, up=up))[3:] == flags
+
+
+@st.composite
+def addresses(draw: st.DrawFn) -> Address:
+    some = draw(st.sampled_from([st.ip_addresses(v=4), st.ip_addresses(v=6)]))
+    own, peer = draw(some), draw(some)
+    prefix = draw(st.integers(0, own.max_prefixlen))
+    interface = ipaddress.ip_interface((own.packed, prefix))
+    return Address(interface, draw(st.sampled_from([None, peer])) if peer != own else None)
+
+
+@given(index=st.integers(1, 2**31 - 1), address=addresses())
+def test_address_there_and_back(index: int, address: Address) -> None:
+    body = rtnetlink.encode_address(index, address)
+    assert rtnetlink.decode_address(body) == (index, address)
+
+
+@given(
+    messages=st.lists(
+        st.builds(
+            Message,
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFFFFFF),
+            st.binary(max_size=40),
+        )
+    )
+)
+def test_messages_there_and_back(messages: list[Message]) -> None:
+    encoded = (rtnetlink.encode_message(*message) for message in messages)
+    data = b"".join(datagram + bytes(-len(datagram) % 4) for datagram in encoded)
+    assert rtnetlink.decode_messages(data) == messages
+
+
+VALID = (
+    link_body(NAME, MTU, STATISTICS),
+    address_body(AF_INET, 24, attribute(1, V4), attribute(2, V4)),
+    address_body(AF_INET6, 64, attribute(1, V6)),
+    struct.pack("=i", -22) + REQUEST + TEXT,
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A valid body, with some bytes replaced and the end cut off."""
+    data = bytearray(draw(st.sampled_from(VALID)))
+    for position, byte in draw(
+        st.lists(st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255)), max_size=4)
+    ):
+        data[position] = byte
+    return bytes(data[: draw(st.integers(0, len(data)))])
+
+
+DECODERS: list[Callable[[Message], object]] = [
+    lambda message: rtnetlink.decode_messages(message.body),
+    lambda message: rtnetlink.decode_messages(rtnetlink.encode_message(*message)),
+    lambda message: rtnetlink.decode_link(message.body),
+    lambda message: rtnetlink.decode_statistics(message.body),
+    lambda message: rtnetlink.decode_address(message.body),
+    rtnetlink.decode_status,
+]
+
+
+@given(
+    kind=st.sampled_from([ERROR, DONE, 16]),
+    flags=st.integers(0, 0xFFFF),
+    body=st.one_of(st.binary(max_size=200), damaged()),
+    decode=st.sampled_from(DECODERS),
+)
+@settings(max_examples=500)
+def test_anything_decodes_or_is_malformed(
+    kind: int, flags: int, body: bytes, decode: Callable[[Message], object]
+) -> None:
+    with suppress(TunError):
+        decode(Message(kind, flags, 1, body))
+
+
+@pytest.mark.parametrize("number", [-(2**31), -4096, 1, 2**31 - 1])
+def test_status_beyond_any_errno(number: int) -> None:
+    found, _ = rtnetlink.decode_status(Message(DONE, 0, 1, struct.pack("=i", number)))
+    assert 0 <= found <= 4095
