@@ -1,0 +1,122 @@
+"""The ways to open a device on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .device import Device, make_config
+from .errors import ConfigError
+from .streams import PacketStream, StreamProtocol, despite_cancellation
+from .transports import PacketTransport, make_transport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .config import DeviceConfig
+    from .device import DeviceSettings
+
+__all__ = ["OpenDevice", "create_device_endpoint", "open_device"]
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+async def create_device_endpoint(
+    protocol_factory: Callable[[], ProtocolT],
+    *,
+    device: Device | None = None,
+    config: DeviceConfig | None = None,
+    **settings: Unpack[DeviceSettings],
+) -> tuple[PacketTransport, ProtocolT]:
+    """Open a device and connect it to a protocol; return once `connection_made` was called.
+
+    What the device should be is said by the fields of `DeviceConfig` as
+    keywords, or by a whole one as `config`. An open `device` is taken as it is:
+    the transport owns and closes it from now on, also if this call fails.
+
+    Raises what `Device` raises, `BusyError` for a device that has a transport,
+    and what the factory raises. When cancelled, nothing is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    if device is None:
+        device = await _open(loop, make_config(config, settings))
+    elif config is not None or settings:
+        raise ConfigError("an open device= is configured already: leave out the other keywords")
+    device.take_over()
+    try:
+        protocol = protocol_factory()
+        transport = make_transport(loop, device, protocol)
+    except BaseException:
+        await despite_cancellation(loop.run_in_executor(None, device.release))
+        raise
+    started = transport.start()
+    try:
+        await started
+    except asyncio.CancelledError:
+        transport.abort()
+        await despite_cancellation(transport.wait_closed())
+        raise
+    return transport, protocol
+
+
+async def _open(loop: asyncio.AbstractEventLoop, config: DeviceConfig) -> Device:
+    """Open off the loop: the kernel may make one wait for its configuration lock."""
+    # A thread of its own, not one of the loop's: it inherits the network
+    # namespace of the calling thread, an older one may be elsewhere.
+    thread = ThreadPoolExecutor(1, "aiotun-open")
+    opening = loop.run_in_executor(thread, lambda: Device(config=config))
+    thread.shutdown(wait=False)
+    try:
+        return await despite_cancellation(opening)
+    except asyncio.CancelledError:
+        if opening.exception() is None:
+            await despite_cancellation(loop.run_in_executor(None, opening.result().close))
+        raise
+
+
+def open_device(
+    *,
+    device: Device | None = None,
+    config: DeviceConfig | None = None,
+    **settings: Unpack[DeviceSettings],
+) -> OpenDevice:
+    """Open a device as a `PacketStream`; takes and raises what `create_device_endpoint` does.
+
+    >>> async with open_device(addresses=["10.9.0.1/24"]) as tun: ...
+    >>> tun = await open_device(addresses=["10.9.0.1/24"])
+    """
+    return OpenDevice(lambda: _open_stream(device, config, settings))
+
+
+async def _open_stream(
+    device: Device | None, config: DeviceConfig | None, settings: DeviceSettings
+) -> PacketStream:
+    _, protocol = await create_device_endpoint(
+        StreamProtocol, device=device, config=config, **settings
+    )
+    return PacketStream(protocol)
+
+
+class OpenDevice(Awaitable[PacketStream]):
+    """What `open_device` returns: to be awaited, or entered with `async with`, once."""
+
+    def __init__(self, opening: Callable[[], Any]) -> None:
+        self._opening = opening
+
+    def __await__(self) -> Generator[Any, None, PacketStream]:
+        return self._opening().__await__()  # type: ignore[no-any-return]
+
+    async def __aenter__(self) -> PacketStream:
+        self._stream = await self
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,289 @@
+"""The frames of a queue as packets: what `Device` and the transports have in common.
+
+`PacketReader` splits what it reads, `PacketWriter` coalesces what it writes.
+Neither ever blocks.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import InterfaceGoneError, OffloadError, PacketError
+from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
+from .platforms.base import Queue
+
+if TYPE_CHECKING:
+    from .config import Layer
+
+__all__ = [
+    "NO_OFFLOAD",
+    "PACKET_MAX",
+    "READ_BATCH",
+    "Counters",
+    "PacketReader",
+    "PacketWriter",
+    "check_packet",
+]
+
+logger = logging.getLogger("aiotun")
+
+READ_BATCH = 128
+"""Packets after which one wake-up reads no further frame."""
+
+PACKET_MAX = {"tun": 65535, "tap": 65535 + 18}
+"""An IP packet's total length has 16 bits; an Ethernet header with one VLAN tag has 18 bytes."""
+
+
+@dataclass
+class Counters:
+    """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view."""
+
+    frames_received: int = 0
+    """Reads that gave something: packets and super-packets alike."""
+    super_packets_received: int = 0
+    packets_received: int = 0
+    """Packets after splitting; for a protocol that takes super-packets, those."""
+    bytes_received: int = 0
+    dropped_received: int = 0
+    """Read but not delivered: the transport closed, or the frame was malformed."""
+    packets_sent: int = 0
+    """Packets that the program handed over."""
+    bytes_sent: int = 0
+    frames_sent: int = 0
+    """What they became after coalescing: packets and super-packets alike."""
+    super_packets_sent: int = 0
+    dropped_sent: int = 0
+    """Packets that were refused: by the kernel, for their size, or by a closed transport."""
+
+
+def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:
+    """Raise `PacketError` for what no device of the layer can carry, whatever it says."""
+    if not packet:
+        raise PacketError(errno.EINVAL, "an empty packet was written, and dropped")
+    if len(packet) > PACKET_MAX[layer]:
+        raise PacketError(
+            errno.EMSGSIZE,
+            f"a packet of {len(packet)} bytes was written, and dropped: "
+            f"a {layer} carries {PACKET_MAX[layer]} at most",
+        )
+
+
+class PacketReader:
+    """Reads frames and splits them."""
+
+    def __init__(
+        self, queue: Queue, counters: Counters, report: Callable[[Exception], None]
+    ) -> None:
+        self._queue = queue
+        self._counters = counters
+        self._report = report
+
+    def read(self, limit: int = READ_BATCH) -> list[bytes]:
+        """The packets that wait, oldest first; empty if none.
+
+        Reading stops once there are `limit` packets; the last frame may take it
+        some beyond. Raises `InterfaceGoneError`.
+        """
+        queue, counters = self._queue, self._counters
+        packets: list[bytes] = []
+        frames = 0
+        while len(packets) < limit:
+            try:
+                frame = queue.read()
+            except BlockingIOError:
+                break
+            except OSError:
+                if packets:  # a lasting error comes again with the next call
+                    break
+                raise
+            frames += 1
+            if not queue.vnet_hdr:
+                packets.append(frame)
+                continue
+            try:
+                segments = gso_split(frame, queue.layer)
+            except OffloadError as exc:
+                counters.dropped_received += 1
+                self._report(exc)
+                break  # whatever the frames are, one call ends
+            if len(segments) > 1:
+                counters.super_packets_received += 1
+            packets += segments
+        counters.frames_received += frames
+        counters.packets_received += len(packets)
+        counters.bytes_received += sum(map(len, packets))
+        return packets
+
+    def read_super(self, limit: int = READ_BATCH) -> list[SuperPacket]:
+        """The same without splitting: at most `limit` super-packets."""
+        queue, counters = self._queue, self._counters
+        packets: list[SuperPacket] = []
+        size = 0
+        while len(packets) < limit:
+            try:
+                frame = queue.read()
+            except BlockingIOError:
+                break
+            except OSError:
+                if packets:
+                    break
+                raise
+            if not queue.vnet_hdr:
+                frame = NO_OFFLOAD + frame
+            elif frame[1]:
+                counters.super_packets_received += 1
+            size += len(frame) - VirtioNetHeader.SIZE
+            packets.append(SuperPacket(frame))
+        counters.frames_received += len(packets)
+        counters.packets_received += len(packets)
+        counters.bytes_received += size
+        return packets
+
+
+class PacketWriter:
+    """Coalesces packets and writes them, in order within each flow.
+
+    What the queue does not take for now waits in the backlog. What it refuses
+    is dropped, counted and reported, once for each kind of error and call.
+    """
+
+    def __init__(
+        self, queue: Queue, counters: Counters, report: Callable[[Exception], None]
+    ) -> None:
+        self._queue = queue
+        self._counters = counters
+        self._report = report
+        self._table = GROTable(queue.layer, tcp=queue.tcp_offload, udp=queue.udp_offload)
+        self._backlog: deque[bytes] = deque()
+
+    @property
+    def backlog(self) -> int:
+        """Frames that wait until the queue takes more."""
+        return len(self._backlog)
+
+    def write(self, packets: Sequence[bytes]) -> None:
+        """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
+        counters = self._counters
+        counters.packets_sent += len(packets)
+        counters.bytes_sent += sum(map(len, packets))
+        frames: Sequence[bytes] = packets
+        if self._queue.vnet_hdr:
+            frames = self._table.coalesce(packets)
+            if len(frames) < len(packets):
+                counters.super_packets_sent += sum(1 for frame in frames if frame[1])
+        counters.frames_sent += len(frames)
+        self._write_frames(frames)
+
+    def write_super(self, packet: SuperPacket) -> None:
+        """Write a super-packet as it is, or split where the queue cannot take it.
+
+        Raises `OffloadError` when its header contradicts its bytes (the kernel
+        drops some such frames without an error), and `InterfaceGoneError`.
+        """
+        header = packet.header
+        header.check(packet.packet, self._queue.layer)
+        if not self._takes(header):
+            self.write(packet.split(self._queue.layer))
+            return
+        counters = self._counters
+        counters.packets_sent += 1
+        counters.bytes_sent += len(packet.frame) - VirtioNetHeader.SIZE
+        counters.frames_sent += 1
+        if header.gso_type:
+            counters.super_packets_sent += 1
+        self._write_frames([packet.frame])
+
+    def resume(self) -> None:
+        """Write what waits, as far as the queue takes it. Raises `InterfaceGoneError`."""
+        waiting, self._backlog = self._backlog, deque()
+        self._write_frames(waiting)
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        self._counters.dropped_sent += len(self._backlog)
+        self._backlog.clear()
+
+    def _takes(self, header: VirtioNetHeader) -> bool:
+        if not self._queue.vnet_hdr:
+            return False
+        if header.is_tcp:
+            return self._table.tcp
+        if header.is_udp:
+            return self._table.udp
+        return True
+
+    def _write_frames(self, frames: Iterable[bytes]) -> None:
+        backlog = self._backlog
+        if backlog:  # order: nothing overtakes what waits
+            backlog.extend(frames)
+            return
+        write = self._queue.write
+        errors: dict[int | None, OSError] = {}
+        remaining = iter(frames)
+        for frame in remaining:
+            try:
+                write(frame)
+            except BlockingIOError:
+                backlog.append(frame)
+            except InterfaceGoneError:
+                raise
+            except OSError as exc:
+                for error in self._refused(frame, exc):
+                    errors.setdefault(error.errno, error)
+            if backlog:
+                backlog.extend(remaining)
+        for error in errors.values():
+            self._report(error)
+
+    def _refused(self, frame: bytes, exc: OSError) -> list[OSError]:
+        """What to do about a refused frame: the errors that remain after doing it."""
+        if not (self._queue.vnet_hdr and frame[1]):
+            self._counters.dropped_sent += 1
+            return [self._explain(exc)]
+        # A refused super-packet says little: EIO is also an interface that is
+        # down, EINVAL also a bad packet. Its packets one by one tell.
+        errors: list[OSError] = []
+        packets = deque(gso_split(frame, self._queue.layer))
+        while packets:
+            packet = NO_OFFLOAD + packets[0]
+            try:
+                self._queue.write(packet)
+            except BlockingIOError:
+                self._backlog.extend(NO_OFFLOAD + packet for packet in packets)
+                return errors
+            except InterfaceGoneError:
+                raise
+            except OSError as error:
+                self._counters.dropped_sent += 1
+                errors.append(self._explain(error))
+            packets.popleft()
+        if not errors:
+            self._do_without(VirtioNetHeader.unpack(frame), exc)
+        return errors
+
+    def _do_without(self, header: VirtioNetHeader, exc: OSError) -> None:
+        kind = "TCP" if header.is_tcp else "UDP"
+        if header.is_tcp:
+            self._table.tcp = False
+        else:
+            self._table.udp = False
+        logger.warning(
+            "the kernel refuses %s super-packets (%s) and takes their packets: "
+            "%s is sent without offload from now on",
+            kind,
+            exc.strerror,
+            kind,
+        )
+
+    def _explain(self, exc: OSError) -> OSError:
+        if exc.errno == errno.EINVAL:
+            what = "no IP packet" if self._queue.layer == "tun" else "no Ethernet frame"
+            return PacketError(
+                errno.EINVAL, f"the kernel refused a packet, which was dropped: it is {what}"
+            )
+        return exc

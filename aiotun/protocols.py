@@ -1,0 +1,64 @@
+"""PacketProtocol: the base class of what receives packets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .offload import SuperPacket
+    from .platforms.base import Event
+
+__all__ = ["PacketProtocol"]
+
+
+class PacketProtocol(asyncio.BaseProtocol):
+    """Receives the packets of a device; every method may be overridden, none must be.
+
+    Exactly one of the three `*_received` methods is called for a packet. Which
+    one follows from what the class overrides: `super_packets_received` before
+    `packets_received` before `packet_received`.
+
+    An exception that leaves a callback goes to the loop's exception handler and
+    costs the packets of that call, not the transport.
+
+    `connection_made`, `pause_writing`, `resume_writing` and `connection_lost`
+    are asyncio's own.
+    """
+
+    __slots__ = ()
+
+    def packet_received(self, packet: bytes) -> None:
+        """One IP packet (TUN) or Ethernet frame (TAP), its checksums complete."""
+
+    def packets_received(self, packets: list[bytes]) -> None:
+        """Everything that one wake-up of the loop read, at least one packet, oldest first.
+
+        The list belongs to the protocol from now on.
+        """
+
+    def super_packets_received(self, packets: list[SuperPacket]) -> None:
+        """The same as the kernel made it: not split, checksums perhaps partial.
+
+        Ordinary packets come as super-packets of gso_type NONE.
+        """
+
+    def error_received(self, exc: Exception) -> None:
+        """Packets were lost on the way to the device or from it; the transport lives on.
+
+        Called once for all packets of one flush that fared alike, with
+        `InterfaceDownError`, `PacketError`, `OffloadError`, or the `OSError` that
+        the system gave. How many were lost stands in the transport's counters.
+        """
+
+    def device_changed(self, event: Event) -> None:
+        """The interface was changed by somebody: `LinkChanged`, `AddressAdded`, `AddressRemoved`.
+
+        Its deletion comes as `connection_lost` with an `InterfaceGoneError`.
+        """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed and the device given back.
+
+        `exc` is None after `close` and `abort`, else what ended it.
+        """

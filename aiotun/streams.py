@@ -1,0 +1,233 @@
+"""PacketStream: a device read with `async for` and written with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import BusyError, ClosedError
+from .packetio import check_packet
+from .protocols import PacketProtocol
+from .transports.base import WRITE_BATCH, PacketTransport
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .device import Device
+
+__all__ = ["PacketStream", "StreamProtocol", "despite_cancellation"]
+
+logger = logging.getLogger("aiotun")
+
+T = TypeVar("T")
+
+HIGH_WATER = 1024
+"""Packets that wait to be received before reading pauses; it resumes at a quarter."""
+
+LOG_INTERVAL = 1.0
+"""Seconds for which the same error is not logged again."""
+
+
+class StreamProtocol(PacketProtocol):
+    """Keeps what arrives until the stream's user asks for it."""
+
+    transport: PacketTransport
+
+    def __init__(self) -> None:
+        self.packets: deque[bytes] = deque()
+        self.closed = False
+        self.exception: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: set[asyncio.Future[None]] = set()
+        self._writable = True
+        self._logged: tuple[object, float] = (None, 0.0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, PacketTransport)
+        self.transport = transport
+
+    def packets_received(self, packets: list[bytes]) -> None:
+        self.packets += packets
+        if len(self.packets) >= HIGH_WATER:
+            self.transport.pause_reading()
+        self._wake_reader()
+
+    def taken(self) -> None:
+        """To be called after taking from `packets`."""
+        if len(self.packets) <= HIGH_WATER // 4:
+            self.transport.resume_reading()
+
+    async def readable(self) -> None:
+        """Wait until there are packets; raise what ended the transport if none will come."""
+        while not self.packets:
+            if self.closed:
+                raise self.exception or ClosedError()
+            if self._reader is not None:
+                raise BusyError(errno.EBUSY, "another task is receiving from this stream")
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+
+    async def writable(self) -> None:
+        """Wait until the device takes packets."""
+        while not (self._writable or self.closed):
+            waiter = self._loop.create_future()
+            self._writers.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._writers.discard(waiter)
+        if self.transport.is_closing():
+            raise self.exception or ClosedError()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._wake_writers()
+
+    def error_received(self, exc: Exception) -> None:
+        """No call of the user's is at fault, so the log tells; the counters count."""
+        kind = (type(exc), getattr(exc, "errno", None))
+        now = self._loop.time()
+        if kind != self._logged[0] or now - self._logged[1] >= LOG_INTERVAL:
+            self._logged = kind, now
+            logger.warning("%s: %s", self.transport.get_extra_info("name"), exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed, self.exception = True, exc
+        self._wake_reader()
+        self._wake_writers()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writers:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class PacketStream:
+    """The packets of a device as a stream.
+
+    >>> async with open_device(addresses=["10.9.0.1/24"]) as tun:
+    ...     async for packet in tun:
+    ...         await tun.send(packet)
+
+    Iteration ends when the stream is closed, and raises what ended the device
+    otherwise. One task at a time may wait for packets, another gets a
+    `BusyError`; any number may send. A packet that the system refuses after
+    `send` returned is logged and stands in `transport.counters`.
+    """
+
+    def __init__(self, protocol: StreamProtocol) -> None:
+        self._protocol = protocol
+        self._sent = 0
+
+    @property
+    def transport(self) -> PacketTransport:
+        return self._protocol.transport
+
+    @property
+    def device(self) -> Device:
+        device: Device = self.transport.get_extra_info("device")
+        return device
+
+    async def recv(self) -> bytes:
+        """The next packet. A cancelled call loses none.
+
+        Raises `ClosedError` after the end, or what ended the device, such as
+        `InterfaceGoneError`.
+        """
+        await self._protocol.readable()
+        packet = self._protocol.packets.popleft()
+        self._protocol.taken()
+        return packet
+
+    async def recv_many(self) -> list[bytes]:
+        """All packets that wait, at least one; raises as `recv` does."""
+        await self._protocol.readable()
+        packets = list(self._protocol.packets)
+        self._protocol.packets.clear()
+        self._protocol.taken()
+        return packets
+
+    async def send(self, packet: bytes | bytearray | memoryview) -> None:
+        """Write one packet, after waiting until the device takes it.
+
+        A cancelled call has not sent. Raises `PacketError` for what cannot be a
+        packet, `ClosedError` after the end, or what ended the device.
+        """
+        await self._ready_to_send()
+        check_packet(packet, self.device.layer)
+        self.transport.write(packet)
+
+    async def send_many(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
+        """`send` for each; when it raises or is cancelled, those before were sent."""
+        for packet in packets:
+            await self.send(packet)
+
+    async def _ready_to_send(self) -> None:
+        self._sent += 1
+        if self._sent % WRITE_BATCH == 0:  # a sender that never waits starves the loop
+            await asyncio.sleep(0)
+        await self._protocol.writable()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self.recv()
+        except ClosedError:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Send what waits, close, and wait until the device is gone.
+
+        The device is gone too when this is cancelled while it waits; packets
+        that wait for a device that pushes back are dropped then.
+        """
+        self.transport.close()
+        try:
+            await self.transport.wait_closed()
+        except asyncio.CancelledError:
+            self.transport.abort()
+            await despite_cancellation(self.transport.wait_closed())
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+async def despite_cancellation(awaited: Awaitable[T]) -> T:
+    """Wait to the end in any case; a cancellation that came meanwhile is raised then."""
+    future = asyncio.ensure_future(awaited)
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    return future.result()

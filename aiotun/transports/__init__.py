@@ -1,0 +1,22 @@
+"""Devices as asyncio transports: `base` decides everything, the others tell when."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..device import Device
+from ..platforms.memory import MemoryQueue
+from .base import PacketTransport
+from .memory import MemoryTransport
+from .selector import SelectorTransport
+
+__all__ = ["PacketTransport", "make_transport"]
+
+
+def make_transport(
+    loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
+) -> PacketTransport:
+    """The transport that knows how to wait for this device."""
+    if isinstance(device.queue, MemoryQueue):
+        return MemoryTransport(loop, device, protocol)
+    return SelectorTransport(loop, device, protocol)

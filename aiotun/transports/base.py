@@ -1,0 +1,458 @@
+"""PacketTransport: a device as an asyncio transport, whatever tells that it is ready.
+
+Everything that users see is decided here. A subclass says how to learn that
+the queue is readable or writable and that the interface was changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import logging
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InterfaceGoneError, OffloadError, PacketError
+from ..offload import NO_OFFLOAD, SuperPacket
+from ..packetio import PACKET_MAX, PacketReader, PacketWriter, check_packet
+from ..platforms.base import InterfaceGone, LinkChanged
+from ..protocols import PacketProtocol
+
+if TYPE_CHECKING:
+    from ..device import Device
+    from ..packetio import Counters
+
+__all__ = ["WRITE_BATCH", "PacketTransport"]
+
+logger = logging.getLogger("aiotun")
+
+WRITE_BATCH = 128
+"""Packets that gather before they are written without waiting for the end of the tick."""
+
+HIGH_WATER = 1024
+"""Packets that wait for a device that pushes back, before the protocol is paused."""
+
+
+class PacketTransport(asyncio.Transport):
+    """Moves the packets of one device between the kernel and a `PacketProtocol`.
+
+    Made by `create_device_endpoint`. Unlike a stream transport it keeps packet
+    boundaries and counts in packets, not bytes. Not thread-safe, like all of
+    asyncio's transports.
+
+    Extra infos: `device`, `name`, `mtu`, `offload`, `fileno`; name and MTU
+    follow the interface.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
+    ) -> None:
+        super().__init__()
+        self._loop = loop
+        self._device = device
+        self._queue = device.queue
+        self._events = device.interface.events()
+        self._reader = PacketReader(self._queue, device.counters, self._report)
+        self._writer = PacketWriter(self._queue, device.counters, self._report)
+        self._infos: dict[str, Any] = {
+            "device": device,
+            "name": device.name,
+            "mtu": device.mtu,
+            "offload": device.offload,
+            "fileno": self._fileno(),
+        }
+        self._packet_max = PACKET_MAX[device.layer]
+        self._pending: list[Any] = device.take_pending()  # read, and not delivered yet
+        self._out: list[bytes] = []  # written, and not flushed yet
+        self._paused = False
+        self._hold = False  # deliver no further packet: paused, closing, another protocol
+        self._flush_due = False  # a flush is scheduled, or follows the batch being delivered
+        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
+        self._protocol_paused = False
+        self._closing = False
+        self._finished = False
+        self._warned = False
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self.set_protocol(protocol)
+
+    def _fileno(self) -> int | None:
+        """The queue's descriptor, if it has one."""
+        return self._queue.fileno()
+
+    def start(self) -> asyncio.Future[None]:
+        """Call `connection_made`, then read; to be called once. Done when both happened."""
+        started = self._loop.create_future()
+
+        def start() -> None:
+            self._call("connection_made", self)
+            if not self._closing:
+                self._watch_events()
+                self._resume()
+            if not started.done():
+                started.set_result(None)
+
+        self._loop.call_soon(start)
+        return started
+
+    # What it is.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._infos.get(name, default)
+
+    @property
+    def counters(self) -> Counters:
+        """The device's counters: packets, super-packets, bytes and drops, both ways."""
+        return self._device.counters
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """The packets that follow go to this protocol, also those already read."""
+        self._protocol = protocol
+        self._hold = True  # the batch being delivered stops, and goes on with the new one
+        self._read: Callable[[], list[Any]] = self._reader.read
+        self._hand_over: Callable[[list[Any]], None]
+        if _overrides(protocol, "super_packets_received"):
+            self._read = self._reader.read_super
+            self._hand_over = self._hand_over_super
+        elif _overrides(protocol, "packets_received"):
+            self._hand_over = self._hand_over_batch
+        else:
+            self._hand_over = self._hand_over_each
+
+    def __repr__(self) -> str:
+        state = "closed" if self._finished else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {self._infos['name']} {state}>"
+
+    # From the device to the protocol.
+
+    def is_reading(self) -> bool:
+        return not (self._paused or self._closing)
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more; the kernel's queue then fills, drops and counts.
+
+        That the interface was changed or deleted is noticed all the same.
+        """
+        if self.is_reading():
+            self._paused = self._hold = True
+            self._unwatch_readable()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self._closing:
+            self._paused = False
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self.is_reading():
+            self._deliver([])
+        if self.is_reading():
+            self._watch_readable()
+
+    def _read_ready(self) -> None:
+        """For the subclass to call when the queue is readable: one bounded batch."""
+        if not self.is_reading():
+            return
+        try:
+            packets = self._read()
+        except Exception as exc:
+            self._fail(exc)
+        else:
+            self._deliver(packets)
+
+    def _deliver(self, packets: list[Any]) -> None:
+        """Give the protocol what is pending and these, then flush what it wrote."""
+        self._pending += packets
+        self._flush_due = True
+        try:
+            while self._pending and self.is_reading():
+                packets, self._pending = self._pending, []
+                self._hold = False
+                self._hand_over(packets)
+        finally:
+            self._end_of_tick()
+
+    def _hand_over_each(self, packets: list[bytes]) -> None:
+        received = self._protocol.packet_received  # type: ignore[attr-defined]
+        remaining = iter(packets)
+        try:
+            for packet in remaining:
+                if self._hold:
+                    self._pending.append(packet)
+                    break
+                received(packet)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._complain(exc, "packet_received")
+        finally:
+            self._pending += remaining
+
+    def _hand_over_batch(self, packets: list[bytes]) -> None:
+        self._call("packets_received", packets)
+
+    def _hand_over_super(self, packets: list[SuperPacket | bytes]) -> None:
+        # Plain packets are those that were pending when the protocol came.
+        self._call(
+            "super_packets_received",
+            [SuperPacket(NO_OFFLOAD + p) if isinstance(p, bytes) else p for p in packets],
+        )
+
+    def _events_ready(self) -> None:
+        """For the subclass to call when the interface's events are readable."""
+        for event in self._events.read():
+            if isinstance(event, InterfaceGone):
+                name = self._infos["name"]
+                self._fail(InterfaceGoneError(errno.ENODEV, f"interface {name} was deleted"))
+                return
+            if isinstance(event, LinkChanged):
+                self._infos.update(name=event.name, mtu=event.mtu)
+            self._call("device_changed", event)
+
+    # From the protocol to the device.
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write one packet; it leaves at the end of the tick, coalesced with others.
+
+        Never blocks. Mutable buffers are copied. A packet that is empty or too
+        large is dropped, counted and reported to `error_received`, like one that
+        the kernel refuses (no IP packet; the interface is down). After `close`
+        packets are dropped and counted. Raises `TypeError` for what is no bytes.
+        """
+        if type(data) is not bytes:
+            data = _copy(data)
+        if self._closing:
+            self._refuse_late()
+            return
+        if not 0 < len(data) <= self._packet_max:
+            self._refuse(data)
+            return
+        self._out.append(data)
+        if len(self._out) >= WRITE_BATCH:
+            self.flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._end_of_tick)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write packets: `write` for each, boundaries kept."""
+        for data in list_of_data:
+            self.write(data)
+
+    def write_super(self, packet: SuperPacket) -> None:
+        """Write a super-packet as it is, behind what was written before.
+
+        It is split where the device lacks the offload for it. Raises
+        `OffloadError` when its header contradicts its bytes.
+        """
+        if self._closing:
+            self._refuse_late()
+            return
+        self.flush()
+        self._write(self._writer.write_super, packet)
+
+    def flush(self) -> None:
+        """Hand everything written so far to the device now, coalesced."""
+        if self._out:
+            packets, self._out = self._out, []
+            self._write(self._writer.write, packets)
+
+    def _end_of_tick(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _write(self, write: Callable[[Any], None], packets: Any) -> None:
+        try:
+            write(packets)
+        except OffloadError:
+            raise
+        except Exception as exc:
+            self._fail(exc)
+        if self._writer.backlog:
+            self._watch_writable()
+            if not self._protocol_paused and self.get_write_buffer_size() > self._high:
+                self._protocol_paused = True
+                self._call("pause_writing")
+
+    def _write_ready(self) -> None:
+        """For the subclass to call when the queue is writable."""
+        try:
+            self._writer.resume()
+        except Exception as exc:
+            self._fail(exc)
+            return
+        if not self._writer.backlog:
+            self._unwatch_writable()
+        if self._protocol_paused and self.get_write_buffer_size() <= self._low:
+            self._protocol_paused = False
+            self._call("resume_writing")
+        if self._closing and not self._writer.backlog:
+            self._finish(None)
+
+    def get_write_buffer_size(self) -> int:
+        """Packets (coalesced ones count as one) that wait for the device."""
+        return len(self._out) + self._writer.backlog
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high water mark, in packets."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks, in packets, between which the protocol is paused and resumed.
+
+        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
+        unless high >= low >= 0. They matter where a device pushes back; Linux'
+        TUN takes all that is written and drops what its reader does not take.
+        """
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
+        self._high, self._low = high, low
+
+    def _refuse(self, packet: bytes) -> None:
+        self._device.counters.dropped_sent += 1
+        try:
+            check_packet(packet, self._queue.layer)
+        except PacketError as exc:
+            self._report(exc)
+
+    def _refuse_late(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("%r got a packet after it was closed: dropped, like all others", self)
+        self._device.counters.dropped_sent += 1
+
+    # The end.
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """Write what waits, give the device back (off the loop), then call `connection_lost`."""
+        if self._closing:
+            return
+        self.flush()
+        self._closing = self._hold = True
+        self._unwatch_readable()
+        if not self._writer.backlog:
+            self._finish(None)
+
+    def abort(self) -> None:
+        """The same without writing what waits: it is dropped, and counted."""
+        self._end(None)
+
+    async def wait_closed(self) -> None:
+        """Wait until `connection_lost` was called and the device is gone."""
+        await asyncio.shield(self._closed)
+
+    def _fail(self, exc: Exception) -> None:
+        """End because of an error that leaves nothing to go on with."""
+        if not isinstance(exc, OSError):
+            self._complain(exc, "the device's input and output")
+        self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        self._closing = self._hold = True
+        self._device.counters.dropped_sent += len(self._out)
+        self._out.clear()
+        self._writer.drop()
+        self._finish(exc)
+
+    def _finish(self, exc: Exception | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._unwatch()
+        self._close_device().add_done_callback(functools.partial(self._lost, exc))
+
+    def _close_device(self) -> asyncio.Future[None]:
+        """Closing a TUN blocks for some 20 ms (the kernel waits for its own readers)."""
+        return self._loop.run_in_executor(None, self._device.release)
+
+    def _lost(self, exc: Exception | None, closing: asyncio.Future[None]) -> None:
+        failure = closing.exception()
+        if failure is not None:
+            self._complain(failure, "closing the device")
+        self._device.counters.dropped_received += len(self._pending)
+        self._pending.clear()
+        try:
+            self._call("connection_lost", exc)
+        finally:
+            self._closed.set_result(None)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_finished", True):
+            warnings.warn(
+                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
+            self._device.release()
+
+    # The protocol's callbacks.
+
+    def _call(self, callback: str, *args: object) -> None:
+        try:
+            getattr(self._protocol, callback)(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._complain(exc, callback)
+
+    def _report(self, exc: Exception) -> None:
+        self._call("error_received", exc)
+
+    def _complain(self, exc: BaseException, where: str) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": f"exception in {where} of {self!r}",
+                "exception": exc,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+
+    # How a subclass learns that the device is ready. It calls `_read_ready`,
+    # `_write_ready` and `_events_ready`, always from the loop, never from
+    # within these methods, and watching twice is the same as once.
+
+    @abstractmethod
+    def _watch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_events(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch(self) -> None:
+        """Watch nothing any more: the device is about to be closed."""
+
+
+def _overrides(protocol: asyncio.BaseProtocol, callback: str) -> bool:
+    """Whether the class or the object brings a callback of its own."""
+    method = getattr(protocol, callback, None)
+    return method is not None and getattr(method, "__func__", None) is not getattr(
+        PacketProtocol, callback
+    )
+
+
+def _copy(data: object) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a packet is bytes, bytearray or memoryview, not {type(data).__name__}")
+    return bytes(data)

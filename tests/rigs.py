@@ -1,0 +1,212 @@
+"""A device to test with, and the other side of it, in memory and in the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+import packets
+
+import aiotun
+from aiotun.platforms.memory import MemoryInterface
+from aiotun.testing import memory_devices
+from aiotun.testing.namespace import Namespace
+
+PACKET_OUTGOING = 4  # linux/if_packet.h
+ETH_P_ALL = 3  # linux/if_ether.h
+ETH_P_IP = 0x0800
+
+
+def packet(number: int = 0, size: int = 64) -> bytes:
+    """An IPv4 packet that nothing coalesces, told from others by its number."""
+    payload = number.to_bytes(4, "big") + bytes(size - 24)
+    return packets.ip(4, 253, payload, identification=number)  # RFC 3692: for experiments
+
+
+R = TypeVar("R", bound="Recorder")
+
+
+class Rig:
+    """A device under test, and what happens on its far side."""
+
+    device: aiotun.Device
+
+    def send(self, packet: bytes) -> None:
+        """Let a packet arrive at the device."""
+        raise NotImplementedError
+
+    def recv(self, timeout: float = 2.0) -> bytes:
+        """What the device wrote, a super-packet whole; raises `TimeoutError`."""
+        raise NotImplementedError
+
+    def delete(self) -> None:
+        """Delete the interface as another program would."""
+        raise NotImplementedError
+
+
+class MemoryRig(Rig):
+    def __init__(self, **settings: Any) -> None:
+        self.device, self.far = memory_devices(**settings)
+
+    def send(self, packet: bytes) -> None:
+        self.far.send(packet)
+
+    def send_many(self, packets: list[bytes]) -> None:
+        """Let packets arrive at the device, merged where they can be."""
+        self.far.send_many(packets)
+
+    def recv(self, timeout: float = 2.0) -> bytes:
+        if not self.far.queue.wait_readable(timeout):
+            raise TimeoutError
+        frame = self.far.queue.read()
+        return frame[10:] if self.far.queue.vnet_hdr else frame
+
+    def delete(self) -> None:
+        assert isinstance(self.device.interface, MemoryInterface)
+        self.device.interface.delete()
+
+    def close(self) -> None:
+        self.far.close()
+        self.device.close()
+
+
+class TunRig(Rig):
+    """The far side is a packet socket on the interface: it sees what the kernel sees."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.namespace = Namespace()
+        self.namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # it speaks unasked
+        self.device = self.namespace.run(aiotun.Device, **settings)
+        self.socket = self.namespace.run(
+            socket.socket, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)
+        )
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.socket.bind((self.device.name, ETH_P_ALL))
+
+    def send(self, packet: bytes) -> None:
+        self.socket.sendto(packet, (self.device.name, ETH_P_IP))
+
+    def recv(self, timeout: float = 2.0) -> bytes:
+        deadline = time.monotonic() + timeout
+        while True:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                packet, address = self.socket.recvfrom(1 << 17)
+            except OSError as exc:
+                if exc.errno != errno.ENETDOWN:  # told once, after the interface was down
+                    raise
+                continue
+            if address[2] != PACKET_OUTGOING:
+                return packet
+
+    def delete(self) -> None:
+        self.namespace.command("ip", "link", "delete", self.device.name)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.device.close()
+        self.namespace.close()
+
+
+@contextlib.contextmanager
+def open_rig(kind: str, **settings: Any) -> Iterator[Rig]:
+    rig = MemoryRig(**settings) if kind == "memory" else TunRig(**settings)
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+class Recorder(aiotun.PacketProtocol):
+    """Remembers every callback, in order, as tuples of name and argument."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.on_packet: Callable[[bytes], None] = lambda packet: None
+        self.transport: aiotun.PacketTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, aiotun.PacketTransport)
+        self.transport = transport
+        self.calls.append(("connection_made",))
+
+    def packet_received(self, packet: bytes) -> None:
+        self.calls.append(("packet_received", packet))
+        self.on_packet(packet)
+
+    def error_received(self, exc: Exception) -> None:
+        self.calls.append(("error_received", exc))
+
+    def device_changed(self, event: aiotun.Event) -> None:
+        self.calls.append(("device_changed", event))
+
+    def pause_writing(self) -> None:
+        self.calls.append(("pause_writing",))
+
+    def resume_writing(self) -> None:
+        self.calls.append(("resume_writing",))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.calls.append(("connection_lost", exc))
+
+    def named(self, name: str) -> list[Any]:
+        """The arguments of all calls of one callback."""
+        return [call[1] if len(call) > 1 else None for call in self.calls if call[0] == name]
+
+    @property
+    def packets(self) -> list[bytes]:
+        return self.named("packet_received")
+
+
+class BatchRecorder(Recorder):
+    def packets_received(self, packets: list[bytes]) -> None:
+        self.calls.append(("packets_received", packets))
+        for packet in packets:
+            self.on_packet(packet)
+
+    @property
+    def packets(self) -> list[bytes]:
+        return [packet for batch in self.named("packets_received") for packet in batch]
+
+
+class SuperRecorder(Recorder):
+    def super_packets_received(self, packets: list[aiotun.SuperPacket]) -> None:
+        self.calls.append(("super_packets_received", packets))
+        for packet in packets:
+            self.on_packet(packet.packet)
+
+    @property
+    def super_packets(self) -> list[aiotun.SuperPacket]:
+        return [packet for batch in self.named("super_packets_received") for packet in batch]
+
+    @property
+    def packets(self) -> list[bytes]:
+        return [packet for each in self.super_packets for packet in each.split()]
+
+
+@contextlib.asynccontextmanager
+async def endpoint(device: aiotun.Device, factory: Callable[[], R]) -> AsyncIterator[R]:
+    """The device behind a protocol, closed at the end."""
+    transport, protocol = await aiotun.create_device_endpoint(factory, device=device)
+    try:
+        yield protocol
+    finally:
+        transport.abort()
+        await transport.wait_closed()
+
+
+MakeRig = Callable[..., contextlib.AbstractContextManager[Rig]]
+
+
+async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+    """Let the loop run until the condition holds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while not condition():
+        assert loop.time() < deadline, "it did not come about in time"
+        await asyncio.sleep(0.001)

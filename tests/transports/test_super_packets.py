@@ -1,0 +1,218 @@
+"""Super-packets in a transport: what leaves merged, what is refused, what is split."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+
+import packets
+import pytest
+from rigs import MakeRig, MemoryRig, Recorder, Rig, SuperRecorder, endpoint, open_rig, until
+
+import aiotun
+from aiotun.testing.pytest_plugin import require
+
+SIZE = 1000  # of a segment's payload
+
+
+def segments(count: int, kind: str = "tcp", first: int = 0) -> list[bytes]:
+    """Packets of one flow that follow each other."""
+    numbers = range(first, first + count)
+    if kind == "udp":
+        return [packets.udp(payload=bytes([n]) * SIZE, identification=n) for n in numbers]
+    return [
+        packets.tcp(payload=bytes([n]) * SIZE, seq=1 + n * SIZE, identification=n) for n in numbers
+    ]
+
+
+def super_packet(count: int, kind: str = "tcp") -> aiotun.SuperPacket:
+    """The packets of `segments` in one."""
+    payload = b"".join(bytes([n]) * SIZE for n in range(count))
+    whole = packets.udp(payload=payload) if kind == "udp" else packets.tcp(payload=payload)
+    return aiotun.SuperPacket(packets.super_packet(whole, SIZE))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_what_is_written_in_one_tick_leaves_merged(rig: Rig, kind: str) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.writelines(segments(10, kind))
+        await asyncio.sleep(0.01)
+        assert len(rig.recv()) == len(segments(1, kind)[0]) + 9 * SIZE
+        counters = protocol.transport.counters
+        assert (counters.packets_sent, counters.frames_sent) == (10, 1)
+        assert counters.super_packets_sent == 1
+
+
+async def test_without_offload_nothing_is_merged(make_rig: MakeRig) -> None:
+    with make_rig(offload=False) as rig:
+        async with endpoint(rig.device, Recorder) as protocol:
+            protocol.transport.writelines(segments(10))
+            protocol.transport.flush()
+            assert [rig.recv() for _ in range(10)] == segments(10)
+            assert protocol.transport.counters.super_packets_sent == 0
+
+
+async def test_enough_packets_leave_before_the_tick_ends(rig: Rig) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.writelines(segments(150))
+        assert protocol.transport.get_write_buffer_size() == 150 - 128
+        rig.recv()
+
+
+@pytest.mark.parametrize("factory", [Recorder, SuperRecorder])
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_super_packets_through_a_pair(factory: type[Recorder], kind: str) -> None:
+    with open_rig("memory") as rig:
+        async with endpoint(rig.device, factory) as protocol:
+            assert isinstance(rig, MemoryRig)
+            rig.send_many(segments(10, kind))
+            await until(lambda: len(protocol.packets) == 10)
+            assert protocol.packets == segments(10, kind)
+            counters = protocol.transport.counters
+            assert (counters.frames_received, counters.super_packets_received) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_write_super_goes_out_whole_and_in_order(rig: Rig, kind: str) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        before, after = segments(1, kind, 100), segments(1, kind, 120)
+        protocol.transport.write(before[0])
+        protocol.transport.write_super(super_packet(5, kind))
+        protocol.transport.write(after[0])
+        protocol.transport.flush()
+        assert rig.recv() == before[0]
+        assert len(rig.recv()) == len(super_packet(5, kind))
+        assert rig.recv() == after[0]
+        assert protocol.transport.counters.super_packets_sent == 1
+
+
+async def test_write_super_splits_for_a_device_without_offload(make_rig: MakeRig) -> None:
+    with make_rig(offload=False) as rig:
+        async with endpoint(rig.device, Recorder) as protocol:
+            protocol.transport.write_super(super_packet(5))
+            assert [rig.recv() for _ in range(5)] == super_packet(5).split()
+            assert protocol.transport.counters.packets_sent == 5
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (b"short", "too short"),
+        (super_packet(3).frame[:-1], "IP header says"),
+        (b"\x00\x05" + super_packet(3).frame[2:], "gso_type"),
+    ],
+    ids=["no header", "wrong length", "wrong type"],
+)
+async def test_a_super_packet_that_lies_raises(rig: Rig, frame: bytes, says: str) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        with pytest.raises(aiotun.OffloadError, match=says):
+            protocol.transport.write_super(aiotun.SuperPacket(frame))
+        protocol.transport.write(segments(1)[0])
+        protocol.transport.flush()
+        assert rig.recv() == segments(1)[0]
+
+
+def refuse(
+    device: aiotun.Device, monkeypatch: pytest.MonkeyPatch, refused: Callable[[bytes], bool]
+) -> None:
+    """Let the kernel refuse frames; which ones a real one refuses depends on its drivers."""
+    write = device.queue.write
+
+    def refusing(frame: bytes) -> None:
+        if refused(frame):
+            raise OSError(errno.EINVAL, "of the test")
+        write(frame)
+
+    monkeypatch.setattr(device.queue, "write", refusing)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_a_refused_super_packet_goes_out_as_packets(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    caplog.set_level(logging.WARNING, "aiotun")
+    refuse(rig.device, monkeypatch, lambda frame: frame[1] != 0)
+    async with endpoint(rig.device, Recorder) as protocol:
+        for start in (0, 10):
+            protocol.transport.writelines(segments(10, kind, start))
+            protocol.transport.flush()
+        assert [rig.recv() for _ in range(20)] == segments(20, kind)
+        protocol.transport.write_super(super_packet(3, kind))
+        assert [rig.recv() for _ in range(3)] == super_packet(3, kind).split()
+        assert protocol.named("error_received") == []
+        assert protocol.transport.counters.dropped_sent == 0
+        (record,) = caplog.records  # once, not for each
+        assert kind.upper() in record.getMessage()
+
+
+async def test_one_kind_refused_leaves_the_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(rig.device, monkeypatch, lambda frame: frame[1] == 5)
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.writelines(segments(2, "udp"))
+        protocol.transport.flush()
+        protocol.transport.writelines(segments(2, "tcp"))
+        protocol.transport.flush()
+        assert protocol.transport.counters.super_packets_sent == 2
+        assert protocol.transport.counters.frames_sent == 2
+
+
+async def test_packets_refused_too_do_not_switch_coalescing_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        refuse(rig.device, patch, lambda frame: True)
+        async with endpoint(rig.device, Recorder) as protocol:
+            protocol.transport.writelines(segments(10))
+            protocol.transport.flush()
+            (error,) = protocol.named("error_received")
+            assert isinstance(error, aiotun.PacketError)
+            assert protocol.transport.counters.dropped_sent == 10
+            assert caplog.records == []
+            patch.undo()
+            protocol.transport.writelines(segments(10))
+            protocol.transport.flush()
+            assert len(rig.recv()) == len(super_packet(10))
+
+
+async def test_a_refusal_followed_by_push_back_keeps_the_order(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    full = True
+
+    def write(frame: bytes) -> None:
+        if frame[1]:
+            raise OSError(errno.EINVAL, "of the test")
+        if full and len(written) == 4:
+            raise BlockingIOError(errno.EAGAIN, "of the test")
+        written.append(frame[10:])
+
+    monkeypatch.setattr(rig.device.queue, "write", write)
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.writelines([*segments(8), *segments(3, "udp")])
+        protocol.transport.flush()
+        assert len(written) == 4
+        full = False
+        protocol.transport._write_ready()
+        assert written == [*segments(8), *segments(3, "udp")]
+
+
+async def test_a_malformed_frame_is_counted_and_reported() -> None:
+    with open_rig("memory") as rig:
+        async with endpoint(rig.device, Recorder) as protocol:
+            rig.device.queue._frames.append(super_packet(3).frame[:-7])  # type: ignore[attr-defined]
+            rig.send(segments(1)[0])
+            await until(lambda: protocol.packets)
+            (error,) = protocol.named("error_received")
+            assert isinstance(error, aiotun.OffloadError)
+            assert protocol.transport.counters.dropped_received == 1
+            assert protocol.packets == segments(1)
+
+
+async def test_uso_is_what_the_kernel_grants(make_rig: MakeRig) -> None:
+    require("uso")
+    with make_rig() as rig:
+        assert rig.device.tcp_offload
+        assert rig.device.udp_offload
