@@ -1,0 +1,50 @@
+"""The command `aiotun`, also `python -m aiotun`.
+
+A subcommand is a module of this package with `add_arguments(parser)` and
+`main(args)`, which returns the exit status; it is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, metadata
+
+__all__ = ["COMMANDS", "main", "version"]
+
+COMMANDS = {
+    "doctor": "show what this machine offers, and what to do about each thing missing",
+}
+"""Each subcommand with what it is for."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (`sys.argv` if none is given) and return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="aiotun", description="TUN and TAP devices as asyncio transports."
+    )
+    parser.add_argument("--version", action="version", version=f"aiotun {version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        if name in argv:
+            module = importlib.import_module(f".{name}", __name__)
+            module.add_arguments(command)
+            command.set_defaults(main=module.main)
+    args = parser.parse_args(argv)
+    try:
+        status: int = args.main(args)
+    except KeyboardInterrupt:
+        status = 130  # 128 + SIGINT, as shells count
+    return status
+
+
+def version() -> str:
+    """The version of the installed package."""
+    try:
+        return metadata("aiotun")["Version"]
+    except PackageNotFoundError:
+        return "run from its source, not installed"

@@ -1,0 +1,262 @@
+"""The probes of what Linux offers: see `capabilities`."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..platforms.linux.tun import (
+    IFF_NO_PI,
+    IFF_TUN,
+    IFF_VNET_HDR,
+    IFREQ,
+    NODE,
+    TCP_OFFLOAD,
+    TUNSETIFF,
+    TUNSETOFFLOAD,
+    UDP_OFFLOAD,
+)
+from .capabilities import Missing, probe
+from .namespace import IFF_UP, SIOCSIFFLAGS, Namespace, become_root, enter_namespace, own_sysfs
+
+if TYPE_CHECKING:
+    from .capabilities import Probe
+
+__all__ = ["PROBES"]
+
+T = TypeVar("T")
+
+IFF_MULTI_QUEUE = 0x0100
+"""linux/if_tun.h"""
+
+NODE_REMEDIES = {
+    errno.ENOENT: ("load the driver: modprobe tun", "in a container: --device /dev/net/tun"),
+    errno.ENODEV: ("load the driver: modprobe tun", "use a kernel that has it (CONFIG_TUN)"),
+    errno.ENXIO: (f"make the node anew: rm {NODE}; mknod {NODE} c 10 200",),
+    errno.EACCES: ("run as root", f"let every user open it: chmod 0666 {NODE}"),
+    errno.EPERM: ("in a container: --device /dev/net/tun (its device cgroup forbids it)",),
+}
+
+TUN_REMEDIES = (
+    "run as root",
+    "give the interpreter the capability: setcap cap_net_admin+ep",
+    "use a device that root made for you: ip tuntap add NAME mode tun user YOU",
+    "in a container: --cap-add NET_ADMIN",
+    "to try things out: unshare -Urn",
+)
+
+NAMESPACE_REMEDIES = (
+    "run as root",
+    "in a user namespace: unshare -Urn",
+    "in a container: --cap-add SYS_ADMIN --security-opt seccomp=unconfined",
+)
+
+# Switches that forbid user namespaces, the value that does, and how to turn it.
+USER_NAMESPACE_SWITCHES = (
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu 23.10 and later
+    ("kernel.unprivileged_userns_clone", "0", "1"),  # Debian's kernels before 11
+    ("user.max_user_namespaces", "0", "10000"),
+)
+
+
+def _ioctl(fd: int, request: int, argument: int | bytes, name: str) -> bytes | int:
+    try:
+        return fcntl.ioctl(fd, request, argument)
+    except OSError as exc:
+        number = exc.errno or 0
+        raise OSError(number, f"{name}: {os.strerror(number)}") from None
+
+
+def _open_node() -> int:
+    return os.open(NODE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _set_interface(fd: int, flags: int, name: str = "") -> str:
+    """TUNSETIFF: attach the descriptor to an interface; return the interface's name."""
+    request = IFREQ.pack(name.encode(), flags)
+    answer = _ioctl(fd, TUNSETIFF, request, "TUNSETIFF")
+    assert isinstance(answer, bytes)
+    return answer[:16].rstrip(b"\0").decode()
+
+
+def _interface_up(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = IFREQ.pack(name.encode(), IFF_UP)
+        _ioctl(control.fileno(), SIOCSIFFLAGS, request, "SIOCSIFFLAGS")
+
+
+def _apart(function: Callable[[], T]) -> T:
+    """Call the function in a fresh network namespace; in this one where none can be made."""
+    try:
+        namespace = Namespace()
+    except OSError:
+        return function()
+    with namespace:
+        return namespace.run(function)
+
+
+def _node() -> str:
+    try:
+        os.close(_open_node())
+    except OSError as exc:
+        remedies = NODE_REMEDIES.get(exc.errno or 0, ())
+        raise Missing(f"{NODE}: {exc.strerror}", *remedies) from exc
+    return f"{NODE} opens"
+
+
+def _tun() -> str:
+    _node()
+    fd = _open_node()
+    try:
+        # drivers/net/tun.c, tun_set_iff: the permission is looked at before the
+        # kind of device, so that asking for no kind at all gives EINVAL to who
+        # may and EPERM to who may not, and makes no interface.
+        _set_interface(fd, 0)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise Missing(
+                f"CAP_NET_ADMIN is missing in this network namespace ({exc.strerror})",
+                *TUN_REMEDIES,
+            ) from exc
+    finally:
+        os.close(fd)
+    _apart(partial(_make_device, IFF_TUN))
+    return "a device can be made"
+
+
+def _feature(detail: str, flags: int, offloads: int = 0, queues: int = 1) -> str:
+    if not probe("tun").available:
+        raise Missing("not tried, as no device can be made")
+    try:
+        _apart(partial(_make_device, IFF_TUN | flags, offloads, queues))
+    except OSError as exc:
+        raise Missing(f"not in this kernel ({exc.strerror})", "use a newer kernel") from exc
+    return detail
+
+
+def _make_device(flags: int, offloads: int = 0, queues: int = 1) -> None:
+    """Make a device for a moment. It is never up, and gone when its descriptors are closed."""
+    descriptors = []
+    name = ""
+    try:
+        for _ in range(queues):
+            descriptors.append(_open_node())
+            name = _set_interface(descriptors[-1], flags | IFF_NO_PI, name)
+        if offloads:
+            _ioctl(descriptors[0], TUNSETOFFLOAD, offloads, "TUNSETOFFLOAD")
+    finally:
+        for fd in descriptors:
+            os.close(fd)
+
+
+def _network_namespace() -> str:
+    try:
+        Namespace().close()
+    except OSError as exc:
+        raise Missing(exc.strerror or "", *NAMESPACE_REMEDIES) from exc
+    return "a network namespace can be made"
+
+
+def _user_namespace() -> str:
+    """The whole chain, in a process of its own as it cannot be undone."""
+    script = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        "from aiotun.testing.linux import user_namespace_chain; user_namespace_chain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    if done.returncode:
+        raise Missing(done.stderr.strip(), *_user_namespace_remedies())
+    return "a device can be made and set up in a user namespace"
+
+
+def user_namespace_chain() -> None:
+    """From no privilege to a device that is up; exits with the step that was refused."""
+    try:
+        become_root()
+        enter_namespace()
+        fd = _open_node()
+        _interface_up(_set_interface(fd, IFF_TUN | IFF_NO_PI))
+    except OSError as exc:
+        sys.exit(f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror)
+
+
+def _user_namespace_remedies() -> tuple[str, ...]:
+    for name, forbidding, allowing in USER_NAMESPACE_SWITCHES:
+        with suppress(OSError):  # most systems have only some of them
+            if Path("/proc/sys", *name.split(".")).read_text().strip() == forbidding:
+                return (f"as root: sysctl {name}={allowing}",)
+    return (
+        f"let every user open {NODE}",
+        "in a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+    )
+
+
+def _mount_namespace() -> str:
+    def interfaces() -> list[str]:
+        own_sysfs()
+        return os.listdir("/sys/class/net")
+
+    if _in_namespace(interfaces) != ["lo"]:
+        raise Missing("/sys shows the interfaces of another namespace")
+    return "a network namespace can have a /sys of its own"
+
+
+def _sysctl() -> str:
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    _in_namespace(partial(path.write_text, "1"), "mount /proc/sys read-write")
+    return "the network's settings can be changed in a namespace"
+
+
+def _in_namespace(function: Callable[[], T], *remedies: str) -> T:
+    if not probe("netns").available:
+        raise Missing("not tried, as no network namespace can be made")
+    try:
+        with Namespace() as namespace:
+            return namespace.run(function)
+    except OSError as exc:
+        raise Missing(str(exc), *remedies, "in a container: --privileged") from exc
+
+
+def _ipv6() -> str:
+    def bind() -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+            udp.bind(("::1", 0))
+
+    try:
+        _apart(bind)
+    except OSError as exc:
+        raise Missing(
+            exc.strerror or "",
+            "as root: sysctl net.ipv6.conf.default.disable_ipv6=0",
+            "boot without ipv6.disable=1",
+        ) from exc
+    return "IPv6 sockets and addresses work"
+
+
+PROBES: dict[str, Probe] = {
+    "tun-node": _node,
+    "tun": _tun,
+    "vnet-hdr": partial(_feature, "packets can carry a virtio_net_hdr", IFF_VNET_HDR),
+    "tso": partial(_feature, "TCP super-packets are handed out", IFF_VNET_HDR, TCP_OFFLOAD),
+    "uso": partial(_feature, "UDP super-packets are handed out", IFF_VNET_HDR, UDP_OFFLOAD),
+    "multi-queue": partial(_feature, "a device can have several queues", IFF_MULTI_QUEUE, queues=2),
+    "netns": _network_namespace,
+    "userns": _user_namespace,
+    "mountns": _mount_namespace,
+    "sysctl": _sysctl,
+    "ipv6": _ipv6,
+}

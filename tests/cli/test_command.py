@@ -1,0 +1,77 @@
+"""The command line itself: `aiotun` and `python -m aiotun`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from aiotun import cli
+from aiotun.cli import doctor
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        cli.main([name, "--help"])
+    assert exited.value.code == 0
+    assert cli.COMMANDS[name].split(",")[0] in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in cli.COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"aiotun {cli.version()}\n"
+
+
+def test_version_of_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(cli, "metadata", missing)
+    assert cli.version() == "run from its source, not installed"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["doctor", "--no-such-option"]])
+def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        cli.main(arguments)
+    assert exited.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: aiotun")
+
+
+def test_a_command_is_imported_when_it_is_asked_for() -> None:
+    program = (
+        "import sys; from aiotun import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: print(*(name in sys.modules for name in sys.argv[1:]))"
+    )
+    modules = [f"aiotun.cli.{name}" for name in cli.COMMANDS]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *modules], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.splitlines()[-1].split()) == {"False"}
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_exit_status_is_the_commands(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "main", lambda args: status)
+    assert cli.main(["doctor"]) == status
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "main", interrupted)
+    assert cli.main(["doctor"]) == 130

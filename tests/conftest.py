@@ -1,0 +1,68 @@
+"""How this project's tests run: in a network of their own, bounded, leaving nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import settings
+
+from aiotun.testing.namespace import become_root, enter_namespace
+
+pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester"]
+
+settings.register_profile("default", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test that needs an event loop runs on both."""
+
+    def uvloop() -> asyncio.AbstractEventLoop:
+        from aiotun.testing.pytest_plugin import require  # not before pytest rewrites it
+
+        require("uvloop")
+        import uvloop
+
+        return uvloop.new_event_loop()
+
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop}
+
+
+def pytest_configure() -> None:
+    """Leave the machine's network before any thread exists, so that no test can touch it.
+
+    Without root this takes a user namespace. Where the system forbids both, the
+    probes find out what is missing, and the tests that need it are skipped.
+    """
+    try:
+        enter_namespace()
+    except OSError:
+        if _user_namespace_allowed():
+            with suppress(KeyError, OSError):  # a user without a name
+                os.environ.setdefault("LOGNAME", getpass.getuser())  # names pytest's directory
+            become_root()
+            enter_namespace()
+
+
+def _user_namespace_allowed() -> bool:
+    """Try it in a child: a process is of no use after only half of the way was granted."""
+    steps = "from aiotun.testing.namespace import *; become_root(); enter_namespace()"
+    return not subprocess.run([sys.executable, "-c", steps], stderr=subprocess.DEVNULL).returncode
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    interop = [
+        item
+        for item in terminalreporter.stats.get("deselected", [])
+        if item.get_closest_marker("interop")
+    ]
+    if interop:
+        terminalreporter.line(f"{len(interop)} tests with outside tools left to: make interop")

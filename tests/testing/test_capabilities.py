@@ -1,0 +1,123 @@
+"""The probes: what they find here, and what they say of what is missing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiotun.testing import capabilities, linux
+from aiotun.testing.capabilities import Capability, probe
+
+assert sys.platform == "linux"
+
+
+@pytest.mark.parametrize("name", capabilities.names())
+def test_answer_is_complete(name: str) -> None:
+    found = probe(name)
+    assert found.name == name
+    assert found.detail
+    assert not (found.available and found.remedies)
+    assert probe(name) is found
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(KeyError):
+        probe("time-travel")
+
+
+@pytest.mark.parametrize("name", capabilities.names())
+def test_probe_leaves_nothing(name: str) -> None:
+    """The fixture `no_leaks` looks; here the probe really runs again."""
+    namespace = os.stat("/proc/thread-self/ns/net").st_ino
+    capabilities.probe.cache_clear()
+    probe(name)
+    assert os.stat("/proc/thread-self/ns/net").st_ino == namespace
+
+
+@pytest.mark.requires("tun")
+def test_permission_is_probed_without_an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of the probe of "tun" happens in the network of the machine."""
+    seen = []
+    set_interface = linux._set_interface
+
+    def watch(fd: int, flags: int, name: str = "") -> str:
+        try:
+            return set_interface(fd, flags, name)
+        finally:
+            seen.append((flags, [name for _, name in socket.if_nameindex()]))
+
+    monkeypatch.setattr(linux, "_set_interface", watch)
+    monkeypatch.setattr(linux, "_make_device", lambda flags: None)
+    linux._tun()
+    assert seen == [(0, ["lo"])]
+
+
+@pytest.mark.requires("tun")
+def test_offload_that_no_kernel_has() -> None:
+    with pytest.raises(capabilities.Missing, match="not in this kernel") as caught:
+        linux._feature("", 0, 1 << 30)
+    assert caught.value.remedies == ("use a newer kernel",)
+
+
+def test_tool_that_is_not_there() -> None:
+    with pytest.raises(capabilities.Missing, match="not found in PATH") as caught:
+        capabilities._tool("no-such-tool", "-V", "a-package")
+    assert "a-package" in caught.value.remedies[0]
+
+
+def test_tool_that_does_not_run() -> None:
+    with pytest.raises(capabilities.Missing, match="does not run"):
+        capabilities._tool("false", "-V", "coreutils")
+
+
+def test_event_loop_that_is_not_there() -> None:
+    with pytest.raises(capabilities.Missing, match="no_such_loop") as caught:
+        capabilities._event_loop("no_such_loop", "pip install it")
+    assert caught.value.remedies == ("pip install it",)
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_native(forced: bool) -> None:
+    """What the probe says is what a program gets."""
+    program = (
+        "from aiotun.testing.capabilities import probe; from aiotun.offload import implementation;"
+        "print(probe('native').available, implementation)"
+    )
+    environment = {**os.environ, **({"AIOTUN_PURE": "1"} if forced else {})}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout in (["False python\n"] if forced else ["True native\n", "False python\n"])
+
+
+SWITCH = "net.ipv4.ip_forward"
+
+
+@pytest.mark.requires("netns")
+@pytest.mark.parametrize("forbids", [True, False])
+def test_switch_that_forbids_user_namespaces(
+    forbids: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = Path("/proc/sys", *SWITCH.split(".")).read_text().strip()
+    forbidding = value if forbids else "no such value"
+    monkeypatch.setattr(
+        linux,
+        "USER_NAMESPACE_SWITCHES",
+        (("kernel.no_such_switch", "0", "1"), (SWITCH, forbidding, "7")),
+    )
+    remedies = linux._user_namespace_remedies()
+    assert (f"as root: sysctl {SWITCH}=7" in remedies) == forbids
+
+
+def test_missing_becomes_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise capabilities.Missing("no luck", "wait", "try again")
+
+    monkeypatch.setitem(capabilities._probes(), "luck", missing)
+    assert probe("luck") == Capability("luck", False, "no luck", ("wait", "try again"))
+    capabilities.probe.cache_clear()
