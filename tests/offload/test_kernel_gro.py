@@ -116,6 +116,22 @@ def segments_with_sum_zero(form: bytes) -> list[bytes]:
     return result
 
 
+def datagram_with_sum_zero(index: int) -> bytes:
+    """A datagram whose checksum is zero, which UDP writes as 0xFFFF."""
+    checksum = udp(4, bytes(100))[26:28]
+    packet = udp(4, checksum + bytes(98), identification=1 + index)
+    assert packet[26:28] == b"\xff\xff"
+    return packet
+
+
+def headers_with_sum_zero() -> list[bytes]:
+    """Two datagrams of the same ID, chosen so that the IPv4 header's checksum is zero."""
+    identification = int.from_bytes(datagram(0, identification=0)[10:12], "big")
+    packets = [datagram(i, identification=identification) for i in range(2)]
+    assert {packet[10:12] for packet in packets} == {b"\0\0"}
+    return packets
+
+
 # Packets; how many of them `GROTable` puts into each frame; the same of the
 # kernel, in ascending order, where it differs.
 CASES: dict[str, tuple[list[bytes], list[int], list[int] | None]] = {
@@ -242,6 +258,17 @@ CASES: dict[str, tuple[list[bytes], list[int], list[int] | None]] = {
         [2],
     ),
     "zero written as 0xFFFF": (segments_with_sum_zero(b"\xff\xff"), [1, 1], [2]),
+    "UDP without checksum where it is zero": (
+        [patched(datagram_with_sum_zero(i), 26, b"\0\0") for i in range(2)],
+        [1, 1],
+        None,
+    ),
+    "UDP checksum of zero": ([datagram_with_sum_zero(i) for i in range(2)], [2], None),
+    "IPv4 zero written as 0xFFFF": (
+        [patched(packet, 10, b"\xff\xff") for packet in headers_with_sum_zero()],
+        [1, 1],
+        [2],
+    ),
     "zero written as 0": (segments_with_sum_zero(b"\0\0"), [2], None),
     "ICMP between": ([segment(0), icmp_echo(4), segment(1)], [2, 1], None),
     "fragment between": (
@@ -265,7 +292,7 @@ CASES: dict[str, tuple[list[bytes], list[int], list[int] | None]] = {
     "64 KiB of IPv6 at most": (segments(50, 6, size=1400), [46, 4], None),
     "64 KiB of UDP at most": (datagrams(50, size=1400), [46, 4], None),
     "exactly 65535 bytes": (segments(5, size=13099), [5], None),
-    "more than 65535 bytes": (segments(5, size=13100), [4, 1], None),
+    "one byte more than 65535": (segments(6, size=10916), [5, 1], None),
 }
 
 

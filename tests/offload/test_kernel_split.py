@@ -187,6 +187,15 @@ EDGES: dict[str, tuple[bytes, int | str, str | None]] = {
     "IPv4 options": (gso(tcp(4, bytes(3000), options=OPTIONS)), 3, None),
     "IPv6 hop-by-hop options": (gso(tcp(6, bytes(3000), extensions=HOP_BY_HOP)), 3, None),
     "IPv6 routing header": (gso(tcp(6, bytes(3000), extensions=ROUTING)), 3, None),
+    "IPv6 routing header, checksum for the final destination": (
+        patched(
+            gso(tcp(6, bytes(3000), extensions=ROUTING)),
+            80,
+            gso(tcp(6, bytes(3000), destination="fd03::3"))[10 + 56 : 10 + 58],
+        ),
+        3,
+        None,
+    ),
     "IPv6 extension that has no end": (patched(gso(TCP6), 6, b"\x3c"), LOST, "fit"),
     "TCP header of 16 bytes": (patched(gso(TCP4), 32, b"\x40"), LOST, "TCP header"),
     "TCP header longer than the packet": (
@@ -198,6 +207,11 @@ EDGES: dict[str, tuple[bytes, int | str, str | None]] = {
     "SYN": (gso(tcp(4, bytes(3000), flags=SYN)), 3, None),
     "RST": (gso(tcp(4, bytes(3000), flags=RST | ACK)), 3, None),
     "TCP checksum of zero": (gso(tcp_with_sum_zero(4, bytes(3000), False)), 3, None),
+    "TCP checksum of zero, one segment": (
+        gso(tcp_with_sum_zero(4, bytes(1000), False)),
+        1,
+        None,
+    ),
     "nothing to do": (plain(tcp(4, bytes(1000))), 1, None),
     "nothing to do, ICMP": (plain(icmp_echo(4, bytes(100))), 1, None),
     "partial checksum": (

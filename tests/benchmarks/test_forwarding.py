@@ -1,0 +1,38 @@
+"""The harness on real devices, one short measurement each."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.network import forwarding
+from benchmarks.processes import MeasurementError
+from benchmarks.rows import ROWS
+from benchmarks.workloads import METRICS, WORKLOADS
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.requires("tun", "netns", "ip", "ping", "iperf3"),
+]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_workload_through_our_forwarder(workload: str) -> None:
+    with forwarding(ROWS["packet-asyncio"]) as network:
+        metrics = WORKLOADS[workload].measure(network, 1)
+    assert metrics.keys() <= METRICS.keys()
+    assert all(value >= 0 for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    "row", [name for name, row in ROWS.items() if row.ours and row.missing() is None]
+)
+def test_our_rows_forward(row: str) -> None:
+    with forwarding(ROWS[row]) as network:
+        assert network.forwarder.peak_memory() > 0
+
+
+def test_a_forwarder_that_fails_says_why() -> None:
+    row = ROWS["packet-asyncio"]
+    broken = type(row)(row.program, row.title, ("no-such-mode",))
+    with pytest.raises(MeasurementError, match="no-such-mode"), forwarding(broken):
+        pass

@@ -1,0 +1,214 @@
+"""Opening devices on a loop: what is taken, what is refused, and what a cancellation leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+
+import pytest
+from rigs import Recorder, packet
+
+import aiotun
+from aiotun import platforms
+from aiotun.config import DeviceConfig
+from aiotun.platforms.base import Interface, Queue
+from aiotun.testing import Namespace, memory_devices
+
+needs_tun = pytest.mark.requires("tun", "netns")
+
+
+def tun_interfaces() -> list[str]:
+    """The TUN interfaces in this thread's namespace."""
+    return [name for _, name in socket.if_nameindex() if name.startswith("aio")]
+
+
+@needs_tun
+@pytest.mark.parametrize("layer", ["tun", "tap"])
+async def test_settings_reach_the_device(layer: aiotun.config.Layer) -> None:
+    transport, protocol = await aiotun.create_device_endpoint(
+        Recorder, name="aio%d", layer=layer, addresses=["10.9.0.1/24"], mtu=1400
+    )
+    assert isinstance(protocol, Recorder)
+    assert protocol.calls == [("connection_made",)]
+    assert tun_interfaces() == ["aio0"] == [transport.get_extra_info("name")]
+    device = transport.get_extra_info("device")
+    assert (device.layer, device.mtu, device.is_up) == (layer, 1400, True)
+    transport.close()
+    await transport.wait_closed()
+    assert tun_interfaces() == []
+
+
+@needs_tun
+async def test_a_whole_configuration() -> None:
+    config = DeviceConfig(name="aio%d", offload=False, up=False)
+    async with aiotun.open_device(config=config) as tun:
+        assert not tun.device.offload
+        assert not tun.device.is_up
+
+
+@needs_tun
+async def test_it_is_opened_in_the_namespace_of_the_loops_thread() -> None:
+    """Not in that of a thread of the loop's pool, which may be older and elsewhere."""
+    with Namespace() as namespace:
+
+        async def main() -> None:
+            async with aiotun.open_device(name="aio%d"):
+                assert tun_interfaces() == ["aio0"]
+
+        await asyncio.to_thread(namespace.run, asyncio.run, main())
+        assert tun_interfaces() == []
+
+
+@pytest.mark.parametrize(
+    ("keywords", "says"),
+    [
+        ({"config": DeviceConfig(), "mtu": 1400}, "both given"),
+        ({"mtu": 5}, "mtu 5 is out of range"),
+        ({"addresses": ["10.0.0.300/8"]}, "not an address"),
+        ({"name": "a name"}, "not possible"),
+    ],
+)
+async def test_contradictions_are_refused(keywords: dict[str, object], says: str) -> None:
+    with pytest.raises(aiotun.ConfigError, match=says):
+        await aiotun.create_device_endpoint(Recorder, **keywords)  # type: ignore[arg-type]
+    with pytest.raises(aiotun.ConfigError, match=says):
+        await aiotun.open_device(**keywords)  # type: ignore[arg-type]
+
+
+async def test_an_open_device_takes_no_settings() -> None:
+    near, far = memory_devices()
+    with near, far, pytest.raises(aiotun.ConfigError, match="configured already"):
+        await aiotun.create_device_endpoint(Recorder, device=near, mtu=1400)
+
+
+async def test_a_closed_device_is_refused() -> None:
+    near, far = memory_devices()
+    near.close()
+    far.close()
+    with pytest.raises(aiotun.ClosedError):
+        await aiotun.create_device_endpoint(Recorder, device=near)
+
+
+@needs_tun
+async def test_a_factory_that_fails_leaves_no_device() -> None:
+    def fail() -> Recorder:
+        raise RuntimeError("of the test")
+
+    with pytest.raises(RuntimeError, match="of the test"):
+        await aiotun.create_device_endpoint(fail, name="aio%d")
+    assert tun_interfaces() == []
+
+
+async def test_an_exception_in_connection_made_goes_to_the_loop() -> None:
+    class Failing(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            raise RuntimeError("of the test")
+
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: complaints.append(context["exception"])
+    )
+    near, far = memory_devices()
+    transport, protocol = await aiotun.create_device_endpoint(Failing, device=near)
+    assert [str(exception) for exception in complaints] == ["of the test"]
+    far.send(packet())
+    await asyncio.sleep(0.01)
+    assert protocol.packets == [packet()]
+    transport.close()
+    await transport.wait_closed()
+    far.close()
+
+
+async def test_closing_in_connection_made() -> None:
+    class Closing(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            transport.close()
+
+    near, far = memory_devices()
+    transport, protocol = await aiotun.create_device_endpoint(Closing, device=near)
+    await transport.wait_closed()
+    assert protocol.calls == [("connection_made",), ("connection_lost", None)]
+    far.close()
+
+
+def slow_open(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let opening take a while, as it does while another holds the kernel's lock."""
+    really_open = platforms.open_device
+
+    def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
+        time.sleep(seconds)
+        return really_open(config)
+
+    monkeypatch.setattr(platforms, "open_device", open_device)
+
+
+@needs_tun
+async def test_cancelled_while_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_open(monkeypatch, 0.1)
+    opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder, name="aio%d"))
+    await asyncio.sleep(0.02)
+    opening.cancel()
+    await asyncio.sleep(0.02)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    assert tun_interfaces() == []
+
+
+async def test_cancelled_while_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
+        time.sleep(0.1)
+        raise aiotun.NoTunNodeError(2, "of the test")
+
+    monkeypatch.setattr(platforms, "open_device", open_device)
+    opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder))
+    await asyncio.sleep(0.02)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+
+
+async def test_errors_of_opening_arrive_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = aiotun.NoTunNodeError(2, "of the test")
+
+    def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
+        raise error
+
+    monkeypatch.setattr(platforms, "open_device", open_device)
+    with pytest.raises(aiotun.NoTunNodeError) as caught:
+        await aiotun.create_device_endpoint(Recorder)
+    assert caught.value is error
+
+
+@needs_tun
+async def test_cancelled_at_every_moment() -> None:
+    """Whenever the cancellation comes, either there is a device or there is none."""
+    for turns in range(12):
+        opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder, name="aio%d"))
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            transport, _ = opening.result()
+            transport.close()
+            await transport.wait_closed()
+        assert tun_interfaces() == []
+
+
+@needs_tun
+async def test_a_hundred_opens_and_closes_leave_nothing() -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    async with aiotun.open_device(name="aio%d"):
+        pass
+    tasks = len(asyncio.all_tasks())
+    for _ in range(10):
+        streams = [await aiotun.open_device(name="aio%d") for _ in range(10)]
+        await asyncio.gather(*(stream.aclose() for stream in streams))
+    assert tun_interfaces() == []
+    assert len(asyncio.all_tasks()) == tasks
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # the loop's own pool
