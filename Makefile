@@ -26,7 +26,7 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/*.c aiotun/offload/*
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage clean
+.PHONY: help demo test interop lint types coverage bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,9 +55,12 @@ coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports 95 %
 		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
 	done
 
+bench: $(VENV)/bench ## measure beside the peers (two and a half hours; BENCH=--quick: two minutes)
+	@$(RUN) -m benchmarks $(BENCH)
+
 clean: ## remove all that the other targets made
-	rm -rf .venv* build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find aiotun tests examples tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv* build *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find aiotun benchmarks tests examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The environments. A stamp makes the second run instant; nothing is fetched twice.
 
@@ -82,4 +85,8 @@ $(VENV)/installed: $(SOURCES) | $(RUN)
 
 $(VENV)/developer: $(VENV)/installed
 	@$(SETUP) --group dev || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/bench: $(VENV)/developer
+	@$(SETUP) --group bench || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@

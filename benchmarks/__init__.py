@@ -1,0 +1,1 @@
+"""aiotun beside its peers, measured: `python -m benchmarks`. README.md says how."""

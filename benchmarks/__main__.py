@@ -1,0 +1,133 @@
+"""python -m benchmarks: measure the forwarders, and the offload functions alone."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from aiotun.testing.capabilities import probe
+
+from . import micro
+from .machine import describe
+from .measure import build, measure
+from .programs import ROOT
+from .report import has_place, publish, report
+from .results import Results
+from .rows import BASELINE, ROWS
+from .workloads import WORKLOADS
+
+OUTPUT = ROOT / "build" / "benchmarks"
+QUICK_ROWS = (
+    "packet-asyncio",
+    "batch-asyncio",
+    "super-asyncio",
+    BASELINE,
+    "tun-rs-async-one-thread-offload",
+    "c-offload",
+)
+QUICK_WORKLOADS = ("tcp", "ping")
+
+NEEDED = ("netns", "tun", "ip", "ping", "iperf3")
+
+OVERHEAD = 1.2
+"""Seconds that a measurement takes beside its traffic."""
+
+
+def main() -> int:
+    args = parse_arguments()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if args.report is not None:
+        results = Results.load(args.report)
+    else:
+        results = run(args, console)
+        results.save(args.output / "results.json")
+    report(results, args.output, console)
+    if args.publish:
+        publish(args.output)
+    return 1 if any(failure.workload for failure in results.failures) else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often all is measured (9)")
+    parser.add_argument("--seconds", type=int, default=4, help="of each measurement (4)")
+    parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument(
+        "--workloads", type=names(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS)
+    )
+    parser.add_argument("--quick", action="store_true", help="a first look, some minutes")
+    parser.add_argument(
+        "--packets",
+        type=int,
+        default=100_000_000,
+        help="over which memory must stay flat (100 million; 0: no micro-benchmarks)",
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for what comes out")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="show earlier results again")
+    parser.add_argument(
+        "--publish", action="store_true", help="keep them in benchmarks/results and README.md"
+    )
+    args = parser.parse_args()
+    if args.rounds < 1 or args.seconds < 1:
+        parser.error("at least one round, and one second a measurement")
+    if args.publish and not has_place():
+        parser.error("README.md has no place for the results")
+    if args.quick:
+        args.rounds, args.seconds, args.packets = 3, 2, 0
+        args.rows, args.workloads = list(QUICK_ROWS), list(QUICK_WORKLOADS)
+    return args
+
+
+def names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Comma-separated names, each of which must be known."""
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(
+                f"no {', '.join(unknown)}; there is {', '.join(known)}"
+            )
+        return chosen
+
+    return parse
+
+
+def run(args: argparse.Namespace, console: Console) -> Results:
+    for name in NEEDED:
+        found = probe(name)
+        if not found.available:
+            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    # Ended from outside, it unwinds and ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    kept = ("rounds", "seconds", "rows", "workloads")
+    results = Results(describe(), {name: getattr(args, name) for name in kept})
+    rows = build(args.rows, results, console)
+    total = args.rounds * len(args.workloads) * len(rows) * (args.seconds + OVERHEAD)
+    console.print(f"measuring takes about {total / 60:.0f} minutes")
+    measure(
+        rows,
+        args.workloads,
+        rounds=args.rounds,
+        seconds=args.seconds,
+        results=results,
+        save_to=args.output / "results.json",
+        console=console,
+    )
+    if args.packets:
+        with console.status("measuring the offload functions alone, some minutes"):
+            results.import_seconds = micro.import_seconds()
+            results.micro = micro.run(args.packets)
+    return results
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,55 @@
+"""Two namespaces with a forwarder between them.
+
+        namespace a                                    namespace b
+    10.0.0.1 on tun0  <-->  the forwarder  <-->  tun1 with 10.0.0.2
+
+The forwarder makes both devices where it runs, in namespace a, and tun1 is then
+moved. Each measurement has namespaces of its own: the kernel keeps what it
+learned of a TCP peer in them, and the next row would start with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiotun.testing.namespace import Namespace
+
+from .processes import Process
+from .rows import Row
+
+__all__ = ["ADDRESS_B", "Network", "forwarding"]
+
+ADDRESS_A, ADDRESS_B = "10.0.0.1", "10.0.0.2"
+
+
+@dataclass(frozen=True)
+class Network:
+    a: Namespace
+    b: Namespace
+    forwarder: Process
+
+
+@contextmanager
+def forwarding(row: Row) -> Iterator[Network]:
+    """Set everything up, and check that packets arrive. Raises `MeasurementError`."""
+    with Namespace() as a, Namespace() as b:
+        for namespace in (a, b):  # no router solicitations among the packets
+            namespace.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+        command = (*row.command, "tun0", "tun1")
+        with Process(a, *command, environment=row.environment) as forwarder:
+            forwarder.wait_for("ready", timeout=10)
+            a.command("ip", "link", "set", "tun1", "netns", f"/proc/{os.getpid()}/fd/{b.fileno()}")
+            _configure(a, "tun0", ADDRESS_A, ADDRESS_B)
+            _configure(b, "tun1", ADDRESS_B, ADDRESS_A)
+            with Process(a, "ping", "-n", "-c", "3", "-i", "0.1", "-w", "5", ADDRESS_B) as ping:
+                ping.finish(timeout=10)
+            yield Network(a, b, forwarder)
+
+
+def _configure(namespace: Namespace, name: str, address: str, peer: str) -> None:
+    namespace.command("ip", "address", "add", address, "peer", peer, "dev", name)
+    namespace.command("ip", "link", "set", name, "up")

@@ -1,0 +1,90 @@
+"""The rows of the benchmark: each is one way to forward between two TUN devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiotun
+from aiotun.testing.capabilities import probe
+
+from .programs import PROGRAMS
+
+__all__ = ["BASELINE", "LOOPS", "ROWS", "TUN_RS_OFFLOAD", "Row"]
+
+LOOPS = ("asyncio", "uvloop")
+
+
+@dataclass(frozen=True)
+class Row:
+    program: str
+    """A key of `PROGRAMS`."""
+    title: str
+    arguments: tuple[str, ...]
+    peer: str | None = None
+    """The row that it is to hold its own against."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        return self.program == "aiotun"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (*PROGRAMS[self.program].command, *self.arguments)
+
+    def missing(self) -> str | None:
+        """What is not there yet that the row needs beside its program."""
+        if "uvloop" in self.arguments and not probe("uvloop").available:
+            return probe("uvloop").detail
+        if "relay" in self.arguments and not hasattr(aiotun, "relay"):
+            return "aiotun.relay is not there"
+        return None
+
+
+def _ours(name: str, title: str, peer: str, *arguments: str) -> dict[str, Row]:
+    return {
+        f"{name}-{loop}": Row(
+            "aiotun", f"aiotun, {title}, {loop}", (*arguments, "--loop", loop), peer
+        )
+        for loop in LOOPS
+    }
+
+
+def _tun_rs(mode: str, title: str) -> dict[str, Row]:
+    return {f"tun-rs-{mode}": Row("tun-rs", f"tun-rs, {title}", (mode,))}
+
+
+ROWS: dict[str, Row] = {
+    **_ours("super", "super-packets by hand", "c-offload", "super"),
+    **_ours("relay", "super-packets by relay", "c-offload", "relay"),
+    **_ours("batch", "one call a batch", "tun-rs-async-one-thread-offload", "batch"),
+    **_ours("packet", "one call a packet", "tun-rs-async-offload", "packet"),
+    **_ours("plain", "no offload", "tun-rs-async-plain", "packet", "--no-offload"),
+    "pure-asyncio": Row(
+        "aiotun",
+        "aiotun, one call a packet, pure Python, asyncio",
+        ("packet", "--loop", "asyncio"),
+        "tun-rs-async-offload",
+        {"AIOTUN_PURE": "1"},
+    ),
+    **_tun_rs("async-offload", "async, offload"),
+    **_tun_rs("async-one-thread-offload", "async, offload, one thread"),
+    **_tun_rs("sync-offload", "sync, offload"),
+    **_tun_rs("sync-two-threads-offload", "sync, offload, two threads a direction"),
+    **_tun_rs("async-plain", "async, no offload"),
+    **_tun_rs("sync-plain", "sync, no offload"),
+    "wireguard-go-offload": Row("wireguard-go", "wireguard-go's tun, offload", ("offload",)),
+    "wireguard-go-plain": Row("wireguard-go", "wireguard-go's tun, no offload", ("plain",)),
+    "c-offload": Row("c", "C, epoll, super-packets passed through", ("offload",)),
+    "c-plain": Row("c", "C, epoll, no offload", ("plain",)),
+    "asyncssh": Row(
+        "asyncssh", "asyncssh's TUN transport, no offload, asyncio", (), "tun-rs-async-plain"
+    ),
+}
+"""By the name that `--rows` takes."""
+
+BASELINE = "tun-rs-async-offload"
+"""What every row is compared with."""
+
+TUN_RS_OFFLOAD = tuple(name for name in ROWS if name.startswith("tun-rs") and "offload" in name)
