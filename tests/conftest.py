@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from aiotun.testing.namespace import become_root, enter_namespace
 
-pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester"]
+pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester", "rigs", "implementations"]
 
 settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
+
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
 
-__all__ = ["IMPLEMENTATIONS", "Implementation"]
+__all__ = ["Implementation", "offload_impl"]
 
 
 class Implementation(NamedTuple):
@@ -19,3 +21,8 @@ class Implementation(NamedTuple):
 
 
 IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable)}
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, scope="session")
+def offload_impl(request: pytest.FixtureRequest) -> Implementation:
+    return IMPLEMENTATIONS[request.param]

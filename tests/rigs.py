@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 import packets
+import pytest
 
 import aiotun
 from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
+from aiotun.testing.pytest_plugin import require
 
 PACKET_OUTGOING = 4  # linux/if_packet.h
 ETH_P_ALL = 3  # linux/if_ether.h
@@ -122,6 +125,24 @@ def open_rig(kind: str, **settings: Any) -> Iterator[Rig]:
         rig.close()
 
 
+MakeRig = Callable[..., contextlib.AbstractContextManager[Rig]]
+
+
+@pytest.fixture(params=["memory", "tun"])
+def make_rig(request: pytest.FixtureRequest) -> MakeRig:
+    """Makes a device of either kind; for tests that set it up in their own way."""
+    if request.param == "tun":
+        require("tun", "netns")
+    return functools.partial(open_rig, request.param)
+
+
+@pytest.fixture
+def rig(make_rig: MakeRig, no_leaks: None) -> Iterator[Rig]:
+    """A device of either kind."""
+    with make_rig() as rig:
+        yield rig
+
+
 class Recorder(aiotun.PacketProtocol):
     """Remembers every callback, in order, as tuples of name and argument."""
 
@@ -198,9 +219,6 @@ async def endpoint(device: aiotun.Device, factory: Callable[[], R]) -> AsyncIter
     finally:
         transport.abort()
         await transport.wait_closed()
-
-
-MakeRig = Callable[..., contextlib.AbstractContextManager[Rig]]
 
 
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:

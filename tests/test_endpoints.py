@@ -31,7 +31,7 @@ async def test_settings_reach_the_device(layer: aiotun.config.Layer) -> None:
         Recorder, name="aio%d", layer=layer, addresses=["10.9.0.1/24"], mtu=1400
     )
     assert isinstance(protocol, Recorder)
-    assert protocol.calls == [("connection_made",)]
+    assert protocol.calls[0] == ("connection_made",)
     assert tun_interfaces() == ["aio0"] == [transport.get_extra_info("name")]
     device = transport.get_extra_info("device")
     assert (device.layer, device.mtu, device.is_up) == (layer, 1400, True)

@@ -5,23 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Iterator
 
 import pytest
-from rigs import Rig, open_rig, packet, until
+from rigs import Rig, packet, until
 
 import aiotun
 from aiotun.streams import HIGH_WATER
 from aiotun.testing import memory_devices
-from aiotun.testing.pytest_plugin import require
-
-
-@pytest.fixture(params=["memory", "tun"])
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    if request.param == "tun":
-        require("tun", "netns")
-    with open_rig(request.param) as rig:
-        yield rig
 
 
 async def test_recv_and_send(rig: Rig) -> None:
@@ -46,7 +36,7 @@ async def test_open_by_await_and_close_by_hand(rig: Rig) -> None:
 
 
 async def test_iteration_gives_everything_and_ends_with_the_stream(rig: Rig) -> None:
-    received = []
+    received: list[bytes] = []
     async with aiotun.open_device(device=rig.device) as tun:
         for n in range(20):
             rig.send(packet(n))

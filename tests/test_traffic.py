@@ -260,10 +260,11 @@ async def test_tshark_finds_no_bad_checksum(protocol: type[EachPacket], tmp_path
             subprocess.Popen,
             ["dumpcap", "-q", "-i", "plain0", "-c", "3000", "-w", str(capture)],
             stderr=subprocess.PIPE,
+            text=True,
         )
         with dumpcap:
             assert dumpcap.stderr is not None
-            while b"File:" not in await asyncio.to_thread(dumpcap.stderr.readline):
+            while "File:" not in await asyncio.to_thread(dumpcap.stderr.readline):
                 assert dumpcap.poll() is None
             await transfer(net, 8 << 20)
             await asyncio.to_thread(dumpcap.wait, 10)
