@@ -35,6 +35,7 @@ from .platforms.base import (
     LinkChanged,
 )
 from .protocols import PacketProtocol
+from .relay import relay
 from .streams import PacketStream
 from .transports import PacketTransport
 
@@ -75,6 +76,7 @@ __all__ = [
     "VirtioNetHeader",
     "create_device_endpoint",
     "open_device",
+    "relay",
 ]
 
 __version__ = "0.1.0"

@@ -63,7 +63,7 @@ async def relay(names: list[str], offload: bool) -> None:
         aiotun.open_device(name=names[1], offload=offload) as b,
     ):
         print("ready", flush=True)
-        await aiotun.relay(a, b)  # type: ignore[attr-defined]
+        await aiotun.relay(a, b)
 
 
 def run(main: Coroutine[Any, Any, None], loop: str) -> None:

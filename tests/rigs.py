@@ -31,7 +31,21 @@ def packet(number: int = 0, size: int = 64) -> bytes:
     return packets.ip(4, 253, payload, identification=number)  # RFC 3692: for experiments
 
 
+SEGMENT = 1000
+"""Bytes of payload in each of `segments`."""
+
 R = TypeVar("R", bound="Recorder")
+
+
+def segments(count: int, kind: str = "tcp", first: int = 0) -> list[bytes]:
+    """Packets of one flow that follow each other."""
+    numbers = range(first, first + count)
+    if kind == "udp":
+        return [packets.udp(payload=bytes([n]) * SEGMENT, identification=n) for n in numbers]
+    return [
+        packets.tcp(payload=bytes([n]) * SEGMENT, seq=1 + n * SEGMENT, identification=n)
+        for n in numbers
+    ]
 
 
 class Rig:

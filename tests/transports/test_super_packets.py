@@ -9,29 +9,28 @@ from collections.abc import Callable
 
 import packets
 import pytest
-from rigs import MakeRig, MemoryRig, Recorder, Rig, SuperRecorder, endpoint, open_rig, until
+from rigs import (
+    SEGMENT,
+    MakeRig,
+    MemoryRig,
+    Recorder,
+    Rig,
+    SuperRecorder,
+    endpoint,
+    open_rig,
+    segments,
+    until,
+)
 
 import aiotun
 from aiotun.testing.pytest_plugin import require
 
-SIZE = 1000  # of a segment's payload
-
-
-def segments(count: int, kind: str = "tcp", first: int = 0) -> list[bytes]:
-    """Packets of one flow that follow each other."""
-    numbers = range(first, first + count)
-    if kind == "udp":
-        return [packets.udp(payload=bytes([n]) * SIZE, identification=n) for n in numbers]
-    return [
-        packets.tcp(payload=bytes([n]) * SIZE, seq=1 + n * SIZE, identification=n) for n in numbers
-    ]
-
 
 def super_packet(count: int, kind: str = "tcp") -> aiotun.SuperPacket:
     """The packets of `segments` in one."""
-    payload = b"".join(bytes([n]) * SIZE for n in range(count))
+    payload = b"".join(bytes([n]) * SEGMENT for n in range(count))
     whole = packets.udp(payload=payload) if kind == "udp" else packets.tcp(payload=payload)
-    return aiotun.SuperPacket(packets.super_packet(whole, SIZE))
+    return aiotun.SuperPacket(packets.super_packet(whole, SEGMENT))
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -39,7 +38,7 @@ async def test_what_is_written_in_one_tick_leaves_merged(rig: Rig, kind: str) ->
     async with endpoint(rig.device, Recorder) as protocol:
         protocol.transport.writelines(segments(10, kind))
         await asyncio.sleep(0.01)
-        assert len(rig.recv()) == len(segments(1, kind)[0]) + 9 * SIZE
+        assert len(rig.recv()) == len(segments(1, kind)[0]) + 9 * SEGMENT
         counters = protocol.transport.counters
         assert (counters.packets_sent, counters.frames_sent) == (10, 1)
         assert counters.super_packets_sent == 1
