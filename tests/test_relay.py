@@ -153,7 +153,7 @@ async def test_a_side_that_pushes_back_pauses_the_other() -> None:
         ends.a.send(packet(3))
         await asyncio.sleep(0.01)
         assert ends.streams[0].transport.counters.packets_received == 3
-        received = []
+        received: list[bytes] = []
         while len(received) < 4:
             received.append(ends.b.recv())
             await asyncio.sleep(0.01)

@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
 import getpass
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from pathlib import Path
 
 import pytest
+from restricted import (
+    CAP_NET_ADMIN,
+    CAP_SYS_ADMIN,
+    drop,
+    hide_node,
+    node_without_driver,
+    unreadable_node,
+)
 
 from aiotun.cli import doctor
 from aiotun.testing import capabilities
 from aiotun.testing.capabilities import Capability
-from aiotun.testing.namespace import CLONE_NEWNS, MS_PRIVATE, MS_REC, in_thread, mount, unshare
+from aiotun.testing.namespace import in_thread
 
 assert sys.platform == "linux"
-
-# linux/prctl.h, linux/capability.h
-PR_CAPBSET_DROP = 24
-CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_ADMIN = 1, 12, 21
-
-
-def drop(capability: int) -> None:
-    """What the calling thread runs from now on does not get the capability."""
-    assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
-
-
-def hide_node() -> None:
-    """Nothing is in /dev/net for the calling thread and what it runs."""
-    unshare(CLONE_NEWNS)
-    mount(None, "/", None, MS_REC | MS_PRIVATE)
-    mount("tmpfs", "/dev/net", "tmpfs", 0)
-
-
-def unreadable_node() -> None:
-    hide_node()
-    Path("/dev/net/tun").touch(mode=0o000)
-    drop(CAP_DAC_OVERRIDE)
-
-
-def node_without_driver() -> None:
-    hide_node()
-    with closing(socket.socket(socket.AF_UNIX)) as node:
-        node.bind("/dev/net/tun")  # opening a socket gives ENXIO, as a device without a driver does
-
 
 def run(
     *arguments: str, after: Callable[[], None] = lambda: None, env: Mapping[str, str] = {}
