@@ -26,6 +26,7 @@ from aiotun.testing.namespace import in_thread
 
 assert sys.platform == "linux"
 
+
 def run(
     *arguments: str, after: Callable[[], None] = lambda: None, env: Mapping[str, str] = {}
 ) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,140 @@
+"""aiotun demo: the main job on real traffic, in networks of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import sys
+import time
+from collections.abc import Callable, Coroutine
+
+from ...offload import implementation
+from ...testing import become_root
+from ...testing.capabilities import Capability, names, probe
+from .. import version
+from .display import Display
+from .ping import ping_from_kernel, ping_from_memory
+from .transfer import PATHS, Result, TransferError, transfer
+
+__all__ = ["add_arguments", "main"]
+
+SECONDS = 3.0
+BAR = 24
+"""Columns of the longest bar."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help=f"time for each of the four measurements (default: {SECONDS:g})",
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="use the in-memory device although a TUN is possible"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Show it; return 0 if every ping was answered and every byte arrived, else 1."""
+    start = time.monotonic()
+    display = Display(sys.stdout)
+    run, loop = _event_loop()
+    display.line(f"aiotun {version()}")
+    display.line(
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"{loop}, offload functions: {implementation}"
+    )
+    show = _in_memory if args.memory or not _prepare(display) else _in_kernel
+    try:
+        complete = run(show(display, args.seconds))
+    except KeyboardInterrupt:
+        display.line("Interrupted.")
+        raise
+    display.line()
+    display.line(f"Done in {time.monotonic() - start:.1f} s; nothing is left behind.")
+    return 0 if complete else 1
+
+
+def _event_loop() -> tuple[Callable[[Coroutine[None, None, bool]], bool], str]:
+    """What runs a coroutine on the fastest loop there is, and that loop's name."""
+    found = probe("uvloop")
+    if not found.available:
+        return asyncio.run, "asyncio's own loop"
+    import uvloop
+
+    return uvloop.run, found.detail
+
+
+def _prepare(display: Display) -> bool:
+    """Whether this process can have TUN devices in namespaces; what it takes is done then."""
+    if "tun" not in names():
+        display.line(f"aiotun opens no devices on {platform.system()}.")
+        return False
+    needed = [probe("tun"), probe("netns")]
+    if all(capability.available for capability in needed):
+        display.line(
+            "In network namespaces of its own: the network of this machine is not touched."
+        )
+        return True
+    userns = probe("userns")
+    if userns.available:
+        become_root()
+        display.line("In network namespaces of its own, as root of a user namespace.")
+        return True
+    display.line()
+    if probe("tun-node").available:
+        needed.append(userns)
+    for capability in needed:
+        if not capability.available:
+            _explain(display, capability)
+    display.line("Hence without a TUN: a device in memory takes its place.")
+    return False
+
+
+def _explain(display: Display, missing: Capability) -> None:
+    display.line(f"{missing.name}: {missing.detail}")
+    for remedy in missing.remedies:
+        display.line(f"  -> {remedy}")
+
+
+async def _in_kernel(display: Display, seconds: float) -> bool:
+    display.heading("Ping: echo requests of the kernel, answered by a Python protocol")
+    complete = await ping_from_kernel(display, seconds)
+    display.heading("TCP between two namespaces, through two TUN devices and a Python protocol")
+    display.line("   Every byte is compared on arrival.")
+    results = []
+    for path in PATHS:
+        try:
+            result = await transfer(path, seconds, display)
+        except TransferError as exc:
+            display.line(f"   {path.name:11}{exc}")
+            complete = False
+        else:
+            display.line(f"   {path.name:11}{_figures(result)}")
+            results.append(result)
+    if results:
+        _compare(display, results)
+    return complete
+
+
+async def _in_memory(display: Display, seconds: float) -> bool:
+    display.heading("Ping: echo requests from a device in memory, answered by a Python protocol")
+    return await ping_from_memory(display, seconds)
+
+
+def _figures(result: Result) -> str:
+    return f"{result.bytes / 1e6:5.0f} MB intact, CPU {result.cpu:.0%}, {result.traffic}"
+
+
+def _compare(display: Display, results: list[Result]) -> None:
+    display.line()
+    most = max(result.gbits for result in results)
+    for result in results:
+        bar = display.bar(result.gbits / most, BAR)
+        display.line(
+            f"   {result.path.name:11}{result.gbits:5.2f} Gbit/s {bar}  {result.path.meaning}"
+        )
+    if implementation == "python":
+        display.line("   Here Python splits and merges: correct, but slow (see aiotun doctor).")

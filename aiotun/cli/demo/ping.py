@@ -1,0 +1,110 @@
+"""Pings, and the protocol that answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+from ... import Device, PacketProtocol, PacketTransport, open_device
+from ...testing import Namespace, memory_devices
+from ...testing.ping import echo_reply, echo_request
+from .display import Display
+from .endpoint import endpoint
+
+__all__ = ["PingResponder", "ping_from_kernel", "ping_from_memory"]
+
+ADDRESS, TARGET = "10.9.0.1", "10.9.0.42"
+"""Of this side, and of nobody: the protocol answers for the whole network."""
+
+INTERVAL = 0.05
+TIMEOUT = 1.0
+CURVE = 24
+"""Round trips in the live line."""
+
+VARIABLE = 12
+"""Bytes before the addresses in an IPv4 header: raw(7) gives the packet another ID."""
+
+
+class PingResponder(PacketProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, PacketTransport)
+        self.transport = transport
+
+    def packet_received(self, packet: bytes) -> None:
+        reply = echo_reply(packet)
+        if reply is not None:
+            self.transport.write(reply)
+
+
+async def ping_from_kernel(display: Display, seconds: float) -> bool:
+    """Ping through a TUN in a namespace of its own; return whether all were answered."""
+    loop = asyncio.get_running_loop()
+    with (
+        Namespace() as namespace,
+        namespace.run(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw,
+    ):
+        raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+        raw.setblocking(False)
+        device = namespace.run(Device, addresses=[f"{ADDRESS}/24"])
+        async with endpoint(PingResponder, device):
+            raw.connect((TARGET, 0))
+            return await _ping(
+                display,
+                seconds,
+                lambda packet: loop.sock_sendall(raw, packet),
+                lambda: loop.sock_recv(raw, 65535),
+            )
+
+
+async def ping_from_memory(display: Display, seconds: float) -> bool:
+    """The same from the other one of two devices in memory."""
+    near, far = memory_devices()
+    async with endpoint(PingResponder, near), open_device(device=far) as stream:
+        return await _ping(display, seconds, stream.send, stream.recv)
+
+
+async def _ping(
+    display: Display,
+    seconds: float,
+    send: Callable[[bytes], Awaitable[None]],
+    recv: Callable[[], Awaitable[bytes]],
+) -> bool:
+    identifier = os.getpid() & 0xFFFF
+    times: list[float] = []
+    sent = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        request = echo_request(ADDRESS, TARGET, identifier, sent & 0xFFFF, os.urandom(56))
+        expected = echo_reply(request)
+        assert expected is not None
+        sent += 1
+        start = time.perf_counter()
+        await send(request)
+        try:
+            await asyncio.wait_for(_until(recv, expected), TIMEOUT)
+        except asyncio.TimeoutError:
+            display.live(f"   {TARGET}  ping {sent}  not answered")
+            continue
+        times.append(1000 * (time.perf_counter() - start))
+        display.live(
+            f"   {TARGET}  ping {sent}  {times[-1]:.2f} ms  {display.curve(times[-CURVE:])}"
+        )
+        await asyncio.sleep(INTERVAL)
+    summary = f"   {sent} sent, {len(times)} answered"
+    if times:
+        summary += (
+            f"; round trip {min(times):.2f} ms at best, "
+            f"{statistics.median(times):.2f} median, {max(times):.2f} at worst"
+        )
+    display.line(summary)
+    return len(times) == sent
+
+
+async def _until(recv: Callable[[], Awaitable[bytes]], reply: bytes) -> None:
+    """Wait for this very reply."""
+    while (await recv())[VARIABLE:] != reply[VARIABLE:]:
+        pass

@@ -1,0 +1,239 @@
+"""Each example as a program of its own, with real traffic, ended by a signal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from aiotun.testing import Namespace
+from aiotun.testing.ping import echo_reply, echo_request
+from aiotun.testing.pytest_plugin import require
+
+assert sys.platform == "linux"
+
+pytestmark = pytest.mark.requires("tun", "netns")
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+ON_UVLOOP = (
+    "import asyncio, runpy, sys, uvloop; asyncio.run = uvloop.run; del sys.argv[0];"
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+"""Runs the program that its arguments name."""
+
+UDP_SEGMENT = 103  # linux/udp.h
+
+
+class Example:
+    """A running example; what it prints is read as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.output = ""
+
+    def wait_for(self, pattern: str) -> None:
+        """Read on until there is a line that matches; the test's own timeout bounds it."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if re.search(pattern, line):
+                return
+        pytest.fail(f"{pattern!r} is not in the output:\n{self.output}")
+
+    def end(self, number: int) -> None:
+        """End it by a signal: at once, and as if nothing had happened."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        self.output += self.process.communicate(timeout=10)[0]
+        assert time.monotonic() - start < 5
+        assert self.process.returncode == 0, self.output
+        assert "Traceback" not in self.output
+        assert "Warning" not in self.output
+
+
+@contextmanager
+def running(namespace: Namespace, loop: str, name: str, *arguments: str) -> Iterator[Example]:
+    options: tuple[str, ...] = ("-X", "dev")
+    if loop == "uvloop":
+        require("uvloop")
+        options += ("-c", ON_UVLOOP)
+    process: subprocess.Popen[str] = namespace.run(
+        subprocess.Popen,
+        [sys.executable, *options, str(EXAMPLES / name), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield Example(process)
+        finally:
+            process.kill()
+
+
+def ping(namespace: Namespace, source: str, target: str, count: int = 3) -> None:
+    """Ping from the namespace; every reply must come, and be the right one."""
+    family, protocol = socket.AF_INET, socket.IPPROTO_ICMP
+    headers = 20
+    if ":" in target:
+        family, protocol = socket.AF_INET6, socket.IPPROTO_ICMPV6
+        headers = 40
+    with namespace.run(socket.socket, family, socket.SOCK_RAW, protocol) as raw:
+        raw.settimeout(5)
+        raw.bind((source, 0))
+        raw.connect((target, 0))
+        for sequence in range(count):
+            request = echo_request(source, target, 4242, sequence, b"some data")
+            reply = echo_reply(request)
+            assert reply is not None
+            raw.send(request[headers:])
+            while not raw.recv(1000).endswith(reply[headers:]):
+                pass
+
+
+def interfaces(namespace: Namespace) -> list[str]:
+    return [name for _, name in namespace.run(socket.if_nameindex)]
+
+
+loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@loops
+@signals
+def test_ping_protocol(namespace: Namespace, loop: str, number: int) -> None:
+    with running(namespace, loop, "ping_protocol.py") as example:
+        example.wait_for("answers pings around 10.9.0.1/24, fd09::1/64")
+        ping(namespace, "10.9.0.1", "10.9.0.42")
+        ping(namespace, "10.9.0.1", "10.9.0.254")
+        example.end(number)
+    assert "6 pings were answered" in example.output
+    assert interfaces(namespace) == ["lo"]
+
+
+@pytest.mark.requires("ipv6")
+def test_ping_protocol_over_ipv6(namespace: Namespace) -> None:
+    with running(namespace, "asyncio", "ping_protocol.py", "fd01:2::1/64") as example:
+        example.wait_for("around fd01:2::1/64")
+        ping(namespace, "fd01:2::1", "fd01:2::abcd")
+        example.end(signal.SIGINT)
+    assert "3 pings were answered" in example.output
+
+
+@loops
+@signals
+def test_ping_stream(namespace: Namespace, loop: str, number: int) -> None:
+    with running(namespace, loop, "ping_stream.py", "192.0.2.1/24") as example:
+        example.wait_for("answers pings around 192.0.2.1/24")
+        ping(namespace, "192.0.2.1", "192.0.2.99")
+        example.end(number)
+    assert example.output.count("answered a ping from 192.0.2.1") == 3
+    assert interfaces(namespace) == ["lo"]
+
+
+@loops
+@signals
+def test_tap_arp_ping(namespace: Namespace, loop: str, number: int) -> None:
+    with running(namespace, loop, "tap_arp_ping.py", "--mac", "02:00:00:00:be:ef") as example:
+        example.wait_for("10.9.0.2 is at 02:00:00:00:be:ef on ")
+        ping(namespace, "10.9.0.1", "10.9.0.2")
+        known = namespace.run(Path("/proc/thread-self/net/arp").read_text)
+        example.end(number)
+    assert re.search(r"10\.9\.0\.2 .* 02:00:00:00:be:ef ", known)
+    assert "answered who has 10.9.0.2" in example.output
+    assert example.output.count("answered a ping from 10.9.0.1") == 3
+    assert interfaces(namespace) == ["lo"]
+
+
+CLIENT = """
+import socket
+with socket.create_connection(("10.9.0.1", 7777), 10) as tcp:
+    tcp.sendall(bytes(range(256)) * 4000)
+    tcp.shutdown(socket.SHUT_WR)
+    print(tcp.recv(100))
+"""
+
+
+@loops
+def test_forwarder(namespace: Namespace, loop: str) -> None:
+    with namespace.run(socket.create_server, ("0.0.0.0", 7777)) as listener:
+        listener.settimeout(10)
+        with running(namespace, loop, "forwarder.py", sys.executable, "-c", CLIENT) as example:
+            tcp, _ = listener.accept()
+            tcp.settimeout(10)
+            with tcp, tcp.makefile("rb") as stream:
+                assert stream.read() == bytes(range(256)) * 4000
+                tcp.sendall(b"all of it")
+            example.wait_for("all of it")
+            example.output += example.process.communicate(timeout=10)[0]
+    assert example.process.returncode == 0, example.output
+    assert re.search(r"\d+ packets to it, \d+ from it", example.output)
+    assert interfaces(namespace) == ["lo"]
+
+
+SERVER = """
+import signal, socket, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: sys.exit(0))
+with socket.create_server(("10.9.0.2", 7777)):
+    print("listening", flush=True)
+    signal.pause()
+"""
+
+
+@loops
+@signals
+def test_forwarder_ends_with_its_command(namespace: Namespace, loop: str, number: int) -> None:
+    with running(namespace, loop, "forwarder.py", sys.executable, "-c", SERVER) as example:
+        example.wait_for("listening")
+        namespace.run(socket.create_connection, ("10.9.0.2", 7777), 5).close()
+        example.end(number)
+    assert interfaces(namespace) == ["lo"]
+
+
+def test_forwarder_hands_on_the_exit_status(namespace: Namespace) -> None:
+    exits = (sys.executable, "-c", "raise SystemExit(7)")
+    with running(namespace, "asyncio", "forwarder.py", *exits) as example:
+        example.process.communicate(timeout=10)
+    assert example.process.returncode == 7
+
+
+@pytest.mark.requires("uso")
+@loops
+@signals
+def test_offload_batches(namespace: Namespace, loop: str, number: int) -> None:
+    data = bytes(range(250)) * 32
+    with running(namespace, loop, "offload_batches.py") as example:
+        example.wait_for("reflects UDP around 10.9.0.1/24")
+        with namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(5)
+            udp.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+            udp.sendto(data, ("10.9.0.2", 7))
+            answers = [udp.recvfrom(2000) for _ in range(8)]
+        example.end(number)
+    assert b"".join(answer for answer, _ in answers) == data
+    assert {address for _, address in answers} == {("10.9.0.2", 7)}
+    described = "UDP super-packet of 8028 bytes, 1000 in each segment"
+    assert f"   in: {described} -> 8 packets\n  out: {described}\n" in example.output
+    assert interfaces(namespace) == ["lo"]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_each_is_short_and_listed(name: str) -> None:
+    text = (EXAMPLES / name).read_text()
+    assert text.count("\n") < 100
+    assert f"python examples/{name}" in text
+    assert f"python examples/{name}" in (EXAMPLES / "README.md").read_text()
