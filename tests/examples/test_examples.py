@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 ON_UVLOOP = (
-    "import asyncio, runpy, sys, uvloop; asyncio.run = uvloop.run; del sys.argv[0];"
+    "import asyncio, runpy, sys, uvloop; del sys.argv[0];"
+    " asyncio.set_event_loop_policy(uvloop.EventLoopPolicy());"
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs the program that its arguments name."""
