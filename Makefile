@@ -21,12 +21,12 @@ SETUP = PYTHONWARNINGS=ignore $(RUN) $(AS_CALLER) \
 OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network once." >&2; exit 1; }
 
 # What the installed package is made of: a change here installs it anew.
-SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/*.c aiotun/offload/*.h)
+SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/native/*)
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage bench clean
+.PHONY: help demo test interop lint types coverage sanitize bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,11 +55,14 @@ coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports 95 %
 		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
 	done
 
+sanitize: $(VENV)/developer ## test the native module under the address and undefined-behaviour sanitizers
+	@tools/sanitize.sh $(RUN)
+
 bench: $(VENV)/bench ## measure beside the peers (two and a half hours; BENCH=--quick: two minutes)
 	@$(RUN) -m benchmarks $(BENCH)
 
 clean: ## remove all that the other targets made
-	rm -rf .venv* build *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* build aiotun/offload/_native*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find aiotun benchmarks tests examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The environments. A stamp makes the second run instant; nothing is fetched twice.

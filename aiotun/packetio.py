@@ -1,7 +1,8 @@
 """The frames of a queue as packets: what `Device` and the transports have in common.
 
 `PacketReader` splits what it reads, `PacketWriter` coalesces what it writes.
-Neither ever blocks.
+Neither ever blocks. With a queue that allows it the native module goes as far
+as all is well; what it stops at is then done here, and so is all without it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
+from .offload.backend import native
 from .platforms.base import Queue
 
 if TYPE_CHECKING:
@@ -89,60 +93,75 @@ class PacketReader:
         Reading stops once there are `limit` packets; the last frame may take it
         some beyond. Raises `InterfaceGoneError`.
         """
-        queue, counters = self._queue, self._counters
-        packets: list[bytes] = []
-        frames = 0
-        while len(packets) < limit:
-            try:
-                frame = queue.read()
-            except BlockingIOError:
-                break
-            except OSError:
-                if packets:  # a lasting error comes again with the next call
-                    break
-                raise
-            frames += 1
-            if not queue.vnet_hdr:
-                packets.append(frame)
-                continue
-            try:
-                segments = gso_split(frame, queue.layer)
-            except OffloadError as exc:
-                counters.dropped_received += 1
-                self._report(exc)
-                break  # whatever the frames are, one call ends
-            if len(segments) > 1:
-                counters.super_packets_received += 1
-            packets += segments
+        packets, size, frames, super_packets, malformed = _read_packets(self._queue, limit)
+        counters = self._counters
         counters.frames_received += frames
+        counters.super_packets_received += super_packets
         counters.packets_received += len(packets)
-        counters.bytes_received += sum(map(len, packets))
+        counters.bytes_received += size
+        if malformed is not None:
+            counters.dropped_received += 1
+            try:
+                gso_split(malformed, self._queue.layer)
+            except OffloadError as exc:
+                self._report(exc)
         return packets
 
     def read_super(self, limit: int = READ_BATCH) -> list[SuperPacket]:
         """The same without splitting: at most `limit` super-packets."""
-        queue, counters = self._queue, self._counters
-        packets: list[SuperPacket] = []
-        size = 0
-        while len(packets) < limit:
-            try:
-                frame = queue.read()
-            except BlockingIOError:
-                break
-            except OSError:
-                if packets:
-                    break
-                raise
-            if not queue.vnet_hdr:
-                frame = NO_OFFLOAD + frame
-            elif frame[1]:
-                counters.super_packets_received += 1
-            size += len(frame) - VirtioNetHeader.SIZE
-            packets.append(SuperPacket(frame))
-        counters.frames_received += len(packets)
-        counters.packets_received += len(packets)
-        counters.bytes_received += size
-        return packets
+        frames = _read_frames(self._queue, limit)
+        counters = self._counters
+        if self._queue.vnet_hdr:
+            counters.super_packets_received += sum(1 for frame in frames if frame[1])
+        else:
+            frames = [NO_OFFLOAD + frame for frame in frames]
+        counters.frames_received += len(frames)
+        counters.packets_received += len(frames)
+        counters.bytes_received += sum(map(len, frames)) - len(frames) * VirtioNetHeader.SIZE
+        return list(map(SuperPacket, frames))
+
+
+def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int, bytes | None]:
+    """See `_native.pyi`. Raises `InterfaceGoneError`."""
+    if not queue.vnet_hdr:
+        packets = _read_frames(queue, limit)
+        return packets, sum(map(len, packets)), len(packets), 0, None
+    if native and queue.direct:
+        result = native.read_packets(queue.fileno(), limit, queue.layer)
+        if result[2]:
+            return result
+    packets = []
+    frames = super_packets = 0
+    malformed = None
+    for frame in _each_frame(queue):
+        frames += 1
+        try:
+            segments = gso_split(frame, queue.layer)
+        except OffloadError:
+            malformed = frame
+            break  # whatever the frames are, one call ends
+        packets += segments
+        super_packets += len(segments) > 1
+        if len(packets) >= limit:
+            break
+    return packets, sum(map(len, packets)), frames, super_packets, malformed
+
+
+def _read_frames(queue: Queue, limit: int) -> list[bytes]:
+    """See `_native.pyi`. Raises `InterfaceGoneError`."""
+    frames = native.read_frames(queue.fileno(), limit) if native and queue.direct else []
+    return frames or list(islice(_each_frame(queue), limit))
+
+
+def _each_frame(queue: Queue) -> Iterator[bytes]:
+    """Until no more wait. Only the first read raises: a lasting error comes again."""
+    try:
+        yield queue.read()
+    except BlockingIOError:
+        return
+    with suppress(OSError):
+        while True:
+            yield queue.read()
 
 
 class PacketWriter:
@@ -168,16 +187,25 @@ class PacketWriter:
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
-        counters = self._counters
-        counters.packets_sent += len(packets)
-        counters.bytes_sent += sum(map(len, packets))
+        counters, queue, table = self._counters, self._queue, self._table
         frames: Sequence[bytes] = packets
-        if self._queue.vnet_hdr:
-            frames = self._table.coalesce(packets)
-            if len(frames) < len(packets):
+        if native and queue.direct and queue.vnet_hdr and not self._backlog:
+            size, written, super_packets, frames = native.write_packets(
+                queue.fileno(), packets, queue.layer, table.tcp, table.udp
+            )
+            counters.frames_sent += written
+            counters.super_packets_sent += super_packets
+        else:
+            size = sum(map(len, packets))
+            if queue.vnet_hdr:
+                frames = table.coalesce(packets)
+        counters.packets_sent += len(packets)
+        counters.bytes_sent += size
+        if frames:
+            counters.frames_sent += len(frames)
+            if queue.vnet_hdr:
                 counters.super_packets_sent += sum(1 for frame in frames if frame[1])
-        counters.frames_sent += len(frames)
-        self._write_frames(frames)
+            self._write_frames(frames)
 
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, or split where the queue cannot take it.
@@ -185,18 +213,28 @@ class PacketWriter:
         Raises `OffloadError` when its header contradicts its bytes (the kernel
         drops some such frames without an error), and `InterfaceGoneError`.
         """
-        header = packet.header
-        header.check(packet.packet, self._queue.layer)
-        if not self._takes(header):
-            self.write(packet.split(self._queue.layer))
-            return
-        counters = self._counters
+        counters, queue, table = self._counters, self._queue, self._table
+        frame = packet.frame
+        written = (
+            native is not None
+            and queue.direct
+            and queue.vnet_hdr
+            and not self._backlog
+            and native.write_super(queue.fileno(), frame, queue.layer, table.tcp, table.udp)
+        )
+        if not written:
+            header = packet.header
+            header.check(packet.packet, queue.layer)
+            if not self._takes(header):
+                self.write(packet.split(queue.layer))
+                return
         counters.packets_sent += 1
-        counters.bytes_sent += len(packet.frame) - VirtioNetHeader.SIZE
+        counters.bytes_sent += len(frame) - VirtioNetHeader.SIZE
         counters.frames_sent += 1
-        if header.gso_type:
+        if frame[1]:
             counters.super_packets_sent += 1
-        self._write_frames([packet.frame])
+        if not written:
+            self._write_frames([frame])
 
     def resume(self) -> None:
         """Write what waits, as far as the queue takes it. Raises `InterfaceGoneError`."""
@@ -217,14 +255,17 @@ class PacketWriter:
             return self._table.udp
         return True
 
-    def _write_frames(self, frames: Iterable[bytes]) -> None:
+    def _write_frames(self, frames: Collection[bytes]) -> None:
         backlog = self._backlog
         if backlog:  # order: nothing overtakes what waits
             backlog.extend(frames)
             return
         write = self._queue.write
         errors: dict[int | None, OSError] = {}
-        remaining = iter(frames)
+        written = 0
+        if native and self._queue.direct:
+            written = native.write_frames(self._queue.fileno(), frames)
+        remaining = islice(frames, written, None)
         for frame in remaining:
             try:
                 write(frame)

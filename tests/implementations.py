@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from aiotun.offload.backend import native
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
@@ -17,10 +18,12 @@ __all__ = ["Implementation", "offload_impl"]
 class Implementation(NamedTuple):
     checksum: Callable[..., int]
     gso_split: Callable[..., list[bytes]]
-    GROTable: type[GROTable]
+    GROTable: Callable[..., Any]
 
 
 IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable)}
+if native is not None:
+    IMPLEMENTATIONS["native"] = Implementation(native.checksum, native.gso_split, native.GROTable)
 
 
 @pytest.fixture(params=IMPLEMENTATIONS, scope="session")

@@ -177,7 +177,7 @@ async def test_sending_gives_others_a_turn(rig: Rig) -> None:
     async with aiotun.open_device(device=rig.device) as tun:
         counting = asyncio.ensure_future(count())
         await tun.send_many(packet(n) for n in range(1000))
-        assert turns >= 5
+        assert turns >= 3
         counting.cancel()
 
 

@@ -1,13 +1,27 @@
-"""The implementation in use of what has more than one."""
+"""The implementation in use of what has more than one.
+
+It is native if that was built, unless the environment variable AIOTUN_PURE is 1.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from typing import TYPE_CHECKING, Literal
 
-from .checksum import checksum
-from .coalesce import GROTable
-from .segment import gso_split
+__all__ = ["GROTable", "checksum", "gso_split", "implementation", "native"]
 
-__all__ = ["GROTable", "checksum", "gso_split", "implementation"]
+try:
+    if os.environ.get("AIOTUN_PURE") == "1":
+        raise ImportError("the Python implementation was asked for")
+    from . import _native as native
+except ImportError:
+    native = None  # type: ignore[assignment]
 
-implementation: Literal["native", "python"] = "python"
+if TYPE_CHECKING or native is None:
+    from .checksum import checksum
+    from .coalesce import GROTable
+    from .segment import gso_split
+else:
+    from ._native import GROTable, checksum, gso_split
+
+implementation: Literal["native", "python"] = "python" if native is None else "native"

@@ -41,6 +41,9 @@ Of TCP the kernel coalesces more, if the segments have less than 1 KiB."""
 IPV6_FRAGMENT = 44
 """The fragment header (RFC 8200 section 4.5)."""
 
+HEADERS_MAX = 0xFFFF
+"""What the field hdr_len of the virtio_net_hdr can say."""
+
 IPV4_NO_OPTIONS = 0x45
 DF = 0x4000
 FRAGMENT = 0x3FFF  # more fragments, or an offset
@@ -231,6 +234,8 @@ class _Run:
             udp_length, udp_checksum = _UDP_LENGTH_CHECKSUM.unpack_from(packet, transport + 4)
             if transport + udp_length != len(packet) or not udp_checksum:
                 return None
+        if payload > HEADERS_MAX:
+            return None
         return cls(packet, flow, payload, sequence, identification, steps, closed)
 
     def merge(self, other: _Run) -> bool:

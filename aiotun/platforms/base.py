@@ -46,6 +46,9 @@ class Queue(ABC):
     """Whether the kernel may hand out TCP super-packets."""
     udp_offload: bool
     """Whether the kernel may hand out UDP super-packets."""
+    direct: bool = False
+    """Whether `read` and `write` are read(2) and write(2) of `fileno`, but for what errors say:
+    native code may then call these itself, for many frames at once."""
 
     @abstractmethod
     def read(self) -> bytes:

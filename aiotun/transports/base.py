@@ -29,7 +29,7 @@ __all__ = ["WRITE_BATCH", "PacketTransport"]
 
 logger = logging.getLogger("aiotun")
 
-WRITE_BATCH = 128
+WRITE_BATCH = 256
 """Packets that gather before they are written without waiting for the end of the tick."""
 
 HIGH_WATER = 1024
@@ -243,8 +243,17 @@ class PacketTransport(asyncio.Transport):
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write packets: `write` for each, boundaries kept."""
-        for data in list_of_data:
-            self.write(data)
+        packets: list[Any] = list(list_of_data)
+        if (
+            self._closing
+            or set(map(type, packets)) != {bytes}
+            or not 0 < min(map(len, packets)) <= max(map(len, packets)) <= self._packet_max
+        ):
+            for data in packets:
+                self.write(data)
+        else:
+            self._out += packets[:-1]
+            self.write(packets[-1])  # sees to it that they leave
 
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, behind what was written before.

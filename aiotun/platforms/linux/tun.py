@@ -75,6 +75,8 @@ FRAME_MAX = VNET_HDR_SIZE + 14 + 4 + 65535
 class TunQueue(DescriptorQueue):
     """The descriptor of a TUN or TAP, non-blocking and closed on exec."""
 
+    direct = True
+
     def __init__(self, config: DeviceConfig) -> None:
         """Make the interface, or attach to the persistent one of that name."""
         super().__init__(_open_node())

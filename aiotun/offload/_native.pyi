@@ -1,0 +1,48 @@
+"""In C: what is done for every packet.
+
+The first three equal their Python versions. The others read and write a
+descriptor of which read(2) gives one frame and write(2) takes one. They end at
+the first error, whatever it is: who repeats in Python what was not done is told.
+"""
+
+from collections.abc import Iterable
+
+from ..config import Layer
+
+def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
+def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...
+
+class GROTable:
+    @property
+    def layer(self) -> Layer: ...
+    tcp: bool
+    udp: bool
+    def __new__(cls, layer: Layer = "tun", tcp: bool = True, udp: bool = True) -> GROTable: ...
+    def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
+
+def read_packets(
+    fd: int, limit: int, layer: Layer, /
+) -> tuple[list[bytes], int, int, int, bytes | None]:
+    """Read and split until there are `limit` packets or more.
+
+    The packets; the bytes in them; how many frames they came in; how many of these
+    were split; and the malformed frame at which reading ended, if one did.
+    """
+
+def read_frames(fd: int, limit: int, /) -> list[bytes]:
+    """Read `limit` frames at most."""
+
+def write_packets(
+    fd: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
+) -> tuple[int, int, int, list[bytes]]:
+    """Coalesce as a `GROTable` does, and write.
+
+    The bytes in the packets; how many frames were written; how many of these are
+    super-packets; and the frames that are left.
+    """
+
+def write_frames(fd: int, frames: Iterable[bytes], /) -> int:
+    """Write them; how many were written."""
+
+def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
+    """Write a frame unless it is malformed, or to be segmented as what is false; whether it was."""

@@ -1,0 +1,95 @@
+/* The Internet checksum (RFC 1071): see checksum.py.
+
+   A sum is of words in the machine's byte order, not folded: RFC 1071 section 2 (B)
+   says why the order does not matter until the result is stored. */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+
+#define NEEDED_AT_RUN_TIME(isa) __attribute__((target(isa)))
+
+/* Sum up, and copy unless `to` is NULL. A plain loop that compilers make vector
+   code of (with -O3): inlined below once for each instruction set. */
+__attribute__((always_inline)) static inline uint64_t
+sum_loop(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
+{
+    uint64_t low = 0, high = 0;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t word;
+        memcpy(&word, from + i, 8);
+        if (to)
+            memcpy(to + i, &word, 8);
+        low += (uint32_t)word;
+        high += word >> 32;
+    }
+    if (i < size) {
+        uint64_t word = 0; /* zeros behind the end add nothing */
+        memcpy(&word, from + i, size - i);
+        if (to)
+            memcpy(to + i, &word, size - i);
+        low += (uint32_t)word;
+        high += word >> 32;
+    }
+    return low + high;
+}
+
+#ifdef __x86_64__
+
+NEEDED_AT_RUN_TIME("avx2") static uint64_t
+sum_avx2(const uint8_t *from, size_t size)
+{
+    return sum_loop(NULL, from, size);
+}
+
+NEEDED_AT_RUN_TIME("avx2") static uint64_t
+copy_and_sum_avx2(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
+{
+    return sum_loop(to, from, size);
+}
+
+#endif
+
+static uint64_t
+sum(const uint8_t *from, size_t size)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2"))
+        return sum_avx2(from, size);
+#endif
+    return sum_loop(NULL, from, size);
+}
+
+static uint64_t
+copy_and_sum(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2"))
+        return copy_and_sum_avx2(to, from, size);
+#endif
+    return sum_loop(to, from, size);
+}
+
+/* 0 for nothing but zeros, else 1 to 0xFFFF; in the machine's byte order. */
+static inline uint16_t
+fold(uint64_t sum)
+{
+    sum = (sum >> 32) + (uint32_t)sum;
+    sum = (sum >> 32) + (uint32_t)sum;
+    sum = (sum >> 16) + (uint16_t)sum;
+    sum = (sum >> 16) + (uint16_t)sum;
+    return (uint16_t)sum;
+}
+
+/* What TCP and UDP sum up before their own header. */
+static inline uint64_t
+pseudo_header_sum(const uint8_t *addresses, size_t size, uint8_t protocol, size_t length)
+{
+    return sum(addresses, size) + htonl((uint32_t)(protocol + length));
+}

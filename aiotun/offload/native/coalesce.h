@@ -1,0 +1,356 @@
+/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's. */
+
+#pragma once
+
+#include <Python.h>
+
+#include <stdlib.h>
+#include <sys/uio.h>
+
+#include "checksum.h"
+#include "headers.h"
+
+enum { SEGMENTS_MAX = 64 };
+
+enum { NONE = -1 };
+
+typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
+
+/* One packet, and if it is the first one of its run: the run. */
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+    Layout at;
+    Kind kind; /* HOSTS: its ports are not in sight */
+    Py_ssize_t next;
+    uint32_t sequence; /* of the next packet, once the run was started */
+    uint16_t identification;
+    uint8_t steps; /* by which the next packet's may be higher: bit 0 for 0, bit 1 for 1 */
+    bool candidate;
+    bool merged; /* into an earlier packet's run */
+    bool closed;
+    bool verified, sound;
+    /* Of the run. */
+    Py_ssize_t last, count;
+    size_t length; /* of all in one, from the IP header on */
+} Packet;
+
+/* What is equal in all packets of a run: every bit that segmentation does not make anew. */
+static const uint8_t SAME_IPV4[IPV4_SIZE] = {
+    0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, /* length, ID, checksum */
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+};
+static const uint8_t SAME_IPV6[8] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff}; /* length */
+static const uint8_t SAME_TCP[TCP_SIZE] = {
+    0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0xff, 0xff, /* sequence */
+    0xff, 0xff, 0xff, 0xf6, 0xff, 0xff, 0,    0,    0xff, 0xff, /* PSH, FIN; checksum */
+};
+
+static bool
+same_masked(const uint8_t *a, const uint8_t *b, const uint8_t *mask, size_t size)
+{
+    uint32_t differ = 0;
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t x, y, m;
+        memcpy(&x, a + i, 4);
+        memcpy(&y, b + i, 4);
+        memcpy(&m, mask + i, 4);
+        differ |= (x ^ y) & m;
+    }
+    return !differ;
+}
+
+/* Of two packets of one flow: addresses and ports are the same already. */
+static bool
+same_headers(const Packet *a, const Packet *b)
+{
+    const uint8_t *x = a->data + a->at.transport, *y = b->data + b->at.transport;
+    if (!(a->at.version == 4
+              ? same_masked(a->data + a->at.ip, b->data + b->at.ip, SAME_IPV4, sizeof SAME_IPV4)
+              : same_masked(a->data + a->at.ip, b->data + b->at.ip, SAME_IPV6, sizeof SAME_IPV6)))
+        return false;
+    return a->at.protocol == UDP ||
+           (same_masked(x, y, SAME_TCP, TCP_SIZE) &&
+            !memcmp(x + TCP_SIZE, y + TCP_SIZE, a->at.payload - a->at.transport - TCP_SIZE));
+}
+
+/* Whether GRO may take the packet, its checksums not verified yet. */
+static bool
+is_candidate(Packet *p)
+{
+    const uint8_t *data = p->data;
+    const size_t ip = p->at.ip, transport = p->at.transport;
+    size_t payload = transport + transport_size(p->at.protocol), length;
+    p->identification = 0;
+    p->steps = 1;
+    if (p->at.version == 4) {
+        const uint16_t fragment = get16(data + ip + 6);
+        if (data[ip] != 0x45 || fragment & ~0x4000)
+            return false;
+        length = get16(data + ip + 2);
+        p->identification = get16(data + ip + 4);
+        p->steps = p->at.protocol == UDP && fragment ? 1 | 2 : 2;
+    }
+    else
+        length = IPV6_SIZE + get16(data + ip + 4);
+    if (ip + length != p->size || payload >= p->size)
+        return false;
+    p->sequence = 0;
+    p->closed = false;
+    if (p->at.protocol == TCP) {
+        const uint8_t flags = data[transport + 13];
+        payload = transport + (data[transport + 12] >> 4) * 4;
+        if (payload < transport + TCP_SIZE || payload >= p->size || flags & (SYN | RST | URG | CWR))
+            return false;
+        p->sequence = get32(data + transport + 4);
+        p->closed = flags & (FIN | PSH);
+    }
+    else if (transport + get16(data + transport + 4) != p->size || !get16(data + transport + 6))
+        return false;
+    p->at.payload = payload;
+    return payload <= UINT16_MAX; /* what hdr_len can say */
+}
+
+/* Fill in all but what makes a run. */
+static void
+parse(Packet *p, const uint8_t *data, size_t size, bool tap, bool tcp, bool udp)
+{
+    memset(p, 0, sizeof *p);
+    p->data = data;
+    p->size = size;
+    if (!find_ip(data, size, tap, &p->at))
+        return;
+    const size_t ip = p->at.ip;
+    bool in_sight;
+    if (p->at.version == 4) {
+        p->at.protocol = data[ip + 9];
+        p->at.transport = ip + (data[ip] & 0x0F) * 4;
+        in_sight = !(get16(data + ip + 6) & FRAGMENT);
+    }
+    else {
+        p->at.protocol = data[ip + 6];
+        p->at.transport = ip + IPV6_SIZE;
+        in_sight = !is_extension(p->at.protocol) && p->at.protocol != IPPROTO_FRAGMENT;
+    }
+    if (in_sight && p->at.protocol != TCP && p->at.protocol != UDP)
+        return;
+    if (!in_sight || p->at.transport >= size)
+        p->kind = HOSTS;
+    else if (p->at.transport + 4 <= size) {
+        p->kind = FLOW;
+        p->candidate = (p->at.protocol == TCP ? tcp : udp) && is_candidate(p);
+    } /* else no packet that can be merged has such a piece of ports: it ends no run */
+}
+
+static bool
+is_sound(Packet *p)
+{
+    if (p->verified)
+        return p->sound;
+    p->verified = true;
+    const uint8_t *ip = p->data + p->at.ip, *transport = p->data + p->at.transport;
+    if (p->at.version == 4 &&
+        (fold(sum(ip, IPV4_SIZE)) != 0xFFFF || get16(ip + 10) == 0xFFFF))
+        return false;
+    if (p->at.protocol == TCP && get16(transport + 16) == 0xFFFF)
+        return false;
+    const size_t addresses = addresses_size(p->at.version);
+    const size_t length = p->size - p->at.transport;
+    const uint64_t total =
+        sum(transport - addresses, addresses + length) + htonl((uint32_t)(p->at.protocol + length));
+    return p->sound = fold(total) == 0xFFFF;
+}
+
+static inline size_t
+payload_size(const Packet *p)
+{
+    return p->size - p->at.payload;
+}
+
+/* Add a candidate to a run of its flow if it continues it. */
+static bool
+merge(Packet *packets, Py_ssize_t run_index, Py_ssize_t index)
+{
+    Packet *run = &packets[run_index], *p = &packets[index], *last = &packets[run->last];
+    const size_t size = payload_size(p);
+    const uint16_t step = (uint16_t)(p->identification - last->identification);
+    if (run->closed || p->sequence != run->sequence || size > payload_size(run) ||
+        run->length + size > PACKET_MAX || step > 1 || !(run->steps & 1 << step) ||
+        !same_headers(run, p) || !is_sound(run) || !is_sound(p))
+        return false;
+    last->next = index;
+    p->merged = true;
+    run->last = index;
+    run->count++;
+    run->length += size;
+    if (p->at.protocol == TCP)
+        run->sequence += (uint32_t)size;
+    run->steps = (uint8_t)(1 << step);
+    run->closed = p->closed || size < payload_size(run) || run->count == SEGMENTS_MAX;
+    return true;
+}
+
+static void
+start_run(Packet *p, Py_ssize_t index)
+{
+    p->last = index;
+    p->count = 1;
+    p->length = p->size - p->at.ip;
+    if (p->at.protocol == TCP)
+        p->sequence += (uint32_t)payload_size(p);
+}
+
+/* By hosts and, unless ports are not in sight, by protocol and ports. */
+typedef struct {
+    Py_hash_t hash;
+    Kind kind;      /* NO_FLOW: free */
+    Py_ssize_t packet; /* the last one that is in it */
+    Py_ssize_t run; /* that it is in, or NONE */
+} Slot;
+
+/* The interpreter's own hash of bytes: keyed, so that no sender can make flows collide. */
+static Py_hash_t
+flow_hash(const Packet *p, Kind kind)
+{
+    const PyHash_FuncDef *function = PyHash_GetFuncDef();
+    uint8_t key[32 + 4 + 1] = {0};
+    const size_t size = addresses_size(p->at.version);
+    memcpy(key, p->data + p->at.ip + addresses(p->at.version), size);
+    if (kind == FLOW) {
+        memcpy(key + 32, p->data + p->at.transport, 4);
+        key[36] = p->at.protocol;
+    }
+    Py_hash_t hash = function->hash(key, sizeof key);
+    if (p->at.ip)
+        hash ^= function->hash(p->data, (Py_ssize_t)p->at.ip);
+    return hash;
+}
+
+static bool
+same_flow(const Packet *a, const Packet *b, Kind kind)
+{
+    if (a->at.version != b->at.version || a->at.ip != b->at.ip)
+        return false;
+    const size_t from = a->at.ip + addresses(a->at.version);
+    return (kind == HOSTS || (a->at.protocol == b->at.protocol &&
+                              !memcmp(a->data + a->at.transport, b->data + b->at.transport, 4))) &&
+           !memcmp(a->data + from, b->data + from, addresses_size(a->at.version)) &&
+           !memcmp(a->data, b->data, a->at.ip);
+}
+
+/* The slot of the packet's flow or hosts, or the free one where it belongs. */
+static Slot *
+find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind kind)
+{
+    const Py_hash_t hash = flow_hash(p, kind);
+    for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+        Slot *slot = &slots[i];
+        if (slot->kind == NO_FLOW) {
+            slot->hash = hash;
+            return slot;
+        }
+        if (slot->hash == hash && slot->kind == kind &&
+            same_flow(&packets[slot->packet], p, kind))
+            return slot;
+    }
+}
+
+/* Find the runs. `slots` are free, `mask + 1` of them, a power of two
+   and twice the packets at least, so that probing ends soon. */
+static void
+coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
+{
+    Slot *slot = NULL;
+    bool hosts_seen = false;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Packet *p = &packets[i];
+        if (p->kind == NO_FLOW)
+            continue;
+        if (p->kind == HOSTS) { /* it may belong to any of their flows */
+            Slot *hosts = find_slot(slots, mask, packets, p, HOSTS);
+            hosts->kind = HOSTS;
+            hosts->packet = i;
+            hosts_seen = true;
+            continue;
+        }
+        if (!slot || !same_flow(&packets[slot->packet], p, FLOW))
+            slot = find_slot(slots, mask, packets, p, FLOW);
+        if (slot->kind == NO_FLOW) {
+            slot->kind = FLOW;
+            slot->run = NONE;
+        }
+        else if (hosts_seen) {
+            const Slot *hosts = find_slot(slots, mask, packets, p, HOSTS);
+            if (hosts->kind == HOSTS && hosts->packet > slot->packet)
+                slot->run = NONE;
+        }
+        slot->packet = i;
+        if (p->candidate && slot->run != NONE && merge(packets, slot->run, i))
+            continue;
+        slot->run = p->candidate ? i : NONE;
+        if (p->candidate)
+            start_run(p, i);
+    }
+}
+
+/* What the headers of a frame are made anew in. */
+typedef struct {
+    VirtioNetHeader virtio;
+    uint8_t bytes[IPV6_SIZE + TCP_SIZE + 40];
+} Head;
+
+enum { PARTS_MAX = 3 + SEGMENTS_MAX };
+
+static inline struct iovec
+part(const void *from, size_t size)
+{
+    return (struct iovec){(void *)from, size};
+}
+
+/* Fill in the parts of the frame that begins with a packet; how many they are. */
+static int
+frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *parts)
+{
+    const Packet *run = &packets[index];
+    parts[0] = part(&head->virtio, VIRTIO_SIZE);
+    if (run->count < 2) {
+        memset(&head->virtio, 0, VIRTIO_SIZE);
+        parts[1] = part(run->data, run->size);
+        return 2;
+    }
+    const Layout *at = &run->at;
+    const size_t length = at->ip + run->length - at->transport;
+    uint8_t *ip = head->bytes, *transport = ip + at->transport - at->ip;
+    memcpy(ip, run->data + at->ip, at->payload - at->ip);
+    if (at->version == 4) {
+        put16(ip + 2, run->length);
+        memset(ip + 10, 0, 2);
+        const uint16_t value = (uint16_t)~fold(sum(ip, IPV4_SIZE));
+        memcpy(ip + 10, &value, 2);
+    }
+    else
+        put16(ip + 4, run->length - IPV6_SIZE);
+    if (at->protocol == TCP)
+        transport[13] = packets[run->last].data[at->transport + 13]; /* its FIN and PSH */
+    else
+        put16(transport + 4, length);
+    const uint16_t partial = fold(pseudo_header_sum(
+        ip + addresses(at->version), addresses_size(at->version), at->protocol, length));
+    memcpy(transport + checksum_offset(at->protocol), &partial, 2);
+    head->virtio = (VirtioNetHeader){
+        .flags = NEEDS_CSUM,
+        .gso_type = gso_type(at->version, at->protocol),
+        .hdr_len = (uint16_t)at->payload,
+        .gso_size = (uint16_t)payload_size(run),
+        .csum_start = (uint16_t)at->transport,
+        .csum_offset = (uint16_t)checksum_offset(at->protocol),
+    };
+    parts[1] = part(run->data, at->ip);
+    parts[2] = part(ip, at->payload - at->ip);
+    int count = 3;
+    for (Py_ssize_t i = index;; i = packets[i].next) {
+        parts[count++] = part(packets[i].data + at->payload, payload_size(&packets[i]));
+        if (i == run->last)
+            return count;
+    }
+}

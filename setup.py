@@ -1,0 +1,18 @@
+"""The native module, which the package does without where it cannot be built."""
+
+import os
+
+from setuptools import Extension, setup
+
+native = Extension(
+    "aiotun.offload._native",
+    sources=["aiotun/offload/native/module.c"],
+    depends=[
+        f"aiotun/offload/native/{name}.h" for name in ("checksum", "coalesce", "headers", "segment")
+    ],
+    extra_compile_args=["-std=c11", "-O3"],
+    optional=True,
+)
+
+# It reads and writes descriptors as POSIX has them.
+setup(ext_modules=[native] if os.name == "posix" else [])
