@@ -236,7 +236,7 @@ async def test_iperf3_udp_both_directions_at_once(size: str) -> None:
 
 @pytest.mark.interop
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("protocol", [SuperPackets])
+@pytest.mark.parametrize("protocol", [EachPacket, SuperPackets])
 async def test_a_gibibyte_arrives_whole(protocol: type[EachPacket]) -> None:
     async with network(protocol) as net:
         await transfer(net, 1 << 30)
