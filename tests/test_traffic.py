@@ -28,6 +28,10 @@ class EachPacket(aiotun.PacketProtocol):
 
     other: aiotun.PacketTransport
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, aiotun.PacketTransport)
+        transport.pause_reading()  # until there is somewhere to forward to
+
     def packet_received(self, packet: bytes) -> None:
         self.other.write(packet)
 
@@ -67,6 +71,8 @@ class Network:
         ]
         self.transports = [transport for transport, _ in ends]
         ends[0][1].other, ends[1][1].other = self.transports[1], self.transports[0]
+        for transport in self.transports:
+            transport.resume_reading()
 
     async def run(self, host: int, *command: str, check: bool = True) -> str:
         """Run a program in a namespace while packets are passed on."""
