@@ -1,8 +1,8 @@
 """Every exception that aiotun raises of its own.
 
-Two roots, so that callers can catch by what went wrong rather than by where:
-`TunError` is an `OSError` and always carries an errno; `OffloadError` is a
-`ValueError` about the bytes of one frame.
+Three roots, so that callers can catch by what went wrong rather than by where:
+`TunError` is an `OSError` and always carries an errno; `OffloadError` and
+`CodecError` are `ValueError`s about the bytes of one frame.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ __all__ = [
     "AddressError",
     "BusyError",
     "ClosedError",
+    "CodecError",
     "ConfigError",
     "DeviceForbiddenError",
     "FrameHeaderError",
     "FrameTooShortError",
     "InterfaceDownError",
     "InterfaceGoneError",
+    "InterruptError",
+    "MACError",
     "MTUError",
     "NameInUseError",
     "NameInvalidError",
+    "NamespaceError",
     "NoCapabilityError",
     "NoDriverError",
     "NoTunNodeError",
     "OffloadError",
     "PacketError",
+    "QueueLimitError",
+    "RouteError",
     "TunError",
     "UnsupportedError",
 ]
@@ -59,6 +65,14 @@ class NameInUseError(TunError):
     """EBUSY or EEXIST: another program or another kind of interface has that name."""
 
 
+class NamespaceError(TunError):
+    """ENOENT, EINVAL or EPERM: the network namespace is not there, or closed to this process."""
+
+
+class QueueLimitError(TunError):
+    """E2BIG: the interface has as many queues as it can have."""
+
+
 class UnsupportedError(TunError):
     """EOPNOTSUPP: this system, or this kind of device, cannot do what was asked."""
 
@@ -81,8 +95,16 @@ class AddressError(ConfigError):
     """An address that cannot be read, or that stands twice, or whose peer does not fit it."""
 
 
+class RouteError(ConfigError):
+    """A route that cannot be read, added or removed."""
+
+
 class MTUError(ConfigError):
     """An MTU out of the range that the interface and its addresses allow."""
+
+
+class MACError(ConfigError):
+    """A MAC address that cannot be read, that no interface can have, or for a TUN."""
 
 
 # Using a device.
@@ -102,6 +124,14 @@ class PacketError(TunError):
 
 class BusyError(TunError):
     """EBUSY: another task or thread is already reading from here."""
+
+
+class InterruptError(TunError, InterruptedError):
+    """EINTR: an `Interrupt` ended the wait; `value` is what it carries."""
+
+    def __init__(self, value: object = None) -> None:
+        super().__init__(errno.EINTR, f"interrupted, with {value!r}")
+        self.value = value
 
 
 class ClosedError(TunError):
@@ -124,3 +154,21 @@ class FrameTooShortError(OffloadError):
 
 class FrameHeaderError(OffloadError):
     """The virtio_net_hdr, or a header of the packet, contradicts the bytes that are there."""
+
+
+class CodecError(ValueError):
+    """Bytes that a codec cannot decode, or an item that it cannot encode.
+
+    `what` is wrong, `offset` bytes from the start of the stream; for a packet
+    codec, also behind a stream codec, from the start of the packet. The stream
+    can go on behind a `recoverable` error: only this frame is lost.
+    """
+
+    def __init__(self, what: str, *, offset: int = 0, recoverable: bool = True) -> None:
+        super().__init__(what)
+        self.what = what
+        self.offset = offset
+        self.recoverable = recoverable
+
+    def __str__(self) -> str:
+        return f"{self.what}, at byte {self.offset}"

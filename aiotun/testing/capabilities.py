@@ -75,6 +75,7 @@ def _probes() -> dict[str, Probe]:
             "iperf3": partial(_tool, "iperf3", "--version", "iperf3"),
             "ethtool": partial(_tool, "ethtool", "--version", "ethtool"),
             "tshark": partial(_tool, "tshark", "--version", "tshark"),
+            "cargo": partial(_tool, "cargo", "--version", "cargo"),
         }
     )
     return probes

@@ -1,0 +1,43 @@
+"""Bytes as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import PacketCodec, StreamCodec, StreamDecoder
+
+__all__ = ["Raw", "RawStream"]
+
+
+@dataclass(frozen=True)
+class Raw(PacketCodec[bytes]):
+    """Each packet is its own item."""
+
+    def encode(self, item: bytes) -> bytes:
+        return item
+
+    def decode(self, packet: bytes) -> bytes:
+        return packet
+
+
+@dataclass(frozen=True)
+class RawStream(StreamCodec[bytes]):
+    """A stream without frames: an item is what one read brought, never empty."""
+
+    def encode(self, item: bytes) -> list[bytes]:
+        return [item] if item else []
+
+    def decoder(self) -> StreamDecoder[bytes]:
+        return _Decoder()
+
+
+class _Decoder(StreamDecoder[bytes]):
+    def feed(self, data: bytes) -> list[bytes]:
+        return [data] if data else []
+
+    def eof(self) -> None:
+        pass
+
+    @property
+    def unused(self) -> bytes:
+        return b""
