@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Literal, NamedTuple, Union, cast
 
-from .errors import AddressError, ConfigError, MTUError, NameInvalidError
+from .errors import (
+    AddressError,
+    ConfigError,
+    MACError,
+    MTUError,
+    NameInvalidError,
+    RouteError,
+)
 
-__all__ = ["Address", "AddressLike", "DeviceConfig", "Layer"]
+__all__ = ["Address", "AddressLike", "DeviceConfig", "Layer", "Offload", "Route", "RouteLike"]
 
 Layer = Literal["tun", "tap"]
 """What a device carries: "tun" IP packets, "tap" Ethernet frames."""
+
+Offload = bool | Literal["tcp", "udp"]
+"""For which protocols super-packets are exchanged; True: all that the kernel offers."""
 
 NAME_MAX = 15
 """IFNAMSIZ less the terminating NUL (linux/if.h; the BSDs and macOS have the same)."""
@@ -28,6 +46,12 @@ MTU_MIN = 68
 
 MTU_MIN_IPV6 = 1280
 """RFC 8200 section 5. Linux takes the IPv6 addresses off an interface with less."""
+
+TX_QUEUE_LEN_MAX = 2**31 - 1
+"""dev_change_tx_queue_len (net/core/dev.c); memory ends much sooner."""
+
+METRIC_MAX = 2**32 - 1
+"""RTA_PRIORITY is 32 bits wide."""
 
 MTU_MAX = {"tun": 65535, "tap": 65535 - 14}
 """drivers/net/tun.c: MAX_MTU, less the Ethernet header for TAP."""
@@ -102,6 +126,63 @@ def _interface(value: object) -> IPv4Interface | IPv6Interface:
     return result
 
 
+class Route(NamedTuple):
+    """Packets for a network go to the device: straight, or to a gateway behind it."""
+
+    destination: IPv4Network | IPv6Network
+    gateway: IPv4Address | IPv6Address | None = None
+    metric: int | None = None
+    """Of two routes to the same network the one with the smaller metric counts; None: 0."""
+
+    @classmethod
+    def parse(cls, value: RouteLike) -> Route:
+        """Read any of the forms that `RouteLike` names. Raises `RouteError`."""
+        if isinstance(value, Route):
+            return value
+        if isinstance(value, str):
+            match = ROUTE.fullmatch(value)
+            if match is None:
+                raise _no_route(value)
+            destination, gateway, metric = match.groups()
+            if destination == "default":
+                destination = "::/0" if ":" in (gateway or "") else "0.0.0.0/0"
+            try:
+                route = cls(
+                    ipaddress.ip_network(destination),
+                    None if gateway is None else ipaddress.ip_address(gateway),
+                    None if metric is None else int(metric),
+                )
+            except ValueError as exc:
+                raise _no_route(value, f": {exc}") from exc
+            if route.gateway is not None and route.gateway.version != route.destination.version:
+                raise RouteError(f"route {value!r}: network and gateway are of different versions")
+            if route.metric is not None:
+                check_metric(route.metric)
+            return route
+        if isinstance(value, (IPv4Network, IPv6Network)):
+            return cls(value)
+        raise _no_route(value)
+
+    def __str__(self) -> str:
+        gateway = "" if self.gateway is None else f" via {self.gateway}"
+        metric = "" if self.metric is None else f" metric {self.metric}"
+        return f"{self.destination}{gateway}{metric}"
+
+
+ROUTE = re.compile(r"(\S+)(?: via (\S+))?(?: metric ([0-9]+))?")
+
+RouteLike = str | IPv4Network | IPv6Network | Route
+"""A route as users write it: "10.8.0.0/16", "10.8.0.0/16 via 10.9.0.2 metric 50",
+"default via fd09::2", an `ipaddress` network, or a `Route`."""
+
+
+def _no_route(value: object, why: str = "") -> RouteError:
+    return RouteError(
+        f"{value!r} is not a route{why}; write its network, "
+        'like "10.8.0.0/16", "fd08::/64 via fd09::2" or "default metric 50"'
+    )
+
+
 @dataclass(frozen=True)
 class DeviceConfig:
     """What a device should be. Invalid values raise a `ConfigError` at once."""
@@ -118,13 +199,67 @@ class DeviceConfig:
     mtu: int | None = None
     """Bytes; None leaves the system's default, 1500."""
 
-    offload: bool = True
+    mtu_v6: int | None = None
+    """Bytes of an IPv6 packet where that is to be less than `mtu`; None: the same. On Linux the
+    device has to be up for it."""
+
+    offload: Offload = True
     """Let the kernel exchange super-packets of up to 64 KiB. Where the kernel has
     no such thing, or only for some protocols, the device does without; what is
     in force stands in `Device.offload`."""
 
-    up: bool = True
-    """Whether to set the interface up once it is configured."""
+    up: bool | None = True
+    """Whether to set the interface up once it is configured, or down; None: as it is found."""
+
+    mac: str | None = None
+    """MAC address of a TAP, as "02:00:00:00:00:01"; None leaves the system's choice."""
+
+    tx_queue_len: int | None = None
+    """Packets that wait for the program before the kernel drops; None: as it is, 500 on Linux."""
+
+    backpressure: bool = False
+    """Let packets wait in the queueing discipline while the device's queue is full, instead of
+    dropping them (Linux 7.3 and later; others drop)."""
+
+    multi_queue: bool = False
+    """Whether the device can have several queues, see `Device.open_queue`."""
+
+    persistent: bool | None = None
+    """Whether the interface stays when nobody has it open any more; None: as it is, no."""
+
+    owner: int | str | None = None
+    """The user, by id or name, who may attach to the persistent interface; None: as it is."""
+
+    group: int | str | None = None
+    """The group, by id or name, who may; None: as it is."""
+
+    exclusive: bool = False
+    """Fail if the interface exists. Otherwise a persistent one of that name is attached to."""
+
+    carrier: bool | None = None
+    """Whether the link shows a carrier; None: as it is, yes."""
+
+    ipv6_quiet: bool = False
+    """No link-local IPv6 address, and so no router solicitations that nobody asked for."""
+
+    dad: bool = False
+    """Let IPv6 addresses wait for duplicate address detection (RFC 4862); without it they
+    are usable at once. It makes sense on a TAP only."""
+
+    connected_routes: bool = True
+    """Whether an address brings a route to its network."""
+
+    metric: int | None = None
+    """Of the routes: the connected ones, and those of `routes` that name none; None: the
+    system's."""
+
+    routes: tuple[Route, ...] = field(default=())
+    """To be added with the device, which has to be up: any iterable of `RouteLike`, or one."""
+
+    namespace: str | os.PathLike[str] | int | None = None
+    """The network namespace in which the device lives, while the program stays where it is:
+    a name (of `ip netns`), a path (with a "/" in it), or the id of a process. None: that of
+    the calling thread."""
 
     def __init__(
         self,
@@ -133,21 +268,55 @@ class DeviceConfig:
         layer: Layer = "tun",
         addresses: AddressLike | Iterable[AddressLike] = (),
         mtu: int | None = None,
-        offload: bool = True,
-        up: bool = True,
+        mtu_v6: int | None = None,
+        offload: Offload = True,
+        up: bool | None = True,
+        mac: str | None = None,
+        tx_queue_len: int | None = None,
+        backpressure: bool = False,
+        multi_queue: bool = False,
+        persistent: bool | None = None,
+        owner: int | str | None = None,
+        group: int | str | None = None,
+        exclusive: bool = False,
+        carrier: bool | None = None,
+        ipv6_quiet: bool = False,
+        dad: bool = False,
+        connected_routes: bool = True,
+        metric: int | None = None,
+        routes: RouteLike | Iterable[RouteLike] = (),
+        namespace: str | os.PathLike[str] | int | None = None,
     ) -> None:
         assign = object.__setattr__  # the class is frozen
         assign(self, "name", name)
         assign(self, "layer", layer)
-        assign(self, "addresses", _parse_addresses(addresses))
+        assign(self, "addresses", parse_addresses(addresses))
         assign(self, "mtu", mtu)
-        assign(self, "offload", bool(offload))
-        assign(self, "up", bool(up))
+        assign(self, "mtu_v6", mtu_v6)
+        assign(self, "offload", offload if isinstance(offload, str) else bool(offload))
+        assign(self, "up", None if up is None else bool(up))
+        assign(self, "mac", None if mac is None else parse_mac(mac))
+        assign(self, "tx_queue_len", tx_queue_len)
+        assign(self, "backpressure", bool(backpressure))
+        assign(self, "multi_queue", bool(multi_queue))
+        assign(self, "persistent", persistent)
+        assign(self, "owner", owner)
+        assign(self, "group", group)
+        assign(self, "exclusive", bool(exclusive))
+        assign(self, "carrier", carrier)
+        assign(self, "ipv6_quiet", bool(ipv6_quiet))
+        assign(self, "dad", bool(dad))
+        assign(self, "connected_routes", bool(connected_routes))
+        assign(self, "metric", metric)
+        assign(self, "routes", _parse_routes(routes))
+        assign(self, "namespace", namespace)
         self._check()
 
     def _check(self) -> None:
         if self.layer not in ("tun", "tap"):
             raise ConfigError(f'layer must be "tun" or "tap", not {self.layer!r}')
+        if self.offload not in (False, True, "tcp", "udp"):
+            raise ConfigError(f'offload must be a bool, "tcp" or "udp", not {self.offload!r}')
         if self.name is not None:
             check_name(self.name)
         seen = set()
@@ -162,6 +331,51 @@ class DeviceConfig:
                     f"mtu {self.mtu} is too small for IPv6, which needs {MTU_MIN_IPV6}: "
                     "raise it or leave out the IPv6 addresses"
                 )
+        if self.mtu_v6 is not None:
+            check_mtu_v6(self.mtu_v6, self.layer)
+        if self.mac is not None and self.layer == "tun":
+            raise MACError("a TUN has no MAC address: leave it out, or make a TAP")
+        if self.tx_queue_len is not None:
+            check_tx_queue_len(self.tx_queue_len)
+        if self.metric is not None:
+            check_metric(self.metric)
+        if self.routes and self.up is False:
+            raise RouteError("routes need a device that is up: add them later, or leave up alone")
+
+
+def check_mtu_v6(mtu: int, layer: Layer) -> None:
+    """Raise `MTUError` unless IPv6 can have the MTU on a device of that layer."""
+    check_mtu(mtu, layer)
+    if mtu < MTU_MIN_IPV6:
+        raise MTUError(f"mtu_v6 {mtu} is too small: IPv6 needs {MTU_MIN_IPV6}")
+
+
+def check_tx_queue_len(length: int) -> None:
+    """Raise `ConfigError` unless a queue can have that many packets."""
+    _check_range("tx_queue_len", length, 1, TX_QUEUE_LEN_MAX)
+
+
+def check_metric(metric: int) -> None:
+    """Raise `ConfigError` unless it is the metric of a route."""
+    _check_range("metric", metric, 0, METRIC_MAX)
+
+
+def _check_range(what: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{what} {value!r} is out of range: {low} to {high}")
+
+
+def parse_mac(mac: str) -> str:
+    """A MAC address with two digits a byte. Raises `MACError` for what no interface can have."""
+    if not isinstance(mac, str) or MAC.fullmatch(mac) is None:
+        raise MACError(f'{mac!r} is not a MAC address: write it like "02:00:00:00:00:01"')
+    normal = mac.lower().replace("-", ":")
+    if int(normal[:2], 16) & 1 or not normal.strip("0:"):
+        raise MACError(f"{mac!r} cannot be the MAC of an interface: it is zero or for groups")
+    return normal
+
+
+MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
 
 
 def check_name(name: str) -> None:
@@ -198,9 +412,16 @@ def check_mtu(mtu: int, layer: Layer) -> None:
         raise MTUError(f"mtu {mtu} is out of range: {MTU_MIN} to {MTU_MAX[layer]} for a {layer}")
 
 
-def _parse_addresses(values: AddressLike | Iterable[AddressLike]) -> tuple[Address, ...]:
+def parse_addresses(values: AddressLike | Iterable[AddressLike]) -> tuple[Address, ...]:
+    """One or several. Raises `AddressError`."""
     if isinstance(values, (str, IPv4Interface, IPv6Interface, Address)):
         return (Address.parse(values),)
     if not isinstance(values, Iterable):
         raise AddressError(f"{values!r} is neither an address nor several")
     return tuple(Address.parse(value) for value in cast("Iterable[AddressLike]", values))
+
+
+def _parse_routes(values: RouteLike | Iterable[RouteLike]) -> tuple[Route, ...]:
+    if isinstance(values, (str, IPv4Network, IPv6Network, Route)):
+        return (Route.parse(values),)
+    return tuple(Route.parse(value) for value in values)

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from types import TracebackType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from . import platforms
-from .config import Address, AddressLike, DeviceConfig, Layer, check_mtu
-from .errors import BusyError, ClosedError, ConfigError
+from .config import (
+    Address,
+    AddressLike,
+    DeviceConfig,
+    Layer,
+    Offload,
+    Route,
+    RouteLike,
+    check_mtu,
+    check_name,
+    check_tx_queue_len,
+    parse_addresses,
+    parse_mac,
+)
+from .errors import (
+    AddressError,
+    BusyError,
+    ClosedError,
+    ConfigError,
+    InterruptError,
+    NameInvalidError,
+    PacketError,
+)
+from .interrupt import Interrupt
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
-from .platforms.base import Interface, InterfaceStatistics, Queue
+from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -30,8 +54,30 @@ class DeviceSettings(TypedDict, total=False):
     layer: Layer
     addresses: AddressLike | Iterable[AddressLike]
     mtu: int | None
-    offload: bool
-    up: bool
+    mtu_v6: int | None
+    offload: Offload
+    up: bool | None
+    mac: str | None
+    tx_queue_len: int | None
+    backpressure: bool
+    multi_queue: bool
+    persistent: bool | None
+    owner: int | str | None
+    group: int | str | None
+    exclusive: bool
+    carrier: bool | None
+    ipv6_quiet: bool
+    dad: bool
+    connected_routes: bool
+    metric: int | None
+    routes: RouteLike | Iterable[RouteLike]
+    namespace: str | os.PathLike[str] | int | None
+
+
+T = TypeVar("T")
+
+Buffer = bytearray | memoryview
+"""Where a packet is received into: writable, and a sequence of bytes."""
 
 
 class Device:
@@ -48,7 +94,10 @@ class Device:
     complete checksums and nothing in front. Super-packets that the kernel hands
     out are split, and what `send_many` gets is coalesced.
 
-    Several threads may send; one at a time may receive, another gets a `BusyError`.
+    Every method may be called from several threads; each packet is received by one of them.
+    Calls that wait take a `timeout` in seconds: None waits without end, and 0 never waits.
+    They raise `TimeoutError` when it is over, and `InterruptError` as soon as the
+    `interrupt` that they were given is set.
 
     `interface` and `queue` are the two parts a device is made of, see
     `platforms.base`.
@@ -59,6 +108,33 @@ class Device:
     ) -> None:
         config = make_config(config, settings)
         self._assemble(*platforms.open_device(config))
+
+    @classmethod
+    def from_fd(
+        cls,
+        fd: int,
+        *,
+        closefd: bool = True,
+        framing: Framing | None = None,
+        layer: Layer = "tun",
+        mtu: int = 1500,
+    ) -> Self:
+        """A device of a descriptor that is open and attached to an interface.
+
+        The device owns the descriptor from now on; with `closefd=False` it only borrows
+        it, and leaves it open. It is made non-blocking.
+
+        On Linux the kernel tells what it is, and the interface is configured as any
+        other; its settings stay as they are. Elsewhere, and for a descriptor that the
+        kernel knows nothing of, `framing` names what stands in front of its packets:
+        "none" nothing, "vnet" a virtio_net_hdr, "pi" Linux' packet information,
+        "family" the address family (macOS, BSD). Then `layer` and `mtu` are as given,
+        and the interface is configured by who handed the descriptor over. Raises
+        `UnsupportedError` when the kernel cannot tell, and the descriptor stays open.
+        """
+        return cls.from_parts(
+            *platforms.adopt(fd, closefd=closefd, layer=layer, framing=framing, mtu=mtu)
+        )
 
     @classmethod
     def from_parts(cls, interface: Interface, queue: Queue) -> Self:
@@ -72,8 +148,7 @@ class Device:
         self.queue = queue
         self.counters = Counters()
         """What passed between this program and the device."""
-        self._closed = False
-        self._taken = False
+        self._closed = self._shut = self._taken = False
         self._read_errors: list[Exception] = []
         self._write_errors: list[Exception] = []
         self._reader = PacketReader(queue, self.counters, self._read_errors.append)
@@ -81,13 +156,27 @@ class Device:
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
+        self._waiting = threading.Condition()  # guards what follows, and `_shut`
+        self._readers = _Waiters()
+        self._writers = _Waiters()
 
     # What it is.
 
     @property
     def name(self) -> str:
-        """The interface's name as it is now."""
+        """The interface's name as it is now. Set it to rename the interface.
+
+        Setting raises `NameInvalidError`, `NameInUseError`, and `BusyError` where
+        the interface has to be down for it (Linux before 6.2).
+        """
         return self.interface.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        check_name(name)
+        if "%" in name:
+            raise NameInvalidError(f"{name!r} is a pattern: an interface is renamed to one name")
+        self.interface.set_name(name)
 
     @property
     def index(self) -> int:
@@ -127,6 +216,19 @@ class Device:
         self.interface.set_mtu(mtu)
 
     @property
+    def mtu_v6(self) -> int:
+        """Bytes of an IPv6 packet, at most `mtu`. Set it to change it for IPv6 alone.
+
+        A change of `mtu` changes it too, and so does setting the interface up. Setting
+        raises `MTUError`.
+        """
+        return self.interface.mtu_v6()
+
+    @mtu_v6.setter
+    def mtu_v6(self, mtu: int) -> None:
+        self.interface.set_mtu_v6(mtu)
+
+    @property
     def is_up(self) -> bool:
         """Whether the interface is set up (administratively)."""
         return self.interface.is_up
@@ -139,6 +241,71 @@ class Device:
         """Set the interface down: the kernel drops its packets and refuses ours."""
         self.interface.set_up(False)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether packets can pass: up, and with a carrier."""
+        return self.interface.details().is_running
+
+    @property
+    def carrier(self) -> bool:
+        """Whether the link shows a carrier. Set it to tell programs that watch the link."""
+        return self.interface.details().carrier
+
+    @carrier.setter
+    def carrier(self, carrier: bool) -> None:
+        self.interface.set_carrier(carrier)
+
+    @property
+    def mac(self) -> str | None:
+        """A TAP's MAC address, None for a TUN. Setting raises `MACError`."""
+        return self.interface.details().mac
+
+    @mac.setter
+    def mac(self, mac: str) -> None:
+        self.interface.set_mac(parse_mac(mac))
+
+    @property
+    def tx_queue_len(self) -> int:
+        """Packets that wait for the program before the kernel drops. Set it to change it."""
+        return self.interface.details().tx_queue_len
+
+    @tx_queue_len.setter
+    def tx_queue_len(self, length: int) -> None:
+        check_tx_queue_len(length)
+        self.interface.set_tx_queue_len(length)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the interface stays when nobody has it open. Set it to change it."""
+        return self.interface.details().persistent
+
+    @persistent.setter
+    def persistent(self, persistent: bool) -> None:
+        self.interface.set_persistent(persistent)
+
+    @property
+    def owner(self) -> int | None:
+        """Id of the user who may attach to the interface."""
+        return self.interface.details().owner
+
+    @owner.setter
+    def owner(self, owner: int) -> None:
+        self.interface.set_owner(owner)
+
+    @property
+    def group(self) -> int | None:
+        """Id of the group who may attach to the interface."""
+        return self.interface.details().group
+
+    @group.setter
+    def group(self, group: int) -> None:
+        self.interface.set_group(group)
+
+    @property
+    def queues(self) -> int:
+        """How many queues the interface has, those of other processes included."""
+        return self.interface.details().queues
+
     def addresses(self) -> list[Address]:
         """All IPv4 and IPv6 addresses, those that the system gave included."""
         return self.interface.addresses()
@@ -150,6 +317,65 @@ class Device:
     def remove_address(self, address: AddressLike) -> None:
         """Raises `AddressError` when it is malformed or not there."""
         self.interface.remove_address(Address.parse(address))
+
+    def set_addresses(self, addresses: AddressLike | Iterable[AddressLike]) -> None:
+        """Make these the addresses: add what is missing, then remove all others.
+
+        Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
+        """
+        wanted = parse_addresses(addresses)
+        if len(set(wanted)) < len(wanted):
+            raise AddressError("an address stands twice")
+        self._add_missing(wanted)
+        for address in self.addresses():
+            link_local = address.interface.version == 6 and address.interface.ip.is_link_local
+            # The kernel may have removed it with another: with the first IPv4 address of
+            # a network go the others (sysctl promote_secondaries).
+            if not (address in wanted or link_local) and address in self.addresses():
+                self.interface.remove_address(address)
+        self._add_missing(wanted)
+
+    def _add_missing(self, addresses: Iterable[Address]) -> None:
+        present = self.addresses()
+        for address in addresses:
+            if address not in present:
+                self.interface.add_address(address)
+
+    @property
+    def broadcast(self) -> IPv4Address | None:
+        """Broadcast address of the first IPv4 address that has one; set it for the first.
+
+        Setting removes that address and adds it again. Raises `AddressError`.
+        """
+        return self.interface.broadcast()
+
+    @broadcast.setter
+    def broadcast(self, broadcast: str | IPv4Address | None) -> None:
+        try:
+            address = None if broadcast is None else IPv4Address(broadcast)
+        except ValueError as exc:
+            raise AddressError(f"{broadcast!r} is not an IPv4 address") from exc
+        self.interface.set_broadcast(address)
+
+    def routes(self) -> list[Route]:
+        """The routes to this interface in the main table, without the system's own."""
+        return self.interface.routes()
+
+    def add_route(self, route: RouteLike) -> None:
+        """Raises `RouteError` when it is malformed, refused (interface down), or there already."""
+        self.interface.add_route(Route.parse(route))
+
+    def remove_route(self, route: RouteLike) -> None:
+        """Raises `RouteError` when it is malformed or not there."""
+        self.interface.remove_route(Route.parse(route))
+
+    def events(self) -> list[Event]:
+        """What was changed on the interface since the last call, by whomever. Never waits.
+
+        A transport gives its device's events to `PacketProtocol.device_changed`.
+        """
+        self._check_usable()
+        return self.interface.events().read()
 
     def statistics(self) -> InterfaceStatistics:
         """The kernel's counters; its drops are what `counters` cannot know of."""
@@ -165,72 +391,221 @@ class Device:
 
     # Packets.
 
-    def recv(self, timeout: float | None = None) -> bytes:
+    def recv(self, timeout: float | None = None, *, interrupt: Interrupt | None = None) -> bytes:
         """The next packet.
 
-        Waits for `timeout` seconds at most, without end if it is None. Raises
-        `TimeoutError`, `InterfaceGoneError`, `ClosedError`, `BusyError`, and
-        `OffloadError` for a malformed frame, which is dropped.
+        Raises `TimeoutError`, `InterruptError`, `InterfaceGoneError`, `ClosedError`,
+        and `OffloadError` for a malformed frame, which is dropped.
         """
-        with self._only_reader():
-            if not self._pending:
-                self._pending = self._receive(timeout)[::-1]
-            return self._pending.pop()
+        return self._receive(lambda pending: pending.pop(), timeout, interrupt)
 
-    def recv_many(self, timeout: float | None = None) -> list[bytes]:
+    def recv_many(
+        self, timeout: float | None = None, *, interrupt: Interrupt | None = None
+    ) -> list[bytes]:
         """All packets that wait, at least one; waits and raises as `recv` does."""
-        with self._only_reader():
-            return self.take_pending() or self._receive(timeout)
 
-    def send(self, packet: bytes) -> None:
-        """Write one packet. Waits and raises as `send_many` does."""
-        self.send_many([packet])
+        def take(pending: list[bytes]) -> list[bytes]:
+            packets = pending[::-1]
+            pending.clear()
+            return packets
 
-    def send_many(self, packets: Iterable[bytes]) -> None:
+        return self._receive(take, timeout, interrupt)
+
+    def recv_into(
+        self,
+        *buffers: Buffer,
+        timeout: float | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> int:
+        """Put the next packet into a buffer, or one part after the other into several.
+
+        Returns its size. Room for a header of one's own is left by handing over the
+        rest: `memoryview(buffer)[16:]`. Waits and raises as `recv` does; `PacketError`
+        (EMSGSIZE) when the packet is larger than the buffers: it is received next, then.
+        """
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+
+        def take(pending: list[bytes]) -> int:
+            _scatter(pending[-1], views)
+            return len(pending.pop())
+
+        return self._receive(take, timeout, interrupt)
+
+    def recv_many_into(
+        self,
+        buffers: Iterable[Buffer],
+        timeout: float | None = None,
+        *,
+        headroom: int = 0,
+        interrupt: Interrupt | None = None,
+    ) -> list[int]:
+        """Put the packets that wait into a buffer each, `headroom` bytes from its start.
+
+        Returns the packets' sizes, at least one and at most as many as there are
+        buffers. Waits and raises as `recv_into` does; the error comes for the first
+        packet only, those before it are received first.
+        """
+        views = [memoryview(buffer).cast("B")[headroom:] for buffer in buffers]
+        if not views:
+            raise ValueError("no buffer to receive into")
+
+        def take(pending: list[bytes]) -> list[int]:
+            sizes: list[int] = []
+            for view in views[: len(pending)]:
+                if sizes and len(pending[-1]) > len(view):
+                    break
+                _scatter(pending[-1], [view])
+                sizes.append(len(pending.pop()))
+            return sizes
+
+        return self._receive(take, timeout, interrupt)
+
+    def send(
+        self,
+        *buffers: bytes | Buffer,
+        timeout: float | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> None:
+        """Write one packet, given whole or in parts. Waits and raises as `send_many` does."""
+        packet = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        self.send_many([packet], timeout, interrupt=interrupt)
+
+    def send_many(
+        self,
+        packets: Iterable[bytes | Buffer],
+        timeout: float | None = None,
+        *,
+        interrupt: Interrupt | None = None,
+    ) -> None:
         """Write packets, coalesced where the device can take that, in order within a flow.
 
-        Waits where the system pushes back. Raises `PacketError` before anything
-        is written for what cannot be a packet. What the system refuses does not
-        keep back the rest: the first such error is raised at the end
+        Waits where the system pushes back; what could not be written before
+        `TimeoutError` or `InterruptError` is dropped and counted. Raises `PacketError`
+        before anything is written for what cannot be a packet. What the system refuses
+        does not keep back the rest: the first such error is raised at the end
         (`InterfaceDownError`, `PacketError`, or an `OSError` with its errno).
         `InterfaceGoneError` and `ClosedError` are raised at once.
         """
         batch = [bytes(packet) for packet in packets]
         for packet in batch:
             check_packet(packet, self.layer)
-        with self._sending:
-            self._check_usable()
+        deadline = _deadline(timeout)
+        if not self._sending.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise _timed_out("no packet was sent", timeout)
+        try:
+            self._check(interrupt)
             self._writer.write(batch)
             while self._writer.backlog:
-                self.queue.wait_writable(None)
+                if not self._wait_writable(deadline, interrupt):
+                    raise _timed_out("not all packets were sent", timeout)
                 self._writer.resume()
             _raise_first(self._write_errors)
+        except BaseException:
+            self._writer.drop()
+            self._write_errors.clear()
+            raise
+        finally:
+            self._sending.release()
+
+    def wait_readable(
+        self, timeout: float | None = None, *, interrupt: Interrupt | None = None
+    ) -> bool:
+        """Wait until `recv` has something, a packet or an error; False if time is over before.
+
+        It knows of packets that were read and split already, which the descriptor does not.
+        """
+        self._check(interrupt)
+        return self._wait_readable(_deadline(timeout), interrupt)
+
+    def wait_writable(
+        self, timeout: float | None = None, *, interrupt: Interrupt | None = None
+    ) -> bool:
+        """Wait until the device takes packets; False if time is over before."""
+        self._check(interrupt)
+        return self._wait_writable(_deadline(timeout), interrupt)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Packets as they come, until the device is closed."""
-        while not self._closed:
-            yield self.recv()
+        """Packets as they come, until the device is closed or shut down."""
+        while not self._shut:
+            try:
+                packet = self.recv()
+            except ClosedError:
+                return
+            yield packet
 
-    def _receive(self, timeout: float | None) -> list[bytes]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def _receive(
+        self,
+        take: Callable[[list[bytes]], T],
+        timeout: float | None,
+        interrupt: Interrupt | None,
+    ) -> T:
+        """What `take` makes of the packets that wait, the next one last."""
+        deadline = _deadline(timeout)
         while True:
-            packets = self._reader.read()
-            if packets:
-                return packets
-            _raise_first(self._read_errors)
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self.queue.wait_readable(left):
-                raise TimeoutError(errno.ETIMEDOUT, f"no packet came within {timeout} s")
+            with self._receiving:
+                self._check(interrupt)
+                if not self._pending:
+                    self._pending = self._reader.read()[::-1]
+                if self._pending:
+                    try:
+                        return take(self._pending)
+                    finally:
+                        self._tell_of_pending()
+                _raise_first(self._read_errors)
+            if not self._wait_readable(deadline, interrupt):
+                raise _timed_out("no packet came", timeout)
+
+    def _tell_of_pending(self) -> None:
+        """Wake the threads that wait for packets if some were left for them."""
+        with self._waiting:
+            if self._pending and self._readers.count:
+                self._readers.wake()
+            elif not self._shut:
+                self._readers.sleep()
+
+    def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
+        with self._waits(self._readers) as wake:
+            # Looked at after this thread is known to wait: who leaves packets looks
+            # at these in the opposite order.
+            if self._pending:
+                return True
+            return self._wait(self.queue.wait_readable, deadline, wake, interrupt)
+
+    def _wait_writable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
+        with self._waits(self._writers) as wake:
+            return self._wait(self.queue.wait_writable, deadline, wake, interrupt)
+
+    def _wait(
+        self,
+        wait: Callable[..., bool],
+        deadline: float | None,
+        wake: Interrupt,
+        interrupt: Interrupt | None,
+    ) -> bool:
+        interrupts = [wake] if interrupt is None else [wake, interrupt]
+        found = wait(None if deadline is None else deadline - time.monotonic(), *interrupts)
+        self._check(interrupt)
+        return found
 
     @contextmanager
-    def _only_reader(self) -> Iterator[None]:
-        self._check_usable()
-        if not self._receiving.acquire(blocking=False):
-            raise BusyError(errno.EBUSY, "another thread is receiving from this device")
+    def _waits(self, waiters: _Waiters) -> Iterator[Interrupt]:
+        """Counts the calling thread, so that `close` waits for it."""
+        with self._waiting:
+            self._check()
+            wake = waiters.join()
         try:
-            yield
+            yield wake
         finally:
-            self._receiving.release()
+            with self._waiting:
+                waiters.count -= 1
+                self._waiting.notify_all()
+
+    def _check(self, interrupt: Interrupt | None = None) -> None:
+        if self._shut:
+            raise ClosedError
+        self._check_usable()
+        if interrupt is not None and interrupt.is_set():
+            raise InterruptError(interrupt.value)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -240,23 +615,61 @@ class Device:
 
     # Its life.
 
+    def open_queue(self) -> Self:
+        """Another queue of the same interface: a device for another thread, loop or process.
+
+        The kernel spreads the flows over the queues; closing one leaves the others
+        open. Raises `UnsupportedError` unless the device was made with
+        `multi_queue`, and `QueueLimitError` (Linux has 256).
+        """
+        return self.from_parts(*self.interface.open_queue())
+
+    def detach(self) -> int:
+        """Give the descriptor away, open and non-blocking; the device is closed then.
+
+        Packets that were read and not received yet are lost: `recv_many` gives them.
+        Raises `UnsupportedError` where there is no descriptor.
+        """
+        self._check_usable()
+        self.queue.fileno()  # raises before anything has ended
+        self._end_waiting()
+        fd = self.queue.detach()
+        self._closed = True
+        self.interface.close()
+        return fd
+
     def take_over(self) -> None:
         """For who hands the device to a transport, which alone may use it from now on.
 
-        Raises `BusyError` when another transport has it, and `ClosedError`.
+        Raises `BusyError` when another transport has it or a thread waits for it, and
+        `ClosedError`.
         """
-        self._check_usable()
-        self._taken = True
+        with self._waiting:
+            self._check()
+            if self._readers.count or self._writers.count:
+                raise BusyError(errno.EBUSY, "a thread is waiting for this device")
+            self._taken = True
 
     def take_pending(self) -> list[bytes]:
         """For the transport that took the device over: packets that were read, not received."""
         packets, self._pending = self._pending[::-1], []
         return packets
 
-    def close(self) -> None:
-        """Give the device back; the interface is gone then. Blocks for some 20 ms. Idempotent.
+    def shutdown(self) -> None:
+        """End all use: calls that wait, in whatever thread, raise `ClosedError`, and so do others.
 
-        Raises `BusyError` when a transport owns the device.
+        The interface stays until `close`. May be called from a signal handler. Idempotent.
+        """
+        with self._waiting:
+            self._shut = True
+            self._readers.wake()
+            self._writers.wake()
+
+    def close(self) -> None:
+        """Shut down and give the device back; without another queue its interface is gone then.
+
+        Blocks for some 20 ms. Not for signal handlers: it waits for the threads in other
+        calls to leave these. Idempotent. Raises `BusyError` when a transport owns the device.
         """
         if self._taken and not self._closed:
             raise BusyError(errno.EBUSY, "the device belongs to a transport: close that")
@@ -265,9 +678,20 @@ class Device:
     def release(self) -> None:
         """For the transport that took the device over: close it."""
         if not self._closed:
+            self._end_waiting()
             self._closed = True
             self.queue.close()
             self.interface.close()
+
+    def _end_waiting(self) -> None:
+        """Wait until no thread uses the queue any more, and let none begin."""
+        self.shutdown()
+        with self._waiting:
+            self._waiting.wait_for(lambda: not self._readers.count + self._writers.count)
+            self._readers.close()
+            self._writers.close()
+        with self._receiving, self._sending:
+            pass  # who came in before has left then
 
     def __enter__(self) -> Self:
         return self
@@ -290,6 +714,36 @@ class Device:
         return f"<{type(self).__name__} {self.layer} {'closed' if self._closed else 'open'}>"
 
 
+class _Waiters:
+    """Threads that wait for the same, and what wakes them all."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._wake: Interrupt | None = None  # made for the first of them
+        self._awake = False
+
+    def join(self) -> Interrupt:
+        """For a thread that is about to wait: what to wait for."""
+        self.count += 1
+        if self._wake is None:
+            self._wake = Interrupt()
+        return self._wake
+
+    def wake(self) -> None:
+        if self._wake is not None and not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def sleep(self) -> None:
+        if self._wake is not None and self._awake:
+            self._awake = False
+            self._wake.clear()
+
+    def close(self) -> None:
+        if self._wake is not None:
+            self._wake.close()
+
+
 def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:
     """The one of the two ways to say what a device should be that was used."""
     if config is None:
@@ -300,6 +754,28 @@ def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> Device
             "use dataclasses.replace(config, ...) to change single values"
         )
     return config
+
+
+def _scatter(packet: bytes, views: list[memoryview]) -> None:
+    """Copy the packet into the views, one after the other. Raises `PacketError`."""
+    room = sum(map(len, views))
+    if len(packet) > room:
+        raise PacketError(
+            errno.EMSGSIZE, f"a packet of {len(packet)} bytes waits, the buffer has {room}"
+        )
+    start = 0
+    for view in views:
+        part = packet[start : start + len(view)]
+        view[: len(part)] = part
+        start += len(part)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _timed_out(what: str, timeout: float | None) -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, f"{what} within {timeout} s")
 
 
 def _raise_first(errors: list[Exception]) -> None:

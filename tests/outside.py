@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,18 @@ from typing import Any
 assert sys.platform == "linux"
 
 from aiotun.config import DeviceConfig
-from aiotun.platforms.linux import open_device
+from aiotun.platforms.linux import open_device, tun
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
 from aiotun.platforms.linux.tun import TunQueue
-from aiotun.testing.namespace import Namespace
+from aiotun.testing.namespace import (
+    CLONE_NEWNS,
+    MS_PRIVATE,
+    MS_REC,
+    Namespace,
+    mount,
+    unshare,
+)
 
 # linux/sockios.h
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
@@ -37,7 +45,7 @@ NLM_F_CREATE = 0x400
 
 
 @contextmanager
-def opened(namespace: Namespace, **settings: Any) -> Iterator[tuple[LinuxInterface, TunQueue]]:
+def opened(namespace: Namespace, /, **settings: Any) -> Iterator[tuple[LinuxInterface, TunQueue]]:
     """A device in the namespace, its two parts usable from anywhere."""
     interface, queue = namespace.run(open_device, DeviceConfig(**settings))
     try:
@@ -111,6 +119,32 @@ def set_master(name: str, master: str | None) -> None:
     """Put the interface into a bridge, or take it out (IFLA_MASTER)."""
     index = 0 if master is None else socket.if_nametoindex(master)
     _link(RTM_SETLINK, socket.if_nametoindex(name), _attribute(10, struct.pack("i", index)))
+
+
+def persistent(name: str, flags: int) -> None:
+    """What `ip tuntap add` does."""
+    fd = os.open(tun.NODE, os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, tun.TUNSETIFF, tun.IFREQ.pack(name.encode(), flags | tun.IFF_NO_PI))
+        fcntl.ioctl(fd, tun.TUNSETPERSIST, 1)
+        if flags & tun.IFF_VNET_HDR:
+            fcntl.ioctl(fd, tun.TUNSETOFFLOAD, tun.TCP_OFFLOAD)
+            fcntl.ioctl(fd, tun.TUNSETVNETHDRSZ, struct.pack("i", 12))
+    finally:
+        os.close(fd)
+
+
+def replace_node(make: Callable[[str], object]) -> None:
+    """Give the calling thread a /dev/net of its own with the node that `make` makes."""
+    unshare(CLONE_NEWNS)
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/dev/net", "tmpfs", 0)
+    make(tun.NODE)
+
+
+def make_node(path: str, major: int, minor: int, mode: int = 0o666) -> None:
+    os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
+    os.chmod(path, mode)  # whatever the umask
 
 
 def _link(kind: int, index: int, attributes: bytes = b"", flags: int = 0) -> None:

@@ -28,7 +28,7 @@ ETH_P_IP = 0x0800
 def packet(number: int = 0, size: int = 64) -> bytes:
     """An IPv4 packet that nothing coalesces, told from others by its number."""
     payload = number.to_bytes(4, "big") + bytes(size - 24)
-    return packets.ip(4, 253, payload, identification=number)  # RFC 3692: for experiments
+    return packets.ip(4, 253, payload, identification=number & 0xFFFF)  # RFC 3692: experiments
 
 
 SEGMENT = 1000

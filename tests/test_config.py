@@ -6,15 +6,29 @@ import errno
 import ipaddress
 from contextlib import suppress
 from dataclasses import FrozenInstanceError
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiotun.config import Address, DeviceConfig, check_mtu
-from aiotun.errors import AddressError, ConfigError, MTUError, NameInvalidError
+from aiotun.config import Address, DeviceConfig, Route, check_mtu
+from aiotun.errors import (
+    AddressError,
+    ConfigError,
+    MACError,
+    MTUError,
+    NameInvalidError,
+    RouteError,
+)
 
 V4, V6 = IPv4Interface("10.9.0.1/24"), IPv6Interface("fd09::1/64")
 
@@ -211,3 +225,90 @@ def test_frozen_and_comparable() -> None:
     assert len({config, DeviceConfig(**vars(config))}) == 1
     with pytest.raises(FrozenInstanceError):
         config.mtu = 1400  # type: ignore[misc]
+
+
+NETWORK, NETWORK6 = IPv4Network("10.8.0.0/16"), IPv6Network("fd08::/32")
+
+
+@pytest.mark.parametrize(
+    ("value", "route"),
+    [
+        ("10.8.0.0/16", Route(NETWORK)),
+        ("10.8.0.0/255.255.0.0", Route(NETWORK)),
+        ("10.8.0.0/16 via 10.9.0.2", Route(NETWORK, IPv4Address("10.9.0.2"))),
+        ("10.8.0.0/16 metric 5", Route(NETWORK, None, 5)),
+        ("fd08::/32 via fd09::2 metric 0", Route(NETWORK6, IPv6Address("fd09::2"), 0)),
+        ("default", Route(IPv4Network("0.0.0.0/0"))),
+        ("default via 10.9.0.2", Route(IPv4Network("0.0.0.0/0"), IPv4Address("10.9.0.2"))),
+        ("default via fd09::2", Route(IPv6Network("::/0"), IPv6Address("fd09::2"))),
+        (NETWORK, Route(NETWORK)),
+        (NETWORK6, Route(NETWORK6)),
+        (Route(NETWORK, None, 5), Route(NETWORK, None, 5)),
+    ],
+)
+def test_route(value: Any, route: Route) -> None:
+    assert Route.parse(value) == route
+    assert Route.parse(str(route)) == route
+    assert DeviceConfig(routes=value).routes == DeviceConfig(routes=[value]).routes == (route,)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", "is not a route"),
+        ("10.8.0.1/16", "has host bits set"),
+        ("10.8.0.0/33", "is not a route"),
+        ("10.8.0.0/16 dev vpn0", "is not a route"),
+        ("10.8.0.0/16 via", "is not a route"),
+        ("10.8.0.0/16 via gateway", "is not a route"),
+        ("10.8.0.0/16 via fd09::2", "different versions"),
+        ("10.8.0.0/16 metric -1", "is not a route"),
+        (5, "is not a route"),
+        (None, "is not a route"),
+    ],
+)
+def test_route_that_is_none(value: Any, words: str) -> None:
+    with pytest.raises(RouteError, match=words) as caught:
+        DeviceConfig(routes=[value])
+    assert caught.value.errno == errno.EINVAL
+
+
+@given(st.text("0123456789abcdef.:/ viametric"))
+@example("10.8.0.0/16 metric 4294967296")
+@example("10.8.0.0/16 metric " + "9" * 5000)
+def test_any_text_is_a_route_or_an_error(text: str) -> None:
+    with suppress(ConfigError):
+        assert Route.parse(str(Route.parse(text))) == Route.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"offload": "icmp"}, ConfigError, '"tcp" or "udp"'),
+        ({"mac": "02:00:00:00:00:01"}, MACError, "a TUN has no MAC"),
+        ({"layer": "tap", "mac": "02:00:00:00:00"}, MACError, "is not a MAC"),
+        ({"layer": "tap", "mac": "02:00-00:00:00:01"}, MACError, "is not a MAC"),
+        ({"layer": "tap", "mac": b"\2\0\0\0\0\1"}, MACError, "is not a MAC"),
+        ({"layer": "tap", "mac": "01:00:5e:00:00:01"}, MACError, "for groups"),
+        ({"layer": "tap", "mac": "00:00:00:00:00:00"}, MACError, "cannot be"),
+        ({"tx_queue_len": 0}, ConfigError, "tx_queue_len 0 is out of range"),
+        ({"tx_queue_len": 2**31}, ConfigError, "out of range"),
+        ({"tx_queue_len": True}, ConfigError, "out of range"),
+        ({"metric": -1}, ConfigError, "metric -1 is out of range"),
+        ({"metric": 2**32}, ConfigError, "out of range"),
+        ({"metric": "50"}, ConfigError, "out of range"),
+        ({"up": False, "routes": "10.8.0.0/16"}, RouteError, "device that is up"),
+    ],
+)
+def test_values_that_no_device_can_have(
+    settings: dict[str, Any], error: type[ConfigError], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        DeviceConfig(**settings)
+    assert type(caught.value) is error
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_mac_is_written_in_one_way() -> None:
+    config = DeviceConfig(layer="tap", mac="02-00-5E-00-00-0A")
+    assert config.mac == "02:00:5e:00:00:0a"

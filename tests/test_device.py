@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from rigs import Rig, packet
@@ -68,19 +69,6 @@ def test_iteration(rig: Rig) -> None:
         if len(received) == 2:
             rig.device.close()
     assert received == [packet(0), packet(1)]
-
-
-def test_one_thread_receives_at_a_time(rig: Rig) -> None:
-    received: list[bytes] = []
-    thread = threading.Thread(target=lambda: received.append(rig.device.recv(timeout=5)))
-    thread.start()
-    time.sleep(0.05)
-    with pytest.raises(aiotun.BusyError, match="another thread") as caught:
-        rig.device.recv(timeout=0)
-    assert caught.value.errno == errno.EBUSY
-    rig.send(packet())
-    thread.join()
-    assert received == [packet()]
 
 
 def test_several_threads_send(rig: Rig) -> None:
@@ -188,6 +176,18 @@ def test_settings(rig: Rig) -> None:
         device.add_address("10.9.0.1.5")
 
 
+def test_details(rig: Rig) -> None:
+    device = rig.device
+    assert (device.mac, device.tx_queue_len, device.queues) == (None, 500, 1)
+    assert (device.is_running, device.carrier, device.persistent) == (True, True, False)
+    assert (device.owner, device.group) == (None, None)
+    device.down()
+    assert not device.is_running
+    device.up()
+    device.name = "vpn7"
+    assert device.name == "vpn7"
+
+
 def test_statistics(rig: Rig) -> None:
     rig.send(packet())
     rig.device.recv(timeout=2)
@@ -237,6 +237,37 @@ def test_a_memory_pair_has_no_descriptor() -> None:
         with pytest.raises(aiotun.UnsupportedError, match="no file descriptor"):
             near.interface.events().fileno()
         assert near.name != far.name
+
+
+KERNEL_ONLY: dict[str, Callable[[aiotun.Device], object]] = {
+    "mtu_v6": lambda device: device.mtu_v6,
+    "set mtu_v6": lambda device: setattr(device, "mtu_v6", 1400),
+    "set mac": lambda device: setattr(device, "mac", "02:00:00:00:00:01"),
+    "set tx_queue_len": lambda device: setattr(device, "tx_queue_len", 1000),
+    "set carrier": lambda device: setattr(device, "carrier", True),
+    "set persistent": lambda device: setattr(device, "persistent", True),
+    "set owner": lambda device: setattr(device, "owner", 0),
+    "set group": lambda device: setattr(device, "group", 0),
+    "broadcast": lambda device: device.broadcast,
+    "set broadcast": lambda device: setattr(device, "broadcast", None),
+    "routes": aiotun.Device.routes,
+    "add_route": lambda device: device.add_route("10.8.0.0/16"),
+    "remove_route": lambda device: device.remove_route("10.8.0.0/16"),
+    "open_queue": aiotun.Device.open_queue,
+}
+
+
+@pytest.mark.parametrize("use", KERNEL_ONLY.values(), ids=KERNEL_ONLY)
+def test_a_memory_pair_has_no_kernel(use: Callable[[aiotun.Device], object]) -> None:
+    near, far = memory_devices(layer="tap")
+    with near, far, pytest.raises(aiotun.UnsupportedError, match="with this kind of device"):
+        use(near)
+
+
+def test_a_memory_pair_has_no_descriptor_to_give_away() -> None:
+    near, far = memory_devices()
+    with far, near, pytest.raises(aiotun.UnsupportedError, match="no file descriptor"):
+        near.detach()
 
 
 @pytest.mark.requires("tun", "netns")

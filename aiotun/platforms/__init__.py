@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import sys
 
-from ..config import DeviceConfig
+from ..config import DeviceConfig, Layer
 from ..errors import UnsupportedError
-from .base import Interface, Queue
+from .base import Framing, Interface, Queue
 
-__all__ = ["open_device"]
+__all__ = ["adopt", "open_device"]
 
 
 def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
@@ -25,3 +25,23 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
     raise UnsupportedError(
         errno.EOPNOTSUPP, f"aiotun cannot make devices on {sys.platform}: only on Linux"
     )
+
+
+def adopt(
+    fd: int, *, closefd: bool, layer: Layer, framing: Framing | None, mtu: int
+) -> tuple[Interface, Queue]:
+    """The device of an open descriptor. Without a framing the system is asked what it is.
+
+    Raises `UnsupportedError` when the system does not know, and `OSError` for a
+    descriptor that is none.
+    """
+    if sys.platform == "linux" and framing is None:
+        from . import linux
+
+        return linux.adopt(fd, closefd)
+    if sys.platform != "win32" and framing is not None:
+        from .fd import FdInterface, FdQueue
+
+        queue = FdQueue(fd, layer, framing, closefd)
+        return FdInterface(fd, mtu), queue
+    raise UnsupportedError(errno.EOPNOTSUPP, "this system cannot tell: name the framing")

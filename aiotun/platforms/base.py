@@ -16,24 +16,34 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from ..config import Address, Layer
+    from ipaddress import IPv4Address
+
+    from ..config import Address, Layer, Route
+    from ..interrupt import Interrupt
 
 __all__ = [
     "AddressAdded",
     "AddressRemoved",
     "Event",
     "EventSource",
+    "Framing",
     "Interface",
+    "InterfaceDetails",
     "InterfaceGone",
     "InterfaceStatistics",
     "LinkChanged",
     "Queue",
 ]
+
+
+Framing = Literal["none", "vnet", "pi", "family"]
+"""What stands in front of a packet: nothing; a virtio_net_hdr; Linux' packet information
+(struct tun_pi, linux/if_tun.h); the address family, as in macOS' utun and the BSDs' tun."""
 
 
 class Queue(ABC):
@@ -68,12 +78,15 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    def wait_readable(self, timeout: float | None) -> bool:
-        """Block the calling thread until a frame waits; False after `timeout` seconds."""
+    def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        """Block the calling thread until a frame waits or one of the interrupts is set.
+
+        False after `timeout` seconds in which neither came about.
+        """
 
     @abstractmethod
-    def wait_writable(self, timeout: float | None) -> bool:
-        """Block the calling thread until the kernel takes frames; False after `timeout` seconds."""
+    def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        """The same until the kernel takes frames."""
 
     @abstractmethod
     def close(self) -> None:
@@ -84,6 +97,10 @@ class Queue(ABC):
 
         Raises `UnsupportedError` where frames come through a ring and an event.
         """
+        raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
+
+    def detach(self) -> int:
+        """Give the descriptor away: the queue is closed then, the interface is not."""
         raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
 
 
@@ -105,6 +122,26 @@ class InterfaceStatistics:
     """Packets the program wrote and the kernel dropped."""
     errors_sent: int
     """Packets the program wrote and the kernel found malformed."""
+
+
+@dataclass(frozen=True)
+class InterfaceDetails:
+    """What else there is to know about an interface, at one moment."""
+
+    mac: str | None
+    """None for a TUN."""
+    tx_queue_len: int
+    is_running: bool
+    """Whether packets can pass: the interface is up and has a carrier."""
+    carrier: bool
+    persistent: bool
+    owner: int | None
+    """User id; with neither owner nor group only a process with CAP_NET_ADMIN may attach."""
+    group: int | None
+    queues: int
+    """How many are open, in all processes."""
+    packet_information: bool
+    """Whether the kernel puts a header of its own in front of each frame; never in our devices."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +245,72 @@ class Interface(ABC):
     @abstractmethod
     def statistics(self) -> InterfaceStatistics: ...
 
+    # What not every system has raises `UnsupportedError`.
+
+    def set_name(self, name: str) -> None:
+        """Raises `NameInUseError`, and `BusyError` where the interface must be down for it."""
+        raise _unsupported("renaming an interface")
+
+    def mtu_v6(self) -> int:
+        """Bytes of an IPv6 packet, at most `mtu`."""
+        raise _unsupported("an MTU for IPv6 alone")
+
+    def set_mtu_v6(self, mtu: int) -> None:
+        """Raises `MTUError` when the system refuses the value."""
+        raise _unsupported("an MTU for IPv6 alone")
+
+    def details(self) -> InterfaceDetails:
+        raise _unsupported("asking for an interface's details")
+
+    def set_mac(self, mac: str) -> None:
+        """Raises `MACError` when the system refuses the address."""
+        raise _unsupported("setting a MAC address")
+
+    def set_tx_queue_len(self, length: int) -> None:
+        raise _unsupported("setting the length of the queue")
+
+    def set_carrier(self, carrier: bool) -> None:
+        raise _unsupported("setting the carrier")
+
+    def set_persistent(self, persistent: bool) -> None:
+        raise _unsupported("keeping the interface")
+
+    def set_owner(self, owner: int | str) -> None:
+        """By id or name. Raises `ConfigError` for a user who is not there."""
+        raise _unsupported("giving the interface to a user")
+
+    def set_group(self, group: int | str) -> None:
+        """The same for a group."""
+        raise _unsupported("giving the interface to a group")
+
+    def broadcast(self) -> IPv4Address | None:
+        """The broadcast address of the first IPv4 address that has one."""
+        raise _unsupported("asking for a broadcast address")
+
+    def set_broadcast(self, broadcast: IPv4Address | None) -> None:
+        """Of the first IPv4 address; raises `AddressError` when there is none."""
+        raise _unsupported("setting a broadcast address")
+
+    def routes(self) -> list[Route]:
+        """The routes to this interface in the main table, without the system's own."""
+        raise _unsupported("asking for routes")
+
+    def add_route(self, route: Route) -> None:
+        """Raises `RouteError` when the system has it already or refuses it."""
+        raise _unsupported("adding routes")
+
+    def remove_route(self, route: Route) -> None:
+        """Raises `RouteError` when it is not there."""
+        raise _unsupported("removing routes")
+
+    def open_queue(self) -> tuple[Interface, Queue]:
+        """Another queue of the same interface, with means of its own to configure it.
+
+        Raises `QueueLimitError`, and `UnsupportedError` unless the interface was
+        made for several queues.
+        """
+        raise _unsupported("opening another queue")
+
     @abstractmethod
     def events(self) -> EventSource:
         """Where changes of this interface are read from; made with the device, one a device."""
@@ -215,3 +318,7 @@ class Interface(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give up the means of configuring; the interface lives as its queues do. Idempotent."""
+
+
+def _unsupported(what: str) -> UnsupportedError:
+    return UnsupportedError(errno.EOPNOTSUPP, f"{what} is not possible with this kind of device")

@@ -10,34 +10,48 @@ import os
 import select
 
 from ..errors import ClosedError
+from ..interrupt import Interrupt
 from .base import Queue
 
-__all__ = ["DescriptorQueue"]
+__all__ = ["FRAME_MAX", "DescriptorQueue"]
+
+FRAME_MAX = 10 + 14 + 4 + 65535
+"""The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet."""
 
 
 class DescriptorQueue(Queue):
     """What all of them share; reading and writing is the system's own."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, closefd: bool = True) -> None:
         self._fd = fd
+        self._closefd = closefd
 
     def fileno(self) -> int:
         return self._fd
 
-    def wait_readable(self, timeout: float | None) -> bool:
-        return self._poll(select.POLLIN, timeout)
+    def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        return self._poll(select.POLLIN, timeout, interrupts)
 
-    def wait_writable(self, timeout: float | None) -> bool:
-        return self._poll(select.POLLOUT, timeout)
+    def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        return self._poll(select.POLLOUT, timeout, interrupts)
 
-    def _poll(self, events: int, timeout: float | None) -> bool:
+    def _poll(self, events: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
         if self._fd < 0:
             raise ClosedError
         poll = select.poll()
         poll.register(self._fd, events)
+        for interrupt in interrupts:
+            poll.register(interrupt.fileno(), select.POLLIN)
         return bool(poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
+
+    def detach(self) -> int:
+        """Give the descriptor away; the queue is closed then, the interface is not."""
+        if self._fd < 0:
+            raise ClosedError
+        fd, self._fd = self._fd, -1
+        return fd
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if fd >= 0 and self._closefd:
             os.close(fd)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import itertools
-import threading
+import selectors
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..config import Address, DeviceConfig
 from ..errors import AddressError, ClosedError, InterfaceDownError, InterfaceGoneError, OffloadError
+from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
 from .base import (
     AddressAdded,
@@ -21,6 +24,7 @@ from .base import (
     Event,
     EventSource,
     Interface,
+    InterfaceDetails,
     InterfaceGone,
     InterfaceStatistics,
     LinkChanged,
@@ -41,8 +45,8 @@ def open_pair(
     is dropped and counted, as a TUN does; with `push_back` the writer gets
     `BlockingIOError` instead, as from a ring that is full.
     """
-    changed = threading.Condition()
-    first, second = (MemoryQueue(config, capacity, push_back, changed) for _ in range(2))
+    wakers: set[Interrupt] = set()
+    first, second = (MemoryQueue(config, capacity, push_back, wakers) for _ in range(2))
     first.peer, second.peer = second, first
     return [(MemoryInterface(config, queue), queue) for queue in (first, second)]
 
@@ -57,11 +61,13 @@ class MemoryQueue(Queue):
     peer: MemoryQueue
 
     def __init__(
-        self, config: DeviceConfig, capacity: int, push_back: bool, changed: threading.Condition
+        self, config: DeviceConfig, capacity: int, push_back: bool, wakers: set[Interrupt]
     ) -> None:
         self.layer = config.layer
-        self.vnet_hdr = self.tcp_offload = self.udp_offload = config.offload
-        self.up = config.up
+        self.vnet_hdr = bool(config.offload)
+        self.tcp_offload = config.offload in (True, "tcp")
+        self.udp_offload = config.offload in (True, "udp")
+        self.up = bool(config.up)
         self.on_readable: Callable[[], None] = nothing
         """Called, in the thread that wrote, when `readable` became true."""
         self.on_writable: Callable[[], None] = nothing
@@ -70,9 +76,9 @@ class MemoryQueue(Queue):
         self.bytes = [0, 0]
         self.dropped = 0
         self._frames: deque[bytes] = deque()
-        self._capacity = capacity
+        self.capacity = capacity
         self._push_back = push_back
-        self._changed = changed
+        self._wakers = wakers  # one for each thread that waits for either queue
         self._gone = self._closed = False
 
     @property
@@ -87,7 +93,7 @@ class MemoryQueue(Queue):
 
     @property
     def _has_room(self) -> bool:
-        return len(self._frames) < self._capacity
+        return len(self._frames) < self.capacity
 
     def read(self) -> bytes:
         self.check_open()
@@ -148,17 +154,35 @@ class MemoryQueue(Queue):
         if self._gone:
             raise InterfaceGoneError(errno.ENODEV, "the interface was deleted")
 
-    def wait_readable(self, timeout: float | None) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.readable, timeout)
+    def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        return self._wait(lambda: self.readable, timeout, interrupts)
 
-    def wait_writable(self, timeout: float | None) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.writable, timeout)
+    def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
+        return self._wait(lambda: self.writable, timeout, interrupts)
+
+    def _wait(
+        self, ready: Callable[[], bool], timeout: float | None, interrupts: tuple[Interrupt, ...]
+    ) -> bool:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Interrupt() as waker, selectors.DefaultSelector() as selector:
+            for interrupt in (waker, *interrupts):
+                selector.register(interrupt, selectors.EVENT_READ)
+            self._wakers.add(waker)
+            try:
+                while not ready():
+                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    woken = [key.fileobj for key, _ in selector.select(left)]
+                    if woken != [waker]:
+                        return bool(woken)
+                    waker.clear()
+            finally:
+                self._wakers.discard(waker)
+        return True
 
     def _wake(self, callback: Callable[[], None]) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        for waker in tuple(self._wakers):
+            with suppress(OSError):  # its thread has stopped waiting just now
+                waker.set()
         callback()
 
 
@@ -240,6 +264,24 @@ class MemoryInterface(Interface):
         """What `ip link delete` does to a device that is open."""
         self._queue.delete()
         self._events.put(InterfaceGone())
+
+    def set_name(self, name: str) -> None:
+        self._queue.check_open()
+        self._name = name
+        self._link_changed()
+
+    def details(self) -> InterfaceDetails:
+        return InterfaceDetails(
+            mac=None,
+            tx_queue_len=self._queue.capacity,
+            is_running=self._queue.up,
+            carrier=True,
+            persistent=False,
+            owner=None,
+            group=None,
+            queues=1,
+            packet_information=False,
+        )
 
     def statistics(self) -> InterfaceStatistics:
         queue = self._queue

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import outside
 import pytest
 
 from aiotun.testing import Namespace
@@ -64,13 +65,22 @@ class Example:
 
 
 @contextmanager
-def running(namespace: Namespace, loop: str, name: str, *arguments: str) -> Iterator[Example]:
+def running(
+    namespace: Namespace, loop: str, name: str, *arguments: str, node: bool = False
+) -> Iterator[Example]:
+    """With `node` the program has a /dev/net/tun that every user may open, as most systems do."""
     options: tuple[str, ...] = ("-X", "dev")
     if loop == "uvloop":
         require("uvloop")
         options += ("-c", ON_UVLOOP)
+
+    def start(*words: object, **settings: object) -> subprocess.Popen[str]:
+        if node:
+            outside.replace_node(lambda path: outside.make_node(path, 10, 200))
+        return subprocess.Popen(*words, **settings)  # type: ignore[call-overload,no-any-return]
+
     process: subprocess.Popen[str] = namespace.run(
-        subprocess.Popen,
+        start,
         [sys.executable, *options, str(EXAMPLES / name), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
@@ -230,6 +240,65 @@ def test_offload_batches(namespace: Namespace, loop: str, number: int) -> None:
     described = "UDP super-packet of 8028 bytes, 1000 in each segment"
     assert f"   in: {described} -> 8 packets\n  out: {described}\n" in example.output
     assert interfaces(namespace) == ["lo"]
+
+
+@signals
+def test_blocking(namespace: Namespace, number: int) -> None:
+    with running(namespace, "asyncio", "blocking.py", "--timeout", "0.2") as example:
+        example.wait_for("answers pings around 10.9.0.1/24")
+        ping(namespace, "10.9.0.1", "10.9.0.42")
+        example.wait_for("nothing came for 0.2 s")
+        example.end(number)
+    assert f"{signal.Signals(number).name} ended it after" in example.output
+    assert interfaces(namespace) == ["lo"]
+
+
+@pytest.mark.requires("multi-queue")
+@loops
+@signals
+def test_multi_queue(namespace: Namespace, loop: str, number: int) -> None:
+    with running(namespace, loop, "multi_queue.py", "--queues", "3") as example:
+        example.wait_for("on 3 queues")
+        for last in range(2, 12):
+            ping(namespace, "10.9.0.1", f"10.9.0.{last}", 1)
+        example.end(number)
+    counts = re.findall(r"queue (\d) answered (\d+) pings", example.output)
+    assert sorted(queue for queue, _ in counts) == ["0", "1", "2"]
+    assert sum(int(count) for _, count in counts) == 10
+    assert interfaces(namespace) == ["lo"]
+
+
+@pytest.mark.requires("mountns")
+@signals
+def test_unprivileged(namespace: Namespace, number: int) -> None:
+    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        pytest.skip("a user namespace with one user has nobody to become")
+    with running(namespace, "asyncio", "unprivileged.py", "vpn0", "--make", node=True) as example:
+        example.wait_for(r"user \d+ answers pings on vpn0 around 10.9.0.1/24, fd09::1/64")
+        ping(namespace, "10.9.0.1", "10.9.0.42")
+        example.end(number)
+    assert "3 pings were answered; vpn0 stays" in example.output
+    assert interfaces(namespace) == ["lo", "vpn0"]
+
+
+@loops
+def test_namespace_events(namespace: Namespace, loop: str) -> None:
+    """The program itself is in a namespace, too: the tests' own, which has no vpn0."""
+    with Namespace() as blue:
+        path = f"/proc/{os.getpid()}/fd/{blue.fileno()}"
+        with running(namespace, loop, "namespace_events.py", path) as example:
+            example.wait_for("vpn0 is in namespace")
+            example.wait_for("10.10.0.0/16")
+            example.wait_for("10.11.0.0/16 via 10.9.0.2")
+            assert interfaces(blue) == ["lo", "vpn0"]
+            assert interfaces(namespace) == ["lo"]
+            blue.run(outside.set_mtu, "vpn0", 1400)
+            example.wait_for(r"LinkChanged\(name='vpn0', mtu=1400, up=True\)")
+            blue.run(outside.delete, "vpn0")
+            example.output += example.process.communicate(timeout=10)[0]
+    assert "the end: " in example.output
+    assert "was deleted" in example.output
+    assert example.process.returncode == 0
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))

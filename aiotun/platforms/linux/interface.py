@@ -7,40 +7,105 @@ import sys
 assert sys.platform == "linux"
 
 import errno
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, TypeVar
 
-from ...config import Address, DeviceConfig, check_mtu
+from ...config import Address, DeviceConfig, Offload, Route, check_mtu, check_mtu_v6
 from ...errors import (
     AddressError,
+    BusyError,
     ClosedError,
+    ConfigError,
     InterfaceGoneError,
+    MACError,
     MTUError,
+    NameInUseError,
     NoCapabilityError,
+    RouteError,
     TunError,
     UnsupportedError,
 )
-from ..base import EventSource, Interface, InterfaceStatistics
+from ..base import EventSource, Interface, InterfaceDetails, InterfaceStatistics
 from .events import NetlinkEvents
+from .namespace import enter_and_call
 from .netlink import NetlinkSocket
 from .rtnetlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
     RTM_DELADDR,
+    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETROUTE,
     RTM_NEWADDR,
+    RTM_NEWROUTE,
     RTM_SETLINK,
     Link,
     decode_address,
+    decode_broadcast,
+    decode_details,
     decode_link,
+    decode_route,
     decode_statistics,
     encode_address,
     encode_address_dump,
     encode_link,
+    encode_route,
+    encode_route_dump,
 )
 from .tun import TunQueue
 
-__all__ = ["LinuxInterface"]
+__all__ = ["AS_FOUND", "LinuxInterface", "in_namespace_of", "open_here"]
+
+T = TypeVar("T")
+
+
+AS_FOUND: dict[str, Any] = {
+    "addresses": (),
+    "mtu": None,
+    "mtu_v6": None,
+    "up": None,
+    "mac": None,
+    "tx_queue_len": None,
+    "persistent": None,
+    "owner": None,
+    "group": None,
+    "carrier": None,
+    "ipv6_quiet": False,
+    "routes": (),
+    "namespace": None,
+}
+"""What a further queue of an interface leaves as it is."""
+
+
+def open_here(config: DeviceConfig) -> tuple[LinuxInterface, TunQueue]:
+    """Make the device in the namespace of the calling thread; leave nothing on failure."""
+    with ExitStack() as undo:
+        queue = TunQueue(config)
+        undo.callback(queue.close)
+        interface = LinuxInterface(queue, config)
+        undo.pop_all()
+    return interface, queue
+
+
+def in_namespace_of(queue: TunQueue, function: Callable[[], T]) -> T:
+    """Call the function in the network namespace in which the queue's interface is."""
+    try:
+        namespace = queue.open_namespace()
+    except PermissionError:  # unprivileged, and so where the interface was attached to
+        return function()
+    try:
+        return enter_and_call(namespace, function)
+    finally:
+        os.close(namespace)
 
 
 class LinuxInterface(Interface):
@@ -54,28 +119,53 @@ class LinuxInterface(Interface):
     def __init__(self, queue: TunQueue, config: DeviceConfig) -> None:
         """Find the queue's interface and make it what `config` says."""
         self._queue = queue
+        self._config = config
         self._netlink = NetlinkSocket()
         try:
-            link = _link(self._request(RTM_GETLINK, encode_link(name=queue.name)))
-            self._index = link.index
-            self._configure(link, config)
+            answers = self._request(RTM_GETLINK, encode_link(name=queue.name))
+            self._index = _link(answers).index
+            self._configure(_link(answers), decode_details(answers[0]))
             self._events = NetlinkEvents(queue, self._index, self._state)
         except BaseException:
             self._netlink.close()
             raise
 
-    def _configure(self, link: Link, config: DeviceConfig) -> None:
+    def _configure(self, link: Link, details: InterfaceDetails) -> None:
         # Only what differs: an unprivileged user may attach to an interface that an
         # administrator configured, but not configure it.
+        config = self._config
+        if config.ipv6_quiet:
+            self._request(RTM_SETLINK, encode_link(self._index, ipv6_quiet=True))
+        if config.mac not in (None, details.mac):
+            self.set_mac(config.mac)
         if config.mtu not in (None, link.mtu):
             self.set_mtu(config.mtu)
+        if config.tx_queue_len not in (None, details.tx_queue_len):
+            self.set_tx_queue_len(config.tx_queue_len)
+        if config.owner is not None:
+            self.set_owner(config.owner)
+        if config.group is not None:
+            self.set_group(config.group)
         if config.addresses:
             present = self.addresses()
             for address in config.addresses:
                 if address not in present:
                     self.add_address(address)
-        if config.up and not link.up:
-            self.set_up(True)
+        if config.carrier not in (None, details.carrier):
+            self.set_carrier(config.carrier)
+        if config.up not in (None, link.up):
+            self.set_up(config.up)
+        if config.mtu_v6 is not None:  # setting the interface up sets it to the other MTU
+            self.set_mtu_v6(config.mtu_v6)
+        if config.routes:
+            known = self.routes()
+            for route in config.routes:
+                if route.metric is None:
+                    route = route._replace(metric=config.metric)
+                if route not in known:
+                    self.add_route(route)
+        if config.persistent not in (None, details.persistent):  # last: what fails shall not stay
+            self.set_persistent(config.persistent)
 
     @property
     def name(self) -> str:
@@ -111,7 +201,18 @@ class LinuxInterface(Interface):
         return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
 
     def add_address(self, address: Address) -> None:
-        body = encode_address(self._index, address)
+        self._add_address(address, None)
+
+    def _add_address(self, address: Address, broadcast: IPv4Address | None) -> None:
+        config = self._config
+        body = encode_address(
+            self._index,
+            address,
+            dad=config.dad,
+            connected_route=config.connected_routes,
+            metric=config.metric,
+            broadcast=broadcast,
+        )
         try:
             self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
         except OSError as exc:
@@ -124,6 +225,138 @@ class LinuxInterface(Interface):
         except OSError as exc:
             _explain_address(exc, address, "removed")
             raise
+
+    def broadcast(self) -> IPv4Address | None:
+        for _, broadcast in self._ipv4_addresses():
+            if broadcast is not None:
+                return broadcast
+        return None
+
+    def set_broadcast(self, broadcast: IPv4Address | None) -> None:
+        for address, present in self._ipv4_addresses():
+            if broadcast != present:
+                # The kernel takes an address away and adds it again for this, too
+                # (SIOCSIFBRDADDR in net/ipv4/devinet.c). With an interface's last
+                # IPv4 address its IPv4 routes go.
+                routes = self.routes()
+                self.remove_address(address)
+                self._add_address(address, broadcast)
+                for route in set(routes) - set(self.routes()):
+                    self.add_route(route)
+            return
+        raise AddressError("without an IPv4 address there is no broadcast address: add one first")
+
+    def _ipv4_addresses(self) -> list[tuple[Address, IPv4Address | None]]:
+        answers = self._request(RTM_GETADDR, encode_address_dump(self._index), NLM_F_DUMP)
+        found = [(decode_address(body), decode_broadcast(body)) for body in answers]
+        return [
+            (entry[1], broadcast)
+            for entry, broadcast in found
+            if entry is not None and entry[0] == self._index and entry[1].interface.version == 4
+        ]
+
+    def routes(self) -> list[Route]:
+        answers = self._request(RTM_GETROUTE, encode_route_dump(self._index), NLM_F_DUMP)
+        found = [decode_route(body) for body in answers]
+        return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
+
+    def add_route(self, route: Route) -> None:
+        try:
+            self._request(RTM_NEWROUTE, encode_route(self._index, route), NLM_F_CREATE | NLM_F_EXCL)
+        except OSError as exc:
+            _explain_route(exc, route, "added")
+            raise
+
+    def remove_route(self, route: Route) -> None:
+        try:
+            self._request(RTM_DELROUTE, encode_route(self._index, route, delete=True))
+        except OSError as exc:
+            self._get_link()  # with the interface its routes went, and that is the reason then
+            _explain_route(exc, route, "removed")
+            raise
+
+    def details(self) -> InterfaceDetails:
+        return decode_details(self._request(RTM_GETLINK, encode_link(self._index))[0])
+
+    def set_name(self, name: str) -> None:
+        try:
+            self._request(RTM_SETLINK, encode_link(self._index, name=name))
+        except OSError as exc:
+            if exc.errno == errno.EEXIST:
+                raise NameInUseError(exc.errno, f"there is an interface {name!r} already") from exc
+            if exc.errno == errno.EBUSY:  # before Linux 6.2
+                raise BusyError(
+                    exc.errno, "this kernel renames only an interface that is down"
+                ) from exc
+            raise
+
+    def set_mac(self, mac: str) -> None:
+        if self._queue.layer == "tun":
+            raise MACError("a TUN has no MAC address")
+        try:
+            self._request(RTM_SETLINK, encode_link(self._index, mac=mac))
+        except OSError as exc:
+            if exc.errno == errno.EADDRNOTAVAIL:
+                raise MACError(f"MAC address {mac} was refused: {exc.strerror}") from exc
+            raise
+
+    def mtu_v6(self) -> int:
+        return int(self._sysctl(lambda path: path.read_text(), "mtu"))
+
+    def set_mtu_v6(self, mtu: int) -> None:
+        check_mtu_v6(mtu, self._queue.layer)
+        try:
+            self._sysctl(lambda path: path.write_text(str(mtu)), "mtu")
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise MTUError(f"mtu_v6 {mtu} is more than the interface's mtu") from exc
+            raise
+
+    def _sysctl(self, act: Callable[[Path], T], variable: str) -> T:
+        """Read or write a variable of the interface's IPv6, which rtnetlink cannot."""
+        path = Path("/proc/sys/net/ipv6/conf", self._queue.name, variable)
+        try:
+            return in_namespace_of(self._queue, lambda: act(path))
+        except FileNotFoundError as exc:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP, f"there is no IPv6 on interface {self._queue.name!r}"
+            ) from exc
+        except OSError as exc:
+            if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise NoCapabilityError(
+                    errno.EPERM, f"{path} cannot be written here: {exc.strerror}"
+                ) from exc
+            raise
+
+    def set_tx_queue_len(self, length: int) -> None:
+        self._request(RTM_SETLINK, encode_link(self._index, tx_queue_len=length))
+
+    def set_carrier(self, carrier: bool) -> None:
+        self._queue.set_carrier(carrier)
+
+    def set_persistent(self, persistent: bool) -> None:
+        self._queue.set_persistent(persistent)
+
+    def set_owner(self, owner: int | str) -> None:
+        self._queue.set_owner(_user_id(owner))
+
+    def set_group(self, group: int | str) -> None:
+        self._queue.set_group(_group_id(group))
+
+    def open_queue(self) -> tuple[LinuxInterface, TunQueue]:
+        queue = self._queue
+        if not queue.multi_queue:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP, "the device was made for one queue: make it with multi_queue=True"
+            )
+        offload: Offload = queue.vnet_hdr
+        if queue.tcp_offload != queue.udp_offload:
+            offload = "tcp" if queue.tcp_offload else "udp"
+        config = replace(
+            self._config, name=queue.name, offload=offload, exclusive=False, **AS_FOUND
+        )
+
+        return in_namespace_of(queue, lambda: open_here(config))
 
     def statistics(self) -> InterfaceStatistics:
         return decode_statistics(self._request(RTM_GETLINK, encode_link(self._index))[0])
@@ -188,3 +421,34 @@ def _explain_address(exc: OSError, address: Address, done: str) -> None:
             errno.EOPNOTSUPP,
             f"{what}; allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",
         ) from exc
+
+
+def _explain_route(exc: OSError, route: Route, done: str) -> None:
+    """Raise what the error means for a route that was to be added or removed."""
+    if exc.errno in (
+        errno.EEXIST,
+        errno.ESRCH,
+        errno.EINVAL,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+    ):
+        raise RouteError(f"route {route} cannot be {done}: {exc.strerror}") from exc
+
+
+def _user_id(owner: int | str) -> int:
+    if isinstance(owner, int):
+        return owner
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ConfigError(f"there is no user {owner!r}") from None
+
+
+def _group_id(group: int | str) -> int:
+    if isinstance(group, int):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {group!r}") from None

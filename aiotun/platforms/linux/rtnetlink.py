@@ -9,27 +9,33 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address, ip_network
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 from typing import NamedTuple
 
-from ...config import Address
+from ...config import Address, Route
 from ...errors import TunError
-from ..base import InterfaceStatistics
+from ..base import InterfaceDetails, InterfaceStatistics
 
 __all__ = [
     "Link",
     "Message",
     "decode_address",
+    "decode_broadcast",
+    "decode_details",
     "decode_link",
     "decode_messages",
+    "decode_route",
     "decode_statistics",
     "decode_status",
     "encode_address",
     "encode_address_dump",
     "encode_link",
     "encode_message",
+    "encode_route",
+    "encode_route_dump",
 ]
 
 # linux/netlink.h
@@ -54,17 +60,52 @@ RTM_SETLINK = 19
 RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_GETADDR = 22
+RTM_NEWROUTE = 24
+RTM_DELROUTE = 25
+RTM_GETROUTE = 26
+RTA_DST = 1
+RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_PRIORITY = 6
+RTA_TABLE = 15
+RT_TABLE_MAIN = 254
+RTPROT_UNSPEC = 0
+RTPROT_KERNEL = 2
+RTPROT_STATIC = 4
+RTPROT_RA = 9
+RT_SCOPE_UNIVERSE = 0
+RT_SCOPE_LINK = 253
+RT_SCOPE_NOWHERE = 255
+RTN_UNICAST = 1
 
 # linux/if_link.h, linux/if.h
+IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 IFLA_MTU = 4
+IFLA_TXQLEN = 13
+IFLA_LINKINFO = 18
 IFLA_STATS64 = 23
+IFLA_AF_SPEC = 26
+IFLA_CARRIER = 33
+IFLA_INFO_DATA = 2
+IFLA_TUN_OWNER = 1
+IFLA_TUN_GROUP = 2
+IFLA_TUN_PI = 4
+IFLA_TUN_PERSIST = 6
+IFLA_TUN_NUM_QUEUES = 8
+IFLA_INET6_ADDR_GEN_MODE = 8
+IN6_ADDR_GEN_MODE_NONE = 1
 IFF_UP = 0x1
+IFF_RUNNING = 0x40
 
 # linux/if_addr.h
 IFA_ADDRESS = 1
 IFA_LOCAL = 2
+IFA_BROADCAST = 4
+IFA_FLAGS = 8
+IFA_RT_PRIORITY = 9
 IFA_F_NODAD = 0x02
+IFA_F_NOPREFIXROUTE = 0x200
 
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length with this header, kind, flags, sequence number, port."""
@@ -77,6 +118,10 @@ IFINFO = struct.Struct("=BxHiII")
 
 IFADDR = struct.Struct("=BBBBI")
 """struct ifaddrmsg: family, prefix length, flags, scope, index."""
+
+ROUTE = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg: family, prefix length, that of the source, ToS, table, protocol, scope, type,
+flags."""
 
 STATISTICS = struct.Struct("=14Q")
 """struct rtnl_link_stats64 up to rx_frame_errors."""
@@ -141,14 +186,31 @@ def decode_status(message: Message) -> tuple[int, str]:
 
 
 def encode_link(
-    index: int = 0, *, name: str | None = None, mtu: int | None = None, up: bool | None = None
+    index: int = 0,
+    *,
+    name: str | None = None,
+    mtu: int | None = None,
+    up: bool | None = None,
+    mac: str | None = None,
+    tx_queue_len: int | None = None,
+    ipv6_quiet: bool = False,
 ) -> bytes:
-    """A link to ask for (RTM_GETLINK: by index or name) or to change (RTM_SETLINK)."""
+    """A link to ask for (RTM_GETLINK: by index or name) or to change (RTM_SETLINK).
+
+    With `ipv6_quiet` it gets no link-local address of the kernel's making.
+    """
     body = IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     if name is not None:
         body += _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
     if mtu is not None:
         body += _attribute(IFLA_MTU, UNSIGNED.pack(mtu))
+    if mac is not None:
+        body += _attribute(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    if tx_queue_len is not None:
+        body += _attribute(IFLA_TXQLEN, UNSIGNED.pack(tx_queue_len))
+    if ipv6_quiet:
+        mode = _attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+        body += _attribute(IFLA_AF_SPEC, _attribute(AF_INET6, mode))
     return body
 
 
@@ -167,6 +229,31 @@ def decode_link(body: bytes) -> Link | None:
     return Link(index, os.fsdecode(name), mtu, bool(flags & IFF_UP))
 
 
+def decode_details(body: bytes) -> InterfaceDetails:
+    """What the body of RTM_NEWLINK says about a TUN or TAP (Linux 4.18 and later)."""
+    _, _, _, flags, _ = _unpack(IFINFO, body, 0)
+    attributes = _attributes(body, IFINFO.size)
+    info = _attributes(_get(attributes, IFLA_LINKINFO), 0)
+    tun = _attributes(info.get(IFLA_INFO_DATA, b""), 0)
+
+    def number(attributes: dict[int, bytes], kind: int) -> int | None:
+        value = attributes.get(kind)
+        return None if value is None else int.from_bytes(value, sys.byteorder)
+
+    return InterfaceDetails(
+        mac=attributes.get(IFLA_ADDRESS, b"").hex(":") or None,
+        tx_queue_len=number(attributes, IFLA_TXQLEN) or 0,
+        is_running=bool(flags & IFF_RUNNING),
+        carrier=bool(number(attributes, IFLA_CARRIER)),
+        persistent=bool(number(tun, IFLA_TUN_PERSIST)),
+        owner=number(tun, IFLA_TUN_OWNER),
+        group=number(tun, IFLA_TUN_GROUP),
+        # only of an interface with IFF_MULTI_QUEUE is it told
+        queues=number(tun, IFLA_TUN_NUM_QUEUES) or 1,
+        packet_information=bool(number(tun, IFLA_TUN_PI)),
+    )
+
+
 def decode_statistics(body: bytes) -> InterfaceStatistics:
     """The counters in the body of RTM_NEWLINK."""
     attributes = _attributes(body, IFINFO.size)
@@ -183,19 +270,35 @@ def decode_statistics(body: bytes) -> InterfaceStatistics:
     )
 
 
-def encode_address(index: int, address: Address) -> bytes:
+def encode_address(
+    index: int,
+    address: Address,
+    *,
+    dad: bool = False,
+    connected_route: bool = True,
+    metric: int | None = None,
+    broadcast: IPv4Address | None = None,
+) -> bytes:
     """An address to add (RTM_NEWADDR) or to remove (RTM_DELADDR).
 
-    IPv6 addresses are usable at once (IFA_F_NODAD). IPv4 addresses get no
-    broadcast address, as with `ip address add`.
+    Without `dad` IPv6 addresses are usable at once (IFA_F_NODAD). IPv4 addresses get no
+    broadcast address unless told, as with `ip address add`.
     """
     local, peer = address.interface, address.peer or address.interface.ip
-    family, flags = (AF_INET, 0) if local.version == 4 else (AF_INET6, IFA_F_NODAD)
-    return (
+    family = AF_INET if local.version == 4 else AF_INET6
+    flags = 0 if dad or local.version == 4 else IFA_F_NODAD
+    body = (
         IFADDR.pack(family, local.network.prefixlen, flags, 0, index)
         + _attribute(IFA_LOCAL, local.packed)
         + _attribute(IFA_ADDRESS, peer.packed)
     )
+    if broadcast is not None:
+        body += _attribute(IFA_BROADCAST, broadcast.packed)
+    if not connected_route:  # a flag beyond the eight bits of struct ifaddrmsg
+        body += _attribute(IFA_FLAGS, UNSIGNED.pack(flags | IFA_F_NOPREFIXROUTE))
+    if metric is not None:
+        body += _attribute(IFA_RT_PRIORITY, UNSIGNED.pack(metric))
+    return body
 
 
 def encode_address_dump(index: int) -> bytes:
@@ -220,6 +323,85 @@ def decode_address(body: bytes) -> tuple[int, Address] | None:
     except ValueError as exc:
         raise _malformed(str(exc)) from exc
     return index, Address(own, None if own == other else other.ip)
+
+
+def decode_broadcast(body: bytes) -> IPv4Address | None:
+    """The broadcast address in the body of RTM_NEWADDR."""
+    value = _attributes(body, IFADDR.size).get(IFA_BROADCAST)
+    if value is None:
+        return None
+    if len(value) != 4:
+        raise _malformed(f"broadcast address of {len(value)} bytes")
+    return IPv4Address(value)
+
+
+def encode_route(index: int, route: Route, *, delete: bool = False) -> bytes:
+    """A route to the interface to add (RTM_NEWROUTE) or to remove (RTM_DELROUTE)."""
+    family = AF_INET if route.destination.version == 4 else AF_INET6
+    protocol, scope = RTPROT_STATIC, RT_SCOPE_UNIVERSE
+    if delete:
+        protocol, scope = RTPROT_UNSPEC, RT_SCOPE_NOWHERE  # whatever they are
+    elif route.gateway is None and family == AF_INET:
+        scope = RT_SCOPE_LINK
+    body = (
+        ROUTE.pack(
+            family,
+            route.destination.prefixlen,
+            0,
+            0,
+            RT_TABLE_MAIN,
+            protocol,
+            scope,
+            RTN_UNICAST,
+            0,
+        )
+        + _attribute(RTA_DST, route.destination.network_address.packed)
+        + _attribute(RTA_OIF, UNSIGNED.pack(index))
+    )
+    if route.gateway is not None:
+        body += _attribute(RTA_GATEWAY, route.gateway.packed)
+    if route.metric is not None:
+        body += _attribute(RTA_PRIORITY, UNSIGNED.pack(route.metric))
+    return body
+
+
+def encode_route_dump(index: int) -> bytes:
+    """Ask for the routes of the main table to one interface (RTM_GETROUTE).
+
+    Kernels before 4.20 do not look at either and send those of all.
+    """
+    header = ROUTE.pack(AF_UNSPEC, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+    return header + _attribute(RTA_OIF, UNSIGNED.pack(index))
+
+
+def decode_route(body: bytes) -> tuple[int, Route] | None:
+    """Interface index and route in the body of RTM_NEWROUTE.
+
+    None for what is not of the main table, not to one interface, not for IP, or the
+    kernel's own: connected routes and those that routers announce.
+    """
+    family, prefix, _, _, table, protocol, _, kind, _ = _unpack(ROUTE, body, 0)
+    attributes = _attributes(body, ROUTE.size)
+    index = attributes.get(RTA_OIF)
+    if (
+        family not in (AF_INET, AF_INET6)
+        or table != RT_TABLE_MAIN
+        or protocol in (RTPROT_KERNEL, RTPROT_RA)
+        or kind != RTN_UNICAST
+        or index is None
+    ):
+        return None
+    gateway, metric = attributes.get(RTA_GATEWAY), attributes.get(RTA_PRIORITY)
+    network = attributes.get(RTA_DST, bytes(4 if family == AF_INET else 16))
+    try:
+        route = Route(
+            ip_network((network, prefix)),
+            None if gateway is None else ip_address(gateway),
+            None if metric is None else _unpack(UNSIGNED, metric, 0)[0],
+        )
+    except ValueError as exc:
+        raise _malformed(str(exc)) from exc
+    return _unpack(UNSIGNED, index, 0)[0], route
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -11,8 +11,9 @@ import fcntl
 import os
 import socket
 import struct
+from typing import Any
 
-from ...config import DeviceConfig
+from ...config import DeviceConfig, Offload
 from ...errors import (
     ClosedError,
     DeviceForbiddenError,
@@ -22,9 +23,11 @@ from ...errors import (
     NoCapabilityError,
     NoDriverError,
     NoTunNodeError,
+    QueueLimitError,
     TunError,
+    UnsupportedError,
 )
-from ..descriptor import DescriptorQueue
+from ..descriptor import FRAME_MAX, DescriptorQueue
 
 __all__ = ["TunQueue"]
 
@@ -42,14 +45,23 @@ _WRITE, _READ = (
 _INT = 4 << 16 | ord("T") << 8
 TUNSETIFF = _WRITE | _INT | 202
 TUNGETFEATURES = _READ | _INT | 207
+TUNSETPERSIST = _WRITE | _INT | 203
+TUNSETOWNER = _WRITE | _INT | 204
+TUNSETGROUP = _WRITE | _INT | 206
 TUNSETOFFLOAD = _WRITE | _INT | 208
 TUNGETIFF = _READ | _INT | 210
 TUNSETVNETHDRSZ = _WRITE | _INT | 216
+TUNSETCARRIER = _WRITE | _INT | 226
+SIOCGSKNS = 0x894C
+"""linux/sockios.h: a descriptor of the interface's network namespace."""
 
 IFF_TUN = 0x0001
 IFF_TAP = 0x0002
+IFF_BACKPRESSURE = 0x0080
+IFF_MULTI_QUEUE = 0x0100
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000
 
 TUN_F_CSUM = 0x01
 TUN_F_TSO4 = 0x02
@@ -62,14 +74,19 @@ TCP_OFFLOAD = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN
 UDP_OFFLOAD = TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6
 """Linux 6.2 and later; the kernel takes USO4 and USO6 only together."""
 
+OFFLOADS: dict[Offload, tuple[int, ...]] = {
+    True: (TCP_OFFLOAD | UDP_OFFLOAD, TCP_OFFLOAD, TUN_F_CSUM),
+    "tcp": (TCP_OFFLOAD, TUN_F_CSUM),
+    "udp": (UDP_OFFLOAD, TUN_F_CSUM),
+    False: (),
+}
+"""What to ask for, the most first."""
+
 IFREQ = struct.Struct("=16sH22x")
 """struct ifreq (linux/if.h) with its ifr_flags."""
 
 VNET_HDR_SIZE = 10
 """struct virtio_net_hdr (linux/virtio_net.h), without the field for mergeable buffers."""
-
-FRAME_MAX = VNET_HDR_SIZE + 14 + 4 + 65535
-"""The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet."""
 
 
 class TunQueue(DescriptorQueue):
@@ -83,17 +100,45 @@ class TunQueue(DescriptorQueue):
         try:
             self.layer = config.layer
             features = _features(self._fd)
-            self.vnet_hdr = config.offload and bool(features & IFF_VNET_HDR)
-            _set_interface(self._fd, config.name or "", self.layer, self.vnet_hdr)
-            if self.vnet_hdr:
-                fcntl.ioctl(self._fd, TUNSETVNETHDRSZ, struct.pack("=i", VNET_HDR_SIZE))
-            # A persistent interface keeps the offloads of its last user: always set them.
-            offload = _set_offload(self._fd, self.vnet_hdr)
+            self.vnet_hdr = bool(config.offload) and bool(features & IFF_VNET_HDR)
+            _set_interface(self._fd, config, features)
+            self._agree_on_frames(config.offload)
         except BaseException:
             self.close()
             raise
-        self.tcp_offload = bool(offload & TUN_F_TSO4)
-        self.udp_offload = bool(offload & TUN_F_USO4)
+        self.multi_queue = config.multi_queue
+
+    @classmethod
+    def adopt(cls, fd: int, closefd: bool) -> TunQueue:
+        """The queue of a descriptor that is attached to an interface already.
+
+        Raises `UnsupportedError` for any other descriptor, which stays open.
+        """
+        try:
+            request = fcntl.ioctl(fd, TUNGETIFF, bytes(IFREQ.size))
+        except OSError as exc:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                f"descriptor {fd} is not of a TUN or TAP ({exc.strerror}): "
+                'say what its frames look like (framing="none", layer="tun")',
+            ) from exc
+        flags = IFREQ.unpack(request)[1]
+        self = cls.__new__(cls)
+        DescriptorQueue.__init__(self, fd, closefd)
+        os.set_blocking(fd, False)
+        self.layer = "tap" if flags & IFF_TAP else "tun"
+        self.vnet_hdr = bool(flags & IFF_VNET_HDR)
+        self.multi_queue = bool(flags & IFF_MULTI_QUEUE)
+        self._agree_on_frames(self.vnet_hdr)
+        return self
+
+    def _agree_on_frames(self, offload: Offload) -> None:
+        if self.vnet_hdr:
+            fcntl.ioctl(self._fd, TUNSETVNETHDRSZ, struct.pack("=i", VNET_HDR_SIZE))
+        # A persistent interface keeps the offloads of its last user: always set them.
+        granted = _set_offload(self._fd, offload if self.vnet_hdr else False)
+        self.tcp_offload = bool(granted & TUN_F_TSO4)
+        self.udp_offload = bool(granted & TUN_F_USO4)
 
     @property
     def name(self) -> str:
@@ -102,14 +147,34 @@ class TunQueue(DescriptorQueue):
         Raises `InterfaceGoneError` once the interface was deleted, `ClosedError`
         once the queue is closed.
         """
+        request: bytes = self._ioctl(TUNGETIFF, bytes(IFREQ.size))
+        return os.fsdecode(request[:16].rstrip(b"\0"))
+
+    def set_persistent(self, persistent: bool) -> None:
+        self._ioctl(TUNSETPERSIST, persistent)
+
+    def set_owner(self, uid: int) -> None:
+        self._ioctl(TUNSETOWNER, uid)
+
+    def set_group(self, gid: int) -> None:
+        self._ioctl(TUNSETGROUP, gid)
+
+    def set_carrier(self, carrier: bool) -> None:
+        """Linux 5.0 and later."""
+        self._ioctl(TUNSETCARRIER, struct.pack("=i", carrier))
+
+    def open_namespace(self) -> int:
+        """A descriptor of the interface's network namespace; takes CAP_NET_ADMIN there."""
+        return int(self._ioctl(SIOCGSKNS, 0))
+
+    def _ioctl(self, request: int, argument: int | bytes) -> Any:
         try:
-            request = fcntl.ioctl(self._fd, TUNGETIFF, bytes(IFREQ.size))
+            return fcntl.ioctl(self._fd, request, argument)
         except ValueError:  # a negative descriptor
             raise ClosedError from None
         except OSError as exc:
             _explain(exc)
             raise
-        return os.fsdecode(request[:16].rstrip(b"\0"))
 
     def read(self) -> bytes:
         try:
@@ -186,10 +251,17 @@ def _features(fd: int) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
-def _set_interface(fd: int, name: str, layer: str, vnet_hdr: bool) -> None:
+def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
+    name, layer = config.name or "", config.layer
     flags = IFF_NO_PI | (IFF_TUN if layer == "tun" else IFF_TAP)
-    if vnet_hdr:
-        flags |= IFF_VNET_HDR
+    if config.offload:
+        flags |= IFF_VNET_HDR & features
+    if config.backpressure:
+        flags |= IFF_BACKPRESSURE & features
+    if config.multi_queue:
+        flags |= IFF_MULTI_QUEUE
+    if config.exclusive:
+        flags |= IFF_TUN_EXCL
     try:
         fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(os.fsencode(name), flags))
     except PermissionError as exc:
@@ -202,6 +274,16 @@ def _set_interface(fd: int, name: str, layer: str, vnet_hdr: bool) -> None:
             "name; or use namespaces of your own (unshare --user --map-root-user --net)",
         ) from exc
     except OSError as exc:
+        if exc.errno == errno.E2BIG:
+            raise QueueLimitError(
+                exc.errno, f"interface {name!r} has all the queues that it can have: close one"
+            ) from exc
+        if exc.errno == errno.EBUSY and config.exclusive:
+            raise NameInUseError(
+                exc.errno,
+                f"interface {name!r} exists: take another name, delete it first (ip link del), "
+                "or attach to it (exclusive=False)",
+            ) from exc
         if exc.errno in (errno.EBUSY, errno.EEXIST):
             raise NameInUseError(
                 exc.errno,
@@ -211,7 +293,8 @@ def _set_interface(fd: int, name: str, layer: str, vnet_hdr: bool) -> None:
         if exc.errno == errno.EINVAL and _exists(name):
             raise NameInUseError(
                 errno.EEXIST,
-                f"interface {name!r} exists and is not a {layer} with a single queue: "
+                f"interface {name!r} exists and is not a {layer} with "
+                f"{'several queues' if config.multi_queue else 'a single queue'}: "
                 "take another name, or delete it first (ip link del)",
             ) from exc
         raise TunError(exc.errno, f"interface {name!r} cannot be made: {exc.strerror}") from exc
@@ -225,10 +308,9 @@ def _exists(name: str) -> bool:
     return True
 
 
-def _set_offload(fd: int, vnet_hdr: bool) -> int:
-    """Ask for as much as the kernel grants; return the TUN_F_ flags in force."""
-    wishes = (TCP_OFFLOAD | UDP_OFFLOAD, TCP_OFFLOAD, TUN_F_CSUM) if vnet_hdr else ()
-    for offload in wishes:
+def _set_offload(fd: int, wanted: Offload) -> int:
+    """Ask for as much of it as the kernel grants; return the TUN_F_ flags in force."""
+    for offload in OFFLOADS[wanted]:
         try:
             fcntl.ioctl(fd, TUNSETOFFLOAD, offload)
         except OSError as exc:

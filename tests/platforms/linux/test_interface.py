@@ -7,20 +7,25 @@ import sys
 assert sys.platform == "linux"
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import outside
 import pytest
 from outside import opened
 
-from aiotun.config import Address
+from aiotun.config import Address, Route
 from aiotun.errors import (
     AddressError,
+    BusyError,
     ClosedError,
     InterfaceGoneError,
+    MACError,
     MTUError,
     NoCapabilityError,
     TunError,
@@ -220,7 +225,16 @@ def test_ipv6_address_where_ipv6_is_off(namespace: Namespace) -> None:
         assert caught.value.errno == errno.EOPNOTSUPP
 
 
+ROUTE = Route.parse("10.8.0.0/16")
 USES: dict[str, Callable[[LinuxInterface], Any]] = {
+    "routes": lambda interface: interface.routes(),
+    "add_route": lambda interface: interface.add_route(ROUTE),
+    "remove_route": lambda interface: interface.remove_route(ROUTE),
+    "broadcast": lambda interface: interface.broadcast(),
+    "set_broadcast": lambda interface: interface.set_broadcast(IPv4Address("10.9.0.255")),
+    "details": lambda interface: interface.details(),
+    "set_name": lambda interface: interface.set_name("t0"),
+    "set_tx_queue_len": lambda interface: interface.set_tx_queue_len(100),
     "name": lambda interface: interface.name,
     "index": lambda interface: interface.index,
     "mtu": lambda interface: interface.mtu,
@@ -294,6 +308,54 @@ def test_without_the_capability(
         with pytest.raises(NoCapabilityError, match=r"CAP_NET_ADMIN.*sudo") as caught:
             use(interface)
         assert caught.value.errno == errno.EPERM
+
+
+@pytest.mark.parametrize(
+    ("number", "use", "error", "words"),
+    [
+        (errno.EBUSY, "set_name", BusyError, "only an interface that is down"),
+        (errno.EADDRNOTAVAIL, "set_mac", MACError, "was refused"),
+        (errno.ENOMEM, "set_mac", OSError, "Cannot allocate"),
+    ],
+)
+def test_what_this_kernel_does_not_refuse(
+    namespace: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    use: str,
+    error: type[OSError],
+    words: str,
+) -> None:
+    def fail(*arguments: object) -> list[bytes]:
+        raise OSError(number, os.strerror(number))
+
+    with opened(namespace, layer="tap") as (interface, _):
+        monkeypatch.setattr(interface._netlink, "request", fail)
+        with pytest.raises(error, match=words):
+            getattr(interface, use)("02:00:00:00:00:01")
+
+
+@pytest.mark.requires("ipv6", "sysctl")
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.EROFS, NoCapabilityError), (errno.EACCES, NoCapabilityError), (errno.EIO, OSError)],
+)
+def test_variables_that_cannot_be_written(
+    namespace: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: type[OSError],
+) -> None:
+    """As in a container, whose /proc/sys is read-only."""
+
+    def fail(path: Path, text: str) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with opened(namespace) as (interface, _):
+        monkeypatch.setattr(Path, "write_text", fail)
+        with pytest.raises(error) as caught:
+            interface.set_mtu_v6(1400)
+        assert type(caught.value) is error
 
 
 def test_an_answer_without_a_link(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import socket
-import stat
 import struct
 import subprocess
 import textwrap
@@ -36,7 +35,6 @@ from aiotun.errors import (
     TunError,
 )
 from aiotun.platforms.linux import open_device, tun
-from aiotun.testing import namespace as namespaces
 from aiotun.testing.namespace import Namespace
 
 pytestmark = pytest.mark.requires("tun", "netns")
@@ -44,7 +42,6 @@ pytestmark = pytest.mark.requires("tun", "netns")
 # linux/capability.h
 CAP_DAC_OVERRIDE, CAP_NET_ADMIN = 1, 12
 
-TUNSETPERSIST = 0x400454CB
 IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x100, 0x1000, 0x4000
 
 
@@ -60,18 +57,10 @@ def drop_capabilities(*dropped: int) -> None:
     assert libc.capset(header, struct.pack("=6I", *sets)) == 0
 
 
-def replace_node(make: Callable[[str], object]) -> None:
-    """Give the calling thread a /dev/net of its own with the node that `make` makes."""
-    namespaces.unshare(namespaces.CLONE_NEWNS)
-    namespaces.mount(None, "/", None, namespaces.MS_REC | namespaces.MS_PRIVATE)
-    namespaces.mount("tmpfs", "/dev/net", "tmpfs", 0)
-    make(tun.NODE)
-
-
 def node(major: int, minor: int, mode: int = 0o666) -> Callable[[str], None]:
     def make(path: str) -> None:
         try:
-            os.mknod(path, stat.S_IFCHR | mode, os.makedev(major, minor))
+            outside.make_node(path, major, minor, mode)
         except PermissionError:
             pytest.skip("device nodes are made by the machine's root only")
 
@@ -115,7 +104,7 @@ def test_node(
     words: list[str],
 ) -> None:
     def prepare() -> None:
-        replace_node(make)
+        outside.replace_node(make)
         drop_capabilities(CAP_DAC_OVERRIDE)
 
     error = refused(namespace, prepare)
@@ -169,22 +158,9 @@ def test_name_of_another_kind(namespace: Namespace, layer: str) -> None:
     assert caught.value.errno == errno.EEXIST
 
 
-def persistent(name: str, flags: int) -> None:
-    """What `ip tuntap add` does."""
-    fd = os.open(tun.NODE, os.O_RDWR)
-    try:
-        fcntl.ioctl(fd, tun.TUNSETIFF, tun.IFREQ.pack(name.encode(), flags | IFF_NO_PI))
-        fcntl.ioctl(fd, TUNSETPERSIST, 1)
-        if flags & IFF_VNET_HDR:
-            fcntl.ioctl(fd, tun.TUNSETOFFLOAD, tun.TCP_OFFLOAD)
-            fcntl.ioctl(fd, tun.TUNSETVNETHDRSZ, struct.pack("i", 12))
-    finally:
-        os.close(fd)
-
-
 @pytest.mark.parametrize("flags", [IFF_TAP, IFF_TUN | IFF_MULTI_QUEUE], ids=["tap", "many queues"])
 def test_name_of_another_sort_of_tun(namespace: Namespace, flags: int) -> None:
-    namespace.run(persistent, "t0", flags)
+    namespace.run(outside.persistent, "t0", flags)
     with pytest.raises(NameInUseError, match="is not a tun with a single queue"):
         namespace.run(open_device, DeviceConfig(name="t0"))
 
@@ -209,7 +185,7 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
     namespace: Namespace,
 ) -> None:
     config = DeviceConfig(name="t0", addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
-    namespace.run(persistent, "t0", IFF_TUN)
+    namespace.run(outside.persistent, "t0", IFF_TUN)
     with opened(namespace, **vars(config)):
         pass
 
@@ -240,7 +216,7 @@ def own(name: str) -> None:
 
 def test_attaching_without_offload_takes_the_offload_of_others_away(namespace: Namespace) -> None:
     """Or super-packets would arrive with no header that says so."""
-    namespace.run(persistent, "t0", IFF_TUN | IFF_VNET_HDR)
+    namespace.run(outside.persistent, "t0", IFF_TUN | IFF_VNET_HDR)
     settings: dict[str, Any] = {"name": "t0", "addresses": ["10.9.0.1/24"], "offload": False}
     with opened(namespace, **settings) as (_, queue):
         assert not queue.vnet_hdr
@@ -261,7 +237,7 @@ def test_attaching_without_offload_takes_the_offload_of_others_away(namespace: N
 
 
 def test_attaching_sets_the_size_of_the_header(namespace: Namespace) -> None:
-    namespace.run(persistent, "t0", IFF_TUN | IFF_VNET_HDR)
+    namespace.run(outside.persistent, "t0", IFF_TUN | IFF_VNET_HDR)
     with opened(namespace, name="t0", addresses=["10.9.0.1/24"]) as (_, queue):
         with namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"x" * 100, ("10.9.0.2", 9))
@@ -310,6 +286,26 @@ def test_offload_that_the_driver_lacks(
     monkeypatch.setattr(tun, "_features", lambda fd: IFF_TUN | IFF_NO_PI)
     with opened(namespace) as (_, queue):
         assert (queue.vnet_hdr, queue.tcp_offload, queue.udp_offload) == (False, False, False)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_backpressure_where_the_driver_has_it(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """What the kernel is asked for; kernels before 7.3 know no such thing and ignore it."""
+    asked: list[int] = []
+    genuine = fcntl.ioctl
+
+    def ioctl(fd: int, request: int, argument: Any) -> object:
+        if request == tun.TUNSETIFF:
+            asked.append(tun.IFREQ.unpack(argument)[1] & tun.IFF_BACKPRESSURE)
+        return genuine(fd, request, argument)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    features = IFF_TUN | IFF_NO_PI | (tun.IFF_BACKPRESSURE if known else 0)
+    monkeypatch.setattr(tun, "_features", lambda fd: features)
+    with opened(namespace, backpressure=True), opened(namespace):
+        assert asked == [tun.IFF_BACKPRESSURE if known else 0, 0]
 
 
 @pytest.mark.parametrize("call", [tun.TUNGETFEATURES, tun.TUNSETOFFLOAD, tun.TUNGETIFF])

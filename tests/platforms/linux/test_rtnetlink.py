@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiotun.config import Address
+from aiotun.config import Address, Route
 from aiotun.errors import TunError
+from aiotun.platforms.base import InterfaceDetails
 from aiotun.platforms.linux import rtnetlink
 from aiotun.platforms.linux.rtnetlink import Link, Message
 
@@ -58,6 +60,88 @@ STATISTICS = attribute(23, struct.pack("=25Q", *range(25)))
 )
 def test_decode_link(body: bytes, link: Link | None) -> None:
     assert rtnetlink.decode_link(body) == link
+
+
+def number(kind: int, value: int, size: int = 4) -> bytes:
+    return attribute(kind, value.to_bytes(size, sys.byteorder))
+
+
+TUN_DATA = number(1, 12) + number(2, 13) + number(4, 0, 1) + number(6, 1, 1) + number(8, 3)
+DETAILS = link_body(
+    attribute(1, bytes.fromhex("02000000000a")),
+    number(13, 77),
+    number(33, 1, 1),
+    attribute(18, attribute(1, b"tun\0") + attribute(0x8000 | 2, TUN_DATA)),
+    flags=0x41,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        pytest.param(
+            DETAILS,
+            InterfaceDetails("02:00:00:00:00:0a", 77, True, True, True, 12, 13, 3, False),
+            id="all",
+        ),
+        pytest.param(
+            link_body(attribute(1, b""), number(13, 500), attribute(18, attribute(1, b"tun\0"))),
+            InterfaceDetails(None, 500, False, False, False, None, None, 1, False),
+            id="nothing of the driver, Linux before 4.16",
+        ),
+    ],
+)
+def test_decode_details(body: bytes, details: InterfaceDetails) -> None:
+    assert rtnetlink.decode_details(body) == details
+
+
+def route_body(
+    *attributes: bytes, family: int = AF_INET, prefix: int = 16, table: int = 254, kind: int = 1
+) -> bytes:
+    header = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, table, 4, 0, kind, 0)
+    return header + b"".join(attributes)
+
+
+NETWORK = attribute(1, bytes([10, 8, 0, 0]))
+OUT = number(4, 7)
+
+
+@pytest.mark.parametrize(
+    ("body", "route"),
+    [
+        pytest.param(route_body(NETWORK, OUT), "10.8.0.0/16", id="IPv4"),
+        pytest.param(
+            route_body(NETWORK, OUT, attribute(5, bytes([10, 9, 0, 2])), number(6, 5)),
+            "10.8.0.0/16 via 10.9.0.2 metric 5",
+            id="gateway and metric",
+        ),
+        pytest.param(route_body(OUT, prefix=0), "default", id="default"),
+        pytest.param(route_body(OUT, family=AF_INET6, prefix=0), "::/0", id="IPv6 default"),
+        pytest.param(route_body(NETWORK, OUT, table=255), None, id="local table"),
+        pytest.param(route_body(NETWORK, OUT, kind=6), None, id="blackhole"),
+        pytest.param(route_body(NETWORK), None, id="several ways"),
+        pytest.param(route_body(NETWORK, OUT, family=AF_PACKET), None, id="another family"),
+    ],
+)
+def test_decode_route(body: bytes, route: str | None) -> None:
+    expected = None if route is None else (7, Route.parse(route))
+    assert rtnetlink.decode_route(body) == expected
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["10.8.0.0/16", "10.8.0.0/16 via 10.9.0.2 metric 5", "default", "fd08::/32 via fd09::2"],
+)
+def test_route_there_and_back(route: str) -> None:
+    body = rtnetlink.encode_route(7, Route.parse(route))
+    assert rtnetlink.decode_route(body) == (7, Route.parse(route))
+
+
+def test_decode_broadcast() -> None:
+    broadcast = attribute(4, bytes([10, 9, 0, 255]))
+    body = address_body(AF_INET, 24, attribute(1, V4), broadcast)
+    assert str(rtnetlink.decode_broadcast(body)) == "10.9.0.255"
+    assert rtnetlink.decode_broadcast(address_body(AF_INET, 24, attribute(1, V4))) is None
 
 
 def test_decode_statistics() -> None:
@@ -143,6 +227,24 @@ def test_decode_address(body: bytes, address: str | None) -> None:
             rtnetlink.decode_address,
             address_body(AF_INET6, 64, attribute(2, V4), attribute(1, V6)),
             id="IPv4 address as IPv6",
+        ),
+        pytest.param(rtnetlink.decode_details, link_body(NAME), id="no kind of link"),
+        pytest.param(
+            rtnetlink.decode_details, link_body(attribute(18, b"\0\0")), id="half a kind of link"
+        ),
+        pytest.param(rtnetlink.decode_route, bytes(11), id="half an rtmsg"),
+        pytest.param(
+            rtnetlink.decode_route, route_body(NETWORK, OUT, prefix=33), id="route of 33 bits"
+        ),
+        pytest.param(
+            rtnetlink.decode_route,
+            route_body(NETWORK, OUT, attribute(5, bytes(5))),
+            id="gateway of five bytes",
+        ),
+        pytest.param(
+            rtnetlink.decode_broadcast,
+            address_body(AF_INET, 24, attribute(4, bytes(3))),
+            id="broadcast address of three bytes",
         ),
     ],
 )
@@ -242,6 +344,8 @@ VALID = (
     address_body(AF_INET, 24, attribute(1, V4), attribute(2, V4)),
     address_body(AF_INET6, 64, attribute(1, V6)),
     struct.pack("=i", -22) + REQUEST + TEXT,
+    DETAILS,
+    route_body(NETWORK, OUT, number(6, 5)),
 )
 
 
@@ -262,6 +366,9 @@ DECODERS: list[Callable[[Message], object]] = [
     lambda message: rtnetlink.decode_link(message.body),
     lambda message: rtnetlink.decode_statistics(message.body),
     lambda message: rtnetlink.decode_address(message.body),
+    lambda message: rtnetlink.decode_broadcast(message.body),
+    lambda message: rtnetlink.decode_details(message.body),
+    lambda message: rtnetlink.decode_route(message.body),
     rtnetlink.decode_status,
 ]
 

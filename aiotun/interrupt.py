@@ -1,0 +1,72 @@
+"""Interrupt: ends the waiting of threads, from another thread or a signal handler."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from types import TracebackType
+
+__all__ = ["Interrupt"]
+
+
+class Interrupt:
+    """A flag like `threading.Event` that carries a value, and that a device can wait for.
+
+    >>> with Interrupt() as interrupt:
+    ...     signal.signal(signal.SIGTERM, lambda number, frame: interrupt.set(number))
+    ...     device.recv(interrupt=interrupt)      # raises InterruptError, its value SIGTERM
+
+    While it is set, every call that it is handed to raises `InterruptError`;
+    after `clear` it can be used again. One may be handed to many calls at once.
+    """
+
+    def __init__(self) -> None:
+        self._value: object = None
+        # A pair of sockets, since every system can wait for these.
+        self._reading, self._writing = socket.socketpair()
+        self._reading.setblocking(False)
+        self._writing.setblocking(False)
+
+    def set(self, value: object = None) -> None:
+        """Wake who waits. Never blocks; may be called from a signal handler."""
+        self._value = value
+        with suppress(BlockingIOError):  # set many times already
+            self._writing.send(b"\0")
+
+    def clear(self) -> None:
+        """Make it as new."""
+        self._value = None
+        with suppress(BlockingIOError):
+            while self._reading.recv(4096):
+                pass
+
+    def is_set(self) -> bool:
+        try:
+            return bool(self._reading.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+
+    @property
+    def value(self) -> object:
+        """What it was last set with; None when it is not set."""
+        return self._value
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while it is set; -1 once closed."""
+        return self._reading.fileno()
+
+    def close(self) -> None:
+        """Idempotent. No call may be waiting for it."""
+        self._reading.close()
+        self._writing.close()
+
+    def __enter__(self) -> Interrupt:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

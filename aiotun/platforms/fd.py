@@ -1,0 +1,128 @@
+"""A descriptor that somebody else opened, of which nothing is known but how its frames look.
+
+What a phone's VPN service or another process hands over.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import errno
+import os
+import socket
+import struct
+from typing import NoReturn
+
+from ..config import Address, Layer
+from ..errors import InterfaceGoneError, PacketError, UnsupportedError
+from ..interrupt import Interrupt
+from .base import Event, EventSource, Framing, Interface, InterfaceStatistics
+from .descriptor import FRAME_MAX, DescriptorQueue
+
+__all__ = ["FdInterface", "FdQueue"]
+
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+class FdQueue(DescriptorQueue):
+    """Adds and removes what the framing says."""
+
+    def __init__(self, fd: int, layer: Layer, framing: Framing, closefd: bool) -> None:
+        super().__init__(fd, closefd)
+        self.layer = layer
+        self.vnet_hdr = self.tcp_offload = self.udp_offload = framing == "vnet"
+        self.direct = framing in ("none", "vnet")
+        self._framing = framing
+        os.set_blocking(fd, False)
+
+    def read(self) -> bytes:
+        frame = os.read(self._fd, FRAME_MAX)
+        if not frame:
+            raise InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor")
+        return frame if self.direct else frame[4:]
+
+    def write(self, frame: bytes) -> None:
+        try:
+            os.write(self._fd, frame if self.direct else self._header(frame) + frame)
+        except (BrokenPipeError, ConnectionError) as exc:
+            raise InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor") from exc
+
+    def _header(self, packet: bytes) -> bytes:
+        if self._framing == "pi" and self.layer == "tap":
+            return packet[12:14].rjust(4, b"\0")  # the frame's own type
+        version = packet[0] >> 4
+        if version not in FAMILIES:
+            raise PacketError(errno.EINVAL, "a packet was dropped: it is no IP packet")
+        if self._framing == "pi":
+            return struct.pack("!HH", 0, ETHERTYPES[version])
+        return struct.pack("!I", FAMILIES[version])
+
+
+class FdInterface(Interface):
+    """Who handed the descriptor over configures the interface: here nothing is known of it."""
+
+    index = 0
+    is_up = True
+
+    def __init__(self, fd: int, mtu: int) -> None:
+        self._name = f"fd{fd}"
+        self._mtu = mtu
+        self._events = _NoEvents()
+
+    @property
+    def name(self) -> str:
+        """Not the interface's: the descriptor's."""
+        return self._name
+
+    @property
+    def mtu(self) -> int:
+        return self._mtu
+
+    def set_mtu(self, mtu: int) -> None:
+        _unknown()
+
+    def set_up(self, up: bool) -> None:
+        _unknown()
+
+    def addresses(self) -> list[Address]:
+        _unknown()
+
+    def add_address(self, address: Address) -> None:
+        _unknown()
+
+    def remove_address(self, address: Address) -> None:
+        _unknown()
+
+    def statistics(self) -> InterfaceStatistics:
+        _unknown()
+
+    def events(self) -> EventSource:
+        return self._events
+
+    def close(self) -> None:
+        self._events.close()
+
+
+class _NoEvents(EventSource):
+    """Nothing ever happens, but a loop may watch for it."""
+
+    def __init__(self) -> None:
+        self._never = Interrupt()
+
+    def fileno(self) -> int:
+        return self._never.fileno()
+
+    def read(self) -> list[Event]:
+        return []
+
+    def close(self) -> None:
+        self._never.close()
+
+
+def _unknown() -> NoReturn:
+    raise UnsupportedError(
+        errno.EOPNOTSUPP, "of this device only the descriptor is known: ask who handed it over"
+    )
