@@ -1,35 +1,48 @@
 """TUN and TAP devices as asyncio transports, with GSO and GRO offload."""
 
-from .config import Address, DeviceConfig
+from . import codecs
+from .bytestreams import ByteStream
+from .config import Address, DeviceConfig, Route
+from .connections import FramedServer, open_framed_connection, start_framed_server
 from .device import Device
 from .endpoints import create_device_endpoint, open_device
 from .errors import (
     AddressError,
     BusyError,
     ClosedError,
+    CodecError,
     ConfigError,
     DeviceForbiddenError,
     FrameHeaderError,
     FrameTooShortError,
     InterfaceDownError,
     InterfaceGoneError,
+    InterruptError,
+    MACError,
     MTUError,
     NameInUseError,
     NameInvalidError,
+    NamespaceError,
     NoCapabilityError,
     NoDriverError,
     NoTunNodeError,
     OffloadError,
     PacketError,
+    QueueLimitError,
+    RouteError,
     TunError,
     UnsupportedError,
 )
+from .framed import Framed, FramedReader, FramedWriter, Released
+from .halves import FramedCounters, PacketStreamLike
+from .interrupt import Interrupt
 from .offload import SuperPacket, VirtioNetHeader
 from .packetio import Counters
 from .platforms.base import (
     AddressAdded,
     AddressRemoved,
     Event,
+    InterfaceDetails,
     InterfaceGone,
     InterfaceStatistics,
     LinkChanged,
@@ -45,7 +58,9 @@ __all__ = [
     "AddressError",
     "AddressRemoved",
     "BusyError",
+    "ByteStream",
     "ClosedError",
+    "CodecError",
     "ConfigError",
     "Counters",
     "Device",
@@ -54,14 +69,24 @@ __all__ = [
     "Event",
     "FrameHeaderError",
     "FrameTooShortError",
+    "Framed",
+    "FramedCounters",
+    "FramedReader",
+    "FramedServer",
+    "FramedWriter",
+    "InterfaceDetails",
     "InterfaceDownError",
     "InterfaceGone",
     "InterfaceGoneError",
     "InterfaceStatistics",
+    "Interrupt",
+    "InterruptError",
     "LinkChanged",
+    "MACError",
     "MTUError",
     "NameInUseError",
     "NameInvalidError",
+    "NamespaceError",
     "NoCapabilityError",
     "NoDriverError",
     "NoTunNodeError",
@@ -69,14 +94,22 @@ __all__ = [
     "PacketError",
     "PacketProtocol",
     "PacketStream",
+    "PacketStreamLike",
     "PacketTransport",
+    "QueueLimitError",
+    "Released",
+    "Route",
+    "RouteError",
     "SuperPacket",
     "TunError",
     "UnsupportedError",
     "VirtioNetHeader",
+    "codecs",
     "create_device_endpoint",
     "open_device",
+    "open_framed_connection",
     "relay",
+    "start_framed_server",
 ]
 
 __version__ = "0.1.0"

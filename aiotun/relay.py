@@ -1,42 +1,168 @@
-"""relay: pass packets on between two devices, by the fastest way both allow."""
+"""relay: pass packets or frames on between two ends, by the fastest way both allow."""
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import errno
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .errors import BusyError, ClosedError, ConfigError, OffloadError
+from .codecs import Raw
+from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
+from .framed import Framed, FramedReader, FramedWriter
+from .halves import Sink
 from .protocols import PacketProtocol
-from .streams import PacketStream, StreamProtocol
+from .streams import PacketStream, StreamProtocol, despite_cancellation
 from .transports import PacketTransport
 
 if TYPE_CHECKING:
     from .offload import SuperPacket
     from .platforms.base import Event
 
-__all__ = ["End", "relay"]
+__all__ = ["DeviceEnd", "relay"]
 
-End = PacketTransport | PacketStream
+T = TypeVar("T")
+
+DeviceEnd = PacketTransport | PacketStream
 
 
-async def relay(a: End, b: End, *, filter: Callable[[SuperPacket], bool] | None = None) -> None:
+@overload
+async def relay(
+    a: DeviceEnd, b: DeviceEnd, *, filter: Callable[[SuperPacket], bool] | None = None
+) -> None: ...
+
+
+@overload
+async def relay(
+    a: Framed[T],
+    b: Framed[T],
+    *,
+    filter: Callable[[T], bool] | None = None,
+    map: Callable[[T], T] | None = None,
+) -> None: ...
+
+
+@overload
+async def relay(
+    a: PacketStream,
+    b: Framed[bytes],
+    *,
+    filter: Callable[[bytes], bool] | None = None,
+    map: Callable[[bytes], bytes] | None = None,
+) -> None: ...
+
+
+@overload
+async def relay(
+    a: Framed[bytes],
+    b: PacketStream,
+    *,
+    filter: Callable[[bytes], bool] | None = None,
+    map: Callable[[bytes], bytes] | None = None,
+) -> None: ...
+
+
+async def relay(
+    a: Any,
+    b: Any,
+    *,
+    filter: Callable[[Any], bool] | None = None,
+    map: Callable[[Any], Any] | None = None,
+) -> None:
     """Forward what `a` receives to `b` and the reverse, until either is closed.
 
-    Super-packets pass as they are, and are split only for a device without that
-    offload. What a `PacketStream` had received already goes first. A side that
-    pushes back pauses the other.
+    A side that pushes back pauses the other. Raises what ended either side
+    (`InterfaceGoneError`, `ConnectionResetError`), `ClosedError` if one is
+    closed already, and `BusyError` for an end and itself.
 
-    `filter` is asked about each super-packet (an ordinary packet is one too,
-    with gso_type NONE): all its segments belong to one flow. It is dropped if
-    the answer is false.
-
-    When this returns, raises or is cancelled, what is still open goes back to
-    the protocol or stream it had before. Raises what ended either side
-    (`InterfaceGoneError`), `ClosedError` if one is closed already, and
+    Between devices, super-packets pass as they are, and are split only for a
+    device without that offload. What a `PacketStream` had received already goes
+    first. `filter` is asked about each super-packet (an ordinary packet is one
+    too, with gso_type NONE): all its segments belong to one flow. It is dropped
+    if the answer is false. When this returns, raises or is cancelled, what is
+    still open goes back to the protocol or stream it had before. Raises
     `ConfigError` for a TUN and a TAP, whose packets differ.
+
+    Between framed ends, or one and a `PacketStream`, items pass: those for which
+    `filter` is true, as `map` returns them. An item that cannot be decoded or
+    encoded is dropped (`counters` tell) unless nothing can follow it. Both ends
+    stay open; no item is lost when this is cancelled.
     """
+    if a is b:
+        raise BusyError(errno.EBUSY, "an end is relayed to another, not to itself")
+    if isinstance(a, Framed) or isinstance(b, Framed):
+        await _relay_items(_framed(a), _framed(b), filter, map)
+    elif map is not None:
+        raise ConfigError("super-packets are not mapped: relay framed ends instead")
+    else:
+        await _relay_super_packets(a, b, filter)
+
+
+def _framed(end: PacketStream | Framed[T]) -> Framed[Any]:
+    return end if isinstance(end, Framed) else Framed(end, Raw())
+
+
+async def _relay_items(
+    a: Framed[Any],
+    b: Framed[Any],
+    filter: Callable[[Any], bool] | None,
+    map: Callable[[Any], Any] | None,
+) -> None:
+    a.sink.check_open()
+    b.sink.check_open()
+    passing = [
+        asyncio.ensure_future(_pass_items(reader, writer, filter, map))
+        for reader, writer in ((a, b), (b, a))
+    ]
+    try:
+        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in passing:
+            task.cancel()
+        await despite_cancellation(asyncio.wait(passing))
+    for task in passing:
+        if not task.cancelled():
+            task.result()
+
+
+async def _pass_items(
+    reader: FramedReader[Any],
+    writer: FramedWriter[Any],
+    filter: Callable[[Any], bool] | None,
+    map: Callable[[Any], Any] | None,
+) -> None:
+    source, sink = reader.source, writer.sink
+    while True:
+        try:
+            await sink.ready()  # before receiving: what is received can be put at once
+            items: Iterable[Any] = await source.recv_many()
+        except ClosedError:
+            return
+        except CodecError as exc:
+            if not exc.recoverable:
+                raise
+            continue
+        if filter is not None:
+            items = builtins.filter(filter, items)
+        if map is not None:
+            items = builtins.map(map, items)
+        _put(sink, iter(items))
+
+
+def _put(sink: Sink[Any], items: Iterator[Any]) -> None:
+    """Put them all; an exception takes but one item from an iterator of this kind."""
+    while True:
+        try:
+            sink.put(items)
+            return
+        except (CodecError, PacketError):
+            pass
+
+
+async def _relay_super_packets(
+    a: DeviceEnd, b: DeviceEnd, filter: Callable[[SuperPacket], bool] | None
+) -> None:
     ends = [end.transport if isinstance(end, PacketStream) else end for end in (a, b)]
     layers = [end.get_extra_info("device").layer for end in ends]
     if layers[0] != layers[1]:

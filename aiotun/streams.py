@@ -7,6 +7,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Awaitable, Iterable
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,9 +44,11 @@ class StreamProtocol(PacketProtocol):
         self.closed = False
         self.exception: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._reader: asyncio.Future[None] | None = None
-        self._writers: set[asyncio.Future[None]] = set()
-        self._writable = True
+        self._readers: list[asyncio.Future[None]] = []
+        self._writers: list[asyncio.Future[None]] = []
+        self.writable = True
+        self.written = 0
+        self._yielded = 0
         self._logged: tuple[object, float] = (None, 0.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -56,44 +59,81 @@ class StreamProtocol(PacketProtocol):
         self.packets += packets
         if len(self.packets) >= HIGH_WATER:
             self.transport.pause_reading()
-        self._wake_reader()
+        _wake(self._readers)
 
-    def taken(self) -> None:
-        """To be called after taking from `packets`."""
+    @property
+    def has_reader(self) -> bool:
+        """Whether a task waits for packets."""
+        return bool(self._readers)
+
+    async def take(self) -> bytes:
+        """The next packet; of several tasks that wait, who came first gets it."""
+        await self._readable()
+        packet = self.packets.popleft()
+        self._taken()
+        return packet
+
+    async def take_many(self) -> list[bytes]:
+        """All packets that wait, at least one."""
+        await self._readable()
+        packets = list(self.packets)
+        self.packets.clear()
+        self._taken()
+        return packets
+
+    def _taken(self) -> None:
         if len(self.packets) <= HIGH_WATER // 4:
             self.transport.resume_reading()
 
-    async def readable(self) -> None:
+    async def _readable(self) -> None:
         """Wait until there are packets; raise what ended the transport if none will come."""
         while not self.packets:
             if self.closed:
                 raise self.exception or ClosedError()
-            if self._reader is not None:
-                raise BusyError(errno.EBUSY, "another task is receiving from this stream")
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
+            await self._wait(self._readers)
 
-    async def writable(self) -> None:
-        """Wait until the device takes packets."""
-        while not (self._writable or self.closed):
-            waiter = self._loop.create_future()
-            self._writers.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._writers.discard(waiter)
+    async def ready_to_write(self) -> None:
+        """Wait until the device takes packets; raise what ended it if it will not."""
+        if self.written - self._yielded >= WRITE_BATCH:  # who never waits starves the loop
+            self._yielded = self.written
+            await asyncio.sleep(0)
+        while not (self.writable or self.closed):
+            await self._wait(self._writers)
+        self.check_open()
+
+    def check_open(self) -> None:
+        """Raise what ended the transport if anything did."""
         if self.transport.is_closing():
             raise self.exception or ClosedError()
 
+    def write(self, packets: Iterable[bytes | bytearray | memoryview]) -> int:
+        """Write packets, and say how many; raise `PacketError` for the first that is none."""
+        write = self.transport.write
+        layer = self.transport.get_extra_info("device").layer
+        count = 0
+        try:
+            for packet in packets:
+                check_packet(packet, layer)
+                write(packet)
+                count += 1
+        finally:
+            self.written += count
+        return count
+
+    async def _wait(self, waiters: list[asyncio.Future[None]]) -> None:
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            waiters.remove(waiter)
+
     def pause_writing(self) -> None:
-        self._writable = False
+        self.writable = False
 
     def resume_writing(self) -> None:
-        self._writable = True
-        self._wake_writers()
+        self.writable = True
+        _wake(self._writers)
 
     def error_received(self, exc: Exception) -> None:
         """No call of the user's is at fault, so the log tells; the counters count."""
@@ -105,17 +145,14 @@ class StreamProtocol(PacketProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self.exception = True, exc
-        self._wake_reader()
-        self._wake_writers()
+        _wake(self._readers)
+        _wake(self._writers)
 
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
 
-    def _wake_writers(self) -> None:
-        for waiter in self._writers:
-            if not waiter.done():
-                waiter.set_result(None)
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class PacketStream:
@@ -132,12 +169,11 @@ class PacketStream:
     """
 
     def __init__(self, protocol: StreamProtocol) -> None:
-        self._protocol = protocol
-        self._sent = 0
+        self.protocol = protocol
 
     @property
     def transport(self) -> PacketTransport:
-        return self._protocol.transport
+        return self.protocol.transport
 
     @property
     def device(self) -> Device:
@@ -150,18 +186,17 @@ class PacketStream:
         Raises `ClosedError` after the end, or what ended the device, such as
         `InterfaceGoneError`.
         """
-        await self._protocol.readable()
-        packet = self._protocol.packets.popleft()
-        self._protocol.taken()
-        return packet
+        self._check_only_reader()
+        return await self.protocol.take()
 
     async def recv_many(self) -> list[bytes]:
         """All packets that wait, at least one; raises as `recv` does."""
-        await self._protocol.readable()
-        packets = list(self._protocol.packets)
-        self._protocol.packets.clear()
-        self._protocol.taken()
-        return packets
+        self._check_only_reader()
+        return await self.protocol.take_many()
+
+    def _check_only_reader(self) -> None:
+        if self.protocol.has_reader:
+            raise BusyError(errno.EBUSY, "another task is receiving from this stream")
 
     async def send(self, packet: bytes | bytearray | memoryview) -> None:
         """Write one packet, after waiting until the device takes it.
@@ -169,20 +204,16 @@ class PacketStream:
         A cancelled call has not sent. Raises `PacketError` for what cannot be a
         packet, `ClosedError` after the end, or what ended the device.
         """
-        await self._ready_to_send()
-        check_packet(packet, self.device.layer)
-        self.transport.write(packet)
+        await self.protocol.ready_to_write()
+        self.protocol.write((packet,))
 
     async def send_many(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
         """`send` for each; when it raises or is cancelled, those before were sent."""
-        for packet in packets:
-            await self.send(packet)
-
-    async def _ready_to_send(self) -> None:
-        self._sent += 1
-        if self._sent % WRITE_BATCH == 0:  # a sender that never waits starves the loop
-            await asyncio.sleep(0)
-        await self._protocol.writable()
+        remaining = iter(packets)
+        while True:
+            await self.protocol.ready_to_write()
+            if self.protocol.write(islice(remaining, WRITE_BATCH)) < WRITE_BATCH:
+                return
 
     def __aiter__(self) -> Self:
         return self

@@ -1,0 +1,142 @@
+"""relay between framed ends: devices, streams of bytes, and one of each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from framing import LINKS, Ends, link
+from rigs import MemoryRig, packet, until
+
+import aiotun
+from aiotun.codecs import SLIP, LengthPrefixed, Raw
+
+
+@contextlib.asynccontextmanager
+async def relayed(kind: str = "tcp", **options: Any) -> AsyncIterator[tuple[Ends, Any]]:
+    """The outer ends of two links whose inner ends are relayed, and the relay."""
+    async with link(kind) as (a, b), link("tcp") as (c, d):
+        relaying = asyncio.ensure_future(aiotun.relay(b, c, **options))
+        await asyncio.sleep(0)
+        try:
+            yield (a, d), relaying
+        finally:
+            relaying.cancel()
+            await asyncio.wait([relaying])
+
+
+@pytest.mark.parametrize("kind", LINKS)
+async def test_both_directions(kind: str) -> None:
+    items = [bytes([n]) * n for n in range(200)]
+    async with relayed(kind) as ((a, d), relaying):
+        for end, other in ((a, d), (d, a)):
+            await end.send_all(items)
+            assert [await other.recv() for _ in items] == items
+        assert not relaying.done()
+
+
+async def test_it_ends_when_one_side_does() -> None:
+    async with relayed() as ((a, d), relaying):
+        await a.send_all([b"1", b"2"])
+        await a.send_eof()
+        await asyncio.wait_for(relaying, 5)
+        assert [await d.recv(), await d.recv()] == [b"1", b"2"]
+
+
+async def test_filter_and_map() -> None:
+    def kept(item: bytes) -> bool:
+        if item == b"bad":
+            raise aiotun.CodecError("dropped")
+        return len(item) > 1
+
+    async with relayed(filter=kept, map=bytes.upper) as ((a, d), _):
+        await a.send_all([b"one", b"2", b"bad", b"three"])
+        assert [await d.recv(), await d.recv()] == [b"ONE", b"THREE"]
+        await d.send_all([b"4", b"five"])
+        assert await a.recv() == b"FIVE"
+
+
+async def test_a_cancelled_relay_loses_nothing_and_closes_nothing() -> None:
+    items = [n.to_bytes(4, "big") * 50 for n in range(2000)]
+    received: list[bytes] = []
+    async with link("tcp", read_size=1000, write_size=1000) as (a, b), link("tcp") as (c, d):
+        sending = asyncio.ensure_future(a.send_all(items))
+
+        async def receive() -> None:
+            while len(received) < len(items):
+                received.append(await d.recv())
+
+        receiving = asyncio.ensure_future(receive())
+        while len(received) < len(items):
+            relaying = asyncio.ensure_future(aiotun.relay(b, c))
+            for _ in range(1 + len(received) % 40):
+                await asyncio.sleep(0)
+            relaying.cancel()
+            await asyncio.wait([relaying])
+        await asyncio.gather(sending, receiving)
+        assert received == items
+        assert b.counters.received == c.counters.sent == len(items)
+
+
+async def test_a_side_that_pushes_back_stops_the_other() -> None:
+    async with relayed() as ((a, d), _):
+        items = (n.to_bytes(4, "big") + bytes(1 << 16) for n in range(1000))
+        sending = asyncio.ensure_future(a.send_all(items))
+        await asyncio.wait([sending], timeout=0.5)
+        assert not sending.done()
+        for n in range(1000):
+            assert (await d.recv())[:4] == n.to_bytes(4, "big")
+
+
+async def test_a_broken_frame_costs_itself_an_unrecoverable_one_the_relay() -> None:
+    async with link("tcp", SLIP()) as (a, b), link("tcp", LengthPrefixed(2, max_frame=5)) as (c, d):
+        relaying = asyncio.ensure_future(aiotun.relay(b, c))
+        left, right = await a.release(), await d.release()
+        left.stream[1].write(b"one\xc0\xdbX\xc0too long\xc0two\xc0")
+        assert await right.stream[0].readexactly(10) == b"\0\3one\0\3two"
+        assert b.counters.broken == 1
+        right.stream[1].write(b"\xff\xff")
+        with pytest.raises(aiotun.CodecError):
+            await asyncio.wait_for(relaying, 5)
+        left.stream[1].close()
+        right.stream[1].close()
+
+
+async def test_a_device_and_a_stream_of_bytes() -> None:
+    """Half of a tunnel: as a stream of packets, and as a framed end."""
+    for framed in (False, True):
+        rig = MemoryRig()
+        async with aiotun.open_device(device=rig.device) as tun, link("tls") as (a, b):
+            end: Any = aiotun.Framed(tun, Raw()) if framed else tun
+            relaying = asyncio.ensure_future(aiotun.relay(end, b))
+            await asyncio.sleep(0)
+            for n in range(10):
+                rig.send(packet(n))
+            assert [await a.recv() for _ in range(10)] == [packet(n) for n in range(10)]
+            await a.send_all([packet(20), b"", packet(21)])  # no packet is empty
+            await until(lambda tun=tun: tun.transport.counters.packets_sent == 2)  # type: ignore[misc]
+            assert [rig.recv(), rig.recv()] == [packet(20), packet(21)]
+            rig.delete()
+            with pytest.raises(aiotun.InterfaceGoneError):
+                await asyncio.wait_for(relaying, 5)
+        rig.close()
+
+
+async def test_what_cannot_be_relayed() -> None:
+    async with link("tcp") as (a, b):
+        with pytest.raises(aiotun.BusyError, match="not to itself"):
+            await aiotun.relay(a, a)
+        await b.send_eof()
+        with pytest.raises(aiotun.ClosedError):
+            await aiotun.relay(a, b)
+    rigs = MemoryRig(), MemoryRig()
+    streams = [await aiotun.open_device(device=rig.device) for rig in rigs]
+    with pytest.raises(aiotun.ConfigError, match="not mapped"):
+        await aiotun.relay(*streams, map=bytes)  # type: ignore[call-overload]
+    for stream in streams:
+        await stream.aclose()
+    for rig in rigs:
+        rig.close()
