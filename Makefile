@@ -44,9 +44,10 @@ lint: $(VENV)/developer ## ruff: style and mistakes
 	@$(RUN) $(AS_CALLER) $(RUN) -m ruff check .
 	@$(RUN) $(AS_CALLER) $(RUN) -m ruff format --check .
 
-types: $(VENV)/developer ## mypy --strict, for every system
-	@for system in linux win32 darwin freebsd; do \
-		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system || exit; \
+types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for every system
+	@$(RUN) $(AS_CALLER) $(RUN) -m mypy
+	@for system in win32 darwin freebsd; do \
+		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
 
 coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports 95 % or more each
