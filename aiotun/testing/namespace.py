@@ -13,12 +13,13 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+
+from ..threads import in_thread
 
 __all__ = ["Namespace", "become_root", "enter_namespace", "own_sysfs"]
 
@@ -59,25 +60,6 @@ def _check(result: int, call: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")
-
-
-def in_thread(function: Callable[[], T]) -> T:
-    """Call the function in a thread of its own, whose namespaces end with it."""
-    result: list[T] = []
-    error: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            result.append(function())
-        except BaseException as exc:
-            error.append(exc)
-
-    thread = threading.Thread(target=call, name="aiotun-namespace")
-    thread.start()
-    thread.join()
-    if error:
-        raise error[0]
-    return result[0]
 
 
 def become_root() -> None:

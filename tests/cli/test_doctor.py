@@ -22,7 +22,7 @@ from restricted import (
 from aiotun.cli import doctor
 from aiotun.testing import capabilities
 from aiotun.testing.capabilities import Capability
-from aiotun.testing.namespace import in_thread
+from aiotun.threads import in_thread
 
 assert sys.platform == "linux"
 

@@ -8,12 +8,12 @@ assert sys.platform == "linux"
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
 from ...errors import NamespaceError
+from ...threads import in_thread
 
 __all__ = ["call_in_namespace", "enter_and_call"]
 
@@ -59,22 +59,12 @@ def enter_and_call(namespace: int, function: Callable[[], T]) -> T:
     """
     if os.path.samestat(os.fstat(namespace), os.stat("/proc/thread-self/ns/net")):
         return function()
-    result: list[T] = []
-    error: list[BaseException] = []
 
-    def call() -> None:
-        try:
-            _enter(namespace)
-            result.append(function())
-        except BaseException as exc:
-            error.append(exc)
+    def call() -> T:
+        _enter(namespace)
+        return function()
 
-    thread = threading.Thread(target=call, name="aiotun-namespace")
-    thread.start()
-    thread.join()
-    if error:
-        raise error[0]
-    return result[0]
+    return in_thread(call)
 
 
 def _enter(namespace: int) -> None:
