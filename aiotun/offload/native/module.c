@@ -298,7 +298,7 @@ native_read_packets(PyObject *module, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         size = read_frame(fd, buffer);
         Py_END_ALLOW_THREADS
-        if (size < 0)
+        if (size <= 0) /* an error, or the end of a descriptor that has one */
             break;
         frames++;
         result = split(packets, buffer, (size_t)size, tap);
