@@ -341,7 +341,7 @@ native_read_frames(PyObject *module, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         size = read_frame(fd, buffer);
         Py_END_ALLOW_THREADS
-        if (size < 0) {
+        if (size <= 0) {
             Py_DECREF(frame);
             break;
         }
