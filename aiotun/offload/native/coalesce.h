@@ -111,13 +111,12 @@ is_candidate(Packet *p)
     return payload <= UINT16_MAX; /* what hdr_len can say */
 }
 
-/* Fill in all but what makes a run. */
+/* Fill in all but what makes a run, and `verified` and `sound`, which the caller knows. */
 static void
 parse(Packet *p, const uint8_t *data, size_t size, bool tap, bool tcp, bool udp)
 {
-    memset(p, 0, sizeof *p);
-    p->data = data;
-    p->size = size;
+    const bool verified = p->verified, sound = p->sound;
+    *p = (Packet){.data = data, .size = size, .verified = verified, .sound = sound};
     if (!find_ip(data, size, tap, &p->at))
         return;
     const size_t ip = p->at.ip;

@@ -1,9 +1,9 @@
 /* aiotun.offload._native: what _native.pyi says.
 
    In C, as that needs nothing but a compiler, and vector code and sanitizers are at
-   first hand. Nothing here is shared between calls but what no call changes: there is
-   nothing to lock, with the GIL or without. Bytes are immutable, and each function
-   holds what it works on, so work on bytes alone goes on without the GIL. */
+   first hand. Nothing that calls change is shared between them but `Recent`, which the GIL
+   guards: there is nothing to lock, with the GIL or without. Bytes are immutable, and each
+   function holds what it works on, so work on bytes alone goes on without the GIL. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -23,6 +23,7 @@ enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 /* The Python versions: they do what is rare, and say what is wrong. */
 typedef struct {
     PyObject *checksum, *gso_split;
+    Recent recent;
 } State;
 
 static bool
@@ -115,7 +116,7 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
         PyObject *packets = PyList_New(0);
         if (!packets)
             return NULL;
-        SplitResult result = split(packets, bytes_of(frame), (size_t)PyBytes_GET_SIZE(frame),
+        SplitResult result = split(packets, NULL, bytes_of(frame), (size_t)PyBytes_GET_SIZE(frame),
                                    layer && is_tap(layer));
         if (result != MALFORMED) {
             if (result == FAILED)
@@ -144,18 +145,22 @@ batch_clear(Batch *batch)
 
 /* To be called with the GIL; it is given back for the work. False with an exception set. */
 static bool
-batch_coalesce(Batch *batch, PyObject *packets, bool tap, bool tcp, bool udp)
+batch_coalesce(Batch *batch, PyObject *packets, Recent *recent, bool tap, bool tcp, bool udp)
 {
     batch->tuple = tuple_of_bytes(packets);
     if (!batch->tuple)
         return false;
     const size_t count = (size_t)(batch->count = PyTuple_GET_SIZE(batch->tuple));
+    batch->packets = PyMem_RawMalloc(count * sizeof(Packet));
+    for (size_t i = 0; batch->packets && i < count; i++) {
+        const bool sound = recent && is_recent(recent, PyTuple_GET_ITEM(batch->tuple, i));
+        batch->packets[i].verified = batch->packets[i].sound = sound;
+    }
     size_t slots_count = 2;
     while (slots_count < 2 * count)
         slots_count *= 2;
     bool done;
     Py_BEGIN_ALLOW_THREADS
-    batch->packets = PyMem_RawMalloc(count * sizeof(Packet));
     Slot *slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
     done = batch->packets && slots;
     if (done) {
@@ -216,7 +221,7 @@ table_coalesce(PyObject *self, PyObject *packets)
 {
     const Table *table = (Table *)self;
     Batch batch;
-    if (!batch_coalesce(&batch, packets, is_tap(table->layer), table->tcp, table->udp))
+    if (!batch_coalesce(&batch, packets, NULL, is_tap(table->layer), table->tcp, table->udp))
         return NULL;
     PyObject *frames = batch_frames(&batch, 0);
     batch_clear(&batch);
@@ -290,6 +295,8 @@ native_read_packets(PyObject *module, PyObject *args)
         return NULL;
     const bool tap = is_tap(layer);
     uint8_t buffer[FRAME_MAX];
+    Recent *recent = &((State *)PyModule_GetState(module))->recent;
+    recent->next = recent->cursor = 0;
     PyObject *packets = PyList_New(0), *malformed = Py_NewRef(Py_None);
     Py_ssize_t frames = 0, super_packets = 0;
     SplitResult result = packets ? ONE_PACKET : FAILED;
@@ -301,7 +308,7 @@ native_read_packets(PyObject *module, PyObject *args)
         if (size <= 0) /* an error, or the end of a descriptor that has one */
             break;
         frames++;
-        result = split(packets, buffer, (size_t)size, tap);
+        result = split(packets, recent, buffer, (size_t)size, tap);
         if (result == SEGMENTS)
             super_packets++;
         if (result == MALFORMED) {
@@ -358,9 +365,10 @@ native_write_packets(PyObject *module, PyObject *args)
 {
     int fd, tcp, udp;
     PyObject *packets, *layer;
+    State *state = PyModule_GetState(module);
     Batch batch;
     if (!PyArg_ParseTuple(args, "iOUpp:write_packets", &fd, &packets, &layer, &tcp, &udp) ||
-        !batch_coalesce(&batch, packets, is_tap(layer), tcp, udp))
+        !batch_coalesce(&batch, packets, &state->recent, is_tap(layer), tcp, udp))
         return NULL;
     Py_ssize_t i = 0, bytes = 0, frames = 0, super_packets = 0;
     Py_BEGIN_ALLOW_THREADS
@@ -473,6 +481,8 @@ module_clear(PyObject *module)
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->checksum);
     Py_CLEAR(state->gso_split);
+    for (size_t i = 0; i < RECENT_MAX; i++)
+        Py_CLEAR(state->recent.segments[i]);
     return 0;
 }
 

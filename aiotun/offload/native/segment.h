@@ -7,6 +7,59 @@
 #include "checksum.h"
 #include "headers.h"
 
+/* The segments that were made last. They are held, so the interpreter gives their place to
+   nothing else: an object that is found here is a segment as it was made, checksums and
+   all. One that nobody else holds any more is filled anew instead of freed and allocated.
+   The GIL guards them; without it none are kept. */
+enum { RECENT_MAX = 256 };
+
+typedef struct {
+    PyObject *segments[RECENT_MAX];
+    size_t next;   /* to be replaced */
+    size_t cursor; /* where the next one written is expected */
+} Recent;
+
+_Pragma("GCC diagnostic push")
+_Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"") /* since 3.11, with no other way */
+static inline void
+forget_hash(PyObject *bytes)
+{
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+}
+_Pragma("GCC diagnostic pop")
+
+/* A segment to be filled, or NULL with an exception set. `recent` may be NULL. */
+static PyObject *
+new_segment(Recent *recent, Py_ssize_t size)
+{
+#ifndef Py_GIL_DISABLED
+    if (recent && recent->next < RECENT_MAX) {
+        PyObject **place = &recent->segments[recent->next];
+        if (*place && Py_REFCNT(*place) == 1 && PyBytes_GET_SIZE(*place) == size)
+            forget_hash(*place);
+        else
+            Py_XSETREF(*place, PyBytes_FromStringAndSize(NULL, size));
+        if (*place)
+            recent->next++;
+        return Py_XNewRef(*place);
+    }
+#endif
+    return PyBytes_FromStringAndSize(NULL, size);
+}
+
+/* Whether it is one of them. Packets mostly leave in the order in which they came. */
+static bool
+is_recent(Recent *recent, const PyObject *packet)
+{
+    enum { AHEAD = 4 };
+    for (size_t i = recent->cursor; i < recent->cursor + AHEAD && i < RECENT_MAX; i++)
+        if (recent->segments[i] == packet) {
+            recent->cursor = i + 1;
+            return true;
+        }
+    return false;
+}
+
 typedef enum { FAILED = -1, MALFORMED, ONE_PACKET, SEGMENTS } SplitResult;
 
 static bool
@@ -33,8 +86,8 @@ segments_pseudo_sum(const VirtioNetHeader *header, const uint8_t *packet, size_t
 
 /* Append all segments; false with an exception set. */
 static bool
-append_segments(PyObject *list, const VirtioNetHeader *header, const uint8_t *packet, size_t size,
-                const Layout *at)
+append_segments(PyObject *list, Recent *recent, const VirtioNetHeader *header,
+                const uint8_t *packet, size_t size, const Layout *at)
 {
     const size_t ip = at->ip, transport = at->transport, payload = at->payload;
     const size_t field = transport + checksum_offset(at->protocol);
@@ -69,7 +122,7 @@ append_segments(PyObject *list, const VirtioNetHeader *header, const uint8_t *pa
     for (size_t start = payload; start < size; start += header->gso_size) {
         size_t data = size - start < header->gso_size ? size - start : header->gso_size;
         size_t length = payload - transport + data;
-        PyObject *segment = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(payload + data));
+        PyObject *segment = new_segment(recent, (Py_ssize_t)(payload + data));
         if (!segment) {
             done = false;
             break;
@@ -120,7 +173,7 @@ append_segments(PyObject *list, const VirtioNetHeader *header, const uint8_t *pa
 /* Append the packets of a frame. MALFORMED sets no exception: gso_split in Python says what
    is wrong. */
 static SplitResult
-split(PyObject *list, const uint8_t *frame, size_t size, bool tap)
+split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool tap)
 {
     VirtioNetHeader header;
     if (size < VIRTIO_SIZE)
@@ -133,7 +186,7 @@ split(PyObject *list, const uint8_t *frame, size_t size, bool tap)
         if (!find_layout(&header, packet, size, tap, &layout))
             return MALFORMED;
         if (size - layout.payload > header.gso_size)
-            return append_segments(list, &header, packet, size, &layout) ? SEGMENTS : FAILED;
+            return append_segments(list, recent, &header, packet, size, &layout) ? SEGMENTS : FAILED;
     }
     const size_t start = header.csum_start, field = start + header.csum_offset;
     const bool partial = header.flags & NEEDS_CSUM;
