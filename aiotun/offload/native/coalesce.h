@@ -115,8 +115,11 @@ is_candidate(Packet *p)
 static void
 parse(Packet *p, const uint8_t *data, size_t size, bool tap, bool tcp, bool udp)
 {
-    const bool verified = p->verified, sound = p->sound;
-    *p = (Packet){.data = data, .size = size, .verified = verified, .sound = sound};
+    p->data = data;
+    p->size = size;
+    p->kind = NO_FLOW;
+    p->candidate = p->merged = false;
+    p->count = 0;
     if (!find_ip(data, size, tap, &p->at))
         return;
     const size_t ip = p->at.ip;
