@@ -10,6 +10,7 @@ import asyncio
 import errno
 import functools
 import logging
+import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -34,6 +35,16 @@ WRITE_BATCH = 256
 
 HIGH_WATER = 1024
 """Packets that wait for a device that pushes back, before the protocol is paused."""
+
+
+class _Tick(threading.local):
+    """What happens in this thread, so in this loop, now."""
+
+    written: list[PacketTransport] | None = None
+    """To be flushed when the delivery that goes on ends; None: none goes on."""
+
+
+_tick = _Tick()
 
 
 class PacketTransport(asyncio.Transport):
@@ -165,16 +176,19 @@ class PacketTransport(asyncio.Transport):
             self._deliver(packets)
 
     def _deliver(self, packets: list[Any]) -> None:
-        """Give the protocol what is pending and these, then flush what it wrote."""
+        """Give the protocol what is pending and these, then flush what it wrote, wherever."""
         self._pending += packets
         self._flush_due = True
+        outer, _tick.written = _tick.written, [self]
         try:
             while self._pending and self.is_reading():
                 packets, self._pending = self._pending, []
                 self._hold = False
                 self._hand_over(packets)
         finally:
-            self._end_of_tick()
+            written, _tick.written = _tick.written, outer
+            for transport in written:
+                transport._end_of_tick()
 
     def _hand_over_each(self, packets: list[bytes]) -> None:
         received = self._protocol.packet_received  # type: ignore[attr-defined]
@@ -239,7 +253,10 @@ class PacketTransport(asyncio.Transport):
             self.flush()
         elif not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._end_of_tick)
+            if _tick.written is not None:
+                _tick.written.append(self)
+            else:
+                self._loop.call_soon(self._end_of_tick)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write packets: `write` for each, boundaries kept."""
