@@ -8,7 +8,8 @@ native = Extension(
     "aiotun.offload._native",
     sources=["aiotun/offload/native/module.c"],
     depends=[
-        f"aiotun/offload/native/{name}.h" for name in ("checksum", "coalesce", "headers", "segment")
+        f"aiotun/offload/native/{name}.h"
+        for name in ("checksum", "coalesce", "headers", "outbox", "segment")
     ],
     extra_compile_args=["-std=c11", "-O3"],
     optional=True,

@@ -11,6 +11,7 @@ from aiotun.offload.backend import native
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
+from aiotun.transports.outbox import Outbox
 
 __all__ = ["Implementation", "offload_impl"]
 
@@ -19,11 +20,14 @@ class Implementation(NamedTuple):
     checksum: Callable[..., int]
     gso_split: Callable[..., list[bytes]]
     GROTable: Callable[..., Any]
+    Outbox: Callable[..., Any]
 
 
-IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable)}
+IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable, Outbox)}
 if native is not None:
-    IMPLEMENTATIONS["native"] = Implementation(native.checksum, native.gso_split, native.GROTable)
+    IMPLEMENTATIONS["native"] = Implementation(
+        native.checksum, native.gso_split, native.GROTable, native.Outbox
+    )
 
 
 @pytest.fixture(params=IMPLEMENTATIONS, scope="session")

@@ -1,13 +1,15 @@
 """In C: what is done for every packet.
 
-The first three equal their Python versions. The others read and write a
-descriptor of which read(2) gives one frame and write(2) takes one. They end at
-the first error, whatever it is: who repeats in Python what was not done is told.
+`checksum`, `gso_split`, `GROTable` and `Outbox` equal their Python versions. The
+others read and write a descriptor of which read(2) gives one frame and write(2)
+takes one. They end at the first error, whatever it is: who repeats in Python what
+was not done is told.
 """
 
 from collections.abc import Iterable
 
 from ..config import Layer
+from ..transports.outbox import Outbox as Outbox
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
 def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...

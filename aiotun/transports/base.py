@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InterfaceGoneError, OffloadError, PacketError
 from ..offload import NO_OFFLOAD, SuperPacket
+from ..offload.backend import native
 from ..packetio import PACKET_MAX, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -77,10 +79,13 @@ class PacketTransport(asyncio.Transport):
         }
         self._packet_max = PACKET_MAX[device.layer]
         self._pending: list[Any] = device.take_pending()  # read, and not delivered yet
-        self._out: list[bytes] = []  # written, and not flushed yet
+        # Written, and not flushed yet. It is open while a flush is scheduled, or follows
+        # the batch being delivered; `write` goes there first.
+        make_outbox = native.Outbox if native else Outbox
+        self._outbox = make_outbox(self.write, self._packet_max, WRITE_BATCH)
+        self.write = self._outbox.write  # type: ignore[method-assign]
         self._paused = False
         self._hold = False  # deliver no further packet: paused, closing, another protocol
-        self._flush_due = False  # a flush is scheduled, or follows the batch being delivered
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
         self._closing = False
@@ -178,7 +183,7 @@ class PacketTransport(asyncio.Transport):
     def _deliver(self, packets: list[Any]) -> None:
         """Give the protocol what is pending and these, then flush what it wrote, wherever."""
         self._pending += packets
-        self._flush_due = True
+        self._outbox.open = True
         outer, _tick.written = _tick.written, [self]
         try:
             while self._pending and self.is_reading():
@@ -248,11 +253,11 @@ class PacketTransport(asyncio.Transport):
         if not 0 < len(data) <= self._packet_max:
             self._refuse(data)
             return
-        self._out.append(data)
-        if len(self._out) >= WRITE_BATCH:
+        self._outbox.packets.append(data)
+        if len(self._outbox.packets) >= WRITE_BATCH:
             self.flush()
-        elif not self._flush_due:
-            self._flush_due = True
+        elif not self._outbox.open:
+            self._outbox.open = True
             if _tick.written is not None:
                 _tick.written.append(self)
             else:
@@ -260,17 +265,9 @@ class PacketTransport(asyncio.Transport):
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write packets: `write` for each, boundaries kept."""
-        packets: list[Any] = list(list_of_data)
-        if (
-            self._closing
-            or set(map(type, packets)) != {bytes}
-            or not 0 < min(map(len, packets)) <= max(map(len, packets)) <= self._packet_max
-        ):
-            for data in packets:
-                self.write(data)
-        else:
-            self._out += packets[:-1]
-            self.write(packets[-1])  # sees to it that they leave
+        write = self.write
+        for data in list_of_data:
+            write(data)
 
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, behind what was written before.
@@ -286,12 +283,13 @@ class PacketTransport(asyncio.Transport):
 
     def flush(self) -> None:
         """Hand everything written so far to the device now, coalesced."""
-        if self._out:
-            packets, self._out = self._out, []
+        if self._outbox.packets:
+            packets = self._outbox.packets.copy()
+            self._outbox.packets.clear()
             self._write(self._writer.write, packets)
 
     def _end_of_tick(self) -> None:
-        self._flush_due = False
+        self._outbox.open = False
         self.flush()
 
     def _write(self, write: Callable[[Any], None], packets: Any) -> None:
@@ -324,7 +322,7 @@ class PacketTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Packets (coalesced ones count as one) that wait for the device."""
-        return len(self._out) + self._writer.backlog
+        return len(self._outbox.packets) + self._writer.backlog
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water mark, in packets."""
@@ -369,6 +367,7 @@ class PacketTransport(asyncio.Transport):
             return
         self.flush()
         self._closing = self._hold = True
+        self._outbox.open = False
         self._unwatch_readable()
         if not self._writer.backlog:
             self._finish(None)
@@ -389,8 +388,9 @@ class PacketTransport(asyncio.Transport):
 
     def _end(self, exc: Exception | None) -> None:
         self._closing = self._hold = True
-        self._device.counters.dropped_sent += len(self._out)
-        self._out.clear()
+        self._outbox.open = False
+        self._device.counters.dropped_sent += len(self._outbox.packets)
+        self._outbox.packets.clear()
         self._writer.drop()
         self._finish(exc)
 

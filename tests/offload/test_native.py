@@ -228,6 +228,49 @@ def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool) -> None:
     assert supers == sum(1 for frame in received if frame[1])
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
+    """What the splitter made is recognised: that must show in nothing but the time it takes."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        kept: list[bytes] = []  # not to be filled anew
+        expected_kept: list[bytes] = []
+        for frame in data.draw(st.lists(frames(layer), min_size=1, max_size=3)):
+            theirs.send(frame)
+            batch = native.read_packets(ours.fileno(), 128, layer)[0]
+            expected = outcome(gso_split, frame, layer)
+            assert batch == (expected if isinstance(expected, list) else [])
+            batch = data.draw(
+                st.sampled_from([batch, batch[1:], batch[::-1], batch[::3], batch + batch])
+            )[:200]
+            batch = data.draw(traffic(layer))[:2] + batch
+            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            received = [theirs.recv(1 << 17) for _ in range(written)]
+            assert received + left == GROTable(layer).coalesce(batch)
+            kept += batch[:3]
+            expected_kept += [bytes(bytearray(packet)) for packet in batch[:3]]
+        assert kept == expected_kept
+
+
+def test_segments_are_filled_anew(pair: Pair) -> None:
+    """Only those that nobody else holds, and the hash is that of the new bytes."""
+    ours, theirs = pair
+    kept: list[bytes] = []
+    for value in range(3):
+        frame = super_packet(tcp(4, bytes([value]) * 3000), 1000)
+        theirs.send(frame)
+        segments = native.read_packets(ours.fileno(), 3, "tun")[0]
+        expected = gso_split(frame)
+        assert segments == expected
+        assert list(map(hash, segments)) == list(map(hash, expected))
+        kept.append(segments[1])
+    assert [packet[-1] for packet in kept] == [0, 1, 2]
+
+
 def test_writing_ends_where_no_more_is_taken(pair: Pair) -> None:
     ours, theirs = pair
     batch = [udp(4, bytes(1000), sport=n // 3) for n in range(3000)]

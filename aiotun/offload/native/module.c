@@ -15,6 +15,7 @@
 #include "checksum.h"
 #include "coalesce.h"
 #include "headers.h"
+#include "outbox.h"
 #include "segment.h"
 
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
@@ -447,6 +448,17 @@ import_from(const char *module, const char *name)
 }
 
 static int
+add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (!type)
+        return -1;
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return failed;
+}
+
+static int
 module_exec(PyObject *module)
 {
     /* glibc gives memory at the end of its heap back to the system as soon as it is free, and
@@ -458,12 +470,7 @@ module_exec(PyObject *module)
     state->gso_split = import_from("aiotun.offload.segment", "gso_split");
     if (!state->checksum || !state->gso_split)
         return -1;
-    PyObject *type = PyType_FromModuleAndSpec(module, &table_spec, NULL);
-    if (!type)
-        return -1;
-    int failed = PyModule_AddType(module, (PyTypeObject *)type);
-    Py_DECREF(type);
-    return failed;
+    return add_type(module, &table_spec) || add_type(module, &outbox_spec) ? -1 : 0;
 }
 
 static int
