@@ -32,7 +32,7 @@ def read_packets(
     """
 
 def read_frames(fd: int, limit: int, /) -> list[bytes]:
-    """Read `limit` frames at most."""
+    """Read `limit` frames at most, 4 of them larger than half of the largest possible."""
 
 def write_packets(
     fd: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /

@@ -256,6 +256,27 @@ def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
         assert kept == expected_kept
 
 
+def test_large_frames(pair: Pair) -> None:
+    """Their memory is used again unless somebody holds them; a call reads four."""
+    ours, theirs = pair
+    sent = [bytes([value]) * (60000 - value) for value in range(12)]
+    received = []
+    for step in range(0, 12, 6):
+        for frame in sent[step : step + 6]:
+            theirs.send(frame)
+        received.append(native.read_frames(ours.fileno(), 9))
+        received.append(native.read_frames(ours.fileno(), 9))
+    assert [len(frames) for frames in received] == [4, 2, 4, 2]
+    assert sum(received, []) == sent
+    for value in range(3):
+        received.clear()
+        frame = bytes([value]) * (50000 + value)
+        theirs.send(frame)
+        received += native.read_frames(ours.fileno(), 9)
+        assert received == [frame]
+        assert hash(received[0]) == hash(frame)
+
+
 def test_segments_are_filled_anew(pair: Pair) -> None:
     """Only those that nobody else holds, and the hash is that of the new bytes."""
     ours, theirs = pair

@@ -1,8 +1,7 @@
 /* aiotun.offload._native: what _native.pyi says.
 
    In C, as that needs nothing but a compiler, and vector code and sanitizers are at
-   first hand. Nothing that calls change is shared between them but `Recent`, which the GIL
-   guards: there is nothing to lock, with the GIL or without. Bytes are immutable, and each
+   first hand. Nothing that calls change is shared between them but what the GIL guards: there is nothing to lock, with the GIL or without. Bytes are immutable, and each
    function holds what it works on, so work on bytes alone goes on without the GIL. */
 
 #define PY_SSIZE_T_CLEAN
@@ -21,10 +20,14 @@
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 
+/* Large frames that one call reads. */
+enum { LARGE_MAX = 4 };
+
 /* The Python versions: they do what is rare, and say what is wrong. */
 typedef struct {
     PyObject *checksum, *gso_split;
     Recent recent;
+    PyObject *large[LARGE_MAX]; /* frames as read_frames read them last */
 } State;
 
 static bool
@@ -329,6 +332,30 @@ native_read_packets(PyObject *module, PyObject *args)
     return Py_BuildValue("NnnnN", packets, bytes, frames, super_packets, malformed);
 }
 
+/* Bytes with room for the largest frame: those of an earlier one that nobody else holds any
+   more, as glibc gives free memory of that size back to the system and takes it again page by
+   page (M_TRIM_THRESHOLD in mallopt(3)). The GIL guards them; without it none are kept. */
+static PyObject *
+take_room(PyObject **kept)
+{
+    PyObject *room = *kept;
+    *kept = NULL;
+    if (room && Py_REFCNT(room) == 1)
+        return room;
+    Py_XDECREF(room);
+    return PyBytes_FromStringAndSize(NULL, FRAME_MAX);
+}
+
+static void
+keep_room(PyObject **kept, PyObject *stolen)
+{
+#ifdef Py_GIL_DISABLED
+    Py_DECREF(stolen);
+#else
+    Py_XSETREF(*kept, stolen);
+#endif
+}
+
 static PyObject *
 native_read_frames(PyObject *module, PyObject *args)
 {
@@ -337,24 +364,33 @@ native_read_frames(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "in:read_frames", &fd, &limit))
         return NULL;
     PyObject *frames = PyList_New(0);
+    State *state = PyModule_GetState(module);
+    size_t large = 0;
     bool done = frames;
-    while (done && PyList_GET_SIZE(frames) < limit) {
-        PyObject *frame = PyBytes_FromStringAndSize(NULL, FRAME_MAX);
-        if (!frame) {
+    while (done && large < LARGE_MAX && PyList_GET_SIZE(frames) < limit) {
+        PyObject **kept = &state->large[large];
+        PyObject *room = take_room(kept);
+        if (!room) {
             done = false;
             break;
         }
-        uint8_t *buffer = (uint8_t *)PyBytes_AS_STRING(frame);
+        char *buffer = PyBytes_AS_STRING(room);
         ssize_t size;
         Py_BEGIN_ALLOW_THREADS
-        size = read_frame(fd, buffer);
+        size = read_frame(fd, (uint8_t *)buffer);
         Py_END_ALLOW_THREADS
-        if (size <= 0) {
-            Py_DECREF(frame);
-            break;
+        if (size > FRAME_MAX / 2) {
+            Py_SET_SIZE(room, size);
+            buffer[size] = 0;
+            forget_hash(room);
+            done = append(frames, Py_NewRef(room));
+            large++;
         }
-        _PyBytes_Resize(&frame, size);
-        done = append(frames, frame);
+        else if (size > 0)
+            done = append(frames, PyBytes_FromStringAndSize(buffer, size));
+        keep_room(kept, room);
+        if (size <= 0)
+            break;
     }
     if (!done)
         Py_CLEAR(frames);
@@ -461,10 +497,6 @@ add_type(PyObject *module, PyType_Spec *spec)
 static int
 module_exec(PyObject *module)
 {
-    /* glibc gives memory at the end of its heap back to the system as soon as it is free, and
-       takes it again for the next super-packet, page by page, until it has seen a larger block
-       than that freed (M_MMAP_THRESHOLD in mallopt(3)). */
-    PyMem_RawFree(PyMem_RawMalloc(1 << 22));
     State *state = PyModule_GetState(module);
     state->checksum = import_from("aiotun.offload.checksum", "checksum");
     state->gso_split = import_from("aiotun.offload.segment", "gso_split");
@@ -490,6 +522,8 @@ module_clear(PyObject *module)
     Py_CLEAR(state->gso_split);
     for (size_t i = 0; i < RECENT_MAX; i++)
         Py_CLEAR(state->recent.segments[i]);
+    for (size_t i = 0; i < LARGE_MAX; i++)
+        Py_CLEAR(state->large[i]);
     return 0;
 }
 
