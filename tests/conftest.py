@@ -18,7 +18,7 @@ from aiotun.testing.namespace import become_root, enter_namespace
 pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester", "rigs", "implementations"]
 
 settings.register_profile("default", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

@@ -2,7 +2,10 @@
 # Build the native module with the address and the undefined-behaviour sanitizer, in a copy
 # of the project, and run there the tests that use it: tools/sanitize.sh PYTHON [TESTS]
 set -eu
-python=$1
+case $1 in
+*/*) python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") ;; # it is called from elsewhere
+*) python=$1 ;;
+esac
 shift
 [ $# -gt 0 ] || set -- tests/offload tests/transports
 cd "$(dirname "$0")/.."
