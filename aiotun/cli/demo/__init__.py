@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 
 from ...offload import implementation
 from ...testing import become_root
@@ -48,10 +50,10 @@ def main(args: argparse.Namespace) -> int:
     )
     show = _in_memory if args.memory or not _prepare(display) else _in_kernel
     try:
-        complete = run(show(display, args.seconds))
-    except KeyboardInterrupt:
+        complete = run(_interruptible(show(display, args.seconds)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
         display.line("Interrupted.")
-        raise
+        raise KeyboardInterrupt from None
     display.line()
     display.line(f"Done in {time.monotonic() - start:.1f} s; nothing is left behind.")
     return 0 if complete else 1
@@ -65,6 +67,19 @@ def _event_loop() -> tuple[Callable[[Coroutine[None, None, bool]], bool], str]:
     import uvloop
 
     return uvloop.run, found.detail
+
+
+async def _interruptible(show: Coroutine[None, None, bool]) -> bool:
+    """Let SIGINT cancel it, as loops do by themselves from Python 3.11 on.
+
+    A KeyboardInterrupt may come up anywhere: between the start of a process and taking
+    note of it, which would leave that process behind.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    return await show
 
 
 def _prepare(display: Display) -> bool:
