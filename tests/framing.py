@@ -94,9 +94,12 @@ async def _anyio_link(
         port = listener.extra(SocketAttribute.local_port)
         accepting = asyncio.ensure_future(listener.accept())
         streams: list[Any] = [await anyio.connect_tcp("127.0.0.1", port), await accepting]
-    for sender, receiver in (streams, streams[::-1]):  # anyio pushes back from then on
+    # An accepted stream of anyio reads without limit until a first receive had to wait.
+    for sender, receiver in (streams, streams[::-1]):
+        waiting = asyncio.ensure_future(receiver.receive())
+        await asyncio.sleep(0)
         await sender.send(b"x")
-        await receiver.receive()
+        await waiting
     if kind == "anyio tls":
         from anyio.streams.tls import TLSStream
 

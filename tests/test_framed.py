@@ -20,9 +20,6 @@ from framing import HALF_CLOSING, LINKS, link
 import aiotun
 from aiotun.codecs import SLIP, LengthPrefixed, RawStream
 
-pushing_back = pytest.mark.parametrize("kind", ["tcp", "tls", "unix"])
-"""asyncio's own; how much anyio reads ahead is its business."""
-
 every_link = pytest.mark.parametrize("kind", LINKS)
 
 BIG = bytes(range(256)) * 1024
@@ -102,7 +99,7 @@ async def test_a_timeout_is_asyncios_own(kind: str) -> None:
         assert await b.recv() == b"now"
 
 
-@pushing_back
+@every_link
 async def test_a_sender_waits_for_who_does_not_receive_and_cancelled_has_not_sent(
     kind: str,
 ) -> None:
@@ -134,7 +131,7 @@ async def test_a_sender_waits_for_who_does_not_receive_and_cancelled_has_not_sen
             await asyncio.wait_for(b.recv(), 0.02)
 
 
-@pushing_back
+@every_link
 async def test_flush_waits_until_all_is_taken(kind: str) -> None:
     async with link(kind) as (a, b):
         await a.flush()  # nothing to do
@@ -278,7 +275,7 @@ async def fill(end: aiotun.Framed[bytes]) -> None:
     await asyncio.wait([sending])
 
 
-@pushing_back
+@every_link
 async def test_closing_under_cancellation_waits_for_nobody(kind: str) -> None:
     async with link(kind, write_size=1000) as (a, b):
         await fill(a)
