@@ -280,7 +280,10 @@ def test_a_malformed_name_opens_nothing(namespace: Namespace) -> None:
 
 @pytest.mark.requires("tun", "netns")
 def test_a_killed_process_leaves_no_interface(namespace: Namespace) -> None:
-    program = "import aiotun; d = aiotun.Device(name='gone0'); print('open', flush=True); d.recv()"
+    program = (
+        "import aiotun, time; device = aiotun.Device(name='gone0');"
+        "print('open', flush=True); time.sleep(60)"
+    )
     process = namespace.run(
         subprocess.Popen, [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
     )

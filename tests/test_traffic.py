@@ -10,12 +10,16 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import outside
 import pytest
+from rigs import until
 
 import aiotun
+from aiotun.config import Address
 from aiotun.testing import Namespace
 
 pytestmark = pytest.mark.requires("tun", "netns", "ipv6")
@@ -180,6 +184,64 @@ async def test_one_end_with_offload_and_one_without() -> None:
         assert net.transports[1].counters.super_packets_sent == 0
     finally:
         await net.stop()
+
+
+class Watching(EachPacket):
+    """Keeps up with the interface by nothing but its events."""
+
+    def __init__(self) -> None:
+        self.state: tuple[int, bool] | None = None
+        self.addresses: set[Address] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.addresses.update(transport.get_extra_info("device").addresses())
+
+    def device_changed(self, event: aiotun.Event) -> None:
+        if isinstance(event, aiotun.LinkChanged):
+            self.state = event.mtu, event.up
+        elif isinstance(event, aiotun.AddressAdded):
+            self.addresses.add(event.address)
+        elif isinstance(event, aiotun.AddressRemoved):
+            self.addresses.remove(event.address)
+
+
+def change_addresses(name: str) -> None:
+    for number in range(500):
+        address = Address.parse(f"10.8.{number // 250}.{number % 250 + 1}/32")
+        outside.add_address(name, address)
+        outside.remove_address(name, address)
+    outside.add_address(name, Address.parse("10.7.0.1/24"))
+
+
+def change_mtu(name: str) -> None:
+    for mtu in (1300, 9000, 1280, 1400):
+        outside.set_mtu(name, mtu)
+        time.sleep(0.02)
+
+
+def set_down_and_up(name: str) -> None:
+    outside.set_up(name, False)
+    time.sleep(0.02)
+    outside.set_up(name, True)
+
+
+@pytest.mark.parametrize("change", [change_addresses, change_mtu, set_down_and_up])
+async def test_a_transfer_goes_on_whatever_others_change(change: Callable[[str], None]) -> None:
+    async with network(Watching) as net:
+        device, transport = net.devices[0], net.transports[0]
+        moving = asyncio.create_task(transfer(net, 16 << 20))
+        await until(lambda: transport.counters.packets_received > 100)
+        assert not moving.done()
+        await asyncio.to_thread(net.namespaces[0].run, change, device.name)
+        await moving
+        watching = transport.get_protocol()
+        assert isinstance(watching, Watching)
+        await until(lambda: watching.addresses == set(device.addresses()))
+        if change is change_addresses:
+            assert Address.parse("10.7.0.1/24") in watching.addresses
+        else:
+            assert watching.state == (device.mtu, True)
 
 
 @pytest.mark.interop

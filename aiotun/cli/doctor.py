@@ -21,7 +21,7 @@ SECTIONS = {
     "Offload": ("vnet-hdr", "tso", "uso", "native"),
     "Event loops": ("asyncio", "uvloop"),
     "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
-    "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo"),
+    "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo", "go", "nft", "wg"),
 }
 """What is shown, by the names of `capabilities.names`."""
 

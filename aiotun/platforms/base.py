@@ -136,7 +136,8 @@ class InterfaceDetails:
     carrier: bool
     persistent: bool
     owner: int | None
-    """User id; with neither owner nor group only a process with CAP_NET_ADMIN may attach."""
+    """User id. Who attaches without CAP_NET_ADMIN has to be the owner and in the group, so far
+    as there are any: with neither every user may."""
     group: int | None
     queues: int
     """How many are open, in all processes."""
@@ -151,11 +152,14 @@ class Event:
 
 @dataclass(frozen=True)
 class LinkChanged(Event):
-    """Name, MTU or state; the values after the change."""
+    """Name, MTU, state, carrier or MAC address; the values after the change."""
 
     name: str
     mtu: int
     up: bool
+    carrier: bool = True
+    mac: str | None = None
+    """None for a TUN."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import itertools
 import selectors
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..config import Address, DeviceConfig
 from ..errors import AddressError, ClosedError, InterfaceDownError, InterfaceGoneError, OffloadError
@@ -45,7 +46,7 @@ def open_pair(
     is dropped and counted, as a TUN does; with `push_back` the writer gets
     `BlockingIOError` instead, as from a ring that is full.
     """
-    wakers: set[Interrupt] = set()
+    wakers = _Wakers()
     first, second = (MemoryQueue(config, capacity, push_back, wakers) for _ in range(2))
     first.peer, second.peer = second, first
     return [(MemoryInterface(config, queue), queue) for queue in (first, second)]
@@ -61,7 +62,7 @@ class MemoryQueue(Queue):
     peer: MemoryQueue
 
     def __init__(
-        self, config: DeviceConfig, capacity: int, push_back: bool, wakers: set[Interrupt]
+        self, config: DeviceConfig, capacity: int, push_back: bool, wakers: _Wakers
     ) -> None:
         self.layer = config.layer
         self.vnet_hdr = bool(config.offload)
@@ -78,7 +79,7 @@ class MemoryQueue(Queue):
         self._frames: deque[bytes] = deque()
         self.capacity = capacity
         self._push_back = push_back
-        self._wakers = wakers  # one for each thread that waits for either queue
+        self._wakers = wakers
         self._gone = self._closed = False
 
     @property
@@ -164,26 +165,45 @@ class MemoryQueue(Queue):
         self, ready: Callable[[], bool], timeout: float | None, interrupts: tuple[Interrupt, ...]
     ) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with Interrupt() as waker, selectors.DefaultSelector() as selector:
+        with self._wakers.waiting() as waker, selectors.DefaultSelector() as selector:
             for interrupt in (waker, *interrupts):
                 selector.register(interrupt, selectors.EVENT_READ)
-            self._wakers.add(waker)
-            try:
-                while not ready():
-                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    woken = [key.fileobj for key, _ in selector.select(left)]
-                    if woken != [waker]:
-                        return bool(woken)
-                    waker.clear()
-            finally:
-                self._wakers.discard(waker)
+            while not ready():
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                woken = [key.fileobj for key, _ in selector.select(left)]
+                if woken != [waker]:
+                    return bool(woken)
+                waker.clear()
         return True
 
     def _wake(self, callback: Callable[[], None]) -> None:
-        for waker in tuple(self._wakers):
-            with suppress(OSError):  # its thread has stopped waiting just now
-                waker.set()
+        self._wakers.wake()
         callback()
+
+
+class _Wakers:
+    """Wakes the threads that wait for either queue of a pair."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # or one would be woken whose descriptor is closed already
+        self._interrupts: set[Interrupt] = set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[Interrupt]:
+        """What wakes the calling thread."""
+        with Interrupt() as interrupt:
+            with self._lock:
+                self._interrupts.add(interrupt)
+            try:
+                yield interrupt
+            finally:
+                with self._lock:
+                    self._interrupts.discard(interrupt)
+
+    def wake(self) -> None:
+        with self._lock:
+            for interrupt in self._interrupts:
+                interrupt.set()
 
 
 class MemoryEvents(EventSource):

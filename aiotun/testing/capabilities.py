@@ -76,6 +76,9 @@ def _probes() -> dict[str, Probe]:
             "ethtool": partial(_tool, "ethtool", "--version", "ethtool"),
             "tshark": partial(_tool, "tshark", "--version", "tshark"),
             "cargo": partial(_tool, "cargo", "--version", "cargo"),
+            "go": partial(_tool, "go", "version", "golang"),
+            "nft": partial(_tool, "nft", "--version", "nftables"),
+            "wg": partial(_tool, "wg", "--version", "wireguard-tools"),
         }
     )
     return probes

@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ..platforms.linux.remedies import CAPABILITY, NODE, NODE_TROUBLES, Trouble
 from ..platforms.linux.tun import (
+    IFF_MULTI_QUEUE,
     IFF_NO_PI,
     IFF_TUN,
     IFF_VNET_HDR,
     IFREQ,
-    NODE,
     TCP_OFFLOAD,
     TUNSETIFF,
     TUNSETOFFLOAD,
@@ -38,30 +39,13 @@ __all__ = ["PROBES"]
 
 T = TypeVar("T")
 
-IFF_MULTI_QUEUE = 0x0100
-"""linux/if_tun.h"""
-
-NODE_REMEDIES = {
-    errno.ENOENT: ("load the driver: modprobe tun", "in a container: --device /dev/net/tun"),
-    errno.ENODEV: ("load the driver: modprobe tun", "use a kernel that has it (CONFIG_TUN)"),
-    errno.ENXIO: (f"make the node anew: rm {NODE}; mknod {NODE} c 10 200",),
-    errno.EACCES: ("run as root", f"let every user open it: chmod 0666 {NODE}"),
-    errno.EPERM: ("in a container: --device /dev/net/tun (its device cgroup forbids it)",),
-}
-
-TUN_REMEDIES = (
-    "run as root",
-    "give the interpreter the capability: setcap cap_net_admin+ep",
-    "use a device that root made for you: ip tuntap add NAME mode tun user YOU",
-    "in a container: --cap-add NET_ADMIN",
-    "to try things out: unshare -Urn",
-)
-
 NAMESPACE_REMEDIES = (
     "run as root",
     "in a user namespace: unshare -Urn",
     "in a container: --cap-add SYS_ADMIN --security-opt seccomp=unconfined",
 )
+
+SYSCTLS = Path("/proc/sys")
 
 # Switches that forbid user namespaces, the value that does, and how to turn it.
 USER_NAMESPACE_SWITCHES = (
@@ -111,8 +95,8 @@ def _node() -> str:
     try:
         os.close(_open_node())
     except OSError as exc:
-        remedies = NODE_REMEDIES.get(exc.errno or 0, ())
-        raise Missing(f"{NODE}: {exc.strerror}", *remedies) from exc
+        trouble = NODE_TROUBLES.get(exc.errno or 0, Trouble(f"{NODE} does not open", ()))
+        raise Missing(f"{trouble.what} ({exc.strerror})", *trouble.remedies) from exc
     return f"{NODE} opens"
 
 
@@ -126,14 +110,24 @@ def _tun() -> str:
         _set_interface(fd, 0)
     except OSError as exc:
         if exc.errno != errno.EINVAL:
-            raise Missing(
-                f"CAP_NET_ADMIN is missing in this network namespace ({exc.strerror})",
-                *TUN_REMEDIES,
-            ) from exc
+            remedies = (*_own_interfaces(), *CAPABILITY.remedies)
+            raise Missing(f"{CAPABILITY.what} ({exc.strerror})", *remedies) from exc
     finally:
         os.close(fd)
     _apart(partial(_make_device, IFF_TUN))
     return "a device can be made"
+
+
+def _own_interfaces() -> list[str]:
+    """What this user, and not everybody, may attach to without any capability."""
+    users, groups = {-1, os.geteuid()}, {-1, os.getegid(), *os.getgroups()}
+    own = []
+    for path in sorted(Path("/sys/class/net").glob("*/owner")):  # only a TUN or TAP has one
+        with suppress(OSError):  # deleted just now
+            owner, group = (int(path.with_name(name).read_text()) for name in ("owner", "group"))
+            if (owner, group) != (-1, -1) and owner in users and group in groups:
+                own.append(f'open the interface that is yours: Device(name="{path.parent.name}")')
+    return own
 
 
 def _feature(detail: str, flags: int, offloads: int = 0, queues: int = 1) -> str:
@@ -197,7 +191,7 @@ def user_namespace_chain() -> None:
 def _user_namespace_remedies() -> tuple[str, ...]:
     for name, forbidding, allowing in USER_NAMESPACE_SWITCHES:
         with suppress(OSError):  # most systems have only some of them
-            if Path("/proc/sys", *name.split(".")).read_text().strip() == forbidding:
+            if SYSCTLS.joinpath(*name.split(".")).read_text().strip() == forbidding:
                 return (f"as root: sysctl {name}={allowing}",)
     return (
         f"let every user open {NODE}",
@@ -241,7 +235,8 @@ def _ipv6() -> str:
     except OSError as exc:
         raise Missing(
             exc.strerror or "",
-            "as root: sysctl net.ipv6.conf.default.disable_ipv6=0",
+            "as root: sysctl net.ipv6.conf.all.disable_ipv6=0",
+            "in a container: --sysctl net.ipv6.conf.all.disable_ipv6=0",
             "boot without ipv6.disable=1",
         ) from exc
     return "IPv6 sockets and addresses work"

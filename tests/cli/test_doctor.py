@@ -8,41 +8,36 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import outside
 import pytest
-from restricted import (
-    CAP_NET_ADMIN,
-    CAP_SYS_ADMIN,
-    drop,
-    hide_node,
-    node_without_driver,
-    unreadable_node,
-)
+import restricted
+from restricted import CAP_NET_ADMIN, drop
 
+import aiotun
 from aiotun.cli import doctor
 from aiotun.testing import capabilities
 from aiotun.testing.capabilities import Capability
-from aiotun.threads import in_thread
+from aiotun.testing.namespace import enter_namespace, own_sysfs
 
 assert sys.platform == "linux"
 
+NO_TOOLS = {"PATH": "/nonexistent"}
+
 
 def run(
-    *arguments: str, after: Callable[[], None] = lambda: None, env: Mapping[str, str] = {}
+    *arguments: str, restrict: Callable[[], None] | None = None, env: Mapping[str, str] = {}
 ) -> subprocess.CompletedProcess[str]:
-    """Run aiotun doctor in a process whose thread called the function before."""
-
-    def call() -> subprocess.CompletedProcess[str]:
-        after()
-        return subprocess.run(
-            [sys.executable, "-m", "aiotun", "doctor", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            env={**os.environ, **env},
-        )
-
-    return in_thread(call)
+    """Run aiotun doctor in a process that called the function before."""
+    return subprocess.run(
+        [sys.executable, "-m", "aiotun", "doctor", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, **env},
+        preexec_fn=restrict,
+    )
 
 
 @pytest.mark.requires("tun")
@@ -56,70 +51,149 @@ def test_a_machine_that_can() -> None:
         assert [line for line in lines if line.startswith(f"  {mark}  {name} ")], name
 
 
-@pytest.mark.requires("mountns", "tun-node")
+def case(
+    restrict: Callable[[], None], missing: str, detail: str, remedy: str, **others: bool
+) -> Any:
+    """What is taken away; the capability that is missing then, why, what to do; what others do."""
+    return pytest.param(restrict, missing, detail, remedy, others, id=restrict.__name__)
+
+
+@pytest.mark.requires("mountns", "sysctl", "userns", "tun")
 @pytest.mark.parametrize(
     ("restrict", "missing", "detail", "remedy", "others"),
     [
-        pytest.param(
-            hide_node,
+        case(
+            restricted.hide_node,
             "tun-node",
-            "/dev/net/tun: No such file or directory",
+            "there is no TUN device node (No such file or directory)",
+            "in a container: --device /dev/net/tun",
+            tun=False,
+            tso=False,
+            netns=True,
+        ),
+        case(
+            restricted.node_without_driver,
+            "tun-node",
+            "the kernel has no TUN driver behind the node (No such device or address)",
             "load the driver: modprobe tun",
-            {"tun": False, "tso": False, "netns": True},
-            id="no-node",
+            tun=False,
+            tso=False,
+            netns=True,
         ),
-        pytest.param(
-            node_without_driver,
+        case(
+            restricted.unreadable_node,
             "tun-node",
-            "/dev/net/tun: No such device or address",
-            "mknod /dev/net/tun c 10 200",
-            {"tun": False, "tso": False, "netns": True},
-            id="no-driver",
+            "the TUN device node's file mode keeps this user out (Permission denied)",
+            "let every user open it: chmod 0666 /dev/net/tun",
+            tun=False,
+            userns=False,
+            netns=True,
         ),
-        pytest.param(
-            unreadable_node,
+        case(
+            restricted.node_forbidden,
             "tun-node",
-            "/dev/net/tun: Permission denied",
-            "chmod 0666 /dev/net/tun",
-            {"tun": False, "userns": False, "netns": True},
-            id="node-forbidden",
+            "a device cgroup forbids the TUN device node (Operation not permitted)",
+            "in a systemd unit: DeviceAllow=/dev/net/tun rw",
+            tun=False,
+            userns=False,
+            netns=True,
         ),
-        pytest.param(
-            lambda: drop(CAP_NET_ADMIN),
+        case(
+            restricted.no_capability,
             "tun",
             "CAP_NET_ADMIN is missing in this network namespace "
             "(TUNSETIFF: Operation not permitted)",
-            "setcap cap_net_admin+ep",
-            {"tun-node": True, "uso": False, "multi-queue": False},
-            id="no-capability",
+            "open an interface that root made for you: ip tuntap add NAME mode tun user YOU",
+            uso=False,
+            **{"tun-node": True, "multi-queue": False},
         ),
-        pytest.param(
-            lambda: drop(CAP_SYS_ADMIN),
+        case(
+            restricted.no_namespaces,
             "netns",
             "unshare: Operation not permitted",
-            "unshare -Urn",
-            {"tun-node": True, "tun": True, "tso": True, "sysctl": False, "mountns": False},
-            id="no-namespaces",
+            "in a user namespace: unshare -Urn",
+            tun=True,
+            tso=True,
+            sysctl=False,
+            mountns=False,
+        ),
+        case(
+            restricted.no_unshare,
+            "netns",
+            "unshare: Operation not permitted",
+            "in a container: --cap-add SYS_ADMIN --security-opt seccomp=unconfined",
+            tun=True,
+            tso=True,
+            userns=False,
+            sysctl=False,
+        ),
+        case(
+            restricted.no_unshare,
+            "userns",
+            "unshare: Operation not permitted",
+            "in a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+        ),
+        case(
+            restricted.no_user_namespaces,
+            "userns",
+            "unshare: No space left on device",
+            "as root: sysctl user.max_user_namespaces=10000",
+            netns=True,
+        ),
+        case(
+            restricted.read_only_sysctls,
+            "sysctl",
+            "[Errno 30] Read-only file system: '/proc/sys/net/ipv4/ip_forward'",
+            "mount /proc/sys read-write",
+            tun=True,
+            netns=True,
+        ),
+        case(
+            restricted.no_ipv6,
+            "ipv6",
+            "Cannot assign requested address",
+            "in a container: --sysctl net.ipv6.conf.all.disable_ipv6=0",
+            tun=True,
+            netns=False,
         ),
     ],
 )
 def test_what_is_missing_and_what_to_do(
     restrict: Callable[[], None], missing: str, detail: str, remedy: str, others: dict[str, bool]
 ) -> None:
-    done = run("--json", after=restrict)
+    done = run("--json", restrict=restrict, env=NO_TOOLS)
+    assert done.stderr == ""
     found = json.loads(done.stdout)
     by_name = {capability["name"]: capability for capability in found["capabilities"]}
     assert not by_name[missing]["available"]
     assert by_name[missing]["detail"] == detail
-    assert any(remedy in line for line in by_name[missing]["remedies"])
+    assert remedy in by_name[missing]["remedies"]
     assert {name: by_name[name]["available"] for name in others} == others
     assert found["ready"] == by_name["tun"]["available"]
     assert done.returncode == (0 if found["ready"] else 1)
-    assert done.stderr == ""
+
+
+@pytest.mark.requires("tun", "netns", "mountns")
+@pytest.mark.parametrize(
+    ("owner", "group", "own"),
+    [(0, None, True), (None, 0, True), (0, 12, False)],
+)
+def test_an_interface_of_the_users_own(owner: int | None, group: int | None, own: bool) -> None:
+    if group == 12:
+        outside.require_other_users()
+
+    def restrict() -> None:
+        enter_namespace()
+        own_sysfs()
+        aiotun.Device(name="t0", persistent=True, owner=owner, group=group).close()
+        drop(CAP_NET_ADMIN)
+
+    done = run(restrict=restrict, env=NO_TOOLS)
+    assert ('-> open the interface that is yours: Device(name="t0")\n' in done.stdout) == own
 
 
 def test_tools_that_are_missing() -> None:
-    done = run("--json", env={"PATH": "/nonexistent"})
+    done = run("--json", env=NO_TOOLS)
     tools = {c["name"]: c for c in json.loads(done.stdout)["capabilities"]}
     for name in ("ip", "ping", "iperf3", "ethtool", "tshark"):
         assert tools[name]["detail"] == "not found in PATH"

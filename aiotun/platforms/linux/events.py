@@ -11,11 +11,12 @@ import socket
 import struct
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 
 from ...config import Address
 from ...errors import TunError
 from ..base import AddressAdded, AddressRemoved, Event, EventSource, InterfaceGone, LinkChanged
-from .netlink import NETLINK_ROUTE, RECEIVE_SIZE
+from .netlink import NETLINK_ROUTE, RECEIVE_SIZE, SOL_NETLINK
 from .rtnetlink import (
     RTM_DELADDR,
     RTM_DELLINK,
@@ -36,6 +37,12 @@ RTMGRP_LINK = 0x1
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100
 
+NETLINK_LISTEN_ALL_NSID = 8
+"""linux/netlink.h"""
+
+NSID_SPACE = socket.CMSG_SPACE(4)
+"""What tells from which other namespace a message is: an int."""
+
 SO_ATTACH_FILTER = 26
 """asm-generic/socket.h"""
 
@@ -45,6 +52,10 @@ class NetlinkEvents(EventSource):
 
     Each change is reported once, though the kernel repeats itself (an address is
     announced again when the interface is renamed, a link with every flag).
+
+    While the interface is in another namespace only its deletion is reported, and that
+    to who has CAP_NET_BROADCAST (root has). What happens beyond that, a second move or the
+    end of the namespace, only reading and writing tell.
     """
 
     def __init__(
@@ -75,7 +86,7 @@ class NetlinkEvents(EventSource):
         lost = False
         while not self._gone:
             try:
-                data, (sender, _) = self._socket.recvfrom(RECEIVE_SIZE)
+                data, elsewhere, _, (sender, _) = self._socket.recvmsg(RECEIVE_SIZE, NSID_SPACE)
             except BlockingIOError:
                 break
             except OSError as exc:
@@ -85,7 +96,10 @@ class NetlinkEvents(EventSource):
                 continue
             if sender == 0 and not lost:  # port 0 is the kernel
                 for message in decode_messages(data):
-                    events += self._on_message(message)
+                    if not elsewhere:
+                        events += self._on_message(message)
+                    elif message.kind == RTM_DELLINK:
+                        events += self._on_absence()
         if lost:
             events += self._catch_up()
         return events
@@ -98,7 +112,10 @@ class NetlinkEvents(EventSource):
             link = decode_link(message.body)
             if link is None or link.index != self._index:
                 return []
-            return self._on_link(link) if message.kind == RTM_NEWLINK else self._on_absence()
+            if message.kind == RTM_NEWLINK:
+                return self._on_link(link)
+            self._follow(link.moved_to)
+            return self._on_absence()
         if message.kind in (RTM_NEWADDR, RTM_DELADDR):
             found = decode_address(message.body)
             if found is None or found[0] != self._index:
@@ -110,16 +127,30 @@ class NetlinkEvents(EventSource):
         if link == self._link:
             return []
         self._link = link
-        return [LinkChanged(link.name, link.mtu, link.up)]
+        return [LinkChanged(link.name, link.mtu, link.up, link.carrier, link.mac)]
 
     def _on_address(self, address: Address, present: bool) -> list[Event]:
         if present == (address in self._addresses):
             return []
-        if present:
-            self._addresses.add(address)
-            return [AddressAdded(address)]
-        self._addresses.remove(address)
-        return [AddressRemoved(address)]
+        if not present:
+            self._addresses.remove(address)
+            return [AddressRemoved(address)]
+        # An IPv6 address is on an interface once: with a new peer it takes the old one's place.
+        replaced = [
+            known
+            for known in self._addresses
+            if known.interface.version == 6 and known.interface.ip == address.interface.ip
+        ]
+        self._addresses.difference_update(replaced)
+        self._addresses.add(address)
+        return [*map(AddressRemoved, replaced), AddressAdded(address)]
+
+    def _follow(self, index: int | None) -> None:
+        """Listen in the namespace to which the interface was moved, too (Linux 4.2)."""
+        if index is not None:
+            with suppress(OSError):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+                _attach_filter(self._socket, self._index, index)
 
     def _on_absence(self) -> list[Event]:
         """Deleted, or only moved to another namespace: then the queue still has it."""
@@ -144,21 +175,20 @@ class NetlinkEvents(EventSource):
         return events
 
 
-def _attach_filter(sock: socket.socket, index: int) -> None:
-    """Let through only messages about one interface (classic BPF, linux/filter.h).
+def _attach_filter(sock: socket.socket, *indexes: int) -> None:
+    """Let through only messages about these interfaces (classic BPF, linux/filter.h).
 
     struct ifinfomsg and struct ifaddrmsg both have the index at offset 4, after
     the 16 bytes of struct nlmsghdr; every notification is a datagram of its own.
     BPF loads big-endian, netlink writes in the machine's order.
     """
-    (value,) = struct.unpack(">I", struct.pack("=I", index))
-    program = array("B")
-    for code, jump_true, jump_false, operand in (
-        (0x20, 0, 0, 20),  # BPF_LD | BPF_W | BPF_ABS
-        (0x15, 0, 1, value),  # BPF_JMP | BPF_JEQ | BPF_K
-        (0x06, 0, 0, 0xFFFF_FFFF),  # BPF_RET | BPF_K: all of it
-        (0x06, 0, 0, 0),  # nothing of it
-    ):
-        program.frombytes(struct.pack("=HBBI", code, jump_true, jump_false, operand))
-    address, size = program.buffer_info()
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+    instructions = [(0x20, 0, 0, 20)]  # BPF_LD | BPF_W | BPF_ABS
+    for left, index in zip(range(len(indexes), 0, -1), indexes, strict=True):
+        (value,) = struct.unpack(">I", struct.pack("=I", index))
+        instructions.append((0x15, left, 0, value))  # BPF_JMP | BPF_JEQ | BPF_K
+    instructions.append((0x06, 0, 0, 0))  # BPF_RET | BPF_K: nothing of it
+    instructions.append((0x06, 0, 0, 0xFFFF_FFFF))  # all of it
+    program = array("B", b"".join(struct.pack("=HBBI", *each) for each in instructions))
+    address, _ = program.buffer_info()
+    fprog = struct.pack("@HP", len(instructions), address)  # struct sock_fprog
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)

@@ -87,6 +87,7 @@ IFLA_LINKINFO = 18
 IFLA_STATS64 = 23
 IFLA_AF_SPEC = 26
 IFLA_CARRIER = 33
+IFLA_NEW_IFINDEX = 49
 IFLA_INFO_DATA = 2
 IFLA_TUN_OWNER = 1
 IFLA_TUN_GROUP = 2
@@ -148,6 +149,10 @@ class Link:
     name: str
     mtu: int
     up: bool
+    carrier: bool
+    mac: str | None
+    moved_to: int | None = None
+    """Its index in the namespace to which it was moved (in RTM_DELLINK; Linux 4.16)."""
 
 
 def encode_message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -226,7 +231,15 @@ def decode_link(body: bytes) -> Link | None:
     attributes = _attributes(body, IFINFO.size)
     name = _get(attributes, IFLA_IFNAME).split(b"\0", 1)[0]
     (mtu,) = _unpack(UNSIGNED, _get(attributes, IFLA_MTU), 0)
-    return Link(index, os.fsdecode(name), mtu, bool(flags & IFF_UP))
+    return Link(
+        index=index,
+        name=os.fsdecode(name),
+        mtu=mtu,
+        up=bool(flags & IFF_UP),
+        carrier=bool(_number(attributes, IFLA_CARRIER)),
+        mac=_mac(attributes),
+        moved_to=_number(attributes, IFLA_NEW_IFINDEX),
+    )
 
 
 def decode_details(body: bytes) -> InterfaceDetails:
@@ -235,22 +248,17 @@ def decode_details(body: bytes) -> InterfaceDetails:
     attributes = _attributes(body, IFINFO.size)
     info = _attributes(_get(attributes, IFLA_LINKINFO), 0)
     tun = _attributes(info.get(IFLA_INFO_DATA, b""), 0)
-
-    def number(attributes: dict[int, bytes], kind: int) -> int | None:
-        value = attributes.get(kind)
-        return None if value is None else int.from_bytes(value, sys.byteorder)
-
     return InterfaceDetails(
-        mac=attributes.get(IFLA_ADDRESS, b"").hex(":") or None,
-        tx_queue_len=number(attributes, IFLA_TXQLEN) or 0,
+        mac=_mac(attributes),
+        tx_queue_len=_number(attributes, IFLA_TXQLEN) or 0,
         is_running=bool(flags & IFF_RUNNING),
-        carrier=bool(number(attributes, IFLA_CARRIER)),
-        persistent=bool(number(tun, IFLA_TUN_PERSIST)),
-        owner=number(tun, IFLA_TUN_OWNER),
-        group=number(tun, IFLA_TUN_GROUP),
+        carrier=bool(_number(attributes, IFLA_CARRIER)),
+        persistent=bool(_number(tun, IFLA_TUN_PERSIST)),
+        owner=_number(tun, IFLA_TUN_OWNER),
+        group=_number(tun, IFLA_TUN_GROUP),
         # only of an interface with IFF_MULTI_QUEUE is it told
-        queues=number(tun, IFLA_TUN_NUM_QUEUES) or 1,
-        packet_information=bool(number(tun, IFLA_TUN_PI)),
+        queues=_number(tun, IFLA_TUN_NUM_QUEUES) or 1,
+        packet_information=bool(_number(tun, IFLA_TUN_PI)),
     )
 
 
@@ -427,6 +435,15 @@ def _get(attributes: dict[int, bytes], kind: int) -> bytes:
         return attributes[kind]
     except KeyError:
         raise _malformed(f"no attribute {kind}") from None
+
+
+def _number(attributes: dict[int, bytes], kind: int) -> int | None:
+    value = attributes.get(kind)
+    return None if value is None else int.from_bytes(value, sys.byteorder)
+
+
+def _mac(attributes: dict[int, bytes]) -> str | None:
+    return attributes.get(IFLA_ADDRESS, b"").hex(":") or None
 
 
 def _unpack(format: struct.Struct, data: bytes, offset: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 from ...config import DeviceConfig, Offload
 from ...errors import (
     ClosedError,
+    ConfigError,
     DeviceForbiddenError,
     InterfaceDownError,
     InterfaceGoneError,
@@ -28,10 +29,9 @@ from ...errors import (
     UnsupportedError,
 )
 from ..descriptor import FRAME_MAX, DescriptorQueue
+from .remedies import CAPABILITY, NODE, NODE_TROUBLES
 
 __all__ = ["TunQueue"]
-
-NODE = "/dev/net/tun"
 
 # Direction bits of ioctl numbers: asm-generic/ioctl.h, and arch/*/include/uapi/asm/ioctl.h
 # of the architectures that have others.
@@ -81,6 +81,13 @@ OFFLOADS: dict[Offload, tuple[int, ...]] = {
     False: (),
 }
 """What to ask for, the most first."""
+
+NODE_ERRORS: dict[int, type[TunError]] = {
+    errno.ENOENT: NoTunNodeError,
+    errno.EACCES: DeviceForbiddenError,
+    errno.EPERM: DeviceForbiddenError,
+}
+"""What is raised by the errno of opening the node; else it has no driver."""
 
 IFREQ = struct.Struct("=16sH22x")
 """struct ifreq (linux/if.h) with its ifr_flags."""
@@ -154,10 +161,18 @@ class TunQueue(DescriptorQueue):
         self._ioctl(TUNSETPERSIST, persistent)
 
     def set_owner(self, uid: int) -> None:
-        self._ioctl(TUNSETOWNER, uid)
+        self._give(TUNSETOWNER, "user", uid)
 
     def set_group(self, gid: int) -> None:
-        self._ioctl(TUNSETGROUP, gid)
+        self._give(TUNSETGROUP, "group", gid)
+
+    def _give(self, request: int, whom: str, number: int) -> None:
+        try:
+            self._ioctl(request, number)
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise ConfigError(f"this user namespace has no {whom} {number}") from exc
+            raise
 
     def set_carrier(self, carrier: bool) -> None:
         """Linux 5.0 and later."""
@@ -206,38 +221,9 @@ def _explain(exc: OSError) -> None:
 def _open_node() -> int:
     try:
         return os.open(NODE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as exc:
-        raise NoTunNodeError(
-            errno.ENOENT,
-            "there is no TUN device node: load the driver (modprobe tun); "
-            "in a container pass the node in (docker run --device /dev/net/tun), or make it "
-            "(mkdir -p /dev/net && mknod /dev/net/tun c 10 200)",
-            NODE,
-        ) from exc
-    except PermissionError as exc:
-        if exc.errno == errno.EACCES:
-            remedy = "its file mode keeps this user out: chmod 0666 /dev/net/tun, or run as root"
-        else:
-            remedy = (
-                "a device cgroup forbids it: give the container the device "
-                "(docker run --device /dev/net/tun, systemd DeviceAllow=/dev/net/tun rw)"
-            )
-        raise DeviceForbiddenError(
-            exc.errno, f"the TUN device node cannot be opened; {remedy}", NODE
-        ) from exc
     except OSError as exc:
-        if exc.errno in (errno.ENODEV, errno.ENXIO):
-            raise _no_driver(exc) from exc
+        _explain_node(exc)
         raise
-
-
-def _no_driver(exc: OSError) -> NoDriverError:
-    return NoDriverError(
-        exc.errno,
-        "the kernel has no TUN driver behind the node: load it (modprobe tun), "
-        "or use a kernel built with CONFIG_TUN",
-        NODE,
-    )
 
 
 def _features(fd: int) -> int:
@@ -245,10 +231,16 @@ def _features(fd: int) -> int:
     try:
         answer = fcntl.ioctl(fd, TUNGETFEATURES, bytes(4))
     except OSError as exc:
-        if exc.errno == errno.ENOTTY:  # some other file stands in the node's place
-            raise _no_driver(exc) from exc
+        _explain_node(exc)
         raise
     return int.from_bytes(answer, sys.byteorder)
+
+
+def _explain_node(exc: OSError) -> None:
+    """Raise what an error of the node means, and what to do about it."""
+    if exc.errno in NODE_TROUBLES:
+        kind = NODE_ERRORS.get(exc.errno, NoDriverError)
+        raise kind(exc.errno, str(NODE_TROUBLES[exc.errno]), NODE) from exc
 
 
 def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
@@ -267,11 +259,7 @@ def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
     except PermissionError as exc:
         raise NoCapabilityError(
             errno.EPERM,
-            f"this process may not make or use the interface {name!r}: it lacks CAP_NET_ADMIN. "
-            "Run it with sudo; or give the interpreter the capability "
-            "(setcap cap_net_admin+ep on the python binary); or let an administrator make a "
-            f"persistent interface (ip tuntap add dev NAME mode {layer} user USER) and open it by "
-            "name; or use namespaces of your own (unshare --user --map-root-user --net)",
+            f"this process may not make or use the interface {name!r}: {CAPABILITY}",
         ) from exc
     except OSError as exc:
         if exc.errno == errno.E2BIG:

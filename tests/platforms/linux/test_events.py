@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import threading
+from ipaddress import IPv4Address
 from typing import Any
 
 import outside
@@ -20,7 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from outside import opened
+from restricted import CAP_NET_BROADCAST, drop_capabilities
+from rigs import Recorder, endpoint, until
 
+import aiotun
 from aiotun.config import Address
 from aiotun.platforms.base import (
     AddressAdded,
@@ -32,10 +36,12 @@ from aiotun.platforms.base import (
 )
 from aiotun.platforms.linux import rtnetlink
 from aiotun.testing.namespace import Namespace
+from aiotun.threads import in_thread
 
 pytestmark = pytest.mark.requires("tun", "netns")
 
 FOUR, SIX = Address.parse("10.9.0.1/24"), Address.parse("fd09::1/64")
+MAC = "02:00:00:00:00:01"
 
 
 def is_own(event: Event) -> bool:
@@ -86,6 +92,37 @@ def test_changes_by_others(namespace: Namespace) -> None:
         assert read(source) == []
 
 
+def test_a_carrier_and_a_mac_address_that_others_change(namespace: Namespace) -> None:
+    with opened(namespace, name="t0", layer="tap", mac=MAC) as (interface, _):
+        source = interface.events()
+        namespace.run(outside.set_mac, "t0", "02:00:00:00:00:02")
+        assert read(source) == [LinkChanged("t0", 1500, True, mac="02:00:00:00:00:02")]
+        namespace.run(outside.set_carrier, "t0", False)
+        lost = LinkChanged("t0", 1500, True, carrier=False, mac="02:00:00:00:00:02")
+        assert read_until(source, lost) == [lost]  # the kernel gathers these for up to a second
+
+
+def test_a_peer_and_a_broadcast_address_that_others_change(namespace: Namespace) -> None:
+    old, new = (Address.parse(f"10.9.0.1 peer 10.9.0.{n}") for n in (2, 3))
+    with opened(namespace, name="t0", addresses=[old]) as (interface, _):
+        source = interface.events()
+        namespace.run(outside.set_ipv4, "t0", outside.SIOCSIFDSTADDR, "10.9.0.3")
+        assert read(source) == [AddressRemoved(old), AddressAdded(new)]
+        namespace.run(outside.set_ipv4, "t0", outside.SIOCSIFBRDADDR, "10.9.0.9")
+        assert read(source) == [AddressRemoved(new), AddressAdded(new)]
+        assert interface.broadcast() == IPv4Address("10.9.0.9")
+
+
+def test_a_new_peer_takes_the_place_of_the_old_one(namespace: Namespace) -> None:
+    """The kernel says nothing of the removal."""
+    old, new = (Address.parse(f"fd09::1 peer fd09::{n}") for n in (2, 3))
+    with opened(namespace, name="t0", addresses=[old]) as (interface, _):
+        namespace.run(outside.add_address, "t0", new)
+        assert new in interface.addresses()
+        events = read_until(interface.events(), AddressAdded(new))
+        assert events == [AddressRemoved(old), AddressAdded(new)]
+
+
 def test_changes_of_ones_own(namespace: Namespace) -> None:
     with opened(namespace, name="t0") as (interface, _):
         source = interface.events()
@@ -115,10 +152,14 @@ def test_a_change_back_and_forth_is_two(namespace: Namespace) -> None:
 
 def test_what_the_kernel_repeats_is_no_event(namespace: Namespace) -> None:
     """A rename announces the IPv4 addresses again, an address is announced as it gets ready."""
-    with opened(namespace, name="t0", layer="tap", addresses=[FOUR, SIX], up=False) as (i, _):
+    settings = {"layer": "tap", "mac": MAC, "addresses": [FOUR, SIX], "up": False}
+    with opened(namespace, name="t0", **settings) as (interface, _):
         namespace.run(outside.rename, "t0", "t1")
-        i.set_up(True)
-        assert read(i.events()) == [LinkChanged("t1", 1500, False), LinkChanged("t1", 1500, True)]
+        interface.set_up(True)
+        assert read(interface.events()) == [
+            LinkChanged("t1", 1500, False, mac=MAC),
+            LinkChanged("t1", 1500, True, mac=MAC),
+        ]
 
 
 def test_other_interfaces_do_not_wake(namespace: Namespace) -> None:
@@ -139,14 +180,14 @@ def test_other_interfaces_do_not_wake(namespace: Namespace) -> None:
 def test_leaving_a_bridge_is_no_deletion(namespace: Namespace) -> None:
     """The bridge says so by RTM_DELLINK with the interface's index."""
     namespace.run(outside.make, "br0", "bridge")
-    with opened(namespace, name="t0", layer="tap") as (interface, _):
+    with opened(namespace, name="t0", layer="tap", mac=MAC) as (interface, _):
         interface.events().read()
         namespace.run(outside.set_master, "t0", "br0")
         namespace.run(outside.set_master, "t0", None)
         assert waiting(interface.events())
         assert read(interface.events()) == []
         interface.set_mtu(1400)
-        assert read(interface.events()) == [LinkChanged("t0", 1400, True)]
+        assert read(interface.events()) == [LinkChanged("t0", 1400, True, mac=MAC)]
 
 
 def test_a_move_to_another_namespace_is_no_deletion(namespace: Namespace) -> None:
@@ -156,6 +197,44 @@ def test_a_move_to_another_namespace_is_no_deletion(namespace: Namespace) -> Non
         other.run(outside.move, "t0", namespace)
         interface.set_up(True)
         assert read(interface.events()) == [LinkChanged("t0", 1500, True)]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["same index", "index taken"])
+def test_deleted_in_another_namespace(namespace: Namespace, taken: bool) -> None:
+    with Namespace() as other, opened(namespace, name="t0") as (interface, _):
+        if taken:
+            other.run(outside.make, "br0", "bridge")
+        index = interface.index
+        namespace.run(outside.move, "t0", other)
+        assert taken == (index != other.run(socket.if_nametoindex, "t0"))
+        read(interface.events())
+        other.run(outside.rename, "t0", "t1")
+        assert waiting(interface.events())
+        assert read(interface.events()) == []
+        other.run(outside.delete, "t1")
+        assert waiting(interface.events())
+        assert read(interface.events()) == [InterfaceGone()]
+
+
+def test_deleted_in_another_namespace_before_the_move_was_read(namespace: Namespace) -> None:
+    with Namespace() as other, opened(namespace, name="t0") as (interface, _):
+        namespace.run(outside.move, "t0", other)
+        other.run(outside.delete, "t0")
+        assert read(interface.events())[-1] == InterfaceGone()
+
+
+def test_a_move_without_privileges(namespace: Namespace) -> None:
+    """What follows is not told; that it is not deleted is known all the same."""
+
+    def read_without() -> list[Event]:
+        drop_capabilities(CAP_NET_BROADCAST)
+        return read(interface.events())
+
+    with Namespace() as other, opened(namespace, name="t0", up=False) as (interface, _):
+        namespace.run(outside.move, "t0", other)
+        assert in_thread(read_without) == []
+        other.run(outside.delete, "t0")
+        assert not waiting(interface.events())
 
 
 def flood(namespace: Namespace, source: EventSource) -> None:
@@ -279,6 +358,21 @@ async def test_an_event_loop_wakes(namespace: Namespace) -> None:
         await asyncio.to_thread(namespace.run, outside.delete, "t0")
         await asyncio.wait_for(gone.wait(), 5)
         loop.remove_reader(source.fileno())
+
+
+async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
+    namespace: Namespace,
+) -> None:
+    with Namespace() as other:
+        device = namespace.run(aiotun.Device, name="t0")
+        async with endpoint(device, Recorder) as protocol:
+            protocol.transport.pause_reading()
+            namespace.run(outside.move, "t0", other)
+            await asyncio.sleep(0.01)
+            assert not protocol.named("connection_lost")
+            other.run(outside.delete, "t0")
+            await until(lambda: protocol.named("connection_lost"))
+        assert isinstance(protocol.named("connection_lost")[0], aiotun.InterfaceGoneError)
 
 
 @pytest.mark.interop

@@ -6,7 +6,6 @@ import sys
 
 assert sys.platform == "linux"
 
-import ctypes
 import errno
 import fcntl
 import json
@@ -22,7 +21,9 @@ from typing import Any
 
 import outside
 import pytest
+import restricted
 from outside import opened
+from restricted import CAP_DAC_OVERRIDE, CAP_NET_ADMIN, drop_capabilities
 
 from aiotun.config import DeviceConfig
 from aiotun.errors import (
@@ -35,26 +36,12 @@ from aiotun.errors import (
     TunError,
 )
 from aiotun.platforms.linux import open_device, tun
+from aiotun.platforms.linux.remedies import NODE
 from aiotun.testing.namespace import Namespace
 
 pytestmark = pytest.mark.requires("tun", "netns")
 
-# linux/capability.h
-CAP_DAC_OVERRIDE, CAP_NET_ADMIN = 1, 12
-
 IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x100, 0x1000, 0x4000
-
-
-def drop_capabilities(*dropped: int) -> None:
-    """Take them from the calling thread (capset(2) is about one thread)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
-    data = ctypes.create_string_buffer(24)
-    assert libc.capget(header, data) == 0
-    sets = list(struct.unpack("=6I", data.raw))  # effective, permitted, inheritable; twice
-    for capability in dropped:
-        sets[0] &= ~(1 << capability)
-    assert libc.capset(header, struct.pack("=6I", *sets)) == 0
 
 
 def node(major: int, minor: int, mode: int = 0o666) -> Callable[[str], None]:
@@ -110,20 +97,16 @@ def test_node(
     error = refused(namespace, prepare)
     assert type(error) is expected
     assert error.errno == number
-    assert error.filename == tun.NODE
+    assert error.filename == NODE
     assert all(word in str(error) for word in words)
 
 
-def test_node_forbidden_by_device_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mocked: to make a device cgroup would change the machine."""
-
-    def forbid(*args: object) -> int:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "open", forbid)
-    with pytest.raises(DeviceForbiddenError, match=r"cgroup.*--device /dev/net/tun") as caught:
-        tun.TunQueue(DeviceConfig())
-    assert caught.value.errno == errno.EPERM
+def test_node_forbidden_by_device_cgroup(namespace: Namespace) -> None:
+    error = refused(namespace, restricted.node_forbidden)
+    assert type(error) is DeviceForbiddenError
+    assert error.errno == errno.EPERM
+    assert "cgroup" in str(error)
+    assert "--device /dev/net/tun" in str(error)
 
 
 def test_other_errors_of_the_node_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +124,7 @@ def test_no_capability(namespace: Namespace) -> None:
     assert isinstance(error, NoCapabilityError)
     assert isinstance(error, PermissionError)
     assert error.errno == errno.EPERM
-    for way in ("CAP_NET_ADMIN", "sudo", "setcap", "ip tuntap add", "unshare"):
+    for way in ("CAP_NET_ADMIN", "root", "setcap", "ip tuntap add", "unshare"):
         assert way in str(error)
 
 
@@ -190,7 +173,6 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
         pass
 
     def attach() -> None:
-        # TUNSETIFF lets any owner in, and a device without owner only the capable
         drop_capabilities(CAP_NET_ADMIN)
         interface, queue = open_device(config)
         with pytest.raises(NoCapabilityError, match="CAP_NET_ADMIN"):
@@ -198,20 +180,45 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
         interface.close()
         queue.close()
 
-    namespace.run(own, "t0")
     namespace.run(attach)
     assert namespace.run(outside.mtu, "t0") == 1400
     assert namespace.run(outside.ipv6, "t0") == {"fd09::1/64"}
 
 
-def own(name: str) -> None:
-    """What `ip tuntap add user` does."""
-    fd = os.open(tun.NODE, os.O_RDWR)
-    try:
-        fcntl.ioctl(fd, tun.TUNSETIFF, tun.IFREQ.pack(name.encode(), IFF_TUN | IFF_NO_PI))
-        fcntl.ioctl(fd, 0x400454CC, os.geteuid())  # TUNSETOWNER
-    finally:
-        os.close(fd)
+@pytest.mark.parametrize(
+    ("owner", "group", "allowed"),
+    [
+        (None, None, True),
+        (os.geteuid(), None, True),
+        (None, os.getegid(), True),
+        (os.geteuid(), 12345, False),
+        (12345, os.getegid(), False),
+        (12345, None, False),
+    ],
+)
+def test_who_may_attach_without_a_capability(
+    namespace: Namespace, owner: int | None, group: int | None, allowed: bool
+) -> None:
+    """As drivers/net/tun.c has it (tun_not_capable)."""
+    if 12345 in (owner, group):
+        outside.require_other_users()
+    with opened(namespace, name="t0", persistent=True) as (interface, _):
+        if owner is not None:
+            interface.set_owner(owner)
+        if group is not None:
+            interface.set_group(group)
+
+    def attach() -> None:
+        drop_capabilities(CAP_NET_ADMIN)
+        interface, queue = open_device(DeviceConfig(name="t0"))
+        interface.close()
+        queue.close()
+
+    if allowed:
+        namespace.run(attach)
+    else:
+        with pytest.raises(NoCapabilityError):
+            namespace.run(attach)
 
 
 def test_attaching_without_offload_takes_the_offload_of_others_away(namespace: Namespace) -> None:

@@ -43,16 +43,28 @@ STATISTICS = attribute(23, struct.pack("=25Q", *range(25)))
 @pytest.mark.parametrize(
     ("body", "link"),
     [
-        pytest.param(link_body(NAME, MTU), Link(7, "vpn0", 1400, False), id="down"),
-        pytest.param(link_body(NAME, MTU, flags=0x1043), Link(7, "vpn0", 1400, True), id="up"),
+        pytest.param(link_body(NAME, MTU), Link(7, "vpn0", 1400, False, False, None), id="down"),
+        pytest.param(
+            link_body(NAME, MTU, flags=0x1043), Link(7, "vpn0", 1400, True, False, None), id="up"
+        ),
         pytest.param(
             link_body(attribute(0x8000 | 18, attribute(1, b"tun\0")), MTU, NAME),
-            Link(7, "vpn0", 1400, False),
+            Link(7, "vpn0", 1400, False, False, None),
             id="nested attribute, other order",
         ),
         pytest.param(
+            link_body(NAME, MTU, attribute(1, bytes(range(6))), attribute(33, b"\1")),
+            Link(7, "vpn0", 1400, False, True, "00:01:02:03:04:05"),
+            id="carrier, MAC address",
+        ),
+        pytest.param(
+            link_body(NAME, MTU, attribute(49, struct.pack("=I", 9))),
+            Link(7, "vpn0", 1400, False, False, None, moved_to=9),
+            id="moved to another namespace",
+        ),
+        pytest.param(
             link_body(attribute(3, b"vpn\xe9\0"), MTU),
-            Link(7, os.fsdecode(b"vpn\xe9"), 1400, False),
+            Link(7, os.fsdecode(b"vpn\xe9"), 1400, False, False, None),
             id="name in no encoding",
         ),
         pytest.param(link_body(NAME, MTU, family=AF_BRIDGE), None, id="port of a bridge"),

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import subprocess
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -241,12 +242,12 @@ def test_read_back(namespace: Namespace) -> None:
         assert device.carrier
         device.mac = "02:00:00:00:00:01"
         device.tx_queue_len = 33
-        device.owner = device.group = 1
+        device.owner = device.group = 0
         device.persistent = True
         device.carrier = False
         device.name = "vpn7"
         assert (device.mac, device.tx_queue_len) == ("02:00:00:00:00:01", 33)
-        assert (device.owner, device.group, device.persistent) == (1, 1, True)
+        assert (device.owner, device.group, device.persistent) == (0, 0, True)
         assert (device.name, device.carrier) == ("vpn7", False)
         assert device.is_up
         assert not device.is_running
@@ -405,6 +406,25 @@ def test_wrong_values_at_run_time(namespace: Namespace) -> None:
         device.mac = "03:00:00:00:00:01"
 
 
+@pytest.mark.requires("userns")
+@pytest.mark.parametrize("setting", ["owner", "group"])
+def test_given_to_nobody(setting: str) -> None:
+    """A user namespace with one user; at home every number is somebody's."""
+    program = f"""
+        import aiotun
+        from aiotun.testing.namespace import become_root, enter_namespace
+        become_root()
+        enter_namespace()
+        try:
+            aiotun.Device({setting}=12345)
+        except aiotun.ConfigError as exc:
+            print(exc)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"no {setting.replace('owner', 'user')} 12345\n")
+
+
 @pytest.fixture
 def named(namespace: Namespace) -> str:
     """A path that leads to the namespace from any thread."""
@@ -539,8 +559,8 @@ def test_sysfs(namespace: Namespace) -> None:
         tx_queue_len=77,
         mtu=1400,
         carrier=False,
-        owner=12,
-        group=13,
+        owner=0,
+        group=0,
     ):
         found = namespace.run(read, *names)
-    assert found == ["02:00:00:00:00:01", "77", "1400", "0", "12", "13"]
+    assert found == ["02:00:00:00:00:01", "77", "1400", "0", "0", "0"]

@@ -1,0 +1,45 @@
+"""What the documentation names is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import aiotun
+from aiotun.testing import memory_devices
+
+TABLE = (Path(__file__).parents[1] / "docs" / "tun-rs.md").read_text()
+
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TABLE.splitlines()
+    if line.startswith("| ")
+]
+
+
+def test_every_row_says_something() -> None:
+    assert len(ROWS) > 60
+    assert [row for row in ROWS if len(row) != 2 or not all(row)] == []
+
+
+def test_what_the_table_names_is_there() -> None:
+    device, far = memory_devices()
+    with device, far:
+        for subject, owner in {
+            "aiotun": aiotun,
+            "device": device,
+            "stream": aiotun.PacketStream,
+            "transport": aiotun.PacketTransport,
+        }.items():
+            named = set(re.findall(rf"\b{subject}\.(\w+)", TABLE))
+            assert named
+            assert named - set(dir(owner)) == set()
+
+
+def test_keywords_of_the_builder_are_fields() -> None:
+    builder = TABLE.split("## Builder")[1].split("## ")[0]
+    named = set(re.findall(r"\b(\w+)=", builder))
+    fields = {field.name for field in dataclasses.fields(aiotun.DeviceConfig)}
+    assert named - fields == {"config", "framing"}
+    assert fields - named == set()

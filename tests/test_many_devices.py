@@ -1,0 +1,61 @@
+"""Many devices on one loop: nothing is mixed up, and nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+
+import outside
+import pytest
+from rigs import Recorder, until
+
+import aiotun
+from aiotun.testing.namespace import Namespace
+
+pytestmark = pytest.mark.requires("tun", "netns")
+
+COUNT = 64
+
+
+def held() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+
+
+async def test_many_devices_leave_nothing(namespace: Namespace) -> None:
+    async def make(number: int) -> Recorder:
+        _, protocol = await aiotun.create_device_endpoint(
+            Recorder,
+            name=f"t{number}",
+            namespace=f"/proc/{os.getpid()}/fd/{namespace.fileno()}",
+            addresses=f"10.9.{number}.1/24",
+            ipv6_quiet=True,
+        )
+        return protocol
+
+    before, threads = held(), threading.active_count()
+    protocols = await asyncio.gather(*map(make, range(COUNT)))
+    with namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(COUNT):
+            sock.sendto(bytes([number]), (f"10.9.{number}.2", 9))
+    for number, protocol in enumerate(protocols):
+        await until(lambda protocol=protocol: protocol.packets)  # type: ignore[misc]
+        (packet,) = protocol.packets
+        assert packet[28:] == bytes([number])
+        assert protocol.named("device_changed") == []
+    for number, protocol in enumerate(protocols):
+        if number % 3 == 0:
+            protocol.transport.close()
+        elif number % 3 == 1:
+            protocol.transport.abort()
+        else:
+            namespace.run(outside.delete, f"t{number}")
+    await asyncio.gather(*(protocol.transport.wait_closed() for protocol in protocols))
+    for number, protocol in enumerate(protocols):
+        (error,) = protocol.named("connection_lost")
+        assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)
+    assert held() == before
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert threading.active_count() == threads
+    assert namespace.run(socket.if_nameindex) == [(1, "lo")]
