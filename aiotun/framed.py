@@ -18,6 +18,7 @@ from .halves import (
     ByteSink,
     ByteSource,
     DeviceSink,
+    DeviceSource,
     FramedCounters,
     PacketSink,
     PacketSource,
@@ -267,7 +268,7 @@ class Framed(FramedReader[T], FramedWriter[T]):
         counters = FramedCounters()
         if isinstance(codec, PacketCodec) and isinstance(stream, PacketStream):
             protocol = stream.protocol
-            self.source = PacketSource(protocol.take, protocol.take_many, codec, counters)
+            self.source = DeviceSource(protocol, codec, counters)
             self.sink = DeviceSink(protocol, codec, counters)
         elif isinstance(codec, PacketCodec) and hasattr(stream, "recv_many"):
             self.source = PacketSource(stream.recv, stream.recv_many, codec, counters)

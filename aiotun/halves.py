@@ -1,7 +1,7 @@
 """The two halves of a framed end: where its items come from, and where they go.
 
 A source decodes what it reads, a sink encodes what it writes; there is one of
-each for packets and for bytes, and a sink for devices, which take packets
+each for packets, for bytes, and for devices, which give and take packets
 without waiting.
 """
 
@@ -24,6 +24,7 @@ __all__ = [
     "ByteSink",
     "ByteSource",
     "DeviceSink",
+    "DeviceSource",
     "FramedCounters",
     "PacketSink",
     "PacketSource",
@@ -102,10 +103,12 @@ class PacketSource(Source[T]):
         self._errors: deque[CodecError] = deque()
 
     async def recv(self) -> T:
-        self._check_open()
-        self._raise_error()
+        if self.closed or self._errors:
+            self._check_open()
+            self._raise_error()
+        packet = await self._take()
         try:
-            item = self._decode(await self._take())
+            item = self._decode(packet)
         except CodecError:
             self.counters.broken += 1
             raise
@@ -113,18 +116,26 @@ class PacketSource(Source[T]):
         return item
 
     async def recv_many(self) -> list[T]:
-        decode = self._decode
         items: list[T] = []
         while not items:
             self._check_open()
             self._raise_error()
-            for packet in await self._take_many():
+            items = self._decode_all(await self._take_many())
+        self.counters.received += len(items)
+        return items
+
+    def _decode_all(self, packets: list[bytes]) -> list[T]:
+        decode = self._decode
+        try:
+            return list(map(decode, packets))
+        except CodecError:  # rare: once more, one by one
+            items: list[T] = []
+            for packet in packets:
                 try:
                     items.append(decode(packet))
                 except CodecError as exc:
                     self._errors.append(exc)
-        self.counters.received += len(items)
-        return items
+            return items
 
     def _raise_error(self) -> None:
         if self._errors:
@@ -133,6 +144,29 @@ class PacketSource(Source[T]):
 
     def release(self) -> tuple[list[T], bytes]:
         return [], b""
+
+
+class DeviceSource(PacketSource[T]):
+    """Gives what was delivered without waiting, too."""
+
+    def __init__(
+        self, protocol: StreamProtocol, codec: PacketCodec[T], counters: FramedCounters
+    ) -> None:
+        super().__init__(protocol.take, protocol.take_many, codec, counters)
+        self._protocol = protocol
+
+    def recv_waiting(self) -> list[T]:
+        """All items that wait, if any; what cannot be decoded is dropped, and counted."""
+        self._check_open()
+        items = self._decode_all(self._protocol.take_waiting())
+        self.counters.broken += len(self._errors)
+        self._errors.clear()
+        self.counters.received += len(items)
+        return items
+
+    async def readable(self, take: Callable[[], None]) -> None:
+        """See `StreamProtocol.readable`."""
+        await self._protocol.readable(take)
 
 
 class ByteSource(Source[T]):
@@ -267,7 +301,8 @@ class DeviceSink(Sink[T]):
         self._protocol.check_open()
 
     async def ready(self) -> None:
-        super().check_open()
+        if self.closed:
+            super().check_open()
         await self._protocol.ready_to_write()
 
     def put(self, items: Iterable[T]) -> int:

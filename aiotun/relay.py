@@ -6,12 +6,13 @@ import asyncio
 import builtins
 import errno
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .codecs import Raw
 from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
-from .framed import Framed, FramedReader, FramedWriter
-from .halves import Sink
+from .framed import Framed
+from .halves import DeviceSource, Sink, Source
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol, despite_cancellation
 from .transports import PacketTransport
@@ -111,8 +112,16 @@ async def _relay_items(
 ) -> None:
     a.sink.check_open()
     b.sink.check_open()
+
+    def pass_on(items: Iterable[Any], sink: Sink[Any]) -> None:
+        if filter is not None:
+            items = builtins.filter(filter, items)
+        if map is not None:
+            items = builtins.map(map, items)
+        _put(sink, iter(items))
+
     passing = [
-        asyncio.ensure_future(_pass_items(reader, writer, filter, map))
+        asyncio.ensure_future(_pass_items(reader.source, writer.sink, pass_on))
         for reader, writer in ((a, b), (b, a))
     ]
     try:
@@ -127,27 +136,28 @@ async def _relay_items(
 
 
 async def _pass_items(
-    reader: FramedReader[Any],
-    writer: FramedWriter[Any],
-    filter: Callable[[Any], bool] | None,
-    map: Callable[[Any], Any] | None,
+    source: Source[Any], sink: Sink[Any], pass_on: Callable[[Iterable[Any], Sink[Any]], None]
 ) -> None:
-    source, sink = reader.source, writer.sink
-    while True:
-        try:
+    device = source if isinstance(source, DeviceSource) else None
+
+    def take() -> None:
+        """Within the delivery: no task needs to run, and a batch leaves as one."""
+        sink.check_open()
+        if device is not None and not sink.full:
+            pass_on(device.recv_waiting(), sink)
+
+    with suppress(ClosedError):
+        while True:
             await sink.ready()  # before receiving: what is received can be put at once
-            items: Iterable[Any] = await source.recv_many()
-        except ClosedError:
-            return
-        except CodecError as exc:
-            if not exc.recoverable:
-                raise
-            continue
-        if filter is not None:
-            items = builtins.filter(filter, items)
-        if map is not None:
-            items = builtins.map(map, items)
-        _put(sink, iter(items))
+            try:
+                if device is not None:
+                    take()
+                    await device.readable(take)
+                else:
+                    pass_on(await source.recv_many(), sink)
+            except CodecError as exc:
+                if not exc.recoverable:
+                    raise
 
 
 def _put(sink: Sink[Any], items: Iterator[Any]) -> None:

@@ -6,19 +6,20 @@ import asyncio
 import errno
 import logging
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BusyError, ClosedError
-from .packetio import check_packet
+from .packetio import PACKET_MAX, check_packet
 from .protocols import PacketProtocol
 from .transports.base import WRITE_BATCH, PacketTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .config import Layer
     from .device import Device
 
 __all__ = ["PacketStream", "StreamProtocol", "despite_cancellation"]
@@ -33,6 +34,9 @@ HIGH_WATER = 1024
 LOG_INTERVAL = 1.0
 """Seconds for which the same error is not logged again."""
 
+Waiters = dict["asyncio.Future[None]", "Callable[[], None] | None"]
+"""Who waits, in the order in which they came, and what to call at once when packets come."""
+
 
 class StreamProtocol(PacketProtocol):
     """Keeps what arrives until the stream's user asks for it."""
@@ -41,11 +45,12 @@ class StreamProtocol(PacketProtocol):
 
     def __init__(self) -> None:
         self.packets: deque[bytes] = deque()
+        self._full = False  # so reading is paused
         self.closed = False
         self.exception: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._readers: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
+        self._readers: Waiters = {}
+        self._writers: Waiters = {}
         self.writable = True
         self.written = 0
         self._yielded = 0
@@ -54,12 +59,27 @@ class StreamProtocol(PacketProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, PacketTransport)
         self.transport = transport
+        self._layer: Layer = transport.get_extra_info("device").layer
+        self._largest = PACKET_MAX[self._layer]
 
     def packets_received(self, packets: list[bytes]) -> None:
         self.packets += packets
+        self._hand_over()
         if len(self.packets) >= HIGH_WATER:
+            self._full = True
             self.transport.pause_reading()
-        _wake(self._readers)
+        if self.packets:
+            _wake(self._readers)
+
+    def _hand_over(self) -> None:
+        """Let the one who waits take packets at once, unless others wait for them too."""
+        if len(self._readers) == 1:
+            ((waiter, take),) = self._readers.items()
+            if take is not None and not waiter.done():
+                try:
+                    take()
+                except Exception as exc:
+                    waiter.set_exception(exc)
 
     @property
     def has_reader(self) -> bool:
@@ -68,29 +88,42 @@ class StreamProtocol(PacketProtocol):
 
     async def take(self) -> bytes:
         """The next packet; of several tasks that wait, who came first gets it."""
-        await self._readable()
+        if not self.packets:
+            await self.readable()
         packet = self.packets.popleft()
-        self._taken()
+        if self._full:
+            self._taken()
         return packet
 
     async def take_many(self) -> list[bytes]:
         """All packets that wait, at least one."""
-        await self._readable()
+        if not self.packets:
+            await self.readable()
+        return self.take_waiting()
+
+    def take_waiting(self) -> list[bytes]:
+        """All packets that wait, if any."""
         packets = list(self.packets)
         self.packets.clear()
-        self._taken()
+        if self._full:
+            self._taken()
         return packets
 
     def _taken(self) -> None:
         if len(self.packets) <= HIGH_WATER // 4:
+            self._full = False
             self.transport.resume_reading()
 
-    async def _readable(self) -> None:
-        """Wait until there are packets; raise what ended the transport if none will come."""
+    async def readable(self, take: Callable[[], None] | None = None) -> None:
+        """Wait until there are packets; raise what ended the transport if none will come.
+
+        If nobody else waits, `take` is called within the delivery, so that what it
+        writes leaves with it; this returns when it leaves packets, and raises what it raises.
+        """
         while not self.packets:
             if self.closed:
                 raise self.exception or ClosedError()
-            await self._wait(self._readers)
+            await self._wait(self._readers, take)
 
     async def ready_to_write(self) -> None:
         """Wait until the device takes packets; raise what ended it if it will not."""
@@ -109,24 +142,25 @@ class StreamProtocol(PacketProtocol):
     def write(self, packets: Iterable[bytes | bytearray | memoryview]) -> int:
         """Write packets, and say how many; raise `PacketError` for the first that is none."""
         write = self.transport.write
-        layer = self.transport.get_extra_info("device").layer
+        largest = self._largest
         count = 0
         try:
             for packet in packets:
-                check_packet(packet, layer)
+                if not 0 < len(packet) <= largest:
+                    check_packet(packet, self._layer)
                 write(packet)
                 count += 1
         finally:
             self.written += count
         return count
 
-    async def _wait(self, waiters: list[asyncio.Future[None]]) -> None:
+    async def _wait(self, waiters: Waiters, take: Callable[[], None] | None = None) -> None:
         waiter = self._loop.create_future()
-        waiters.append(waiter)
+        waiters[waiter] = take
         try:
             await waiter
         finally:
-            waiters.remove(waiter)
+            del waiters[waiter]
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -149,7 +183,7 @@ class StreamProtocol(PacketProtocol):
         _wake(self._writers)
 
 
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
+def _wake(waiters: Waiters) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)

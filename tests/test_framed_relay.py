@@ -140,3 +140,102 @@ async def test_what_cannot_be_relayed() -> None:
         await stream.aclose()
     for rig in rigs:
         rig.close()
+
+
+class Brief(Raw):
+    """Packets of 64 bytes; others are broken."""
+
+    def decode(self, packet: bytes) -> bytes:
+        if len(packet) != 64:
+            raise aiotun.CodecError("not 64 bytes")
+        return packet
+
+
+@contextlib.asynccontextmanager
+async def devices() -> AsyncIterator[tuple[MemoryRig, MemoryRig, Any, Any]]:
+    """What is behind two devices, and framed ends over these."""
+    rigs = MemoryRig(), MemoryRig()
+    with contextlib.ExitStack() as stack:
+        for rig in rigs:
+            stack.callback(rig.close)
+        async with (
+            aiotun.open_device(device=rigs[0].device) as a,
+            aiotun.open_device(device=rigs[1].device) as b,
+        ):
+            yield (*rigs, aiotun.Framed(a, Brief()), aiotun.Framed(b, Raw()))
+
+
+async def test_between_devices_batches_stay_together() -> None:
+    async with devices() as (rig, other, a, b):
+        rig.send(packet(0))
+        await asyncio.sleep(0.01)  # received before the relay began
+        relaying = asyncio.ensure_future(aiotun.relay(a, b))
+        await asyncio.sleep(0.01)
+        for each in (packet(1, 65), packet(2), packet(3, 65), packet(4)):
+            rig.send(each)
+        await until(lambda: b.counters.sent == 3)
+        assert [other.recv() for _ in range(3)] == [packet(0), packet(2), packet(4)]
+        assert a.counters == aiotun.FramedCounters(received=3, broken=2)
+        assert b.counters == aiotun.FramedCounters(sent=3)
+        relaying.cancel()
+        await asyncio.wait([relaying])
+        rig.send(packet(5))
+        assert await a.recv() == packet(5)
+
+
+async def test_between_devices_a_filter_that_raises_ends_it() -> None:
+    def fail(item: bytes) -> bool:
+        raise LookupError("no such item")
+
+    async with devices() as (rig, _, a, b):
+        relaying = asyncio.ensure_future(aiotun.relay(a, b, filter=fail))
+        await asyncio.sleep(0.01)
+        rig.send(packet(1))
+        with pytest.raises(LookupError):
+            await asyncio.wait_for(relaying, 5)
+
+
+async def test_a_relay_shares_its_device_with_others_who_wait() -> None:
+    async with devices() as (rig, other, a, b):
+        relaying = asyncio.ensure_future(aiotun.relay(a, b))
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.ensure_future(a.recv()) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        received: list[bytes] = []
+        for n in range(50):
+            rig.send(packet(n))
+            await asyncio.sleep(0.001)
+        for task in waiting:
+            if task.done():
+                received.append(task.result())
+            else:
+                task.cancel()
+        await asyncio.wait(waiting)
+        await until(lambda: b.counters.sent == 50 - len(received))
+        while len(received) < 50:
+            received.append(other.recv())
+        assert sorted(received) == sorted(packet(n) for n in range(50))
+        relaying.cancel()
+        await asyncio.wait([relaying])
+
+
+async def test_a_full_sink_leaves_packets_to_the_device() -> None:
+    rig = MemoryRig()
+    async with (
+        aiotun.open_device(device=rig.device) as tun,
+        link("tcp", write_size=1000) as (a, b),
+    ):
+        relaying = asyncio.ensure_future(aiotun.relay(aiotun.Framed(tun, Raw()), b))
+        await asyncio.sleep(0.01)
+        sent = 0
+        while tun.transport.is_reading():  # nobody reads at `a`
+            rig.send_many([packet(sent + n, 1400) for n in range(100)])
+            sent += 100
+            await asyncio.sleep(0.001)
+        assert b.counters.sent < sent
+        for n in range(sent):
+            assert await asyncio.wait_for(a.recv(), 5) == packet(n, 1400)
+        assert not relaying.done()
+        relaying.cancel()
+        await asyncio.wait([relaying])
+    rig.close()
