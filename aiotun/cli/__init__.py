@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 __all__ = ["COMMANDS", "main", "version"]
 
 COMMANDS = {
+    "bench": "measure how fast packets pass through Python, beside no other library",
     "demo": "show real traffic going through a Python protocol, in networks of its own",
     "doctor": "show what this machine offers, and what to do about each thing missing",
 }

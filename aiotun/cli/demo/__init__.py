@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
-import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 
 from ...offload import implementation
-from ...testing import become_root
-from ...testing.capabilities import Capability, names, probe
+from ...testing.capabilities import probe
 from .. import version
 from .display import Display
+from .networks import interruptible, prepare
 from .ping import ping_from_kernel, ping_from_memory
 from .transfer import PATHS, Result, TransferError, transfer
 
@@ -48,9 +46,14 @@ def main(args: argparse.Namespace) -> int:
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
         f"{loop}, offload functions: {implementation}"
     )
-    show = _in_memory if args.memory or not _prepare(display) else _in_kernel
+    show = _in_memory
+    if not args.memory:
+        if prepare(display):
+            show = _in_kernel
+        else:
+            display.line("Hence without a TUN: a device in memory takes its place.")
     try:
-        complete = run(_interruptible(show(display, args.seconds)))
+        complete = run(interruptible(show(display, args.seconds)))
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.line("Interrupted.")
         raise KeyboardInterrupt from None
@@ -67,51 +70,6 @@ def _event_loop() -> tuple[Callable[[Coroutine[None, None, bool]], bool], str]:
     import uvloop
 
     return uvloop.run, found.detail
-
-
-async def _interruptible(show: Coroutine[None, None, bool]) -> bool:
-    """Let SIGINT cancel it, as loops do by themselves from Python 3.11 on.
-
-    A KeyboardInterrupt may come up anywhere: between the start of a process and taking
-    note of it, which would leave that process behind.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    with suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-    return await show
-
-
-def _prepare(display: Display) -> bool:
-    """Whether this process can have TUN devices in namespaces; what it takes is done then."""
-    if "tun" not in names():
-        display.line(f"aiotun opens no devices on {platform.system()}.")
-        return False
-    needed = [probe("tun"), probe("netns")]
-    if all(capability.available for capability in needed):
-        display.line(
-            "In network namespaces of its own: the network of this machine is not touched."
-        )
-        return True
-    userns = probe("userns")
-    if userns.available:
-        become_root()
-        display.line("In network namespaces of its own, as root of a user namespace.")
-        return True
-    display.line()
-    if probe("tun-node").available:
-        needed.append(userns)
-    for capability in needed:
-        if not capability.available:
-            _explain(display, capability)
-    display.line("Hence without a TUN: a device in memory takes its place.")
-    return False
-
-
-def _explain(display: Display, missing: Capability) -> None:
-    display.line(f"{missing.name}: {missing.detail}")
-    for remedy in missing.remedies:
-        display.line(f"  -> {remedy}")
 
 
 async def _in_kernel(display: Display, seconds: float) -> bool:

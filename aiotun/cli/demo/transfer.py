@@ -120,8 +120,12 @@ async def transfer(path: Path, seconds: float, display: Display) -> Result:
         ):
             a.forward_to(b)
             b.forward_to(a)
-            with _ends(left, right, seconds) as processes:
-                return await _watch(path, processes, (a, b), display)
+            try:
+                with _ends(left, right, seconds) as processes:
+                    return await _watch(path, processes, (a, b), display)
+            finally:
+                for end in (a, b):  # what still comes has nowhere to go
+                    end.transport.pause_reading()
 
 
 @contextmanager

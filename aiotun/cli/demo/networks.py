@@ -1,0 +1,62 @@
+"""What it takes to measure in networks of its own, and to be interrupted in order."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from ...testing import become_root
+from ...testing.capabilities import Capability, names, probe
+from .display import Display
+
+__all__ = ["interruptible", "prepare"]
+
+T = TypeVar("T")
+
+
+async def interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Let SIGINT cancel it, as loops do by themselves from Python 3.11 on.
+
+    A KeyboardInterrupt may come up anywhere: between the start of a process and taking
+    note of it, which would leave that process behind.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    return await work
+
+
+def prepare(display: Display) -> bool:
+    """Whether this process can have TUN devices in namespaces; what it takes is done then."""
+    if "tun" not in names():
+        display.line(f"aiotun opens no devices on {platform.system()}.")
+        return False
+    needed = [probe("tun"), probe("netns")]
+    if all(capability.available for capability in needed):
+        display.line(
+            "In network namespaces of its own: the network of this machine is not touched."
+        )
+        return True
+    userns = probe("userns")
+    if userns.available:
+        become_root()
+        display.line("In network namespaces of its own, as root of a user namespace.")
+        return True
+    display.line()
+    if probe("tun-node").available:
+        needed.append(userns)
+    for capability in needed:
+        if not capability.available:
+            _explain(display, capability)
+    return False
+
+
+def _explain(display: Display, missing: Capability) -> None:
+    display.line(f"{missing.name}: {missing.detail}")
+    for remedy in missing.remedies:
+        display.line(f"  -> {remedy}")
