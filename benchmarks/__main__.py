@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -16,7 +17,8 @@ from . import micro
 from .machine import describe
 from .measure import build, measure
 from .programs import ROOT
-from .report import has_place, publish, report
+from .publish import publish
+from .report import report
 from .results import Results
 from .rows import BASELINE, ROWS
 from .workloads import WORKLOADS
@@ -41,14 +43,11 @@ OVERHEAD = 1.2
 def main() -> int:
     args = parse_arguments()
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if args.report is not None:
-        results = Results.load(args.report)
-    else:
-        results = run(args, console)
-        results.save(args.output / "results.json")
+    results = Results.load(args.report) if args.report is not None else run(args, console)
+    results.save(args.output / "results.json")
     report(results, args.output, console)
     if args.publish:
-        publish(args.output)
+        publish(results, args.output)
     return 1 if any(failure.workload for failure in results.failures) else 0
 
 
@@ -75,8 +74,6 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.rounds < 1 or args.seconds < 1:
         parser.error("at least one round, and one second a measurement")
-    if args.publish and not has_place():
-        parser.error("README.md has no place for the results")
     if args.quick:
         args.rounds, args.seconds, args.packets = 3, 2, 0
         args.rows, args.workloads = list(QUICK_ROWS), list(QUICK_WORKLOADS)
@@ -106,19 +103,30 @@ def run(args: argparse.Namespace, console: Console) -> Results:
     # Ended from outside, it unwinds and ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kept = ("rounds", "seconds", "rows", "workloads")
-    results = Results(describe(), {name: getattr(args, name) for name in kept})
+    options = {name: getattr(args, name) for name in kept}
+    given = [each for each in sys.argv[1:] if each != "--publish"]
+    options["command"] = shlex.join(["python", "-m", "benchmarks", *given])
+    results = Results(describe(), options)
+    total = args.rounds * len(args.workloads) * len(args.rows) * (args.seconds + OVERHEAD)
+    micro_too = ", and the functions alone some minutes more" if args.packets else ""
+    console.print(f"measuring takes about {total / 60:.0f} minutes{micro_too}")
     rows = build(args.rows, results, console)
-    total = args.rounds * len(args.workloads) * len(rows) * (args.seconds + OVERHEAD)
-    console.print(f"measuring takes about {total / 60:.0f} minutes")
-    measure(
-        rows,
-        args.workloads,
-        rounds=args.rounds,
-        seconds=args.seconds,
-        results=results,
-        save_to=args.output / "results.json",
-        console=console,
-    )
+    save_to = args.output / "results.json"
+    try:
+        measure(
+            rows,
+            args.workloads,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            results=results,
+            save_to=save_to,
+            console=console,
+        )
+    except BaseException:
+        if results.samples:
+            results.save(save_to)
+            console.print(f"cut short; for what there is: python -m benchmarks --report {save_to}")
+        raise
     if args.packets:
         with console.status("measuring the offload functions alone, some minutes"):
             results.import_seconds = micro.import_seconds()

@@ -54,6 +54,8 @@ def _floors(loop: str) -> Iterator[Floor]:
         "super": BEST_TUN_RS,
         "relay": BEST_TUN_RS,
         "plain": "tun-rs-async-plain",
+        "framed": "tun-rs-framed-offload",
+        "framed-plain": "tun-rs-framed-plain",
     }
     for name, peer in peers.items():
         yield Floor(f"{name}-{loop}", "tcp", "throughput", 1.0, peer)

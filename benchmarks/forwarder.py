@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiotun
@@ -46,24 +47,32 @@ PROTOCOLS: dict[str, type[Forwarder]] = {
 }
 
 
-async def forward(mode: str, names: list[str], offload: bool) -> None:
-    ends = [
-        await aiotun.create_device_endpoint(PROTOCOLS[mode], name=name, offload=offload)
-        for name in names
-    ]
+Pair = tuple[aiotun.Device, aiotun.Device]
+
+
+async def forward(mode: str, pair: Pair, ready: Callable[[], object]) -> None:
+    ends = [await aiotun.create_device_endpoint(PROTOCOLS[mode], device=device) for device in pair]
     (a, protocol_a), (b, protocol_b) = ends
     protocol_a.other, protocol_b.other = b, a
-    print("ready", flush=True)
+    ready()
     await asyncio.gather(a.wait_closed(), b.wait_closed())
 
 
-async def relay(names: list[str], offload: bool) -> None:
-    async with (
-        aiotun.open_device(name=names[0], offload=offload) as a,
-        aiotun.open_device(name=names[1], offload=offload) as b,
-    ):
-        print("ready", flush=True)
-        await aiotun.relay(a, b)
+async def relay(mode: str, pair: Pair, ready: Callable[[], object]) -> None:
+    async with aiotun.open_device(device=pair[0]) as a, aiotun.open_device(device=pair[1]) as b:
+        ready()
+        framed_a, framed_b = (aiotun.Framed(each, aiotun.codecs.Raw()) for each in (a, b))
+        if mode == "relay":
+            await aiotun.relay(a, b)
+        elif mode == "framed":
+            await aiotun.relay(framed_a, framed_b)
+        else:
+            await asyncio.gather(each_item(framed_a, framed_b), each_item(framed_b, framed_a))
+
+
+async def each_item(source: aiotun.Framed[bytes], sink: aiotun.Framed[bytes]) -> None:
+    async for item in source:
+        await sink.send(item)
 
 
 def run(main: Coroutine[Any, Any, None], loop: str) -> None:
@@ -77,15 +86,29 @@ def run(main: Coroutine[Any, Any, None], loop: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=[*PROTOCOLS, "relay"])
+    parser.add_argument("mode", choices=[*PROTOCOLS, "relay", "framed", "items"])
     parser.add_argument("names", nargs=2)
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--no-offload", dest="offload", action="store_false")
+    parser.add_argument("--queues", type=int, default=1, help="each with a thread and a loop")
     args = parser.parse_args()
-    if args.mode == "relay":
-        run(relay(args.names, args.offload), args.loop)
-    else:
-        run(forward(args.mode, args.names, args.offload), args.loop)
+    a, b = (
+        aiotun.Device(name=name, offload=args.offload, multi_queue=args.queues > 1)
+        for name in args.names
+    )
+    pairs = [(a, b), *((a.open_queue(), b.open_queue()) for _ in range(args.queues - 1))]
+    barrier = threading.Barrier(len(pairs), lambda: print("ready", flush=True))
+    work = forward if args.mode in PROTOCOLS else relay
+    threads = [
+        threading.Thread(
+            target=lambda pair=pair: run(work(args.mode, pair, barrier.wait), args.loop),
+            daemon=True,
+        )
+        for pair in pairs[1:]
+    ]
+    for thread in threads:
+        thread.start()
+    run(work(args.mode, pairs[0], barrier.wait), args.loop)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from .programs import PEERS
 
 __all__ = ["describe"]
 
+PACKAGES = ("aiotun", "uvloop", "asyncssh", "cryptography")
+
 TOOLS = {
     "iperf3": ("iperf3", "--version"),
     "ping": ("ping", "-V"),
@@ -37,7 +39,7 @@ def describe() -> dict[str, Any]:
         "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "python": platform.python_version(),
         "offload": aiotun.offload.implementation,
-        "packages": {name: _package(name) for name in ("aiotun", "uvloop", "asyncssh")},
+        "packages": {name: _package(name) for name in PACKAGES},
         "tun-rs": _first_match(r'name = "tun-rs"\nversion = "(.*)"', PEERS / "tun-rs/Cargo.lock"),
         "wireguard-go": _first_match(
             r"golang.zx2c4.com/wireguard (\S+)", PEERS / "wireguard-go/go.mod"

@@ -64,7 +64,7 @@ def measure(
     save_to: Path,
     console: Console,
 ) -> None:
-    """Run everything, add it to the results, and save these after each round.
+    """Run everything, add it to the results, and save these after each workload.
 
     Rows follow each other workload by workload, so that what is compared was
     measured within a minute or so.
@@ -87,7 +87,7 @@ def measure(
                     else:
                         results.samples.append(Sample(number, row, workload, metrics))
                     bar.advance(task)
-            results.save(save_to)
+                results.save(save_to)
             console.print(f"round {number + 1} of {rounds} done", highlight=False)
 
 

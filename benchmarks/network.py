@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiotun.testing.namespace import Namespace
 
@@ -30,6 +31,16 @@ class Network:
     a: Namespace
     b: Namespace
     forwarder: Process
+
+    def counter(self, group: str, name: str) -> int:
+        """One of the kernel's counters, both namespaces together (proc_net(5): netstat)."""
+        return sum(each.run(_counter, group, name) for each in (self.a, self.b))
+
+
+def _counter(group: str, name: str) -> int:
+    lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith(f"{group}:"))
+    return int(values[names.index(name)])
 
 
 @contextmanager

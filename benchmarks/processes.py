@@ -68,6 +68,10 @@ class Process:
             self._process.wait()
         self._folder.cleanup()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def output(self) -> str:
         """What it printed so far."""
         return self._output.read_text(errors="replace")

@@ -42,7 +42,7 @@ class Program:
             return
         if shutil.which(self.build[0]) is None:
             raise BuildError(f"{self.build[0]} is not installed")
-        (self.source / "target").mkdir(exist_ok=True)
+        (self.source / "target").mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             self.build, cwd=self.source, capture_output=True, text=True, timeout=1800
         )

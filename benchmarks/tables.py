@@ -10,10 +10,29 @@ from .results import Results
 from .rows import BASELINE, ROWS
 from .workloads import METRICS, WORKLOADS
 
-__all__ = ["Table", "floor_table", "forwarding_tables", "micro_tables"]
+__all__ = [
+    "Table",
+    "floor_table",
+    "forwarding_tables",
+    "micro_tables",
+    "number",
+    "setting",
+    "spread",
+    "summary_table",
+]
 
 MAIN = "packets", "throughput", "p50"
 """The first of these that a workload has is what it is about: its ratios are shown."""
+
+
+SUMMARY = (
+    ("tcp", "throughput"),
+    ("tcp", "cpu_per_gbit"),
+    ("tcp", "memory"),
+    ("tcp-8", "throughput"),
+    ("ping", "p50"),
+)
+"""What stands in the README, as far as it was measured."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +66,11 @@ def _forwarding_table(workload: str, results: Results) -> Table:
             (
                 ROWS[row].title,
                 *(
-                    _number(summarize(values(samples, name, workload, row).values()))
+                    number(summarize(values(samples, name, workload, row).values()))
                     for name in metrics
                 ),
-                _spread(summarize(ratios(samples, main, workload, row, BASELINE))),
-                _spread(summarize(ratios(samples, main, workload, row, peer)) if peer else None),
+                spread(summarize(ratios(samples, main, workload, row, BASELINE))),
+                spread(summarize(ratios(samples, main, workload, row, peer)) if peer else None),
             )
         )
     titles = (
@@ -63,6 +82,49 @@ def _forwarding_table(workload: str, results: Results) -> Table:
     ratios_of = f"{METRICS[main].title}: ratio to"
     columns = ("forwarder", *titles, f"{ratios_of} {ROWS[BASELINE].title}", f"{ratios_of} its peer")
     return Table(WORKLOADS[workload].title, columns, lines)
+
+
+def setting(results: Results) -> str:
+    """Where and how it was measured."""
+    machine, options = results.machine, results.options
+    return (
+        f"{machine['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, "
+        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['offload']} offload: "
+        f"medians of {options['rounds']} rounds of {options['seconds']:g} s; ratios are taken "
+        "within a round, with their quartiles."
+    )
+
+
+def summary_table(results: Results) -> Table:
+    """A line for each row, the best first: its medians, and its throughput by the baseline's."""
+    samples = results.samples
+    found = {
+        row: {
+            (workload, metric): summarize(values(samples, metric, workload, row).values())
+            for workload, metric in SUMMARY
+        }
+        for row in ROWS
+    }
+    columns = [key for key in SUMMARY if any(each[key] for each in found.values())]
+    lines = [
+        (
+            ROWS[row].title,
+            *(number(each[key]) for key in columns),
+            spread(summarize(ratios(samples, "throughput", "tcp", row, BASELINE))),
+        )
+        for row, each in sorted(found.items(), key=lambda item: _speed(item[1]), reverse=True)
+        if any(each.values())
+    ]
+    titles = (
+        f"{WORKLOADS[workload].title}: {METRICS[metric].title}, {METRICS[metric].unit}"
+        for workload, metric in columns
+    )
+    return Table("Summary", ("forwarder", *titles, f"ratio to {ROWS[BASELINE].title}"), lines)
+
+
+def _speed(found: dict[tuple[str, str], Summary | None]) -> float:
+    summary = found["tcp", "throughput"]
+    return summary.median if summary else 0.0
 
 
 def floor_table(verdicts: list[Verdict]) -> Table:
@@ -92,14 +154,14 @@ def micro_tables(results: Results) -> list[Table]:
     return tables
 
 
-def _number(summary: Summary | None) -> str:
+def number(summary: Summary | None) -> str:
     if summary is None:
         return ""
     value = summary.median
     return f"{value:,.0f}" if value == 0 or value >= 100 else f"{value:.3g}"
 
 
-def _spread(summary: Summary | None) -> str:
+def spread(summary: Summary | None) -> str:
     """Median and quartiles."""
     if summary is None:
         return ""

@@ -37,6 +37,7 @@ METRICS = {
     "packets": Metric("packets that arrived", "1000/s", more_is_better=True),
     "loss": Metric("loss", "%"),
     "retransmissions": Metric("retransmissions", ""),
+    "reordered": Metric("segments out of order", ""),
     "cpu": Metric("CPU of the forwarder", "%"),
     "cpu_per_gbit": Metric("CPU per Gbit", "ms"),
     "memory": Metric("peak memory", "MB"),
@@ -59,6 +60,8 @@ def _iperf(*arguments: str) -> Callable[[Network, float], Metrics]:
             before = forwarder.cpu_seconds()
             metrics = parse_iperf(client.finish(seconds + SETUP))
             cpu = forwarder.cpu_seconds() - before
+        if "retransmissions" in metrics:  # TCP
+            metrics["reordered"] = network.counter("TcpExt", "TCPOFOQueue")
         return {
             **metrics,
             "cpu": 100 * cpu / seconds,

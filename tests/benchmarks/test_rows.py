@@ -27,7 +27,7 @@ def test_rows_differ() -> None:
 
 def test_rows_known_by_name() -> None:
     assert BASELINE in TUN_RS_OFFLOAD
-    assert len(TUN_RS_OFFLOAD) == 4
+    assert len(TUN_RS_OFFLOAD) == 6
 
 
 @pytest.mark.parametrize("floor", FLOORS, ids=lambda f: f"{f.row}-{f.workload}-{f.metric}-{f.peer}")

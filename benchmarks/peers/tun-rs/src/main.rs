@@ -1,13 +1,17 @@
 //! forward MODE A B: two TUN devices, what comes out of one goes into the other.
 //!
-//! MODE: {async,async-one-thread,sync,sync-two-threads}-{offload,plain}. The
-//! synchronous calls block, so `sync` has one thread a direction and
-//! `sync-two-threads` two; `async` has one task a direction on tokio's default
-//! threads or, with `async-one-thread`, on a single one.
+//! MODE: {async,framed,sync}-{offload,plain}, with -one-thread before the last part
+//! for async and framed, -two-threads for sync. The synchronous calls block, so
+//! `sync` has one thread a direction, or two; `async` has one task a direction on
+//! tokio's default threads, or on a single one, and so has `framed`, where the
+//! packets pass as the items of a stream and a sink.
 
 use std::{env, io, process, sync::Arc, thread};
 
+use bytes::BytesMut;
+use futures::{SinkExt, StreamExt};
 use tun_rs::{
+    async_framed::{BytesCodec, DeviceFramedRead, DeviceFramedWrite},
     AsyncDevice, DeviceBuilder, GROTable, SyncDevice, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN,
 };
 
@@ -101,12 +105,32 @@ async fn pump_async(from: Arc<AsyncDevice>, to: Arc<AsyncDevice>, offload: bool)
     }
 }
 
-async fn forward_async(a: &str, b: &str, offload: bool) -> io::Result<()> {
+/// Items gather as long as more are ready, as `StreamExt::forward` does it.
+async fn pump_framed(from: Arc<AsyncDevice>, to: Arc<AsyncDevice>) -> io::Result<()> {
+    let source = DeviceFramedRead::new(from, BytesCodec::new());
+    let mut sink = DeviceFramedWrite::new(to, BytesCodec::new());
+    let mut batches = source.ready_chunks(IDEAL_BATCH_SIZE);
+    while let Some(batch) = batches.next().await {
+        for item in batch {
+            let _ = sink.feed(item?).await;
+        }
+        let _ = SinkExt::<BytesMut>::flush(&mut sink).await;
+    }
+    Ok(())
+}
+
+async fn forward_async(a: &str, b: &str, offload: bool, framed: bool) -> io::Result<()> {
     let a = Arc::new(builder(a, offload).build_async()?);
     let b = Arc::new(builder(b, offload).build_async()?);
     println!("ready");
-    let there = tokio::spawn(pump_async(a.clone(), b.clone(), offload));
-    let back = tokio::spawn(pump_async(b, a, offload));
+    let pump = |from, to| {
+        if framed {
+            tokio::spawn(pump_framed(from, to))
+        } else {
+            tokio::spawn(pump_async(from, to, offload))
+        }
+    };
+    let (there, back) = (pump(a.clone(), b.clone()), pump(b, a));
     tokio::select! { end = there => end?, end = back => end? }
 }
 
@@ -138,14 +162,14 @@ fn main() -> io::Result<()> {
         _ => (mode.as_str(), false),
     };
     match style {
-        "async" => tokio::runtime::Builder::new_multi_thread()
+        "async" | "framed" => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?
-            .block_on(forward_async(a, b, offload)),
-        "async-one-thread" => tokio::runtime::Builder::new_current_thread()
+            .block_on(forward_async(a, b, offload, style == "framed")),
+        "async-one-thread" | "framed-one-thread" => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(forward_async(a, b, offload)),
+            .block_on(forward_async(a, b, offload, style == "framed-one-thread")),
         "sync" => forward_sync(a, b, offload, 1),
         "sync-two-threads" => forward_sync(a, b, offload, 2),
         _ => {
