@@ -9,7 +9,7 @@ native = Extension(
     sources=["aiotun/offload/native/module.c"],
     depends=[
         f"aiotun/offload/native/{name}.h"
-        for name in ("checksum", "coalesce", "headers", "outbox", "segment")
+        for name in ("checksum", "coalesce", "headers", "outbox", "segment", "udp")
     ],
     extra_compile_args=["-std=c11", "-O3"],
     optional=True,

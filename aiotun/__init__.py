@@ -5,7 +5,7 @@ from .bytestreams import ByteStream
 from .config import Address, DeviceConfig, Route
 from .connections import FramedServer, open_framed_connection, start_framed_server
 from .device import Device
-from .endpoints import create_device_endpoint, open_device
+from .endpoints import create_device_endpoint, create_udp_endpoint, open_device
 from .errors import (
     AddressError,
     BusyError,
@@ -28,6 +28,7 @@ from .errors import (
     NoTunNodeError,
     OffloadError,
     PacketError,
+    PathMTUError,
     QueueLimitError,
     RouteError,
     TunError,
@@ -51,6 +52,7 @@ from .protocols import PacketProtocol
 from .relay import relay
 from .streams import PacketStream
 from .transports import PacketTransport
+from .udp import Datagram, UdpCounters, UdpProtocol, UdpTransport
 
 __all__ = [
     "Address",
@@ -63,6 +65,7 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Counters",
+    "Datagram",
     "Device",
     "DeviceConfig",
     "DeviceForbiddenError",
@@ -96,16 +99,21 @@ __all__ = [
     "PacketStream",
     "PacketStreamLike",
     "PacketTransport",
+    "PathMTUError",
     "QueueLimitError",
     "Released",
     "Route",
     "RouteError",
     "SuperPacket",
     "TunError",
+    "UdpCounters",
+    "UdpProtocol",
+    "UdpTransport",
     "UnsupportedError",
     "VirtioNetHeader",
     "codecs",
     "create_device_endpoint",
+    "create_udp_endpoint",
     "open_device",
     "open_framed_connection",
     "relay",

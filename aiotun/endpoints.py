@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -12,6 +13,14 @@ from .device import Device, make_config
 from .errors import ConfigError
 from .streams import PacketStream, StreamProtocol, despite_cancellation
 from .transports import PacketTransport, make_transport
+from .udp import (
+    SocketAddress,
+    UdpTransport,
+    make_udp_transport,
+    open_socket,
+    set_buffer,
+    set_dont_fragment,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from .config import DeviceConfig
     from .device import DeviceSettings
 
-__all__ = ["OpenDevice", "create_device_endpoint", "open_device"]
+__all__ = ["OpenDevice", "create_device_endpoint", "create_udp_endpoint", "open_device"]
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -120,3 +129,53 @@ class OpenDevice(Awaitable[PacketStream]):
         traceback: TracebackType | None,
     ) -> None:
         await self._stream.aclose()
+
+
+async def create_udp_endpoint(
+    protocol_factory: Callable[[], ProtocolT],
+    local_addr: SocketAddress | None = None,
+    remote_addr: SocketAddress | None = None,
+    *,
+    sock: socket.socket | None = None,
+    reuse_port: bool = False,
+    receive_buffer: int | None = None,
+    send_buffer: int | None = None,
+    dont_fragment: bool = False,
+) -> tuple[UdpTransport, ProtocolT]:
+    """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
+
+    `local_addr` is what to bind to: `("::", port)` takes IPv6 and IPv4, port 0 any
+    port. With `remote_addr` the endpoint talks to that peer alone, and is told
+    what ICMP says about it. Names are looked up off the loop. `sock` is taken
+    instead of both, as one of another network namespace: the transport owns and
+    closes it from now on, also if this call fails.
+
+    `receive_buffer` and `send_buffer` are sizes in bytes to ask the kernel for
+    (what it granted is told by the transport's extra infos of these names);
+    with `dont_fragment` datagrams that the path does not carry whole are
+    dropped, and reported with its MTU as `PathMTUError`.
+
+    Raises `OSError` where the addresses cannot be had, and what the factory raises.
+    When cancelled, nothing is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    if sock is None:
+        if local_addr is None and remote_addr is None:
+            raise ConfigError("a UDP endpoint needs local_addr=, remote_addr= or sock=")
+        sock = await open_socket(local_addr, remote_addr, reuse_port)
+    elif local_addr is not None or remote_addr is not None or reuse_port:
+        raise ConfigError("a ready sock= is bound already: leave out the addresses")
+    try:
+        if receive_buffer is not None:
+            set_buffer(sock, socket.SO_RCVBUF, receive_buffer)
+        if send_buffer is not None:
+            set_buffer(sock, socket.SO_SNDBUF, send_buffer)
+        if dont_fragment:
+            set_dont_fragment(sock)
+        protocol = protocol_factory()
+        transport = make_udp_transport(loop, sock, protocol)
+        await transport.start()
+    except BaseException:
+        sock.close()
+        raise
+    return transport, protocol

@@ -8,6 +8,7 @@ Three roots, so that callers can catch by what went wrong rather than by where:
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 __all__ = [
     "AddressError",
@@ -31,6 +32,7 @@ __all__ = [
     "NoTunNodeError",
     "OffloadError",
     "PacketError",
+    "PathMTUError",
     "QueueLimitError",
     "RouteError",
     "TunError",
@@ -120,6 +122,22 @@ class InterfaceDownError(TunError):
 
 class PacketError(TunError):
     """EINVAL or EMSGSIZE: a packet that the device cannot carry; the packet was dropped."""
+
+
+class PathMTUError(TunError):
+    """EMSGSIZE: UDP datagrams that the path to `addr` does not carry whole.
+
+    `mtu` bytes are what it carries, IP and UDP header (28 bytes, 48 with IPv6)
+    included; 0 if that is not known.
+    """
+
+    def __init__(self, mtu: int, addr: Any) -> None:
+        super().__init__(
+            errno.EMSGSIZE,
+            f"the path to {addr[0]} carries IP packets of {mtu or '?'} bytes at most",
+        )
+        self.mtu = mtu
+        self.addr = addr
 
 
 class BusyError(TunError):

@@ -12,6 +12,7 @@ from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
 from aiotun.transports.outbox import Outbox
+from aiotun.udp.messages import batches
 
 __all__ = ["Implementation", "offload_impl"]
 
@@ -21,12 +22,13 @@ class Implementation(NamedTuple):
     gso_split: Callable[..., list[bytes]]
     GROTable: Callable[..., Any]
     Outbox: Callable[..., Any]
+    batches: Callable[[list[bytes]], list[list[bytes]]]
 
 
-IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable, Outbox)}
+IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable, Outbox, batches)}
 if native is not None:
     IMPLEMENTATIONS["native"] = Implementation(
-        native.checksum, native.gso_split, native.GROTable, native.Outbox
+        native.checksum, native.gso_split, native.GROTable, native.Outbox, native.batches
     )
 
 

@@ -1,6 +1,6 @@
 """In C: what is done for every packet.
 
-`checksum`, `gso_split`, `GROTable` and `Outbox` equal their Python versions. The
+`checksum`, `gso_split`, `GROTable`, `Outbox` and `batches` equal their Python versions. The
 others read and write a descriptor of which read(2) gives one frame and write(2)
 takes one. They end at the first error, whatever it is: who repeats in Python what
 was not done is told.
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from ..config import Layer
 from ..transports.outbox import Outbox as Outbox
+from ..udp.protocol import Datagram
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
 def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...
@@ -48,3 +49,13 @@ def write_frames(fd: int, frames: Iterable[bytes], /) -> int:
 
 def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
     """Write a frame unless it is malformed, or to be segmented as what is false; whether it was."""
+
+def batches(datagrams: list[bytes], /) -> list[list[bytes]]: ...
+def receive_datagrams(
+    fd: int, limit: int, datagram: type[Datagram], /
+) -> tuple[list[Datagram], int, int, int]:
+    """Receive until there are `limit` datagrams or more (Linux).
+
+    The datagrams; how many messages they came in; the bytes in them; and the errno at
+    which receiving ended, 0 if at the limit.
+    """

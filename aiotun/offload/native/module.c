@@ -16,6 +16,7 @@
 #include "headers.h"
 #include "outbox.h"
 #include "segment.h"
+#include "udp.h"
 
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
@@ -537,6 +538,10 @@ static PyMethodDef module_methods[] = {
     {"write_packets", native_write_packets, METH_VARARGS, NULL},
     {"write_frames", native_write_frames, METH_VARARGS, NULL},
     {"write_super", native_write_super, METH_VARARGS, NULL},
+    {"batches", native_batches, METH_O, NULL},
+#ifdef __linux__
+    {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

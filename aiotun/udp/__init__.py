@@ -1,0 +1,35 @@
+"""UDP for high rates: many datagrams a system call where the system allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+from .base import UdpTransport
+from .opening import open_socket, set_buffer, set_dont_fragment
+from .plain import PlainUdpTransport
+from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
+
+__all__ = [
+    "Datagram",
+    "SocketAddress",
+    "UdpCounters",
+    "UdpProtocol",
+    "UdpTransport",
+    "make_udp_transport",
+    "open_socket",
+    "set_buffer",
+    "set_dont_fragment",
+]
+
+
+def make_udp_transport(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+) -> UdpTransport:
+    """The transport that makes the most of this system."""
+    if sys.platform == "linux":
+        from .selector import SelectorUdpTransport
+
+        return SelectorUdpTransport(loop, sock, protocol)
+    return PlainUdpTransport(loop, sock, protocol)

@@ -1,0 +1,397 @@
+"""UdpTransport: a UDP socket as an asyncio transport, whatever moves its datagrams.
+
+Everything that users see is decided here. A subclass sends messages, and says
+when datagrams came and when the socket takes more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import socket
+import sys
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..streams import despite_cancellation
+from .address import from_socket, is_v4, peer_name, to_socket
+from .control import encode
+from .messages import Message, Outbox
+from .protocol import Datagram, SocketAddress, UdpCounters
+
+__all__ = ["UdpTransport"]
+
+logger = logging.getLogger("aiotun")
+
+WRITE_BATCH = 512
+"""Datagrams that gather before they are sent without waiting for the end of the tick."""
+
+HIGH_WATER = 1024
+"""Datagrams that wait for a socket that pushes back, before the protocol is paused."""
+
+
+class UdpTransport(asyncio.DatagramTransport):
+    """Moves datagrams between a socket and a `UdpProtocol`.
+
+    Made by `create_udp_endpoint`. Its buffers are counted in datagrams, not
+    bytes. Not thread-safe, like all of asyncio's transports.
+
+    Extra infos: `socket`, `sockname`, `peername`, `gso` and `gro` (whether many
+    datagrams share a system call), `receive_buffer` and `send_buffer` (bytes
+    that the kernel granted).
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+    ) -> None:
+        super().__init__()
+        self._loop = loop
+        self._sock = sock
+        self._family = int(sock.family)  # the enumeration's own hash is slow
+        self._remote = peer_name(sock)
+        self._protocol = protocol
+        self.counters = UdpCounters()
+        self._infos: dict[str, Any] = {
+            "socket": sock,
+            "sockname": from_socket(sock.getsockname()),
+            "peername": self._remote,
+            "gso": False,
+            "gro": False,
+        }
+        self._outbox = Outbox(self._check)
+        self._gathered = 0  # datagrams in the outbox
+        self._scheduled = False  # a flush follows
+        self._backlog: deque[Message] = deque()
+        self._errors: dict[str, Exception] = {}  # to be reported, once for each kind
+        self._paused = False
+        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
+        self._protocol_paused = False
+        self._made = False
+        self._closing = False
+        self._finished = False
+        self._warned = False
+        self._closed: asyncio.Future[None] = loop.create_future()
+
+    async def start(self) -> None:
+        """Call `connection_made`, then read; to be called once.
+
+        When cancelled, nothing is left behind.
+        """
+        started = self._loop.create_future()
+
+        def start() -> None:
+            self._made = True
+            self._call("connection_made", self)
+            if self.is_reading():
+                self._watch_readable()
+            if not started.done():
+                started.set_result(None)
+
+        try:
+            await despite_cancellation(self._open())
+            self._loop.call_soon(start)
+            await started
+        except asyncio.CancelledError:
+            self.abort()
+            await despite_cancellation(self.wait_closed())
+            raise
+
+    # What it is.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "receive_buffer":
+            return _granted(self._sock, socket.SO_RCVBUF)
+        if name == "send_buffer":
+            return _granted(self._sock, socket.SO_SNDBUF)
+        return self._infos.get(name, default)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """The datagrams that follow go to this protocol."""
+        self._protocol = protocol
+
+    def __repr__(self) -> str:
+        state = "closed" if self._finished else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {self._infos['sockname']} {state}>"
+
+    # From the socket to the protocol.
+
+    def is_reading(self) -> bool:
+        return not (self._paused or self._closing)
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more; the socket's buffer then fills, and the kernel drops."""
+        if self.is_reading():
+            self._paused = True
+            self._unwatch_readable()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self._closing:
+            self._paused = False
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self.is_reading():
+            self._watch_readable()
+
+    def _deliver(self, datagrams: list[Datagram]) -> None:
+        """Give the protocol at least one datagram, then flush what it sent."""
+        self._scheduled = True
+        try:
+            self._call("datagrams_received", datagrams)
+        finally:
+            self._end_of_tick()
+
+    # From the protocol to the socket.
+
+    def sendto(  # type: ignore[override]
+        self,
+        data: bytes | bytearray | memoryview,
+        addr: SocketAddress | None = None,
+        *,
+        local: str | None = None,
+        ecn: int = 0,
+    ) -> None:
+        """Send one datagram; it leaves at the end of the tick, together with others.
+
+        `addr` is a numeric address, None where the endpoint is connected. `local`
+        is the address of this host to send from (a `Datagram`'s, to answer from
+        where one was asked), `ecn` the ECN field of the IP header; a system that
+        lacks the means ignores both. Mutable buffers are copied. Never blocks:
+        what is dropped is counted and reported to `error_received`. After `close`
+        datagrams are dropped and counted.
+
+        Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes.
+        """
+        if type(data) is not bytes:
+            data = _copy(data)
+        if self._closing:
+            self._refuse_late(1)
+            return
+        self._outbox.run(addr, local, ecn).append(data)
+        self._gather(1)
+
+    def sendto_many(
+        self,
+        data: Iterable[bytes | bytearray | memoryview],
+        addr: SocketAddress | None = None,
+        *,
+        local: str | None = None,
+        ecn: int = 0,
+    ) -> None:
+        """Send datagrams to one place, in order: `sendto` for each."""
+        datagrams = [each if type(each) is bytes else _copy(each) for each in data]
+        if self._closing:
+            self._refuse_late(len(datagrams))
+            return
+        self._outbox.run(addr, local, ecn).extend(datagrams)
+        self._gather(len(datagrams))
+
+    def _gather(self, count: int) -> None:
+        """So many were put into the outbox: see to it that they leave."""
+        self._gathered += count
+        if self._gathered >= WRITE_BATCH:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._end_of_tick)
+
+    def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
+        """Raise `ValueError` for what datagrams cannot be sent with."""
+        remote = self._remote
+        if remote is None:
+            if addr is None:
+                raise ValueError("the endpoint is not connected: say where to send, with addr")
+            to_socket(addr, self._family)
+            remote = addr
+        elif addr not in (None, remote):
+            raise ValueError(f"the endpoint is connected to {remote}, and sends only there")
+        encode(is_v4(remote[0]), local, ecn, 0)
+
+    def flush(self) -> None:
+        """Hand everything sent so far to the kernel now."""
+        if not self._gathered:
+            return
+        messages = list(self._outbox.take())
+        self.counters.datagrams_sent += self._gathered
+        self.counters.bytes_sent += sum(sum(map(len, each.datagrams)) for each in messages)
+        self._gathered = 0
+        waited = bool(self._backlog)  # order: nothing overtakes what waits
+        self._backlog.extend(messages)
+        if not waited:
+            self._send_backlog()
+        if not self._protocol_paused and self.get_write_buffer_size() > self._high:
+            self._protocol_paused = True
+            self._call("pause_writing")
+
+    def _end_of_tick(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _send_backlog(self) -> None:
+        """Send what waits, as far as the socket takes it."""
+        backlog = self._backlog
+        try:
+            while backlog:
+                left = self._send(backlog[0])
+                if left is not None:
+                    backlog[0] = left
+                    self._watch_writable()
+                    break
+                backlog.popleft()
+        except OSError as exc:
+            self._end(exc)
+        self._report_errors()
+
+    def _write_ready(self) -> None:
+        """For the subclass to call when the socket takes more."""
+        self._unwatch_writable()
+        self._send_backlog()
+        if self._protocol_paused and self.get_write_buffer_size() <= self._low:
+            self._protocol_paused = False
+            self._call("resume_writing")
+        if self._closing and not self._backlog:
+            self._finish(None)
+
+    def get_write_buffer_size(self) -> int:
+        """Datagrams that wait for the end of the tick or for the socket."""
+        return self._gathered + sum(len(message.datagrams) for message in self._backlog)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high water mark, in datagrams."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks, in datagrams, between which the protocol is paused and resumed.
+
+        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
+        unless high >= low >= 0.
+        """
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
+        self._high, self._low = high, low
+
+    def _refuse_late(self, count: int) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("%r got a datagram after it was closed: dropped, like all others", self)
+        self.counters.dropped_sent += count
+
+    # The end.
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """Send what waits, close the socket, then call `connection_lost`."""
+        if self._closing:
+            return
+        self.flush()
+        self._closing = True
+        self._unwatch_readable()
+        if not self._backlog:
+            self._finish(None)
+
+    def abort(self) -> None:
+        """The same without sending what waits: it is dropped, and counted."""
+        self._end(None)
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed and `connection_lost` was called."""
+        await asyncio.shield(self._closed)
+
+    def _end(self, exc: Exception | None) -> None:
+        self._closing = True
+        self.counters.dropped_sent += self.get_write_buffer_size()
+        self._gathered = 0
+        self._outbox.clear()
+        self._backlog.clear()
+        self._finish(exc)
+
+    def _finish(self, exc: Exception | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._unwatch_readable()
+        self._unwatch_writable()
+        self._release(functools.partial(self._lost, exc))
+
+    def _lost(self, exc: Exception | None) -> None:
+        try:
+            if self._made:
+                self._call("connection_lost", exc)
+        finally:
+            self._closed.set_result(None)
+
+    # The protocol's callbacks.
+
+    def _call(self, callback: str, *args: object) -> None:
+        try:
+            getattr(self._protocol, callback)(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._loop.call_exception_handler(
+                {
+                    "message": f"exception in {callback} of {self!r}",
+                    "exception": exc,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+
+    def _note_error(self, exc: Exception) -> None:
+        """To be reported, once for each kind, when what goes on is done."""
+        self._errors.setdefault(str(exc), exc)
+
+    def _report_errors(self) -> None:
+        errors, self._errors = self._errors, {}
+        for exc in errors.values():
+            self._call("error_received", exc)
+
+    # How a subclass moves datagrams. It calls `_deliver` and `_write_ready`, always
+    # from the loop, never from within these methods, and watching twice is the same
+    # as once.
+
+    async def _open(self) -> None:
+        """Get ready for all that follows."""
+
+    @abstractmethod
+    def _send(self, message: Message) -> Message | None:
+        """Send a message; what is left of it when the socket takes no more for now."""
+
+    @abstractmethod
+    def _watch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _release(self, released: Callable[[], None]) -> None:
+        """Close the socket, then have the loop call `released`."""
+
+
+def _granted(sock: socket.socket, option: int) -> int:
+    size = sock.getsockopt(socket.SOL_SOCKET, option)
+    return size // 2 if sys.platform == "linux" else size  # socket(7): it doubles what was asked
+
+
+def _copy(data: object) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a datagram is bytes, bytearray or memoryview, not {type(data).__name__}")
+    return bytes(data)

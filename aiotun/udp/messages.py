@@ -1,0 +1,90 @@
+"""Datagrams gathered by destination, and the messages in which they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..offload.backend import native
+from .protocol import SocketAddress
+
+__all__ = ["Message", "Outbox", "batches"]
+
+SEGMENTS_MAX = 64
+"""Datagrams in one message: UDP_MAX_SEGMENTS of include/linux/udp.h, 128 in newer kernels."""
+
+SIZE_MAX = 65_000
+"""Bytes in one message of many: an IP packet's length has 16 bits, and near them the
+receiving side no longer joins what was sent together."""
+
+
+class Message(NamedTuple):
+    """Datagrams that go to one place in one way, in order."""
+
+    addr: SocketAddress | None
+    """None: where the socket is connected to."""
+    local: str | None
+    ecn: int
+    datagrams: list[bytes]
+
+
+class Outbox:
+    """Gathers what is sent in a tick; order is kept for each destination.
+
+    `check` is called with address, local address and ECN field before a run of
+    datagrams that share them begins; what it raises, `run` raises.
+    """
+
+    def __init__(self, check: Callable[[SocketAddress | None, str | None, int], None]) -> None:
+        self._check = check
+        self._runs: dict[SocketAddress | None, list[Message]] = {}
+
+    def run(self, addr: SocketAddress | None, local: str | None, ecn: int) -> list[bytes]:
+        """The list to append datagrams to that go there in that way."""
+        runs = self._runs.get(addr)
+        if runs:
+            _, last_local, last_ecn, datagrams = runs[-1]
+            if last_local == local and last_ecn == ecn:
+                return datagrams
+        self._check(addr, local, ecn)
+        message = Message(addr, local, ecn, [])
+        self._runs.setdefault(addr, []).append(message)
+        return message.datagrams
+
+    def take(self) -> Iterator[Message]:
+        """All that was gathered, as messages that UDP_SEGMENT can send; the outbox is empty now."""
+        gathered, self._runs = self._runs, {}
+        make_batches = native.batches if native else batches
+        for runs in gathered.values():
+            for addr, local, ecn, datagrams in runs:
+                for batch in make_batches(datagrams):
+                    yield Message(addr, local, ecn, batch)
+
+    def clear(self) -> None:
+        """Forget all that was gathered."""
+        self._runs.clear()
+
+
+def batches(datagrams: list[bytes]) -> list[list[bytes]]:
+    """Cut into runs of equal length, of which the last datagram may be shorter.
+
+    An empty datagram is a run of its own: a segment cannot be empty.
+    """
+    found: list[list[bytes]] = []
+    batch: list[bytes] = []
+    segment = size = 0
+    for datagram in datagrams:
+        length = len(datagram)
+        if not (
+            batch
+            and 0 < length <= segment
+            and not size % segment
+            and len(batch) < SEGMENTS_MAX
+            and size + length <= SIZE_MAX
+        ):
+            batch = []
+            found.append(batch)
+            segment, size = length, 0
+        batch.append(datagram)
+        size += length
+    return found

@@ -1,0 +1,134 @@
+"""PlainUdpTransport: over asyncio's own datagram endpoint, for systems that offer no more."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .address import from_socket, to_socket
+from .base import UdpTransport
+from .messages import Message
+from .protocol import Datagram
+
+__all__ = ["PlainUdpTransport"]
+
+PENDING_MAX = 1024
+"""Datagrams that are kept while reading is paused: asyncio's endpoint reads on."""
+
+
+class PlainUdpTransport(UdpTransport):
+    """One datagram a system call; neither source address nor ECN.
+
+    asyncio's own endpoint sends empty datagrams since Python 3.13, and warns itself
+    when it is not closed.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+    ) -> None:
+        super().__init__(loop, sock, protocol)
+        self._endpoint: asyncio.DatagramTransport | None = None  # until it is opened, and closed
+        self._pending: list[Datagram] = []
+        self._reading = False
+        self._full = False
+        self._released: Callable[[], None] | None = None
+
+    async def _open(self) -> None:
+        await self._loop.create_datagram_endpoint(lambda: _Inner(self), sock=self._sock)
+
+    def attached(self, endpoint: asyncio.DatagramTransport) -> None:
+        endpoint.set_write_buffer_limits(0)  # type: ignore[attr-defined]
+        self._endpoint = endpoint
+
+    def detached(self, exc: Exception | None) -> None:
+        self._endpoint = None
+        if self._released is not None:
+            self._released()
+        else:
+            self._end(exc)
+
+    def received(self, datagram: Datagram) -> None:
+        self.counters.messages_received += 1
+        if self._reading:
+            self._arrived([datagram])
+        elif len(self._pending) < PENDING_MAX and not self._closing:
+            self._pending.append(datagram)
+        else:
+            self.counters.dropped_received += 1
+
+    def failed(self, exc: Exception) -> None:
+        self._note_error(exc)
+        self._report_errors()
+
+    def full(self, full: bool) -> None:
+        self._full = full
+        if not full and self._backlog:
+            self._loop.call_soon(self._write_ready)
+
+    def _arrived(self, datagrams: list[Datagram]) -> None:
+        self.counters.datagrams_received += len(datagrams)
+        self.counters.bytes_received += sum(len(datagram.data) for datagram in datagrams)
+        self._deliver(datagrams)
+
+    def _send(self, message: Message) -> Message | None:
+        assert self._endpoint is not None
+        addr = None if self._remote else to_socket(message.addr, self._family)
+        for at, datagram in enumerate(message.datagrams):
+            if self._full:
+                return message._replace(datagrams=message.datagrams[at:])
+            self._endpoint.sendto(datagram, addr)
+            self.counters.messages_sent += 1
+        return None
+
+    def _watch_readable(self) -> None:
+        self._reading = True
+        if self._pending:
+            self._loop.call_soon(self._deliver_pending)
+
+    def _deliver_pending(self) -> None:
+        if self._reading and self._pending:
+            datagrams, self._pending = self._pending, []
+            self._arrived(datagrams)
+
+    def _unwatch_readable(self) -> None:
+        self._reading = False
+
+    def _watch_writable(self) -> None:
+        """The endpoint tells without being asked."""
+
+    def _unwatch_writable(self) -> None:
+        """The endpoint tells without being asked."""
+
+    def _release(self, released: Callable[[], None]) -> None:
+        if self._endpoint is None:
+            self._loop.call_soon(released)
+        else:
+            self._released = released
+            self._endpoint.abort()
+
+
+class _Inner(asyncio.DatagramProtocol):
+    """What the loop's endpoint talks to."""
+
+    def __init__(self, outer: PlainUdpTransport) -> None:
+        self._outer = outer
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._outer.attached(transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._outer.received(Datagram(data, from_socket(addr), None, 0))
+
+    def error_received(self, exc: Exception) -> None:
+        self._outer.failed(exc)
+
+    def pause_writing(self) -> None:
+        self._outer.full(True)
+
+    def resume_writing(self) -> None:
+        self._outer.full(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._outer.detached(exc)

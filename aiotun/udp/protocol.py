@@ -1,0 +1,73 @@
+"""What is received, and what receives it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["Datagram", "SocketAddress", "UdpCounters", "UdpProtocol"]
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+"""Host and port; for IPv6 also flow label and scope, as the `socket` module has them.
+
+The host is a numeric address. IPv4 addresses have their own form on a dual-stack
+socket too.
+"""
+
+
+class Datagram(NamedTuple):
+    """One datagram, as its sender sent it."""
+
+    data: bytes
+    addr: SocketAddress
+    """Where it came from."""
+    local: str | None
+    """The address of this host that it was sent to; None where the system does not tell."""
+    ecn: int
+    """The ECN field of its IP header, 0 to 3 (RFC 3168); 0 where the system does not tell."""
+
+
+class UdpProtocol(asyncio.BaseProtocol):
+    """Receives the datagrams of a UDP endpoint; every method may be overridden.
+
+    `connection_made`, `pause_writing`, `resume_writing` and `connection_lost`
+    are asyncio's own. An exception that leaves a callback goes to the loop's
+    exception handler and costs the datagrams of that call, not the transport.
+    """
+
+    __slots__ = ()
+
+    def datagrams_received(self, datagrams: list[Datagram]) -> None:
+        """All that one wake-up of the loop read, at least one datagram, oldest first.
+
+        The list belongs to the protocol from now on.
+        """
+
+    def error_received(self, exc: Exception) -> None:
+        """Something went wrong on the way to or from a peer; the transport lives on.
+
+        `PathMTUError` for datagrams that a path does not carry whole, and the
+        `OSError` that the system gave: ECONNREFUSED and its like are what ICMP
+        said about earlier datagrams (only a connected endpoint is told), others
+        are about datagrams that were dropped, which the counters count.
+        """
+
+
+@dataclass
+class UdpCounters:
+    """What passed between the program and its socket."""
+
+    datagrams_received: int = 0
+    bytes_received: int = 0
+    messages_received: int = 0
+    """System calls that gave something: one may give many datagrams (UDP_GRO)."""
+    dropped_received: int = 0
+    """Not delivered: too many while reading was paused, where the kernel cannot hold them."""
+    datagrams_sent: int = 0
+    """Datagrams that the program handed over."""
+    bytes_sent: int = 0
+    messages_sent: int = 0
+    """What they were given to the kernel in: one may hold many datagrams (UDP_SEGMENT)."""
+    dropped_sent: int = 0
+    """Datagrams that were refused by the kernel, or by a closed transport."""

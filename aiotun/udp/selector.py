@@ -1,0 +1,102 @@
+"""SelectorUdpTransport: a Linux socket, watched by the loop's `add_reader`."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import asyncio
+import socket
+import warnings
+from collections.abc import Callable
+
+from .base import UdpTransport
+from .linux import UdpSocket
+from .messages import Message
+
+__all__ = ["SelectorUdpTransport"]
+
+READ_BATCH = 256
+"""Datagrams after which one wake-up reads no further message."""
+
+
+class SelectorUdpTransport(UdpTransport):
+    """For asyncio's selector loops and uvloop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+    ) -> None:
+        super().__init__(loop, sock, protocol)
+        sock.setblocking(False)
+        self._fd = sock.fileno()
+        self._socket = UdpSocket(sock, self.counters, self._note_error)
+        self._reading = self._writing = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        if name == "gso":
+            return self._socket.gso
+        if name == "gro":
+            return self._socket.gro
+        return super().get_extra_info(name, default)
+
+    def _read_ready(self) -> None:
+        try:
+            datagrams = self._socket.receive(READ_BATCH)
+        except OSError as exc:
+            self._end(exc)
+            return
+        if datagrams:
+            self._deliver(datagrams)
+        elif not self._errors:  # whoever sent meanwhile has heard of it
+            self._watch_anew()
+        self._report_errors()
+
+    def _report_errors(self) -> None:
+        if self._errors:
+            self._watch_anew()
+        super()._report_errors()
+
+    def _watch_anew(self) -> None:
+        """After an error: uvloop ends its watch of a descriptor that had one."""
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+            self._loop.add_writer(self._fd, self._write_ready)
+        if self._reading:
+            self._loop.add_reader(self._fd, self._read_ready)
+
+    def _send(self, message: Message) -> Message | None:
+        return self._socket.send(message)
+
+    def _watch_readable(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._read_ready)
+
+    def _unwatch_readable(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+
+    def _watch_writable(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._fd, self._write_ready)
+
+    def _unwatch_writable(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+
+    def _release(self, released: Callable[[], None]) -> None:
+        self._sock.close()
+        self._loop.call_soon(released)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_finished", True):
+            warnings.warn(
+                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
+            self._sock.close()

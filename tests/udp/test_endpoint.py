@@ -1,0 +1,590 @@
+"""What a UDP endpoint does for its protocol, by Linux' own means and by asyncio's."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import socket
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from rigs import until
+from udp_rigs import Recorder, endpoint
+
+import aiotun
+import aiotun.endpoints
+from aiotun.udp import make_udp_transport, set_buffer, set_dont_fragment
+from aiotun.udp.opening import FORCED
+from aiotun.udp.plain import PENDING_MAX, PlainUdpTransport
+from aiotun.udp.protocol import SocketAddress
+from aiotun.udp.selector import SelectorUdpTransport
+
+
+@pytest.fixture(params=[SelectorUdpTransport, PlainUdpTransport], ids=["linux", "plain"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
+    """Both ways to move datagrams; for tests that hold for each."""
+    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", request.param)
+    found: type = request.param
+    return found
+
+
+both = pytest.mark.usefixtures("backend")
+
+# From the socket to the protocol.
+
+
+@both
+@pytest.mark.parametrize(
+    ("near", "far"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")],
+    ids=["IPv4", "IPv6", "dual stack", "any IPv4"],
+)
+async def test_a_question_and_its_answer(near: str, far: str) -> None:
+    async with endpoint(near) as server, endpoint(far) as client:
+        server.on_datagram = lambda datagram: server.transport.sendto(
+            datagram.data[::-1], datagram.addr, local=datagram.local
+        )
+        questions = [f"question {n}".encode() for n in range(100)]
+        client.transport.sendto_many(questions, server.addr)
+        await until(lambda: len(client.data) == 100)
+        assert client.data == [question[::-1] for question in questions]
+        assert server.data == questions
+        assert {datagram.addr[:2] for datagram in server.datagrams} == {client.addr}
+        assert {datagram.addr[:2] for datagram in client.datagrams} == {server.addr}
+        assert server.calls[0] == ("connection_made",)
+        sent, received = client.transport.counters, server.transport.counters
+        assert sent.datagrams_sent == received.datagrams_received == 100
+        assert sent.bytes_sent == received.bytes_received == sum(map(len, questions))
+        assert sent.dropped_sent == received.dropped_received == 0
+
+
+@both
+async def test_ipv4_is_plain_on_a_dual_stack_socket() -> None:
+    async with endpoint("::") as server, endpoint("127.0.0.1") as four, endpoint("::1") as six:
+        port = server.addr[1]
+        four.transport.sendto(b"4", ("127.0.0.1", port))
+        six.transport.sendto(b"6", ("::1", port))
+        await until(lambda: len(server.data) == 2)
+        assert {datagram.addr for datagram in server.datagrams} == {
+            four.transport.get_extra_info("sockname"),
+            six.transport.get_extra_info("sockname"),
+        }
+
+
+@both
+async def test_paused_reading_delivers_nothing_and_loses_nothing() -> None:
+    async with endpoint() as server, endpoint() as client:
+        server.transport.pause_reading()
+        server.transport.pause_reading()
+        assert not server.transport.is_reading()
+        client.transport.sendto_many([b"1", b"2", b"3"], server.addr)
+        await asyncio.sleep(0.02)
+        assert server.data == []
+        server.transport.resume_reading()
+        server.transport.resume_reading()
+        await until(lambda: len(server.data) == 3)
+        assert server.data == [b"1", b"2", b"3"]
+        server.transport.resume_reading()  # it is reading: nothing happens
+        assert server.transport.is_reading()
+
+
+@both
+async def test_an_exception_in_the_callback_costs_its_datagrams_alone() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def fail(datagram: aiotun.Datagram) -> None:
+        server.on_datagram = lambda datagram: None
+        raise RuntimeError("of the test")
+
+    async with endpoint() as server, endpoint() as client:
+        server.on_datagram = fail
+        for data in (b"1", b"2"):
+            client.transport.sendto(data, server.addr)
+            await until(lambda data=data: data in server.data)  # type: ignore[misc]
+        (complaint,) = complaints
+        assert complaint["message"].startswith("exception in datagrams_received of ")
+        assert isinstance(complaint["exception"], RuntimeError)
+
+
+async def test_one_wake_up_reads_a_bounded_amount() -> None:
+    """Small datagrams of their own messages, so that no kernel joins them."""
+    async with endpoint(receive_buffer=1 << 22) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for n in range(1000):
+                client.sendto(n.to_bytes(2, "big"), server.addr)
+        await until(lambda: len(server.data) == 1000)
+        assert server.data == [n.to_bytes(2, "big") for n in range(1000)]
+        assert max(map(len, server.named("datagrams_received"))) <= 256
+
+
+async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio's endpoint cannot be told to stop reading."""
+    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
+    monkeypatch.setattr("aiotun.udp.plain.PENDING_MAX", 10)
+    assert PENDING_MAX > 100
+    async with endpoint() as server, endpoint() as client:
+        server.transport.pause_reading()
+        client.transport.sendto_many([bytes([n]) for n in range(30)], server.addr)
+        await until(lambda: server.transport.counters.dropped_received == 20)
+        server.transport.resume_reading()
+        await until(lambda: server.data)
+        assert server.data == [bytes([n]) for n in range(10)]
+
+
+# From the protocol to the socket.
+
+
+@both
+async def test_mutable_buffers_are_copied() -> None:
+    async with endpoint() as server, endpoint() as client:
+        buffer = bytearray(b"before")
+        client.transport.sendto(buffer, server.addr)
+        client.transport.sendto_many([memoryview(buffer)], server.addr)
+        buffer[:] = b"behind"
+        await until(lambda: len(server.data) == 2)
+        assert server.data == [b"before", b"before"]
+
+
+@both
+@pytest.mark.parametrize("wrong", ["text", 7, None, [b""]])
+async def test_what_is_no_bytes_raises(wrong: Any) -> None:
+    async with endpoint() as server, endpoint() as client:
+        with pytest.raises(TypeError, match="a datagram is bytes"):
+            client.transport.sendto(wrong, server.addr)
+        with pytest.raises(TypeError, match="a datagram is bytes"):
+            client.transport.sendto_many([b"fine", wrong], server.addr)
+        client.transport.sendto(b"fine", server.addr)
+        await until(lambda: server.data)
+        assert server.data == [b"fine"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("addr", "options", "says"),
+    [
+        (None, {}, "say where to send"),
+        (("vpn.example", 7), {}, "no numeric address"),
+        (("::1", 7), {}, "IPv4 alone"),
+        (("127.0.0.1", 7), {"ecn": 4}, "ecn is 0 to 3"),
+        (("127.0.0.1", 7), {"local": "::1"}, "no IPv4 address"),
+    ],
+)
+async def test_what_cannot_be_sent_raises(addr: Any, options: dict[str, Any], says: str) -> None:
+    async with endpoint() as client:
+        with pytest.raises(ValueError, match=says):
+            client.transport.sendto(b"", addr, **options)
+
+
+@both
+async def test_flush_sends_now() -> None:
+    async with endpoint() as client:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+            far.bind(("127.0.0.1", 0))
+            far.setblocking(False)
+            client.transport.sendto(b"1", far.getsockname())
+            with pytest.raises(BlockingIOError):
+                far.recv(10)
+            assert client.transport.get_write_buffer_size() == 1
+            client.transport.flush()
+            assert far.recv(10) == b"1"
+            assert client.transport.get_write_buffer_size() == 0
+            client.transport.sendto_many([b"2"] * 600, far.getsockname())
+            assert far.recv(10) == b"2"  # enough has gathered
+
+
+@both
+async def test_a_datagram_too_large_for_udp_is_dropped_and_reported() -> None:
+    async with endpoint() as server, endpoint() as client:
+        client.transport.sendto_many([b"1", bytes(65_508), b"2"], server.addr)
+        await until(lambda: len(server.data) == 2 and client.errors)
+        assert server.data == [b"1", b"2"]
+        (error,) = client.errors
+        assert error.errno == errno.EMSGSIZE
+
+
+@both
+async def test_a_connected_endpoint_hears_what_icmp_says_and_lives_on() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        addr = far.getsockname()
+    async with endpoint(remote_addr=addr) as client:
+        assert client.transport.get_extra_info("peername") == addr
+        for count in (1, 2):
+            client.transport.sendto(b"is there anybody?")
+            await until(lambda count=count: len(client.errors) == count)  # type: ignore[misc]
+        assert {error.errno for error in client.errors} == {errno.ECONNREFUSED}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+            far.bind(addr)
+            far.sendto(b"now there is", client.addr)
+            await until(lambda: client.data)
+            client.transport.sendto(b"hello", addr)
+            client.transport.flush()
+            assert far.recv(100) == b"hello"
+        with pytest.raises(ValueError, match="is connected to"):
+            client.transport.sendto(b"", ("127.0.0.1", 9))
+
+
+async def test_an_error_of_earlier_datagrams_costs_no_later_one() -> None:
+    """The kernel tells it instead of sending, to who sends before he reads."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        addr = far.getsockname()
+    async with endpoint(remote_addr=addr) as client:
+        client.transport.sendto(b"lost")
+        client.transport.flush()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+            far.bind(addr)
+            far.setblocking(False)
+            client.transport.sendto_many([b"not lost", b"not lost"])
+            client.transport.flush()
+            assert [far.recv(100), far.recv(100)] == [b"not lost"] * 2
+            far.sendto(b"hello", client.addr)
+            await until(lambda: client.data)  # it reads on, uvloop too
+        assert [error.errno for error in client.errors] == [errno.ECONNREFUSED]
+        assert client.transport.counters.dropped_sent == 0
+
+
+async def test_reading_goes_on_after_an_error_while_writing_waits() -> None:
+    """uvloop gives up its watch of a descriptor that had an error."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        addr = far.getsockname()
+    near = Hesitant(addr)
+    async with endpoint(sock=near) as client:
+        client.transport.sendto(b"refused")
+        client.transport.flush()
+        near.hesitate = True
+        client.transport.sendto(b"waits")
+        await until(lambda: client.errors)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+            far.bind(addr)
+            far.settimeout(1)
+            far.sendto(b"hello", client.addr)
+            await until(lambda: client.data)
+            near.hesitate = False
+            await until(lambda: not client.transport.get_write_buffer_size())
+            assert far.recv(100) == b"waits"
+
+
+async def test_an_error_of_earlier_datagrams_while_the_socket_pushes_back() -> None:
+    async with endpoint() as server:
+        pass
+    near = Hesitant(server.addr)  # where nobody is any more
+    async with endpoint(sock=near) as client:
+        client.transport.sendto(b"lost")
+        client.transport.flush()
+        near.number = near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        near.hesitate = True
+        client.transport.sendto(b"waits")
+        client.transport.flush()
+        assert [error.errno for error in client.errors] == [errno.ECONNREFUSED]
+        assert client.transport.get_write_buffer_size() == 1
+
+
+# Flow control.
+
+
+class Hesitant(socket.socket):
+    """Takes nothing while it hesitates, though poll(2) says that it would; tells `number` first."""
+
+    hesitate = False
+    number = 0
+
+    def __init__(self, remote: SocketAddress | None = None) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.bind(("127.0.0.1", 0))
+        if remote is not None:
+            self.connect(remote)
+
+    def sendmsg(self, *args: Any) -> int:
+        if self.number:
+            number, self.number = self.number, 0
+            raise OSError(number, "of the test")
+        if self.hesitate:
+            raise BlockingIOError(errno.EAGAIN, "of the test")
+        return super().sendmsg(*args)
+
+
+async def test_a_socket_that_pushes_back_pauses_the_protocol() -> None:
+    near = Hesitant()
+    async with endpoint() as server, endpoint(sock=near) as client:
+        transport = client.transport
+        transport.set_write_buffer_limits(high=10, low=2)
+        near.hesitate = True
+        transport.sendto_many([bytes([n]) for n in range(10)], server.addr)
+        transport.flush()
+        assert transport.get_write_buffer_size() == 10
+        assert client.named("pause_writing") == []
+        transport.sendto_many([bytes([n]) for n in range(10, 13)], server.addr)
+        transport.flush()
+        assert len(client.named("pause_writing")) == 1
+        transport.sendto(b"\x0d", server.addr)
+        transport.flush()
+        assert len(client.named("pause_writing")) == 1  # not again
+        await asyncio.sleep(0.01)
+        assert client.named("resume_writing") == []
+        near.hesitate = False
+        await until(lambda: client.named("resume_writing"))
+        await until(lambda: len(server.data) == 14)
+        assert server.data == [bytes([n]) for n in range(14)]
+        assert transport.get_write_buffer_size() == 0
+        assert transport.counters.dropped_sent == 0
+
+
+async def test_plain_waits_while_the_loops_endpoint_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
+    async with endpoint() as server, endpoint() as client:
+        transport = client.transport
+        assert isinstance(transport, PlainUdpTransport)
+        transport.set_write_buffer_limits(high=2, low=0)
+        transport.full(True)
+        transport.sendto_many([b"1", b"2", b"3"], server.addr)
+        transport.flush()
+        assert client.named("pause_writing") == [None]
+        await asyncio.sleep(0.01)
+        assert server.data == []
+        transport.full(False)
+        await until(lambda: client.named("resume_writing") and len(server.data) == 3)
+
+
+@both
+async def test_write_buffer_limits() -> None:
+    async with endpoint() as client:
+        transport = client.transport
+        low, high = transport.get_write_buffer_limits()
+        assert 0 < low < high
+        transport.set_write_buffer_limits(high=100)
+        assert transport.get_write_buffer_limits() == (25, 100)
+        transport.set_write_buffer_limits(low=5)
+        assert transport.get_write_buffer_limits() == (5, 20)
+        transport.set_write_buffer_limits()
+        assert transport.get_write_buffer_limits() == (low, high)
+        for wrong in ({"high": 1, "low": 2}, {"low": -1}, {"high": -1}):
+            with pytest.raises(ValueError, match="must be at least"):
+                transport.set_write_buffer_limits(**wrong)
+
+
+# The end.
+
+
+@both
+async def test_close_sends_what_waits() -> None:
+    async with endpoint() as server, endpoint() as client:
+        client.transport.sendto(b"last words", server.addr)
+        client.transport.close()
+        client.transport.close()
+        assert client.transport.is_closing()
+        assert client.named("connection_lost") == []  # not from within
+        await client.transport.wait_closed()
+        assert client.named("connection_lost") == [None]
+        assert client.transport.get_extra_info("socket").fileno() == -1
+        await until(lambda: server.data)
+        client.transport.abort()
+        client.transport.resume_reading()
+        assert len(client.named("connection_lost")) == 1
+
+
+async def test_close_waits_for_a_socket_that_pushes_back() -> None:
+    near = Hesitant()
+    async with endpoint() as server, endpoint(sock=near) as client:
+        near.hesitate = True
+        client.transport.sendto(b"last words", server.addr)
+        client.transport.close()
+        await asyncio.sleep(0.02)
+        assert client.named("connection_lost") == []
+        near.hesitate = False
+        await client.transport.wait_closed()
+        await until(lambda: server.data)
+
+
+async def test_abort_drops_what_waits() -> None:
+    near = Hesitant()
+    async with endpoint() as server, endpoint(sock=near) as client:
+        near.hesitate = True
+        client.transport.sendto_many([b"1", b"2"], server.addr)
+        client.transport.flush()
+        client.transport.sendto(b"3", server.addr)
+        client.transport.abort()
+        await client.transport.wait_closed()
+        assert client.named("connection_lost") == [None]
+        assert client.transport.counters.dropped_sent == 3
+
+
+@both
+async def test_after_close_datagrams_are_dropped_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with endpoint() as server, endpoint() as client:
+        client.transport.close()
+        client.transport.sendto(b"1", server.addr)
+        client.transport.sendto_many([b"2", b"3"], server.addr)
+        assert client.transport.counters.dropped_sent == 3
+        assert [record.message for record in caplog.records] == [
+            f"{client.transport!r} got a datagram after it was closed: dropped, like all others"
+        ]
+
+
+async def test_a_descriptor_closed_by_others_ends_the_transport() -> None:
+    async with endpoint() as server, endpoint() as client:
+        client.transport.pause_reading()  # or the loop would watch a descriptor that is none
+        client.transport.get_extra_info("socket").close()
+        client.transport.sendto(b"1", server.addr)
+        client.transport.flush()
+        await client.transport.wait_closed()
+        (exc,) = client.named("connection_lost")
+        assert exc.errno == errno.EBADF
+
+
+async def test_an_unclosed_transport_warns() -> None:
+    transport, _ = await aiotun.create_udp_endpoint(aiotun.UdpProtocol, ("127.0.0.1", 0))
+    transport.pause_reading()  # or the loop would hold it
+    forgotten = weakref.ref(transport)
+    with pytest.warns(ResourceWarning) as warned:  # noqa: PT031
+        del transport
+        gc.collect()
+    assert forgotten() is None
+    assert [w for w in warned if "unclosed transport <SelectorUdpTransport" in str(w.message)]
+
+
+# Opening.
+
+
+async def test_elsewhere_than_on_linux_it_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(sys, "platform", "darwin")
+            transport = make_udp_transport(loop, sock, Recorder())
+            with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
+                set_dont_fragment(sock)
+            set_buffer(sock, socket.SO_RCVBUF, 10_000)
+        assert isinstance(transport, PlainUdpTransport)
+        transport.abort()
+        await transport.wait_closed()
+
+
+def test_without_privileges_a_buffer_is_what_the_system_allows() -> None:
+    class Unprivileged(socket.socket):
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if option == FORCED[socket.SO_RCVBUF]:
+                raise PermissionError(errno.EPERM, "of the test")
+            super().setsockopt(level, option, *value)
+
+    with Unprivileged(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        set_buffer(sock, socket.SO_RCVBUF, 1 << 30)
+        assert 0 < sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 1 << 30
+
+
+@both
+async def test_extra_infos(backend: type) -> None:
+    async with endpoint(receive_buffer=200_000, send_buffer=100_000) as client:
+        info = client.transport.get_extra_info
+        assert info("sockname") == info("socket").getsockname()
+        assert info("peername") is None
+        assert info("receive_buffer") == 200_000
+        assert info("send_buffer") == 100_000
+        assert info("gso") is info("gro") is (backend is SelectorUdpTransport)
+        assert info("colour") is None
+        assert info("colour", "red") == "red"
+        assert repr(client.transport) == f"<{backend.__name__} {info('sockname')} open>"
+        assert client.transport.get_protocol() is client
+    assert repr(client.transport) == f"<{backend.__name__} {info('sockname')} closed>"
+
+
+async def test_names_are_looked_up() -> None:
+    async with (
+        endpoint("localhost") as server,
+        endpoint(remote_addr=("localhost", server.addr[1])) as client,
+    ):
+        client.transport.sendto(b"1")
+        await until(lambda: server.data)
+
+
+async def test_a_local_address_for_a_remote_one_of_its_family() -> None:
+    async with endpoint() as server:
+        transport, _ = await aiotun.create_udp_endpoint(Recorder, ("127.0.0.1", 0), server.addr)
+        transport.sendto(b"1")
+        await until(lambda: server.data)
+        assert server.datagrams[0].addr == transport.get_extra_info("sockname")
+        transport.close()
+        await transport.wait_closed()
+
+
+async def test_several_sockets_on_one_port() -> None:
+    async with endpoint(reuse_port=True) as first:
+        transport, _ = await aiotun.create_udp_endpoint(Recorder, first.addr, reuse_port=True)
+        transport.close()
+        await transport.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "says"),
+    [
+        ({"local_addr": ("192.0.2.1", 0)}, errno.EADDRNOTAVAIL, "no interface of this host has"),
+        ({}, errno.EINVAL, "needs local_addr=, remote_addr= or sock="),
+        (
+            {"local_addr": ("127.0.0.1", 0), "remote_addr": ("::1", 7)},
+            errno.EAFNOSUPPORT,
+            "no address family in common",
+        ),
+    ],
+    ids=["no address of ours", "no address", "two families"],
+)
+async def test_addresses_that_cannot_be_had(
+    arguments: dict[str, Any], number: int, says: str
+) -> None:
+    with pytest.raises(OSError, match=says) as caught:
+        await aiotun.create_udp_endpoint(aiotun.UdpProtocol, **arguments)
+    assert caught.value.errno == number
+
+
+async def test_a_name_that_nobody_knows() -> None:
+    with pytest.raises(socket.gaierror):
+        await aiotun.create_udp_endpoint(aiotun.UdpProtocol, ("no.such.name.invalid", 0))
+
+
+async def test_a_port_in_use() -> None:
+    async with endpoint() as first:
+        with pytest.raises(OSError, match="another socket has this port") as caught:
+            await aiotun.create_udp_endpoint(aiotun.UdpProtocol, first.addr)
+        assert caught.value.errno == errno.EADDRINUSE
+
+
+async def test_a_ready_socket_has_its_addresses() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        pytest.raises(aiotun.ConfigError, match="leave out the addresses"),
+    ):
+        await aiotun.create_udp_endpoint(aiotun.UdpProtocol, ("127.0.0.1", 0), sock=sock)
+
+
+@both
+async def test_a_failing_factory_leaves_nothing_behind() -> None:
+    def fail() -> Recorder:
+        raise RuntimeError("of the test")
+
+    with pytest.raises(RuntimeError, match="of the test"):
+        await aiotun.create_udp_endpoint(fail, ("127.0.0.1", 0))
+
+
+@both
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_cancelled_creation_leaves_nothing_behind(turns: int) -> None:
+    task = asyncio.ensure_future(aiotun.create_udp_endpoint(Recorder, ("127.0.0.1", 0)))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        transport, _ = await task
+    except asyncio.CancelledError:
+        gc.collect()
+    else:
+        transport.close()
+        await transport.wait_closed()

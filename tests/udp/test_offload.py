@@ -1,0 +1,391 @@
+"""What Linux' own means add: segmentation, source addresses, ECN, path MTUs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import packets
+import pytest
+from implementations import IMPLEMENTATIONS
+from rigs import until
+from udp_rigs import endpoint
+
+import aiotun
+from aiotun.offload.backend import native
+from aiotun.testing.namespace import Namespace
+from aiotun.udp import linux
+from aiotun.udp.control import IP_MTU_DISCOVER, IP_RECVERR, UDP_SEGMENT, encode
+
+HOSTS = ["127.0.0.1", "::1"]
+HEADERS = {"127.0.0.1": 28, "::1": 48}
+MTU = 1400
+
+pytestmark = pytest.mark.requires("netns")
+
+
+@pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
+def receiving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to receive."""
+    monkeypatch.setattr(linux, "native", native if request.param == "native" else None)
+
+
+def udp_socket(host: str, kind: type[socket.socket] = socket.socket) -> socket.socket:
+    sock = kind(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    return sock
+
+
+@pytest.fixture
+def narrow(no_leaks: None) -> Iterator[Namespace]:
+    """A network whose loopback carries 1400 bytes."""
+    with Namespace() as namespace:
+        namespace.command("ip", "link", "set", "lo", "mtu", str(MTU))
+        yield namespace
+
+
+# Many datagrams in one system call.
+
+
+@pytest.mark.parametrize("host", [*HOSTS, "::"])
+async def test_many_datagrams_are_few_messages(host: str) -> None:
+    async with (
+        endpoint(host, receive_buffer=1 << 22) as server,
+        endpoint("127.0.0.1" if host == "::" else host) as client,
+    ):
+        sent = [n.to_bytes(2, "big") * 500 for n in range(200)]
+        client.transport.sendto_many([*sent, b"the end"], server.addr)
+        await until(lambda: len(server.data) == 201)
+        assert server.data == [*sent, b"the end"]
+        assert client.transport.counters.messages_sent == 4  # of 64, 64, 64, 9
+        assert server.transport.counters.messages_received == 4
+
+
+async def test_order_holds_whatever_the_lengths() -> None:
+    lengths = [100, 100, 0, 50, 50, 1, 100, 7, 7, 7, 0, 0, 9000, 9000, 2]
+    async with endpoint() as server, endpoint() as client:
+        sent = [bytes([n]) * length for n, length in enumerate(lengths)]
+        for each in sent:
+            client.transport.sendto(each, server.addr)
+        await until(lambda: len(server.data) == len(sent))
+        assert server.data == sent
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_both_ways_to_receive_see_the_same(family: int) -> None:
+    """Bytes, addresses, ECN and counts, of few and of many, joined or not."""
+    if native is None:
+        return
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    seen = []
+    ways: list[Callable[[socket.socket, int], Any]] = [
+        lambda sock, limit: native.receive_datagrams(sock.fileno(), limit, aiotun.Datagram),
+        linux.receive_datagrams,
+    ]
+    for take in ways:
+        with udp_socket(host) as far, udp_socket(host) as near:
+            far.setblocking(False)
+            near.connect(far.getsockname())
+            linux.UdpSocket(far, aiotun.UdpCounters(), lambda exc: None)  # sets the options
+            near.sendmsg([bytes(100)] * 5 + [b"x"], [(socket.IPPROTO_UDP, UDP_SEGMENT, b"\x64\0")])
+            near.sendmsg([b""], encode(family == socket.AF_INET, None, 3, 0))
+            near.send(b"last")
+            source = near.getsockname()
+            seen.append(
+                [
+                    ([(*each[:1], each[1] == source, *each[2:]) for each in datagrams], *counts)
+                    for datagrams, *counts in (take(far, limit) for limit in (1, 1, 5))
+                ]
+            )
+    assert seen[0] == seen[1]
+    ((first, *_), (second, *_), (third, *counts)) = seen[0]
+    assert [each[0] for each in first] == [bytes(100)] * 5 + [b"x"]
+    assert second == [(b"", True, host, 3)]
+    assert (third, counts) == ([(b"last", True, host, 0)], [1, 4, errno.EAGAIN])
+
+
+def test_the_native_one_makes_tuples() -> None:
+    if native is not None:
+        with pytest.raises(TypeError, match="a datagram is a tuple"):
+            native.receive_datagrams(0, 1, int)  # type: ignore[arg-type]
+
+
+# Where from, and how.
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked"),
+    [("0.0.0.0", "127.0.0.9"), ("::", "127.0.0.9"), ("::", "fd09::9")],
+    ids=["IPv4", "IPv4 on a dual stack", "IPv6"],
+)
+async def test_the_answer_leaves_from_where_one_asked(
+    namespace: Namespace, bound: str, asked: str
+) -> None:
+    namespace.command("ip", "address", "add", "fd09::9/64", "dev", "lo", "nodad")
+    route = ("ip", "route", "get", asked)
+    await until(lambda: "local" in namespace.command(*route))  # it comes after the address
+    near = namespace.run(udp_socket, bound)
+    far = namespace.run(udp_socket, "::1" if ":" in asked else "127.0.0.1")
+    async with endpoint(sock=near) as server, endpoint(sock=far) as client:
+        port = server.transport.get_extra_info("sockname")[1]
+        server.on_datagram = lambda datagram: server.transport.sendto(
+            b"answer", datagram.addr, local=datagram.local
+        )
+        client.transport.sendto(b"question", (asked, port))
+        await until(lambda: client.data)
+        assert server.datagrams[0].local == asked
+        assert client.datagrams[0].addr[:2] == (asked, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "number"),
+    [("127.0.0.1", "192.0.2.1", errno.ENETUNREACH), ("::1", "2001:db8::1", errno.EINVAL)],
+)
+async def test_a_source_address_that_is_not_ours(host: str, other: str, number: int) -> None:
+    """It costs its datagrams alone, and says nothing about segmentation."""
+    async with endpoint(host) as server, endpoint(host) as client:
+        client.transport.sendto_many([b"1", b"2"], server.addr, local=other)
+        client.transport.sendto_many([b"3", b"4"], server.addr)
+        await until(lambda: len(server.data) == 2)
+        assert server.data == [b"3", b"4"]
+        assert [error.errno for error in client.errors] == [number]
+        assert client.transport.counters.dropped_sent == 2
+        assert client.transport.get_extra_info("gso")
+
+
+@pytest.mark.parametrize("host", [*HOSTS, "::"])
+async def test_ecn_both_ways(host: str) -> None:
+    async with endpoint(host) as server, endpoint("127.0.0.1" if host == "::" else host) as client:
+        server.on_datagram = lambda datagram: server.transport.sendto(
+            datagram.data, datagram.addr, local=datagram.local, ecn=datagram.ecn
+        )
+        for ecn in range(4):
+            client.transport.sendto_many([bytes([ecn])] * 3, server.addr, ecn=ecn)
+        await until(lambda: len(client.data) == 12)
+        for recorder in (server, client):
+            assert [(d.data, d.ecn) for d in recorder.datagrams] == [
+                (bytes([ecn]), ecn) for ecn in range(4) for _ in range(3)
+            ]
+
+
+# Paths that do not carry what is sent.
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_segments_that_the_path_does_not_carry_go_in_fragments(
+    narrow: Namespace, host: str
+) -> None:
+    far, near = (narrow.run(udp_socket, host) for _ in range(2))
+    async with endpoint(sock=far) as server, endpoint(sock=near) as client:
+        large = [bytes([n]) * 1400 for n in range(10)]
+        client.transport.sendto_many([*large, b"small"], server.addr)
+        await until(lambda: len(server.data) == 11)
+        assert server.data == [*large, b"small"]
+        (error,) = client.errors
+        assert isinstance(error, aiotun.PathMTUError)
+        assert (error.mtu, error.addr[:2]) == (MTU, server.addr)
+        assert "carries IP packets of 1400 bytes" in str(error)
+        assert client.transport.counters.dropped_sent == 0
+
+        fitting = [bytes(error.mtu - HEADERS[host])] * 10
+        before = client.transport.counters.messages_sent
+        client.transport.sendto_many(fitting, server.addr)
+        await until(lambda: len(server.data) == 21)
+        assert client.transport.counters.messages_sent - before == 1  # segmentation goes on
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("count", [1, 10])
+async def test_what_must_not_be_fragmented_is_dropped_and_reported(
+    narrow: Namespace, host: str, count: int
+) -> None:
+    far, near = (narrow.run(udp_socket, host) for _ in range(2))
+    async with endpoint(sock=far) as server, endpoint(sock=near, dont_fragment=True) as client:
+        client.transport.sendto_many([*[bytes(1400)] * count, b"small"], server.addr)
+        await until(lambda: server.data)
+        assert server.data == [b"small"]
+        assert [error.mtu for error in client.errors] == [MTU]
+        assert client.transport.counters.dropped_sent == count
+        assert client.transport.get_extra_info("gso")
+
+
+async def test_the_socket_is_as_before_the_path_mtu_was_found_out(narrow: Namespace) -> None:
+    far, near = (narrow.run(udp_socket, "127.0.0.1") for _ in range(2))
+    options = [(socket.IPPROTO_IP, option) for option in (IP_MTU_DISCOVER, IP_RECVERR)]
+    before = [near.getsockopt(*option) for option in options]
+    async with endpoint(sock=far) as server, endpoint(sock=near) as client:
+        client.transport.sendto_many([bytes(1400)] * 2, server.addr)
+        await until(lambda: client.errors)
+        assert [near.getsockopt(*option) for option in options] == before
+
+
+async def test_a_connected_endpoint_on_a_narrow_path(narrow: Namespace) -> None:
+    far, near = (narrow.run(udp_socket, "127.0.0.1") for _ in range(2))
+    near.connect(far.getsockname())
+    async with endpoint(sock=far) as server, endpoint(sock=near) as client:
+        client.transport.sendto_many([bytes(1400)] * 3)
+        await until(lambda: len(server.data) == 3)
+        assert [(error.mtu, error.addr) for error in client.errors] == [(MTU, server.addr)]
+
+
+async def test_a_router_tells_that_the_path_is_narrow(namespace: Namespace) -> None:
+    """ICMP, fragmentation needed (RFC 1191), told to a connected endpoint."""
+    namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # it speaks unasked
+    device = namespace.run(aiotun.Device, addresses=["10.9.0.1/24"])
+    near = namespace.run(udp_socket, "10.9.0.1")
+    near.connect(("10.9.0.2", 7))
+    with device:
+        async with endpoint(sock=near, dont_fragment=True) as client:
+            client.transport.sendto(bytes(1400))
+            client.transport.flush()
+            refused = device.recv(timeout=5)
+            icmp = bytearray(struct.pack("!BBHHH", 3, 4, 0, 0, 1280) + refused[:28])
+            icmp[2:4] = (~packets.ones_sum(bytes(icmp)) & 0xFFFF).to_bytes(2, "big")
+            device.send(packets.ip(4, 1, bytes(icmp), source="10.9.0.2", destination="10.9.0.1"))
+            await until(lambda: client.errors)
+            (error,) = client.errors
+            assert isinstance(error, aiotun.PathMTUError)
+            assert (error.mtu, error.addr) == (1280, ("10.9.0.2", 7))
+
+
+# Kernels and routes that refuse segmentation.
+
+
+class Refusing(socket.socket):
+    """Refuses segments as a route without checksum offload does: here none could be had."""
+
+    number = errno.EIO
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), *args: Any) -> int:
+        if any(kind == UDP_SEGMENT for _, kind, _ in ancillary):
+            raise OSError(self.number, "of the test")
+        return super().sendmsg(buffers, ancillary, *args)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
+async def test_refused_segments_are_sent_one_by_one_from_then_on(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    near = udp_socket("127.0.0.1", Refusing)
+    assert isinstance(near, Refusing)
+    near.number = number
+    async with endpoint() as server, endpoint(sock=near) as client:
+        sent = [bytes([n]) * 100 for n in range(100)]
+        with caplog.at_level(logging.WARNING, "aiotun"):
+            client.transport.sendto_many(sent, server.addr)
+            client.transport.flush()
+            client.transport.sendto_many(sent, server.addr)
+        await until(lambda: len(server.data) == 200)
+        assert server.data == sent * 2
+        assert not client.transport.get_extra_info("gso")
+        assert client.transport.counters.messages_sent == 200
+        assert client.errors == []
+        assert [record.args for record in caplog.records] == [("of the test",)]  # once
+
+
+async def test_an_old_kernel_says_einval_for_a_narrow_path(narrow: Namespace) -> None:
+    """As others do for a route without the offload; not a reason to do without segmentation."""
+    far, near = narrow.run(udp_socket, "127.0.0.1"), narrow.run(udp_socket, "127.0.0.1", Refusing)
+    assert isinstance(near, Refusing)
+    near.number = errno.EINVAL
+    async with endpoint(sock=far) as server, endpoint(sock=near) as client:
+        client.transport.sendto_many([bytes(1400)] * 3, server.addr)
+        await until(lambda: len(server.data) == 3)
+        assert [error.mtu for error in client.errors] == [MTU]
+        assert client.transport.get_extra_info("gso")
+
+
+class Old(socket.socket):
+    """As before Linux 4.18, which had neither."""
+
+    def getsockopt(self, level: int, option: int, *args: Any) -> Any:
+        self._refuse(level)
+        return super().getsockopt(level, option, *args)
+
+    def setsockopt(self, level: int, option: int, *args: Any) -> None:
+        self._refuse(level)
+        super().setsockopt(level, option, *args)
+
+    @staticmethod
+    def _refuse(level: int) -> None:
+        if level == socket.IPPROTO_UDP:
+            raise OSError(errno.ENOPROTOOPT, "of the test")
+
+
+async def test_a_kernel_without_segmentation() -> None:
+    near = udp_socket("127.0.0.1", Old)
+    async with endpoint() as server, endpoint(sock=near) as client:
+        info = client.transport.get_extra_info
+        assert not info("gso")
+        assert not info("gro")
+        client.transport.sendto_many([b"1", b"2"], server.addr)
+        await until(lambda: len(server.data) == 2)
+        assert client.transport.counters.messages_sent == 2
+        server.transport.sendto_many([b"1", b"2"], client.addr)
+        await until(lambda: client.data == [b"1", b"2"])
+
+
+class Stopping(socket.socket):
+    """Refuses segments, and takes so many datagrams."""
+
+    room = 0
+
+    def sendmsg(self, buffers: Any, *args: Any) -> int:
+        if len(buffers) > 1:
+            raise OSError(errno.EIO, "of the test")
+        if not self.room:
+            raise BlockingIOError(errno.EAGAIN, "of the test")
+        self.room -= 1
+        return super().sendmsg(buffers, *args)
+
+
+@pytest.mark.parametrize("room", [0, 3])
+async def test_refused_segments_wait_where_they_were_stopped(room: int) -> None:
+    """A socket that takes but some of the datagrams one by one, or none."""
+    near = udp_socket("127.0.0.1", Stopping)
+    assert isinstance(near, Stopping)
+    async with endpoint() as server, endpoint(sock=near) as client:
+        near.room = room
+        client.transport.sendto_many([bytes([n]) for n in range(10)], server.addr)
+        client.transport.flush()
+        assert client.transport.get_write_buffer_size() == 10 - room
+        await asyncio.sleep(0.01)
+        near.room = 100
+        await until(lambda: len(server.data) == 10)
+        assert server.data == [bytes([n]) for n in range(10)]
+
+
+# A socket buffer that is full.
+
+
+async def test_a_full_socket_buffer_pauses_the_protocol(namespace: Namespace) -> None:
+    """What waits for its neighbour's MAC address (RFC 826) fills the buffer."""
+    namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # it speaks unasked
+    tap = namespace.run(aiotun.Device, layer="tap", addresses=["10.9.0.1/24"])
+    near = namespace.run(udp_socket, "10.9.0.1")
+    with tap:
+        async with endpoint(sock=near, send_buffer=1) as client:
+            transport = client.transport
+            transport.set_write_buffer_limits(high=20)
+            sent = [n.to_bytes(2, "big") * 500 for n in range(100)]
+            for each in sent:
+                transport.sendto(each, ("10.9.0.2", 7))
+                transport.flush()
+            assert client.named("pause_writing") == [None]
+            request = tap.recv(timeout=5)
+            assert request[12:14] == b"\x08\x06"
+            ours, theirs = request[22:32], bytes.fromhex("020000000002") + request[38:42]
+            tap.send(ours[:6] + theirs[:6] + b"\x08\x06" + request[14:20] + b"\0\2" + theirs + ours)
+            await until(lambda: client.named("resume_writing"))
+            received: list[bytes] = []
+            while len(received) < len(sent):
+                frame = tap.recv(timeout=5)
+                if frame[12:14] == b"\x08\0" and frame[23] == 17:
+                    received.append(frame[42:])
+            assert received == sent
+            assert transport.counters.dropped_sent == 0

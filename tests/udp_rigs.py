@@ -1,0 +1,79 @@
+"""UDP endpoints to test with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiotun
+from aiotun.udp.protocol import SocketAddress
+
+
+class Recorder(aiotun.UdpProtocol):
+    """Remembers every callback, in order, as tuples of name and argument."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.on_datagram: Callable[[aiotun.Datagram], object] = lambda datagram: None
+        self.transport: aiotun.UdpTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, aiotun.UdpTransport)
+        self.transport = transport
+        self.calls.append(("connection_made",))
+
+    def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
+        self.calls.append(("datagrams_received", datagrams))
+        for datagram in datagrams:
+            self.on_datagram(datagram)
+
+    def error_received(self, exc: Exception) -> None:
+        self.calls.append(("error_received", exc))
+
+    def pause_writing(self) -> None:
+        self.calls.append(("pause_writing",))
+
+    def resume_writing(self) -> None:
+        self.calls.append(("resume_writing",))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.calls.append(("connection_lost", exc))
+
+    def named(self, name: str) -> list[Any]:
+        """The arguments of all calls of one callback."""
+        return [call[1] if len(call) > 1 else None for call in self.calls if call[0] == name]
+
+    @property
+    def datagrams(self) -> list[aiotun.Datagram]:
+        return [each for batch in self.named("datagrams_received") for each in batch]
+
+    @property
+    def data(self) -> list[bytes]:
+        return [datagram.data for datagram in self.datagrams]
+
+    @property
+    def errors(self) -> list[Any]:
+        return self.named("error_received")
+
+    @property
+    def addr(self) -> SocketAddress:
+        """Where others reach it: on the loopback, if it listens everywhere."""
+        host, port, *_ = self.transport.get_extra_info("sockname")
+        return {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host), port
+
+
+@asynccontextmanager
+async def endpoint(
+    host: str = "127.0.0.1", factory: Callable[[], Recorder] = Recorder, **settings: Any
+) -> AsyncIterator[Recorder]:
+    """An endpoint bound to the host, or as the settings say, aborted at the end."""
+    if not settings.keys() & {"sock", "remote_addr"}:
+        settings["local_addr"] = (host, 0)
+    transport, protocol = await aiotun.create_udp_endpoint(factory, **settings)
+    try:
+        yield protocol
+    finally:
+        transport.abort()
+        await transport.wait_closed()
