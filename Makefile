@@ -23,13 +23,13 @@ OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network onc
 # What the installed package is made of: a change here installs it anew.
 SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/native/*)
 
-COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports)))
+COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage sanitize bench clean
+.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## see it work: a TUN device behind a Python protocol, real traffic
 	@$(RUN) -m aiotun demo
@@ -38,6 +38,7 @@ test: $(VENV)/developer ## run all tests that this machine allows, list what it 
 	@$(ELSEWHERE) $(RUN) -m pytest
 
 interop: $(VENV)/developer ## run the tests with outside tools (iperf3, ping, tshark, ethtool)
+	@$(RUN) $(AS_CALLER) $(RUN) -m benchmarks.wireguard.programs
 	@$(ELSEWHERE) $(RUN) -m pytest -m interop
 
 lint: $(VENV)/developer ## ruff: style and mistakes
@@ -50,16 +51,22 @@ types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for 
 		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
 
-coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports 95 % or more each
+coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports, udp 95 % or more each
 	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
 	for part in $(COVERED); do \
 		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
 	done
 
+fuzz: $(VENV)/developer ## mutate messages to the WireGuard example for ten minutes
+	@$(RUN) $(AS_CALLER) $(RUN) -m tests.fuzz_wireguard --seconds 600
+
 sanitize: $(VENV)/developer ## test the native module under the address and undefined-behaviour sanitizers
 	@tools/sanitize.sh $(RUN)
 
-bench: $(VENV)/bench ## measure beside the peers (two and a half hours; BENCH=--quick: two minutes)
+sanitize-threads: $(VENV)/developer ## test threads, and the native module in them, under the thread sanitizer
+	@tools/sanitize.sh --threads $(RUN)
+
+bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=--quick: two minutes)
 	@$(RUN) -m benchmarks $(BENCH)
 
 clean: ## remove all that the other targets made

@@ -13,12 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 assert sys.platform == "linux"
 
-from aiotun.config import DeviceConfig
+from aiotun.config import Address, DeviceConfig
 from aiotun.platforms.linux import open_device, tun
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
+from aiotun.platforms.linux.remedies import NODE
+from aiotun.platforms.linux.rtnetlink import encode_address
 from aiotun.platforms.linux.tun import TunQueue
 from aiotun.testing.namespace import (
     CLONE_NEWNS,
@@ -32,16 +36,20 @@ from aiotun.testing.namespace import (
 # linux/sockios.h
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFNETMASK = 0x8915, 0x8917, 0x891B
+SIOCSIFDSTADDR, SIOCSIFBRDADDR = 0x8918, 0x891A
 SIOCGIFMTU, SIOCSIFMTU = 0x8921, 0x8922
-SIOCSIFNAME = 0x8923
+SIOCSIFNAME, SIOCSIFHWADDR = 0x8923, 0x8924
+
+ARPHRD_ETHER = 1
+"""linux/if_arp.h"""
 
 IFF_UP = 0x1
 
 # linux/rtnetlink.h, linux/if_link.h
-RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
-IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 18, 28
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 19, 20, 21
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER = 3, 18, 28, 33
 IFLA_INFO_KIND = 1
-NLM_F_CREATE = 0x400
+NLM_F_REPLACE, NLM_F_CREATE = 0x100, 0x400
 
 
 @contextmanager
@@ -99,6 +107,31 @@ def ipv6(name: str) -> set[str]:
     return found
 
 
+def set_mac(name: str, mac: str) -> None:
+    value = struct.pack("H", ARPHRD_ETHER) + bytes.fromhex(mac.replace(":", ""))
+    _ioctl(name, SIOCSIFHWADDR, value)
+
+
+def set_carrier(name: str, carrier: bool) -> None:
+    index = socket.if_nametoindex(name)
+    _link(RTM_SETLINK, index, _attribute(IFLA_CARRIER, bytes([carrier])))
+
+
+def set_ipv4(name: str, request: int, address: str) -> None:
+    """Change what belongs to the first IPv4 address (SIOCSIFDSTADDR, SIOCSIFBRDADDR)."""
+    _ioctl(name, request, struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton(address)))
+
+
+def add_address(name: str, address: Address) -> None:
+    """What `ip address add` does; or `replace`, if it is there with another peer."""
+    body = encode_address(socket.if_nametoindex(name), address)
+    _request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def remove_address(name: str, address: Address) -> None:
+    _request(RTM_DELADDR, encode_address(socket.if_nametoindex(name), address))
+
+
 def delete(name: str) -> None:
     _link(RTM_DELLINK, socket.if_nametoindex(name))
 
@@ -123,7 +156,7 @@ def set_master(name: str, master: str | None) -> None:
 
 def persistent(name: str, flags: int) -> None:
     """What `ip tuntap add` does."""
-    fd = os.open(tun.NODE, os.O_RDWR)
+    fd = os.open(NODE, os.O_RDWR)
     try:
         fcntl.ioctl(fd, tun.TUNSETIFF, tun.IFREQ.pack(name.encode(), flags | tun.IFF_NO_PI))
         fcntl.ioctl(fd, tun.TUNSETPERSIST, 1)
@@ -134,12 +167,18 @@ def persistent(name: str, flags: int) -> None:
         os.close(fd)
 
 
+def require_other_users() -> None:
+    """Skip the running test in a user namespace with one user, who has nobody to give to."""
+    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        pytest.skip("a user namespace with one user")
+
+
 def replace_node(make: Callable[[str], object]) -> None:
     """Give the calling thread a /dev/net of its own with the node that `make` makes."""
     unshare(CLONE_NEWNS)
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/dev/net", "tmpfs", 0)
-    make(tun.NODE)
+    make(NODE)
 
 
 def make_node(path: str, major: int, minor: int, mode: int = 0o666) -> None:
@@ -148,9 +187,13 @@ def make_node(path: str, major: int, minor: int, mode: int = 0o666) -> None:
 
 
 def _link(kind: int, index: int, attributes: bytes = b"", flags: int = 0) -> None:
+    _request(kind, struct.pack("BxHiII", 0, 0, index, 0, 0) + attributes, flags)
+
+
+def _request(kind: int, body: bytes, flags: int = 0) -> None:
     netlink = NetlinkSocket()
     try:
-        netlink.request(kind, struct.pack("BxHiII", 0, 0, index, 0, 0) + attributes, flags)
+        netlink.request(kind, body, flags)
     finally:
         netlink.close()
 

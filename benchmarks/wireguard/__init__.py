@@ -1,0 +1,1 @@
+"""WireGuard in namespaces: implementations beside each other, measured and in tests."""

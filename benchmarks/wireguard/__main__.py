@@ -1,0 +1,104 @@
+"""python -m benchmarks.wireguard: ours beside wireguard-go, end to end, and what peers cost."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from aiotun.testing.capabilities import probe
+
+from ..machine import describe
+from ..measure import progress
+from ..processes import MeasurementError
+from ..programs import ROOT
+from ..ratios import Sample, running_order
+from ..results import Failure, Results
+from ..workloads import Metrics
+from . import flows
+from .crowd import crowd
+from .peers import COUNTS, RUNS, Star
+from .programs import build
+from .tables import tables
+
+OUTPUT = ROOT / "build" / "benchmarks" / "wireguard.json"
+
+NEEDED = ("netns", "mountns", "tun", "ip", "ping", "iperf3", "go")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wireguard", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often all is measured (9)")
+    parser.add_argument("--seconds", type=int, default=4, help="of each flow (4)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="file for the results")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="show earlier results again")
+    args = parser.parse_args()
+    if args.report is not None:
+        results = Results.load(args.report)
+    else:
+        results = run(args.rounds, args.seconds, args.output)
+    for table in tables(results):
+        print(f"\n## {table.title}\n\n{table.markdown()}")
+    return 1 if results.failures else 0
+
+
+def run(rounds: int, seconds: int, output: Path) -> Results:
+    for name in NEEDED:
+        found = probe(name)
+        if not found.available:
+            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    build()
+    results = Results(describe(), {"rounds": rounds, "seconds": seconds})
+    todo: dict[str, tuple[str, str, Callable[[], Metrics]]] = {}
+    for name, row in flows.ROWS.items():
+        todo[row.title] = "tcp", name, partial(flows.measure, row, seconds)
+    for count in COUNTS:
+        todo[f"{count} peers"] = "peers", f"{count}", partial(time_packets, count)
+    for name in ("aiotun", "wireguard-go"):
+        todo[f"memory of {name}"] = "memory", name, partial(memory, name)
+    with progress(Console(stderr=True)) as bar:
+        task = bar.add_task("", total=rounds * len(todo))
+        for number in range(rounds):
+            for title in running_order(todo, number):
+                bar.update(task, description=f"round {number + 1}, {title}")
+                workload, row_name, measure = todo[title]
+                try:
+                    metrics = measure()
+                except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
+                    results.failures.append(Failure(row_name, str(exc), workload, number))
+                    bar.console.print(f"failed: {title}: {exc}", highlight=False)
+                else:
+                    results.samples.append(Sample(number, row_name, workload, metrics))
+                bar.advance(task)
+            results.save(output)
+    return results
+
+
+def time_packets(count: int) -> Metrics:
+    star = Star(count)
+    return {
+        f"{name} {run}": value for run in RUNS for name, value in star.time_a_packet(run).items()
+    }
+
+
+def memory(implementation: str) -> Metrics:
+    """Peak memory of a server with one peer and with many, in MB; in KB what each one adds."""
+    few, many = COUNTS[0], COUNTS[-1]
+    peaks = []
+    for count in (few, many):
+        with crowd(implementation, count) as server:
+            peaks.append(server.process.peak_memory())
+    return {
+        "few": peaks[0] / 1e6,
+        "many": peaks[1] / 1e6,
+        "each": (peaks[1] - peaks[0]) / (many - few) / 1e3,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Processor time a packet in the core of ours, with few peers and with many."""
+
+from __future__ import annotations
+
+import ipaddress
+import statistics
+import time
+from collections.abc import Callable
+
+from aiotun import Datagram
+from aiotun.testing.ping import echo_request
+from aiotun.udp import SocketAddress
+from examples.wireguard.config import PeerConfig
+from examples.wireguard.keys import generate_private_key
+from examples.wireguard.tunnel import Tunnel
+
+from ..workloads import Metrics
+from .crowd import CENTER, host
+from .nodes import MTU, PORT
+
+__all__ = ["COUNTS", "RUNS", "Star"]
+
+COUNTS = (1, 10, 200)
+
+RUNS = (1, 16)
+"""Packets of one peer in a row: every one from another, and as UDP_GRO brings them."""
+
+BATCH = 128
+"""Packets at a time, as many as one wake-up of a device's transport reads."""
+
+BATCHES = 40
+
+EVERYTHING = (ipaddress.ip_network("0.0.0.0/0"),)
+
+
+class Star:
+    """A tunnel with a session with each of so many peers, in memory."""
+
+    def __init__(self, count: int) -> None:
+        self._center = Tunnel(generate_private_key())
+        self._address: SocketAddress = ("192.0.2.1", PORT)
+        self._peers = [Tunnel(generate_private_key()) for _ in range(count)]
+        for number, peer in enumerate(self._peers):
+            network = (ipaddress.ip_network(host(number)),)
+            self._center.set_peer(PeerConfig(peer.public_key, allowed_ips=network), 0)
+            config = PeerConfig(self._center.public_key, allowed_ips=EVERYTHING)
+            peer.set_peer(config, 0, self._address)
+            self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
+            for outgoing in self._center.take_datagrams():
+                answers = [Datagram(data, self._address, None, 0) for data in outgoing.data]
+                peer.datagrams_received(answers, 0)
+            self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
+        self._center.take_packets()
+
+    def _sent_by(self, number: int, packet: bytes) -> list[Datagram]:
+        """What a peer sends when it is given the packet."""
+        peer, address = self._peers[number], ("192.0.2.2", 10_000 + number)
+        peer.packets_from_device([packet], 0)
+        sent = [data for outgoing in peer.take_datagrams() for data in outgoing.data]
+        return [Datagram(data, address, None, 0) for data in sent]
+
+    def time_a_packet(self, run: int) -> Metrics:
+        """Microseconds to seal and to open one: the median of batches, MTU-sized packets."""
+        data = bytes(MTU - 28)
+        outgoing = [echo_request(CENTER, host(n), 1, 1, data) for n in range(len(self._peers))]
+        incoming = [echo_request(host(n), CENTER, 1, 1, data) for n in range(len(self._peers))]
+        sealing, opening = [], []
+        for batch in range(BATCHES):
+            order = [(batch * BATCH + place) // run % len(self._peers) for place in range(BATCH)]
+            packets = [outgoing[number] for number in order]
+            datagrams = [each for n in order for each in self._sent_by(n, incoming[n])]
+            assert len(datagrams) == BATCH
+
+            sealing.append(_seconds(lambda: self._seal(packets)))  # noqa: B023
+            opening.append(_seconds(lambda: self._open(datagrams)))  # noqa: B023
+        return {
+            "seal": 1e6 * statistics.median(sealing) / BATCH,
+            "open": 1e6 * statistics.median(opening) / BATCH,
+        }
+
+    def _seal(self, packets: list[bytes]) -> None:
+        self._center.packets_from_device(packets, 0)
+        assert sum(len(each.data) for each in self._center.take_datagrams()) == BATCH
+
+    def _open(self, datagrams: list[Datagram]) -> None:
+        self._center.datagrams_received(datagrams, 0)
+        assert len(self._center.take_packets()) == BATCH
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    """Of processor time."""
+    start = time.thread_time()
+    function()
+    return time.thread_time() - start

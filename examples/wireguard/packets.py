@@ -1,0 +1,39 @@
+"""What a tunnel reads in IP packets (RFC 791, section 3.1; RFC 8200, section 3)."""
+
+from __future__ import annotations
+
+__all__ = ["destination_field", "length_and_source", "length_and_source_field"]
+
+IPV4_HEADER, IPV6_HEADER = 20, 40
+
+IPV4_SOURCE, IPV4_DESTINATION = slice(12, 16), slice(16, 20)
+IPV6_SOURCE, IPV6_DESTINATION = slice(8, 24), slice(24, 40)
+IPV6_LENGTH_TO_SOURCE = slice(4, 24)
+
+
+def destination_field(packet: bytes) -> slice:
+    """Where the destination is; a packet too short for one has none or a part there."""
+    return IPV4_DESTINATION if packet[:1] < b"\x50" else IPV6_DESTINATION
+
+
+def length_and_source(packet: bytes) -> tuple[int, bytes]:
+    """The length that the packet says it has, and its source.
+
+    Raises `ValueError` for what is no whole packet. What comes behind is padding.
+    """
+    version = packet[0] >> 4
+    if version == 4 and len(packet) >= IPV4_HEADER:
+        length, least, source = int.from_bytes(packet[2:4], "big"), IPV4_HEADER, packet[IPV4_SOURCE]
+    elif version == 6 and len(packet) >= IPV6_HEADER:
+        least = IPV6_HEADER
+        length, source = least + int.from_bytes(packet[4:6], "big"), packet[IPV6_SOURCE]
+    else:
+        raise ValueError("no IP packet")
+    if not least <= length <= len(packet):
+        raise ValueError("an IP packet of another length than it says")
+    return length, source
+
+
+def length_and_source_field(packet: bytes) -> slice:
+    """Packets with the same here and in their first four bytes have the same length and source."""
+    return IPV4_SOURCE if packet[0] >> 4 == 4 else IPV6_LENGTH_TO_SOURCE

@@ -1,0 +1,133 @@
+"""Routes of the system to what the peers may send from, as wg-quick makes them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import aiotun
+
+from .config import InterfaceConfig
+from .routing import Network
+
+__all__ = ["Routes", "with_mark"]
+
+DEFAULT_MARK = 51820
+"""Mark of our own datagrams, and number of the table for all others: wg-quick's first choice."""
+
+
+def with_mark(config: InterfaceConfig) -> InterfaceConfig:
+    """With a mark on our datagrams if a default route leads to a peer.
+
+    The datagrams to that peer must go another way than what is in them.
+    """
+    default = any(network.prefixlen == 0 for network in _allowed_ips(config))
+    if config.table != "auto" or config.fwmark or not default:
+        return config
+    return dataclasses.replace(config, fwmark=DEFAULT_MARK)
+
+
+class Place(NamedTuple):
+    """Where a route stands: in the main table, or in another (`table`)."""
+
+    table: int | None = None
+    ruled: bool = False
+    """Whether what is not marked goes by that table."""
+
+
+class Routes:
+    """One interface's routes. Its methods block for some milliseconds."""
+
+    def __init__(self, device: aiotun.Device) -> None:
+        self._device = device
+        self._present: dict[Network, Place] = {}
+
+    def update(self, config: InterfaceConfig) -> None:
+        """Make the routes those that the configuration wants. Raises `OSError`."""
+        wanted = _wanted(config)
+        for network, place in list(self._present.items()):
+            if wanted.get(network) != place:
+                self._remove(network)
+        for network, place in wanted.items():
+            if network not in self._present:
+                self._add(network, place)
+
+    def close(self) -> None:
+        """Take the rules away; the routes go with the interface."""
+        for network, place in self._present.items():
+            _delete_rules(network, place)
+
+    def _add(self, network: Network, place: Place) -> None:
+        if place.table is None:
+            self._device.add_route(network)
+        else:
+            self._route("add", network, place.table)
+        self._present[network] = place
+        _delete_rules(network, place)  # those that a killed program left behind
+        for rule in _rules(place):
+            _ip(network, "rule", "add", *rule)
+
+    def _remove(self, network: Network) -> None:
+        place = self._present.pop(network)
+        _delete_rules(network, place)
+        if place.table is None:
+            self._device.remove_route(network)
+        else:
+            self._route("delete", network, place.table)
+
+    def _route(self, verb: str, network: Network, table: int) -> None:
+        _ip(network, "route", verb, network, "dev", self._device.name, "table", table)
+
+
+def _wanted(config: InterfaceConfig) -> dict[Network, Place]:
+    if config.table == "off":
+        return {}
+    if config.table != "auto":
+        return dict.fromkeys(_allowed_ips(config), Place(config.table))
+    connected = [address.network for address in config.addresses]
+    return {
+        network: Place() if network.prefixlen else Place(config.fwmark, ruled=True)
+        for network in _allowed_ips(config)
+        if not any(_covers(other, network) for other in connected)
+    }
+
+
+def _rules(place: Place) -> list[list[object]]:
+    """What is not marked goes by the table, unless the main one knows more of its destination
+    than a default route."""
+    if not place.ruled:
+        return []
+    return [
+        ["not", "fwmark", place.table, "table", place.table],
+        ["table", "main", "suppress_prefixlength", 0],
+    ]
+
+
+def _delete_rules(network: Network, place: Place) -> None:
+    for rule in _rules(place):
+        with contextlib.suppress(OSError):
+            _ip(network, "rule", "delete", *rule)
+
+
+def _allowed_ips(config: InterfaceConfig) -> Iterable[Network]:
+    return dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips)
+
+
+def _covers(network: Network, other: Network) -> bool:
+    return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
+
+
+def _ip(network: Network, *words: object) -> None:
+    """Run ip(8). Raises `OSError`."""
+    command = ["ip", f"-{network.version}", *map(str, words)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+    except FileNotFoundError as exc:
+        raise FileNotFoundError(
+            exc.errno, "routing tables take the program ip: install iproute2, or set Table = off"
+        ) from exc
+    except subprocess.CalledProcessError as exc:
+        raise OSError(f"{' '.join(command)}: {exc.stderr.strip()}") from exc

@@ -1,0 +1,317 @@
+"""Tunnel: one WireGuard interface with its peers, without a socket, a device or a clock.
+
+Packets and datagrams go in with the time; packets and datagrams come out.
+Nothing that comes from the network raises: what is wrong is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .cookie import CookieChecker, SourceLimiter, TokenBucket
+from .ecn import CE, ECT_1, decapsulate, ecn_of
+from .interface import Interface
+from .keys import KEY_SIZE
+from .messages import (
+    COOKIE_REPLY,
+    COOKIE_REPLY_SIZE,
+    INITIATION,
+    INITIATION_SIZE,
+    RESPONSE,
+    RESPONSE_SIZE,
+    TRANSPORT,
+    CookieReply,
+    Initiation,
+    Response,
+)
+from .noise import HandshakeError, Responder
+from .packets import destination_field, length_and_source, length_and_source_field
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from aiotun import Datagram
+
+    from .config import PeerConfig
+    from .counters import Counters
+    from .interface import Address, Outgoing
+
+__all__ = ["Tunnel"]
+
+HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
+"""Handshake messages a second, and at once, that are worked on before MAC2 is asked for.
+
+Each takes some 0.3 ms, mostly for X25519: 3 % of a core.
+"""
+
+COOKIE_RATE = 20_000
+"""Cookie replies a second: a fifth of a core. In a flood beyond that newcomers need luck."""
+
+DATA, ADDR_LOCAL_ECN = itemgetter(0), itemgetter(1, 2, 3)
+"""Of a datagram."""
+
+TYPE_AND_INDEX = itemgetter(slice(8))
+"""Of a transport message."""
+
+SIZES = {INITIATION: INITIATION_SIZE, RESPONSE: RESPONSE_SIZE, COOKIE_REPLY: COOKIE_REPLY_SIZE}
+
+
+class Tunnel:
+    """Takes and gives lists; times are seconds of a clock that only moves forward.
+
+    A private key of zeros means that there is none, and nothing can be done
+    yet. `mtu` is the device's: padding makes no packet longer than that.
+    `keylog` is called with lines in the format of Wireshark's wg.keylog_file.
+    `random` and `wall_clock` (unix time) are for tests.
+    """
+
+    def __init__(
+        self,
+        private_key: bytes,
+        *,
+        mtu: int = 1420,
+        keylog: Callable[[str], None] | None = None,
+        random: random.Random = random.SystemRandom(),  # noqa: B008 (it has no state)
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._interface = Interface(mtu, keylog, random, wall_clock)
+        self._peers: dict[bytes, Peer] = {}
+        self._packets: list[bytes] = []
+        self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
+        self._cookies = TokenBucket(COOKIE_RATE, COOKIE_RATE)
+        self._sources = SourceLimiter()
+        self.set_private_key(private_key)
+
+    # What it is.
+
+    @property
+    def counters(self) -> Counters:
+        """What was dropped, by reason."""
+        return self._interface.counters
+
+    @property
+    def mtu(self) -> int:
+        return self._interface.mtu
+
+    @mtu.setter
+    def mtu(self, mtu: int) -> None:
+        self._interface.mtu = mtu
+
+    @property
+    def private_key(self) -> bytes:
+        return self._interface.private_key
+
+    @property
+    def public_key(self) -> bytes:
+        """All zero without a private key."""
+        static = self._interface.static
+        return static.public_key().public_bytes_raw() if static else bytes(KEY_SIZE)
+
+    @property
+    def peers(self) -> Mapping[bytes, Peer]:
+        """By public key."""
+        return MappingProxyType(self._peers)
+
+    def set_private_key(self, private_key: bytes) -> None:
+        """Take another key. All sessions end; a peer that has the same key is removed."""
+        for peer in self._peers.values():
+            peer.forget_sessions()
+        self._interface.set_private_key(private_key)
+        self._checker = CookieChecker(self.public_key)
+        if self.public_key in self._peers:
+            self.remove_peer(self.public_key)
+
+    def set_peer(self, config: PeerConfig, now: float, endpoint: Address | None = None) -> Peer:
+        """Add a peer, or make the one with this key what the configuration says.
+
+        `endpoint` is the configured one, looked up; None leaves what is known.
+        Allowed IPs that another peer has are taken from it. Sessions stay.
+        """
+        key = config.public_key
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = Peer(self._interface, key)
+        if endpoint is not None:
+            peer.set_endpoint(endpoint)
+        peer.preshared_key = config.preshared_key
+        self._interface.routes.set(peer, config.allowed_ips)
+        peer.set_persistent_keepalive(config.persistent_keepalive, now)
+        return peer
+
+    def remove_peer(self, public_key: bytes) -> None:
+        """Raises `KeyError`."""
+        peer = self._peers.pop(public_key)
+        self._interface.routes.set(peer, ())
+        peer.forget_sessions()
+
+    def forget_sources(self) -> None:
+        """Send from the address that the system chooses, until peers are heard again."""
+        for peer in self._peers.values():
+            peer.forget_source()
+
+    # From the device.
+
+    def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:
+        """Seal IP packets for the peers to whom their destinations belong."""
+        find = self._interface.routes.find
+        groups: dict[tuple[Peer | None, int], list[bytes]] = {}
+        group: list[bytes] = groups.setdefault((None, 0), [])
+        begin = destination = b""
+        where = slice(0)
+        for packet in packets:
+            if packet[:2] != begin or packet[where] != destination:  # unlike the one before
+                begin = packet[:2]  # the version, and the ECN field
+                where = destination_field(packet)
+                destination = packet[where]
+                peer = find(destination)
+                group = groups.setdefault((peer, ecn_of(packet) if peer else 0), [])
+            group.append(packet)
+        for (peer, ecn), group in groups.items():
+            if peer is None:
+                self.counters.no_route += len(group)
+            else:
+                peer.send(group, now, ecn)
+
+    # From the network.
+
+    def datagrams_received(self, datagrams: Iterable[Datagram], now: float) -> None:
+        """Open datagrams, in their order; those that are alike, together."""
+        for (addr, local, ecn), group in groupby(datagrams, ADDR_LOCAL_ECN):
+            for head, messages in groupby(map(DATA, group), TYPE_AND_INDEX):
+                if head[:4] != TRANSPORT:
+                    for message in messages:
+                        self._control_received(message, addr, local, now)
+                    continue
+                found = self._interface.sessions.get(head)
+                if found is None:
+                    self.counters.unknown_index += sum(1 for _ in messages)
+                else:
+                    peer, session = found
+                    packets = peer.received(session, messages, addr, local, now)
+                    self._deliver(packets, peer, ecn)
+
+    def _deliver(self, packets: Iterable[bytes], peer: Peer, ecn: int) -> None:
+        """Take IP packets that come from the peer's own addresses, without their padding."""
+        find, counters = self._interface.routes.find, self.counters
+        taken: list[bytes] = []
+        begin = fields = b""
+        where, size, length = slice(0), -1, 0
+        for packet in packets:
+            if len(packet) == size and packet[:4] == begin and packet[where] == fields:
+                taken.append(packet[:length])  # as the one before
+                continue
+            size = -1
+            if not packet:  # a keep-alive
+                continue
+            try:
+                length, source = length_and_source(packet)
+            except ValueError:
+                counters.bad_packet += 1
+                continue
+            if find(source) is not peer:
+                counters.bad_source += 1
+                continue
+            taken.append(packet[:length])
+            size, begin, where = len(packet), packet[:4], length_and_source_field(packet)
+            fields = packet[where]
+        if ecn in (CE, ECT_1):
+            marked = [decapsulate(packet, ecn) for packet in taken]
+            taken = [packet for packet in marked if packet is not None]
+            counters.congested += len(marked) - len(taken)
+        self._packets += taken
+
+    def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
+        """Anything but transport messages."""
+        interface, counters = self._interface, self.counters
+        kind = data[:4]
+        if SIZES.get(kind) != len(data):
+            counters.malformed += 1
+        elif kind == COOKIE_REPLY:
+            reply = CookieReply.unpack(data)
+            peer = interface.indices.get(reply.receiver)
+            if peer is None:
+                counters.unknown_index += 1
+            elif not peer.read_cookie(reply, now):
+                counters.bad_cookie += 1
+        elif self._admits(data, addr, local, now):
+            try:
+                if kind == INITIATION:
+                    self._initiation_received(Initiation.unpack(data), addr, local, now)
+                else:
+                    self._response_received(Response.unpack(data), addr, local, now)
+            except HandshakeError:
+                counters.bad_handshake += 1
+
+    def _admits(self, data: bytes, addr: Address, local: str | None, now: float) -> bool:
+        """Whether to work on a handshake message, which takes long."""
+        counters = self.counters
+        if self._interface.static is None or not self._checker.has_mac1(data):
+            counters.bad_mac1 += 1
+            return False
+        if self._unproven.take(now):
+            return True
+        source = f"{addr[0]} {addr[1]}".encode()
+        if not self._checker.has_mac2(data, source, now):
+            counters.unproven += 1
+            if self._cookies.take(now):
+                reply = self._checker.reply(data, source, now)
+                self._interface.send(addr, local, 0, [reply])
+            return False
+        if not self._sources.take(addr[0], now):
+            counters.flooded += 1
+            return False
+        return True
+
+    def _initiation_received(
+        self, initiation: Initiation, addr: Address, local: str | None, now: float
+    ) -> None:
+        assert self._interface.static is not None
+        responder = Responder(self._interface.static)
+        peer = self._peers.get(responder.read_static(initiation.noise))
+        if peer is None:
+            self.counters.unknown_peer += 1
+        else:
+            peer.answer(responder, initiation, addr, local, now)
+
+    def _response_received(
+        self, response: Response, addr: Address, local: str | None, now: float
+    ) -> None:
+        peer = self._interface.indices.get(response.receiver)
+        if peer is None:
+            self.counters.unknown_index += 1
+        else:
+            peer.read_response(response, addr, local, now)
+
+    # Time, and what comes out.
+
+    @property
+    def next_deadline(self) -> float:
+        """When to call `tick`; infinity: not before something else was called."""
+        return self._interface.deadline
+
+    def tick(self, now: float) -> None:
+        """Do what is due. Any other time than the deadline is harmless."""
+        if now < self._interface.deadline:
+            return
+        self._interface.deadline = math.inf
+        for peer in self._peers.values():
+            peer.tick(now)
+        self._interface.deadline = min(
+            (peer.deadline for peer in self._peers.values()), default=math.inf
+        )
+
+    def take_packets(self) -> list[bytes]:
+        """IP packets for the device."""
+        packets, self._packets = self._packets, []
+        return packets
+
+    def take_datagrams(self) -> list[Outgoing]:
+        """Datagrams for the network."""
+        outgoing, self._interface.outgoing = self._interface.outgoing, []
+        return outgoing

@@ -1,0 +1,131 @@
+"""The UNIX socket NAME.sock, where the `wg` tool asks an interface and changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from .changes import Control
+from .uapi import Status, answer, decode_get
+
+__all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status"]
+
+DIRECTORY = Path("/var/run/wireguard")
+"""Where `wg` looks for NAME.sock."""
+
+REQUEST_MAX = 8 << 20
+"""Bytes: some 20,000 peers. A request is held in memory until it is whole."""
+
+
+@contextlib.asynccontextmanager
+async def open_uapi(
+    control: Control, name: str, directory: Path = DIRECTORY
+) -> AsyncIterator[Path]:
+    """Answer at NAME.sock, for the user who runs this alone. Yields its path; raises `OSError`."""
+    path = directory / f"{name}.sock"
+    connections: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        try:
+            if server.is_serving():
+                await _converse(control, reader, writer)
+        finally:
+            connections.discard(task)
+            writer.close()
+
+    server = await asyncio.start_unix_server(serve, sock=_listen(path), limit=REQUEST_MAX)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def _converse(
+    control: Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    with contextlib.suppress(
+        asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError, OSError
+    ):
+        while True:
+            request = await reader.readuntil(b"\n\n")
+            text = await answer(control, request[:-2].decode("ascii", "replace"))
+            writer.write(text.encode())
+            await writer.drain()
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(errno.EADDRINUSE, f"{path} is in use: another WireGuard runs")
+            path.unlink()  # left behind by one that was killed
+        listening.bind(str(path))
+        os.chmod(path, 0o600)  # before `listen`: until then nobody can connect
+        listening.setblocking(False)
+    except PermissionError as exc:
+        listening.close()
+        raise PermissionError(
+            exc.errno,
+            f"{path} cannot be made, over which the wg tool talks: make {path.parent} this user's "
+            "(in a systemd unit: RuntimeDirectory=wireguard), or go without (--no-uapi)",
+        ) from exc
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+async def ask(path: Path, request: str) -> str:
+    """Send a request to whoever answers at the socket; return the lines before errno=0.
+
+    Raises `OSError`, also for an answer that says what went wrong.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=REQUEST_MAX)
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        raise OSError(exc.errno, f"nobody answers at {path}: is the interface up?") from exc
+    try:
+        writer.write(f"{request}\n\n".encode())
+        text = (await asyncio.wait_for(reader.readuntil(b"\n\n"), 5)).decode("ascii", "replace")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError) as exc:
+        raise OSError(errno.EPROTO, f"{path} gave no answer to {request!r}") from exc
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    lines, _, number = text[:-2].rpartition("errno=")
+    if number != "0":
+        raise OSError(errno.EPROTO, f"{path} refused {request!r} with errno {number}")
+    return lines
+
+
+async def read_status(path: Path) -> Status:
+    """How the interface at the socket is. Raises `OSError` and `ValueError`."""
+    return decode_get(await ask(path, "get=1"))
+
+
+async def read_counters(path: Path) -> dict[str, int]:
+    """Packets dropped by reason; empty for an implementation that does not tell."""
+    try:
+        text = await ask(path, "counters=1")
+    except OSError:
+        return {}
+    return {
+        key: int(value) for key, _, value in (line.partition("=") for line in text.splitlines())
+    }

@@ -1,0 +1,35 @@
+"""The WireGuard benchmark: what it times is what it says, and its tables."""
+
+from __future__ import annotations
+
+from benchmarks.ratios import Sample
+from benchmarks.results import Results
+from benchmarks.wireguard.flows import METRICS
+from benchmarks.wireguard.peers import RUNS, Star
+from benchmarks.wireguard.tables import tables
+
+
+def test_time_a_packet() -> None:
+    for run in RUNS:
+        times = Star(3).time_a_packet(run)
+        assert set(times) == {"seal", "open"}
+        assert all(0.1 < microseconds < 1000 for microseconds in times.values())
+
+
+def test_tables() -> None:
+    results = Results({}, {})
+    for number in range(3):
+        for row, value in (("aiotun", 2.0), ("wireguard-go", 4.0), ("aiotun-flooded", 1.0)):
+            metrics = dict.fromkeys(METRICS, value)
+            results.samples.append(Sample(number, row, "tcp", metrics))
+        for count in ("1", "200"):
+            metrics = {f"{name} {run}": float(count) for name in ("seal", "open") for run in RUNS}
+            results.samples.append(Sample(number, count, "peers", metrics))
+    flows, peers, memory = tables(results)
+    by_name = {line[0]: line for line in flows.lines}
+    assert by_name["aiotun to aiotun"][-3:] == ("0.50 (0.50 to 0.50)", "0.50 (0.50 to 0.50)", "")
+    assert by_name["aiotun to aiotun, flooded"][-1] == "0.50 (0.50 to 0.50)"
+    assert by_name["aiotun to wireguard-go"][1:] == ("",) * (len(flows.columns) - 1)
+    assert peers.lines[0][-1] == "200.00 (200.00 to 200.00)"
+    for table in (flows, peers, memory):
+        assert all(len(line) == len(table.columns) for line in table.lines)
