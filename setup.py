@@ -9,7 +9,10 @@ native = Extension(
     sources=["aiotun/offload/native/module.c"],
     depends=[
         f"aiotun/offload/native/{name}.h"
-        for name in ("checksum", "coalesce", "headers", "outbox", "segment")
+        for name in (
+            *("batch", "checksum", "coalesce", "headers", "port", "reading", "segment"),
+            *("state", "table"),
+        )
     ],
     extra_compile_args=["-std=c11", "-O3"],
     optional=True,

@@ -16,8 +16,10 @@ enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
 
-/* One packet, and if it is the first one of its run: the run. */
+/* One packet, or the segments of one frame in order; and if it begins a run: the run.
+   What follows is about the first segment, but for `sequence` and `identification`. */
 typedef struct {
+    Py_ssize_t segments; /* 1, or of how many packets this one is the first */
     const uint8_t *data;
     size_t size;
     Layout at;
@@ -111,12 +113,20 @@ is_candidate(Packet *p)
     return payload <= UINT16_MAX; /* what hdr_len can say */
 }
 
-/* Fill in all but what makes a run, and `verified` and `sound`, which the caller knows. */
-static void
-parse(Packet *p, const uint8_t *data, size_t size, bool tap, bool tcp, bool udp)
+/* What is known of packets before they are parsed. */
+static inline void
+announce(Packet *p, Py_ssize_t segments, bool sound)
 {
-    p->data = data;
-    p->size = size;
+    p->segments = segments;
+    p->verified = p->sound = sound;
+}
+
+/* Fill in all else but what makes a run. */
+static void
+parse(Packet *p, PyObject *packet, bool tap, bool tcp, bool udp)
+{
+    const uint8_t *data = p->data = (const uint8_t *)PyBytes_AS_STRING(packet);
+    const size_t size = p->size = (size_t)PyBytes_GET_SIZE(packet);
     p->kind = NO_FLOW;
     p->candidate = p->merged = false;
     p->count = 0;
@@ -163,6 +173,15 @@ is_sound(Packet *p)
     return p->sound = fold(total) == 0xFFFF;
 }
 
+/* Regard segments as single packets. */
+static void
+take_apart(Packet *p)
+{
+    for (Py_ssize_t i = p->segments - 1; i > 0; i--)
+        announce(p + i, 1, true);
+    p->segments = 1;
+}
+
 static inline size_t
 payload_size(const Packet *p)
 {
@@ -192,14 +211,35 @@ merge(Packet *packets, Py_ssize_t run_index, Py_ssize_t index)
     return true;
 }
 
+/* Begin a run with a candidate, and with the segments that follow it if they are known to
+   continue it: segmentation made them so. */
 static void
-start_run(Packet *p, Py_ssize_t index)
+start_run(Packet *packets, Py_ssize_t index, PyObject *const *items)
 {
+    Packet *p = &packets[index];
+    size_t size = payload_size(p);
     p->last = index;
     p->count = 1;
     p->length = p->size - p->at.ip;
+    if (p->segments > 1) {
+        PyObject *last = items[index + p->segments - 1];
+        const size_t last_size = (size_t)PyBytes_GET_SIZE(last) - p->at.payload;
+        const size_t all = size * (size_t)(p->segments - 1) + last_size;
+        if (p->segments > SEGMENTS_MAX || p->length - size + all > PACKET_MAX)
+            take_apart(p);
+        else {
+            p->count = p->segments;
+            p->length += all - size;
+            p->closed = last_size < size || p->count == SEGMENTS_MAX || (p->at.protocol == TCP &&
+                         PyBytes_AS_STRING(last)[p->at.transport + 13] & (FIN | PSH));
+            size = all;
+            if (p->at.version == 4)
+                p->identification = (uint16_t)(p->identification + p->count - 1);
+            p->steps = p->at.version == 4 ? 2 : 1;
+        }
+    }
     if (p->at.protocol == TCP)
-        p->sequence += (uint32_t)payload_size(p);
+        p->sequence += (uint32_t)size;
 }
 
 /* By hosts and, unless ports are not in sight, by protocol and ports. */
@@ -257,15 +297,19 @@ find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind
     }
 }
 
-/* Find the runs. `slots` are free, `mask + 1` of them, a power of two
-   and twice the packets at least, so that probing ends soon. */
+/* Find the runs. The packets were announced, `items` are their bytes. `slots` are free,
+   `mask + 1` of them, a power of two and twice those announced, so that probing ends soon. */
 static void
-coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
+coalesce(Packet *packets, PyObject *const *items, Py_ssize_t count, Slot *slots, size_t mask,
+         bool tap, bool tcp, bool udp)
 {
     Slot *slot = NULL;
     bool hosts_seen = false;
-    for (Py_ssize_t i = 0; i < count; i++) {
+    for (Py_ssize_t i = 0; i < count; i += packets[i].segments) {
         Packet *p = &packets[i];
+        parse(p, items[i], tap, tcp, udp);
+        if (!p->candidate)
+            take_apart(p);
         if (p->kind == NO_FLOW)
             continue;
         if (p->kind == HOSTS) { /* it may belong to any of their flows */
@@ -287,11 +331,13 @@ coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
                 slot->run = NONE;
         }
         slot->packet = i;
-        if (p->candidate && slot->run != NONE && merge(packets, slot->run, i))
+        if (p->candidate && slot->run != NONE && merge(packets, slot->run, i)) {
+            take_apart(p); /* the others as far as there is room */
             continue;
+        }
         slot->run = p->candidate ? i : NONE;
         if (p->candidate)
-            start_run(p, i);
+            start_run(packets, i, items);
     }
 }
 
@@ -311,7 +357,8 @@ part(const void *from, size_t size)
 
 /* Fill in the parts of the frame that begins with a packet; how many they are. */
 static int
-frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *parts)
+frame_parts(const Packet *packets, PyObject *const *items, Py_ssize_t index, Head *head,
+            struct iovec *parts)
 {
     const Packet *run = &packets[index];
     parts[0] = part(&head->virtio, VIRTIO_SIZE);
@@ -332,8 +379,10 @@ frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *p
     }
     else
         put16(ip + 4, run->length - IPV6_SIZE);
-    if (at->protocol == TCP)
-        transport[13] = packets[run->last].data[at->transport + 13]; /* its FIN and PSH */
+    if (at->protocol == TCP) { /* FIN and PSH of the last one */
+        const PyObject *last = items[run->last + packets[run->last].segments - 1];
+        transport[13] = (uint8_t)PyBytes_AS_STRING(last)[at->transport + 13];
+    }
     else
         put16(transport + 4, length);
     const uint16_t partial = fold(pseudo_header_sum(
@@ -351,7 +400,9 @@ frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *p
     parts[2] = part(ip, at->payload - at->ip);
     int count = 3;
     for (Py_ssize_t i = index;; i = packets[i].next) {
-        parts[count++] = part(packets[i].data + at->payload, payload_size(&packets[i]));
+        for (Py_ssize_t j = i; j < i + packets[i].segments; j++)
+            parts[count++] = part(PyBytes_AS_STRING(items[j]) + at->payload,
+                                  (size_t)PyBytes_GET_SIZE(items[j]) - at->payload);
         if (i == run->last)
             return count;
     }

@@ -1,0 +1,164 @@
+/* Packets and their runs, of which GROTable and what writes make frames. */
+
+#pragma once
+
+#include <Python.h>
+
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "coalesce.h"
+#include "segment.h"
+
+typedef struct {
+    PyObject *const *items; /* bytes, which the caller holds */
+    Py_ssize_t count;
+    Packet *packets;
+} Batch;
+
+/* To be called with the GIL; it is given back for the work. False with an exception set,
+   else batch_clear is to follow. `recent` may be NULL. */
+static bool
+batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *recent, bool tap,
+               bool tcp, bool udp)
+{
+    Packet *packets = PyMem_RawMalloc((size_t)count * sizeof(Packet));
+    *batch = (Batch){items, count, packets};
+    if (recent && recent->tap != tap)
+        recent = NULL;
+    size_t announced = 0;
+    for (Py_ssize_t i = 0; packets && i < count; i += packets[i].segments, announced++) {
+        const Py_ssize_t segments = recent ? count_recent(recent, items + i, count - i) : 0;
+        announce(&packets[i], segments ? segments : 1, segments);
+    }
+    size_t slots_count = 2;
+    while (slots_count < 2 * announced)
+        slots_count *= 2;
+    bool done;
+    Py_BEGIN_ALLOW_THREADS
+    Slot *slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
+    done = packets && slots;
+    if (done)
+        coalesce(packets, items, count, slots, slots_count - 1, tap, tcp, udp);
+    PyMem_RawFree(slots);
+    Py_END_ALLOW_THREADS
+    if (!done) {
+        PyMem_RawFree(packets);
+        PyErr_NoMemory();
+    }
+    return done;
+}
+
+static void
+batch_clear(Batch *batch)
+{
+    PyMem_RawFree(batch->packets);
+}
+
+static Py_ssize_t
+batch_bytes(const Batch *batch)
+{
+    Py_ssize_t bytes = 0;
+    for (Py_ssize_t i = 0; i < batch->count; i++)
+        bytes += PyBytes_GET_SIZE(batch->items[i]);
+    return bytes;
+}
+
+/* The frames from a packet on, as a list of bytes. */
+static PyObject *
+batch_frames(const Batch *batch, Py_ssize_t from)
+{
+    PyObject *frames = PyList_New(0);
+    for (Py_ssize_t i = from; frames && i < batch->count; i += batch->packets[i].segments) {
+        if (batch->packets[i].merged)
+            continue;
+        Head head;
+        struct iovec parts[PARTS_MAX];
+        const int count = frame_parts(batch->packets, batch->items, i, &head, parts);
+        Py_ssize_t size = 0;
+        for (int j = 0; j < count; j++)
+            size += (Py_ssize_t)parts[j].iov_len;
+        PyObject *frame = PyBytes_FromStringAndSize(NULL, size);
+        if (frame) {
+            char *to = PyBytes_AS_STRING(frame);
+            for (int j = 0; j < count; j++) {
+                memcpy(to, parts[j].iov_base, parts[j].iov_len);
+                to += parts[j].iov_len;
+            }
+        }
+        if (!append(frames, frame))
+            Py_CLEAR(frames);
+    }
+    return frames;
+}
+
+/* Without the GIL. */
+static bool
+write_parts(int fd, const struct iovec *parts, int count)
+{
+    ssize_t size;
+    do
+        size = writev(fd, parts, count);
+    while (size < 0 && errno == EINTR);
+    return size >= 0;
+}
+
+/* What one call wrote. */
+typedef struct {
+    Py_ssize_t bytes, frames, super_packets;
+    PyObject *left; /* the frames that were not written: a list */
+} Writing;
+
+/* Coalesce and write up to the first error; false with an exception set. */
+static bool
+write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent, int fd,
+              bool tap, bool tcp, bool udp)
+{
+    Batch batch;
+    if (!batch_coalesce(&batch, items, count, recent, tap, tcp, udp))
+        return false;
+    *writing = (Writing){.bytes = batch_bytes(&batch)};
+    Py_ssize_t i = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < count; i += batch.packets[i].segments) {
+        if (batch.packets[i].merged)
+            continue;
+        Head head;
+        struct iovec parts[PARTS_MAX];
+        if (!write_parts(fd, parts, frame_parts(batch.packets, items, i, &head, parts)))
+            break;
+        writing->frames++;
+        writing->super_packets += batch.packets[i].count > 1;
+    }
+    Py_END_ALLOW_THREADS
+    writing->left = batch_frames(&batch, i);
+    batch_clear(&batch);
+    return writing->left;
+}
+
+/* Write up to the first error; how many were written. */
+static Py_ssize_t
+write_frames(int fd, PyObject *const *frames, Py_ssize_t count)
+{
+    Py_ssize_t i = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < count; i++) {
+        struct iovec whole = part(PyBytes_AS_STRING(frames[i]), (size_t)PyBytes_GET_SIZE(frames[i]));
+        if (!write_parts(fd, &whole, 1))
+            break;
+    }
+    Py_END_ALLOW_THREADS
+    return i;
+}
+
+/* Write a frame unless it is malformed, or to be segmented as what is false; whether it was. */
+static bool
+write_super(int fd, PyObject *object, bool tap, bool tcp, bool udp)
+{
+    const uint8_t *frame = (const uint8_t *)PyBytes_AS_STRING(object);
+    const size_t size = (size_t)PyBytes_GET_SIZE(object);
+    return check_frame(frame, size, tap) &&
+           (frame[1] == GSO_NONE || (frame[1] == GSO_UDP_L4 ? udp : tcp)) &&
+           write_frames(fd, &object, 1);
+}
