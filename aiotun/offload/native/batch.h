@@ -104,10 +104,25 @@ write_parts(int fd, const struct iovec *parts, int count)
     return size >= 0;
 }
 
+/* A packet as it is. The kernel takes a small one sooner in one piece than in two. */
+static bool
+write_packet(int fd, const uint8_t *packet, size_t size)
+{
+    uint8_t frame[VIRTIO_SIZE + 512] = {0};
+    if (size > sizeof frame - VIRTIO_SIZE)
+        return write_parts(fd, (struct iovec[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
+    memcpy(frame + VIRTIO_SIZE, packet, size);
+    ssize_t written;
+    do
+        written = write(fd, frame, VIRTIO_SIZE + size);
+    while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
 /* What one call wrote. */
 typedef struct {
     Py_ssize_t bytes, frames, super_packets;
-    PyObject *left; /* the frames that were not written: a list */
+    PyObject *left; /* the frames that were not written, a list, or NULL if all were */
 } Writing;
 
 /* Coalesce and write up to the first error; false with an exception set. */
@@ -115,26 +130,36 @@ static bool
 write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent, int fd,
               bool tap, bool tcp, bool udp)
 {
-    Batch batch;
-    if (!batch_coalesce(&batch, items, count, recent, tap, tcp, udp))
+    Packet single;
+    Batch batch = {items, count, &single};
+    if (count == 1)
+        single = (Packet){.segments = 1,
+                          .data = (const uint8_t *)PyBytes_AS_STRING(items[0]),
+                          .size = (size_t)PyBytes_GET_SIZE(items[0])};
+    else if (!batch_coalesce(&batch, items, count, recent, tap, tcp, udp))
         return false;
     *writing = (Writing){.bytes = batch_bytes(&batch)};
     Py_ssize_t i = 0;
     Py_BEGIN_ALLOW_THREADS
     for (; i < count; i += batch.packets[i].segments) {
-        if (batch.packets[i].merged)
+        const Packet *p = &batch.packets[i];
+        if (p->merged)
             continue;
         Head head;
         struct iovec parts[PARTS_MAX];
-        if (!write_parts(fd, parts, frame_parts(batch.packets, items, i, &head, parts)))
+        if (p->count > 1
+                ? !write_parts(fd, parts, frame_parts(batch.packets, items, i, &head, parts))
+                : !write_packet(fd, p->data, p->size))
             break;
         writing->frames++;
-        writing->super_packets += batch.packets[i].count > 1;
+        writing->super_packets += p->count > 1;
     }
     Py_END_ALLOW_THREADS
-    writing->left = batch_frames(&batch, i);
-    batch_clear(&batch);
-    return writing->left;
+    if (i < count)
+        writing->left = batch_frames(&batch, i);
+    if (count > 1)
+        batch_clear(&batch);
+    return i >= count || writing->left;
 }
 
 /* Write up to the first error; how many were written. */

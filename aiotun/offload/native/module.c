@@ -109,9 +109,10 @@ native_write_packets(PyObject *module, PyObject *args)
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
                                     &state->kept.recent, fd, is_tap(layer), tcp, udp);
     Py_DECREF(tuple);
-    return done ? Py_BuildValue("nnnN", writing.bytes, writing.frames, writing.super_packets,
-                                writing.left)
-                : NULL;
+    if (!done)
+        return NULL;
+    return Py_BuildValue("nnnN", writing.bytes, writing.frames, writing.super_packets,
+                         writing.left ? writing.left : PyList_New(0));
 }
 
 static PyObject *

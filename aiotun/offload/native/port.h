@@ -49,6 +49,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *transport, *write, *write_super; /* its methods, before they are replaced by ours */
     PyObject *protocol, *callback;
+    enum { EACH, BATCH, SUPER } delivery; /* that the callback's name stands for */
     PyObject *tick, *pending, *backlog; /* lists, and a sized object */
     Counts *counts;
     Table *table;
@@ -101,8 +102,10 @@ port_flush(Port *self)
         for (Py_ssize_t i = 0; i < count; i++)
             writing.bytes += PyBytes_GET_SIZE(packets[i]);
         writing.frames = write_frames(self->fd, packets, count);
-        writing.left = PyList_New(count - writing.frames);
-        done = writing.left;
+        if (writing.frames < count) {
+            writing.left = PyList_New(count - writing.frames);
+            done = writing.left;
+        }
         for (Py_ssize_t i = writing.frames; done && i < count; i++)
             PyList_SET_ITEM(writing.left, i - writing.frames, Py_NewRef(packets[i]));
     }
@@ -117,9 +120,8 @@ port_flush(Port *self)
     self->counts->bytes_sent += (unsigned long long)writing.bytes;
     self->counts->frames_sent += (unsigned long long)writing.frames;
     self->counts->super_packets_sent += (unsigned long long)writing.super_packets;
-    if (PyList_GET_SIZE(writing.left))
-        done = done_with(PyObject_CallMethod(self->transport, "_write_left", "O", writing.left));
-    Py_DECREF(writing.left);
+    if (writing.left)
+        done = done_with(PyObject_CallMethod(self->transport, "_write_left", "N", writing.left));
     return done;
 }
 
@@ -227,13 +229,6 @@ port_end_of_tick(PyObject *object, PyObject *Py_UNUSED(none))
 /* Reading. */
 
 static bool
-is_callback(const Port *self, const char *name)
-{
-    return PyUnicode_Check(self->callback) &&
-           !PyUnicode_CompareWithASCIIString(self->callback, name);
-}
-
-static bool
 read_super_packets(Port *self, Reading *reading)
 {
     reading->packets = read_frames(self->kept, self->fd, self->read_limit);
@@ -256,9 +251,9 @@ read_super_packets(Port *self, Reading *reading)
 }
 
 static bool
-read_batch(Port *self, bool super, Reading *reading)
+read_batch(Port *self, Reading *reading)
 {
-    if (super)
+    if (self->delivery == SUPER)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->fd, self->read_limit, self->tap);
@@ -303,7 +298,7 @@ hand_over(Port *self, PyObject *packets)
     PyObject *callback = PyObject_GetAttr(self->protocol, self->callback);
     Py_ssize_t taken = 0;
     bool done = callback;
-    if (callback && is_callback(self, "packet_received"))
+    if (callback && self->delivery == EACH)
         while (done && !self->hold && taken < PyList_GET_SIZE(packets))
             done = done_with(PyObject_CallOneArg(callback, PyList_GET_ITEM(packets, taken++)));
     else if (callback) {
@@ -362,12 +357,11 @@ static PyObject *
 port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Port *self = (Port *)object;
-    const bool super = is_callback(self, "super_packets_received");
     if (self->hold || self->closed || PyList_GET_SIZE(self->pending) ||
-        PyList_GET_SIZE(self->tick) || (super && !self->vnet_hdr))
+        PyList_GET_SIZE(self->tick) || (self->delivery == SUPER && !self->vnet_hdr))
         return PyObject_CallMethod(self->transport, "_read_ready", NULL);
     Reading reading = {0};
-    if (!read_batch(self, super, &reading))
+    if (!read_batch(self, &reading))
         return NULL;
     if (!reading.frames) { /* it may be an error */
         reading_clear(&reading);
@@ -483,9 +477,34 @@ port_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+static PyObject *
+port_get_callback(PyObject *object, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((Port *)object)->callback);
+}
+
+static int
+port_set_callback(PyObject *object, PyObject *name, void *Py_UNUSED(closure))
+{
+    Port *self = (Port *)object;
+    if (!name || !PyUnicode_Check(name)) {
+        PyErr_SetString(PyExc_TypeError, "a callback is set by its name");
+        return -1;
+    }
+    Py_XSETREF(self->callback, Py_NewRef(name));
+    self->delivery = !PyUnicode_CompareWithASCIIString(name, "packet_received")    ? EACH
+                     : !PyUnicode_CompareWithASCIIString(name, "packets_received") ? BATCH
+                                                                                   : SUPER;
+    return 0;
+}
+
+static PyGetSetDef port_properties[] = {
+    {"callback", port_get_callback, port_set_callback, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef port_members[] = {
     {"protocol", T_OBJECT, offsetof(Port, protocol), 0, NULL},
-    {"callback", T_OBJECT, offsetof(Port, callback), 0, NULL},
     {"pending", T_OBJECT, offsetof(Port, pending), READONLY, NULL},
     {"hold", T_BOOL, offsetof(Port, hold), 0, NULL},
     {"closed", T_BOOL, offsetof(Port, closed), 0, NULL},
@@ -510,6 +529,7 @@ static PyType_Slot port_slots[] = {
     {Py_tp_clear, port_clear},
     {Py_tp_members, port_members},
     {Py_tp_methods, port_methods},
+    {Py_tp_getset, port_properties},
     {Py_sq_length, port_length},
     {0, NULL},
 };
