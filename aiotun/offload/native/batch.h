@@ -94,6 +94,17 @@ batch_frames(const Batch *batch, Py_ssize_t from)
 }
 
 /* Without the GIL. */
+
+static bool
+write_frame(int fd, const void *frame, size_t size)
+{
+    ssize_t written;
+    do
+        written = write(fd, frame, size);
+    while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
 static bool
 write_parts(int fd, const struct iovec *parts, int count)
 {
@@ -112,11 +123,7 @@ write_packet(int fd, const uint8_t *packet, size_t size)
     if (size > sizeof frame - VIRTIO_SIZE)
         return write_parts(fd, (struct iovec[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
     memcpy(frame + VIRTIO_SIZE, packet, size);
-    ssize_t written;
-    do
-        written = write(fd, frame, VIRTIO_SIZE + size);
-    while (written < 0 && errno == EINTR);
-    return written >= 0;
+    return write_frame(fd, frame, VIRTIO_SIZE + size);
 }
 
 /* What one call wrote. */
@@ -168,11 +175,9 @@ write_frames(int fd, PyObject *const *frames, Py_ssize_t count)
 {
     Py_ssize_t i = 0;
     Py_BEGIN_ALLOW_THREADS
-    for (; i < count; i++) {
-        struct iovec whole = part(PyBytes_AS_STRING(frames[i]), (size_t)PyBytes_GET_SIZE(frames[i]));
-        if (!write_parts(fd, &whole, 1))
-            break;
-    }
+    while (i < count &&
+           write_frame(fd, PyBytes_AS_STRING(frames[i]), (size_t)PyBytes_GET_SIZE(frames[i])))
+        i++;
     Py_END_ALLOW_THREADS
     return i;
 }

@@ -53,7 +53,7 @@ typedef struct {
     PyObject *tick, *pending, *backlog; /* lists, and a sized object */
     Counts *counts;
     Table *table;
-    PyObject *super_packet; /* the type */
+    PyObject *super_packet, *frame; /* the type, and the name of its attribute */
     Kept *kept;
     int fd;
     bool tap, vnet_hdr;
@@ -197,7 +197,7 @@ port_write_super(PyObject *object, PyObject *packet)
         return PyObject_CallOneArg(self->write_super, packet);
     if (!port_flush(self))
         return NULL;
-    PyObject *frame = PyObject_GetAttrString(packet, "frame");
+    PyObject *frame = PyObject_GetAttr(packet, self->frame);
     if (!frame)
         return NULL;
     const Py_ssize_t size = PyBytes_CheckExact(frame) ? PyBytes_GET_SIZE(frame) : 0;
@@ -413,6 +413,7 @@ port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->counts = (Counts *)Py_NewRef(counters);
     self->table = (Table *)Py_NewRef(table);
     self->super_packet = Py_XNewRef(state->super_packet);
+    self->frame = PyUnicode_InternFromString("frame");
     self->kept = &state->kept;
     self->fd = fd;
     self->tap = is_tap(layer);
@@ -421,7 +422,8 @@ port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->limit = limit;
     self->read_limit = read_limit;
     self->hold = true;
-    if (!self->write || !self->write_super || !self->pending || !self->super_packet)
+    if (!self->write || !self->write_super || !self->pending || !self->super_packet ||
+        !self->frame)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -471,6 +473,7 @@ port_dealloc(PyObject *object)
     Py_XDECREF(self->counts);
     Py_XDECREF(self->table);
     Py_XDECREF(self->super_packet);
+    Py_XDECREF(self->frame);
     drop_packets(self->packets, self->count);
     PyMem_Free(self->packets);
     type->tp_free(object);
