@@ -13,7 +13,7 @@
 
 typedef struct {
     PyObject *const *items; /* bytes, which the caller holds */
-    Py_ssize_t count;
+    int32_t count;
     Packet *packets;
 } Batch;
 
@@ -23,24 +23,25 @@ static bool
 batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *recent, bool tap,
                bool tcp, bool udp)
 {
-    Packet *packets = PyMem_RawMalloc((size_t)count * sizeof(Packet));
-    *batch = (Batch){items, count, packets};
+    Packet *packets =
+        count <= INT32_MAX ? PyMem_RawMalloc((size_t)count * sizeof(Packet)) : NULL;
+    *batch = (Batch){items, (int32_t)count, packets};
     if (recent && recent->tap != tap)
         recent = NULL;
     size_t announced = 0;
-    for (Py_ssize_t i = 0; packets && i < count; i += packets[i].segments, announced++) {
-        const Py_ssize_t segments = recent ? count_recent(recent, items + i, count - i) : 0;
+    for (int32_t i = 0; packets && i < count; i += packets[i].segments, announced++) {
+        const int32_t segments = recent ? count_recent(recent, items + i, count - i) : 0;
         announce(&packets[i], segments ? segments : 1, segments);
     }
     size_t slots_count = 2;
-    while (slots_count < 2 * announced)
+    while (slots_count * 3 < announced * 4)
         slots_count *= 2;
     bool done;
     Py_BEGIN_ALLOW_THREADS
     Slot *slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
     done = packets && slots;
     if (done)
-        coalesce(packets, items, count, slots, slots_count - 1, tap, tcp, udp);
+        coalesce(packets, items, batch->count, slots, slots_count - 1, tap, tcp, udp);
     PyMem_RawFree(slots);
     Py_END_ALLOW_THREADS
     if (!done) {
@@ -60,17 +61,17 @@ static Py_ssize_t
 batch_bytes(const Batch *batch)
 {
     Py_ssize_t bytes = 0;
-    for (Py_ssize_t i = 0; i < batch->count; i++)
+    for (int32_t i = 0; i < batch->count; i++)
         bytes += PyBytes_GET_SIZE(batch->items[i]);
     return bytes;
 }
 
 /* The frames from a packet on, as a list of bytes. */
 static PyObject *
-batch_frames(const Batch *batch, Py_ssize_t from)
+batch_frames(const Batch *batch, int32_t from)
 {
     PyObject *frames = PyList_New(0);
-    for (Py_ssize_t i = from; frames && i < batch->count; i += batch->packets[i].segments) {
+    for (int32_t i = from; frames && i < batch->count; i += batch->packets[i].segments) {
         if (batch->packets[i].merged)
             continue;
         Head head;
@@ -138,7 +139,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
               bool tap, bool tcp, bool udp)
 {
     Packet single;
-    Batch batch = {items, count, &single};
+    Batch batch = {items, 1, &single};
     if (count == 1)
         single = (Packet){.segments = 1,
                           .data = (const uint8_t *)PyBytes_AS_STRING(items[0]),
@@ -146,9 +147,9 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     else if (!batch_coalesce(&batch, items, count, recent, tap, tcp, udp))
         return false;
     *writing = (Writing){.bytes = batch_bytes(&batch)};
-    Py_ssize_t i = 0;
+    int32_t i = 0;
     Py_BEGIN_ALLOW_THREADS
-    for (; i < count; i += batch.packets[i].segments) {
+    for (; i < batch.count; i += batch.packets[i].segments) {
         const Packet *p = &batch.packets[i];
         if (p->merged)
             continue;
@@ -162,11 +163,11 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         writing->super_packets += p->count > 1;
     }
     Py_END_ALLOW_THREADS
-    if (i < count)
+    if (i < batch.count)
         writing->left = batch_frames(&batch, i);
-    if (count > 1)
+    if (count != 1)
         batch_clear(&batch);
-    return i >= count || writing->left;
+    return i >= batch.count || writing->left;
 }
 
 /* Write up to the first error; how many were written. */

@@ -51,7 +51,7 @@ new_segment(Recent *recent, Py_ssize_t size)
 
 /* How many of the packets are all segments of one frame in order, or 1 if the first one is
    some segment, else 0. Packets mostly leave in the order in which they came. */
-static Py_ssize_t
+static int32_t
 count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
 {
     enum { AHEAD = 4 };
@@ -63,7 +63,7 @@ count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
             memcmp(packets, &recent->segments[i], segments * sizeof *packets))
             segments = 1;
         recent->cursor = i + segments;
-        return (Py_ssize_t)segments;
+        return (int32_t)segments;
     }
     return 0;
 }
