@@ -286,7 +286,7 @@ def test_write_what_was_read_of_one_flow(
             end.setblocking(False)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         for size, gso_size, flags, other in sent:
-            ids = {"identification": identification} if version == 4 else {}
+            ids: dict[str, Any] = {"identification": identification} if version == 4 else {}
             packet = tcp(version, bytes(size), seq=seq, flags=flags, **ids)
             if other:
                 stranger = udp(4, b"stranger")

@@ -107,7 +107,7 @@ native_write_packets(PyObject *module, PyObject *args)
         return NULL;
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
-                                    &state->kept.recent, fd, is_tap(layer), tcp, udp);
+                                    recent_of(&state->kept), fd, is_tap(layer), tcp, udp);
     Py_DECREF(tuple);
     if (!done)
         return NULL;

@@ -96,7 +96,7 @@ port_flush(Port *self)
     Writing writing = {0};
     bool done = true;
     if (self->vnet_hdr)
-        done = write_packets(&writing, packets, count, &self->kept->recent, self->fd, self->tap,
+        done = write_packets(&writing, packets, count, recent_of(self->kept), self->fd, self->tap,
                              self->table->tcp, self->table->udp);
     else {
         for (Py_ssize_t i = 0; i < count; i++)

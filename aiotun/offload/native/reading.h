@@ -21,6 +21,18 @@ typedef struct {
     PyObject *large[LARGE_MAX]; /* frames as read_frames read them last */
 } Kept;
 
+/* NULL where no GIL guards it. */
+static inline Recent *
+recent_of(Kept *kept)
+{
+#ifdef Py_GIL_DISABLED
+    (void)kept;
+    return NULL;
+#else
+    return &kept->recent;
+#endif
+}
+
 /* What one call read. */
 typedef struct {
     PyObject *packets; /* a list of bytes */
@@ -52,8 +64,11 @@ static bool
 read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
 {
     uint8_t buffer[FRAME_MAX];
-    kept->recent.next = kept->recent.cursor = 0;
-    kept->recent.tap = tap;
+    Recent *recent = recent_of(kept);
+    if (recent) {
+        recent->next = recent->cursor = 0;
+        recent->tap = tap;
+    }
     *reading = (Reading){.packets = PyList_New(0)};
     SplitResult result = reading->packets ? ONE_PACKET : FAILED;
     while (result > MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
@@ -61,7 +76,7 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
         if (size <= 0) /* an error, or the end of a descriptor that has one */
             break;
         reading->frames++;
-        result = split(reading->packets, &kept->recent, buffer, (size_t)size, tap);
+        result = split(reading->packets, recent, buffer, (size_t)size, tap);
         if (result == SEGMENTS)
             reading->super_packets++;
         if (result == MALFORMED) {
@@ -97,6 +112,7 @@ static void
 keep_room(PyObject **kept, PyObject *stolen)
 {
 #ifdef Py_GIL_DISABLED
+    (void)kept;
     Py_DECREF(stolen);
 #else
     Py_XSETREF(*kept, stolen);

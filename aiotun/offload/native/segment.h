@@ -10,7 +10,7 @@
 /* The segments that were made last. They are held, so the interpreter gives their place to
    nothing else: an object that is found here is a segment as it was made, checksums and
    all. One that nobody else holds any more is filled anew instead of freed and allocated.
-   The GIL guards them; without it none are kept. */
+   The GIL guards them. */
 enum { RECENT_MAX = 256 };
 
 typedef struct {
@@ -34,7 +34,6 @@ _Pragma("GCC diagnostic pop")
 static PyObject *
 new_segment(Recent *recent, Py_ssize_t size)
 {
-#ifndef Py_GIL_DISABLED
     if (recent && recent->next < RECENT_MAX) {
         PyObject **place = &recent->segments[recent->next];
         if (*place && Py_REFCNT(*place) == 1 && PyBytes_GET_SIZE(*place) == size)
@@ -45,7 +44,6 @@ new_segment(Recent *recent, Py_ssize_t size)
             recent->frames[recent->next++] = 0;
         return Py_XNewRef(*place);
     }
-#endif
     return PyBytes_FromStringAndSize(NULL, size);
 }
 
@@ -176,10 +174,8 @@ append_segments(PyObject *list, Recent *recent, const VirtioNetHeader *header,
         }
     }
     Py_XDECREF(large);
-#ifndef Py_GIL_DISABLED
     if (done && recent && recent->next < RECENT_MAX) /* so there was room for all */
         recent->frames[first] = (uint16_t)(recent->next - first);
-#endif
     return done;
 }
 
