@@ -1,16 +1,14 @@
 """The native module, which the package does without where it cannot be built."""
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
 native = Extension(
     "aiotun.offload._native",
     sources=["aiotun/offload/native/module.c"],
-    depends=[
-        f"aiotun/offload/native/{name}.h"
-        for name in ("checksum", "coalesce", "headers", "outbox", "segment", "udp")
-    ],
+    depends=glob("aiotun/offload/native/*.h"),
     extra_compile_args=["-std=c11", "-O3"],
     optional=True,
 )

@@ -12,13 +12,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
-from .offload.backend import native
+from .offload.backend import Counts, native
 from .platforms.base import Queue
 
 if TYPE_CHECKING:
@@ -44,24 +44,24 @@ PACKET_MAX = {"tun": 65535, "tap": 65535 + 18}
 
 
 @dataclass
-class Counters:
+class Counters(Counts):
     """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view."""
 
-    frames_received: int = 0
+    frames_received: int = field(default_factory=int)
     """Reads that gave something: packets and super-packets alike."""
-    super_packets_received: int = 0
-    packets_received: int = 0
+    super_packets_received: int = field(default_factory=int)
+    packets_received: int = field(default_factory=int)
     """Packets after splitting; for a protocol that takes super-packets, those."""
-    bytes_received: int = 0
-    dropped_received: int = 0
+    bytes_received: int = field(default_factory=int)
+    dropped_received: int = field(default_factory=int)
     """Read but not delivered: the transport closed, or the frame was malformed."""
-    packets_sent: int = 0
+    packets_sent: int = field(default_factory=int)
     """Packets that the program handed over."""
-    bytes_sent: int = 0
-    frames_sent: int = 0
+    bytes_sent: int = field(default_factory=int)
+    frames_sent: int = field(default_factory=int)
     """What they became after coalescing: packets and super-packets alike."""
-    super_packets_sent: int = 0
-    dropped_sent: int = 0
+    super_packets_sent: int = field(default_factory=int)
+    dropped_sent: int = field(default_factory=int)
     """Packets that were refused: by the kernel, for their size, or by a closed transport."""
 
 
@@ -100,12 +100,16 @@ class PacketReader:
         counters.packets_received += len(packets)
         counters.bytes_received += size
         if malformed is not None:
-            counters.dropped_received += 1
-            try:
-                gso_split(malformed, self._queue.layer)
-            except OffloadError as exc:
-                self._report(exc)
+            self.refuse(malformed)
         return packets
+
+    def refuse(self, malformed: bytes) -> None:
+        """Count and report a frame that cannot be split."""
+        self._counters.dropped_received += 1
+        try:
+            gso_split(malformed, self._queue.layer)
+        except OffloadError as exc:
+            self._report(exc)
 
     def read_super(self, limit: int = READ_BATCH) -> list[SuperPacket]:
         """The same without splitting: at most `limit` super-packets."""
@@ -177,19 +181,21 @@ class PacketWriter:
         self._queue = queue
         self._counters = counters
         self._report = report
-        self._table = GROTable(queue.layer, tcp=queue.tcp_offload, udp=queue.udp_offload)
-        self._backlog: deque[bytes] = deque()
+        self.table = GROTable(queue.layer, tcp=queue.tcp_offload, udp=queue.udp_offload)
+        """What is coalesced; it changes with what the queue refuses."""
+        self.waiting: deque[bytes] = deque()
+        """The backlog; always the same object."""
 
     @property
     def backlog(self) -> int:
         """Frames that wait until the queue takes more."""
-        return len(self._backlog)
+        return len(self.waiting)
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
-        counters, queue, table = self._counters, self._queue, self._table
+        counters, queue, table = self._counters, self._queue, self.table
         frames: Sequence[bytes] = packets
-        if native and queue.direct and queue.vnet_hdr and not self._backlog:
+        if native and queue.direct and queue.vnet_hdr and not self.waiting:
             size, written, super_packets, frames = native.write_packets(
                 queue.fileno(), packets, queue.layer, table.tcp, table.udp
             )
@@ -202,10 +208,14 @@ class PacketWriter:
         counters.packets_sent += len(packets)
         counters.bytes_sent += size
         if frames:
-            counters.frames_sent += len(frames)
-            if queue.vnet_hdr:
-                counters.super_packets_sent += sum(1 for frame in frames if frame[1])
-            self._write_frames(frames)
+            self.write_left(frames)
+
+    def write_left(self, frames: Collection[bytes]) -> None:
+        """Write coalesced frames, whose packets were counted. Raises `InterfaceGoneError`."""
+        self._counters.frames_sent += len(frames)
+        if self._queue.vnet_hdr:
+            self._counters.super_packets_sent += sum(1 for frame in frames if frame[1])
+        self._write_frames(frames)
 
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, or split where the queue cannot take it.
@@ -213,13 +223,13 @@ class PacketWriter:
         Raises `OffloadError` when its header contradicts its bytes (the kernel
         drops some such frames without an error), and `InterfaceGoneError`.
         """
-        counters, queue, table = self._counters, self._queue, self._table
+        counters, queue, table = self._counters, self._queue, self.table
         frame = packet.frame
         written = (
             native is not None
             and queue.direct
             and queue.vnet_hdr
-            and not self._backlog
+            and not self.waiting
             and native.write_super(queue.fileno(), frame, queue.layer, table.tcp, table.udp)
         )
         if not written:
@@ -238,25 +248,26 @@ class PacketWriter:
 
     def resume(self) -> None:
         """Write what waits, as far as the queue takes it. Raises `InterfaceGoneError`."""
-        waiting, self._backlog = self._backlog, deque()
-        self._write_frames(waiting)
+        frames = list(self.waiting)
+        self.waiting.clear()
+        self._write_frames(frames)
 
     def drop(self) -> None:
         """Forget what waits."""
-        self._counters.dropped_sent += len(self._backlog)
-        self._backlog.clear()
+        self._counters.dropped_sent += len(self.waiting)
+        self.waiting.clear()
 
     def _takes(self, header: VirtioNetHeader) -> bool:
         if not self._queue.vnet_hdr:
             return False
         if header.is_tcp:
-            return self._table.tcp
+            return self.table.tcp
         if header.is_udp:
-            return self._table.udp
+            return self.table.udp
         return True
 
     def _write_frames(self, frames: Collection[bytes]) -> None:
-        backlog = self._backlog
+        backlog = self.waiting
         if backlog:  # order: nothing overtakes what waits
             backlog.extend(frames)
             return
@@ -295,7 +306,7 @@ class PacketWriter:
             try:
                 self._queue.write(packet)
             except BlockingIOError:
-                self._backlog.extend(NO_OFFLOAD + packet for packet in packets)
+                self.waiting.extend(NO_OFFLOAD + packet for packet in packets)
                 return errors
             except InterfaceGoneError:
                 raise
@@ -310,9 +321,9 @@ class PacketWriter:
     def _do_without(self, header: VirtioNetHeader, exc: OSError) -> None:
         kind = "TCP" if header.is_tcp else "UDP"
         if header.is_tcp:
-            self._table.tcp = False
+            self.table.tcp = False
         else:
-            self._table.udp = False
+            self.table.udp = False
         logger.warning(
             "the kernel refuses %s super-packets (%s) and takes their packets: "
             "%s is sent without offload from now on",

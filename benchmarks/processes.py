@@ -107,10 +107,17 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / USER_HZ
 
     def peak_memory(self) -> int:
-        """Bytes resident at most so far (proc(5): VmHWM in status, in KiB)."""
+        """Bytes resident at most so far (proc(5): VmHWM in status)."""
+        return self._memory("VmHWM")
+
+    def resident_memory(self) -> int:
+        """Bytes resident now (VmRSS)."""
+        return self._memory("VmRSS")
+
+    def _memory(self, field: str) -> int:
         self.check()
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return int(status.partition(f"{field}:")[2].split()[0]) * 1024  # in KiB there
 
     def _failure(self, what: str) -> MeasurementError:
         said = (self._errors.read_text(errors="replace") or self.output())[-500:].strip()

@@ -1,16 +1,51 @@
 """In C: what is done for every packet.
 
-`checksum`, `gso_split`, `GROTable`, `Outbox` and `batches` equal their Python versions. The
-others read and write a descriptor of which read(2) gives one frame and write(2)
-takes one. They end at the first error, whatever it is: who repeats in Python what
-was not done is told.
+`checksum`, `gso_split`, `GROTable` and `batches` equal their Python versions. The others
+read and write a descriptor of which read(2) gives one frame and write(2) takes one. They
+end at the first error, whatever it is: who repeats in Python what was not done is
+told, and so a `Port` leaves it to its transport.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from typing import Any
 
 from ..config import Layer
-from ..transports.outbox import Outbox as Outbox
+from ..packetio import Counters
+from ..transports import port
+from ..transports.base import PacketTransport
+from ..transports.tick import Tick
 from ..udp.protocol import Datagram
+from .superpacket import SuperPacket
+
+class Counts:
+    """What `Counters` is made of: its fields, which a `Port` adds to."""
+
+class Port(port.Port):
+    """Reads, delivers and writes as the transport does, as long as all is plain."""
+
+    def __init__(
+        self,
+        transport: PacketTransport,
+        tick: Tick,
+        size_max: int,
+        limit: int,
+        read_limit: int,
+        fd: int,
+        layer: Layer,
+        vnet_hdr: bool,
+        table: Any,
+        waiting: Sized,
+        counters: Counters,
+        /,
+    ) -> None:
+        """The descriptor is used until `closed` is set.
+
+        `table` is a `GROTable` of this module. What is written goes to the transport
+        while frames wait in `waiting`, so that nothing overtakes them.
+        """
+
+    def write_super(self, packet: SuperPacket, /) -> None:
+        """As `PacketTransport.write_super`, to which all that is not plain goes."""
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
 def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-__all__ = ["GROTable", "checksum", "gso_split", "implementation", "native"]
+__all__ = ["Counts", "GROTable", "checksum", "gso_split", "implementation", "native"]
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
@@ -21,7 +21,10 @@ if TYPE_CHECKING or native is None:
     from .checksum import checksum
     from .coalesce import GROTable
     from .segment import gso_split
+
+    class Counts:
+        """What `Counters` is made of, where C counts as well."""
 else:
-    from ._native import GROTable, checksum, gso_split
+    from ._native import Counts, GROTable, checksum, gso_split
 
 implementation: Literal["native", "python"] = "python" if native is None else "native"

@@ -10,19 +10,19 @@ import asyncio
 import errno
 import functools
 import logging
-import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InterfaceGoneError, OffloadError, PacketError
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..offload.backend import native
-from ..packetio import PACKET_MAX, PacketReader, PacketWriter, check_packet
+from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
-from .outbox import Outbox
+from .port import Port
+from .tick import flush_since, tick_of
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -37,16 +37,6 @@ WRITE_BATCH = 256
 
 HIGH_WATER = 1024
 """Packets that wait for a device that pushes back, before the protocol is paused."""
-
-
-class _Tick(threading.local):
-    """What happens in this thread, so in this loop, now."""
-
-    written: list[PacketTransport] | None = None
-    """To be flushed when the delivery that goes on ends; None: none goes on."""
-
-
-_tick = _Tick()
 
 
 class PacketTransport(asyncio.Transport):
@@ -78,21 +68,37 @@ class PacketTransport(asyncio.Transport):
             "fileno": self._fileno(),
         }
         self._packet_max = PACKET_MAX[device.layer]
-        self._pending: list[Any] = device.take_pending()  # read, and not delivered yet
-        # Written, and not flushed yet. It is open while a flush is scheduled, or follows
-        # the batch being delivered; `write` goes there first.
-        make_outbox = native.Outbox if native else Outbox
-        self._outbox = make_outbox(self.write, self._packet_max, WRITE_BATCH)
-        self.write = self._outbox.write  # type: ignore[method-assign]
+        self._tick = tick_of(loop)
+        self._port = self._make_port()  # what is read, written and called goes there first
+        self._port.pending.extend(device.take_pending())
+        self.write = self._port.write  # type: ignore[method-assign]
         self._paused = False
-        self._hold = False  # deliver no further packet: paused, closing, another protocol
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
-        self._closing = False
         self._finished = False
         self._warned = False
         self._closed: asyncio.Future[None] = loop.create_future()
         self.set_protocol(protocol)
+
+    def _make_port(self) -> Port:
+        queue, writer = self._queue, self._writer
+        if native is None or not queue.direct:
+            return Port(self, self._tick, self._packet_max, WRITE_BATCH)
+        port = native.Port(
+            self,
+            self._tick,
+            self._packet_max,
+            WRITE_BATCH,
+            READ_BATCH,
+            queue.fileno(),
+            queue.layer,
+            queue.vnet_hdr,
+            writer.table,
+            writer.waiting,
+            self._device.counters,
+        )
+        self.write_super = port.write_super  # type: ignore[assignment, method-assign]
+        return port
 
     def _fileno(self) -> int | None:
         """The queue's descriptor, if it has one."""
@@ -104,7 +110,7 @@ class PacketTransport(asyncio.Transport):
 
         def start() -> None:
             self._call("connection_made", self)
-            if not self._closing:
+            if not self._port.closed:
                 self._watch_events()
                 self._resume()
             if not started.done():
@@ -124,30 +130,31 @@ class PacketTransport(asyncio.Transport):
         return self._device.counters
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol
+        protocol: asyncio.BaseProtocol = self._port.protocol
+        return protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """The packets that follow go to this protocol, also those already read."""
-        self._protocol = protocol
-        self._hold = True  # the batch being delivered stops, and goes on with the new one
-        self._read: Callable[[], list[Any]] = self._reader.read
-        self._hand_over: Callable[[list[Any]], None]
-        if _overrides(protocol, "super_packets_received"):
-            self._read = self._reader.read_super
-            self._hand_over = self._hand_over_super
-        elif _overrides(protocol, "packets_received"):
-            self._hand_over = self._hand_over_batch
-        else:
-            self._hand_over = self._hand_over_each
+        port = self._port
+        port.protocol = protocol
+        port.hold = True  # the batch being delivered stops, and goes on with the new one
+        port.callback = next(
+            (
+                name
+                for name in ("super_packets_received", "packets_received")
+                if _overrides(protocol, name)
+            ),
+            "packet_received",
+        )
 
     def __repr__(self) -> str:
-        state = "closed" if self._finished else "closing" if self._closing else "open"
+        state = "closed" if self._finished else "closing" if self._port.closed else "open"
         return f"<{type(self).__name__} {self._infos['name']} {state}>"
 
     # From the device to the protocol.
 
     def is_reading(self) -> bool:
-        return not (self._paused or self._closing)
+        return not (self._paused or self._port.closed)
 
     def pause_reading(self) -> None:
         """Deliver nothing more; the kernel's queue then fills, drops and counts.
@@ -155,11 +162,11 @@ class PacketTransport(asyncio.Transport):
         That the interface was changed or deleted is noticed all the same.
         """
         if self.is_reading():
-            self._paused = self._hold = True
+            self._paused = self._port.hold = True
             self._unwatch_readable()
 
     def resume_reading(self) -> None:
-        if self._paused and not self._closing:
+        if self._paused and not self._port.closed:
             self._paused = False
             self._loop.call_soon(self._resume)
 
@@ -173,35 +180,49 @@ class PacketTransport(asyncio.Transport):
         """For the subclass to call when the queue is readable: one bounded batch."""
         if not self.is_reading():
             return
+        super_packets = self._port.callback == "super_packets_received"
         try:
-            packets = self._read()
+            packets = self._reader.read_super() if super_packets else self._reader.read()
         except Exception as exc:
             self._fail(exc)
         else:
             self._deliver(packets)
 
-    def _deliver(self, packets: list[Any]) -> None:
+    def _deliver(self, packets: Sequence[Any]) -> None:
         """Give the protocol what is pending and these, then flush what it wrote, wherever."""
-        self._pending += packets
-        self._outbox.open = True
-        outer, _tick.written = _tick.written, [self]
+        port, tick = self._port, self._tick
+        pending = port.pending
+        pending += packets
+        outer = len(tick)
+        port.due = True
+        tick.append(port)
         try:
-            while self._pending and self.is_reading():
-                packets, self._pending = self._pending, []
-                self._hold = False
+            while pending and self.is_reading():
+                packets = pending.copy()
+                pending.clear()
+                port.hold = False
                 self._hand_over(packets)
         finally:
-            written, _tick.written = _tick.written, outer
-            for transport in written:
-                transport._end_of_tick()
+            flush_since(tick, outer)
+
+    def _hand_over(self, packets: list[Any]) -> None:
+        callback = self._port.callback
+        if callback == "packet_received":
+            self._hand_over_each(packets)
+            return
+        if callback == "super_packets_received":
+            # Plain packets are those that were pending when the protocol came.
+            packets = [SuperPacket(NO_OFFLOAD + p) if isinstance(p, bytes) else p for p in packets]
+        self._call(callback, packets)
 
     def _hand_over_each(self, packets: list[bytes]) -> None:
-        received = self._protocol.packet_received  # type: ignore[attr-defined]
+        port = self._port
+        received = port.protocol.packet_received
         remaining = iter(packets)
         try:
             for packet in remaining:
-                if self._hold:
-                    self._pending.append(packet)
+                if port.hold:
+                    port.pending.append(packet)
                     break
                 received(packet)
         except (SystemExit, KeyboardInterrupt):
@@ -209,17 +230,11 @@ class PacketTransport(asyncio.Transport):
         except BaseException as exc:
             self._complain(exc, "packet_received")
         finally:
-            self._pending += remaining
+            port.pending.extend(remaining)
 
-    def _hand_over_batch(self, packets: list[bytes]) -> None:
-        self._call("packets_received", packets)
-
-    def _hand_over_super(self, packets: list[SuperPacket | bytes]) -> None:
-        # Plain packets are those that were pending when the protocol came.
-        self._call(
-            "super_packets_received",
-            [SuperPacket(NO_OFFLOAD + p) if isinstance(p, bytes) else p for p in packets],
-        )
+    def _malformed(self, frame: bytes) -> None:
+        """For the port, which read it."""
+        self._reader.refuse(frame)
 
     def _events_ready(self) -> None:
         """For the subclass to call when the interface's events are readable."""
@@ -247,21 +262,22 @@ class PacketTransport(asyncio.Transport):
         """
         if type(data) is not bytes:
             data = _copy(data)
-        if self._closing:
+        if self._port.closed:
             self._refuse_late()
             return
         if not 0 < len(data) <= self._packet_max:
             self._refuse(data)
             return
-        self._outbox.packets.append(data)
-        if len(self._outbox.packets) >= WRITE_BATCH:
+        port = self._port
+        port.append(data)
+        if len(port) >= WRITE_BATCH:
             self.flush()
-        elif not self._outbox.open:
-            self._outbox.open = True
-            if _tick.written is not None:
-                _tick.written.append(self)
+        elif not port.due:
+            port.due = True
+            if self._tick:
+                self._tick.append(port)
             else:
-                self._loop.call_soon(self._end_of_tick)
+                self._loop.call_soon(port.end_of_tick)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write packets: `write` for each, boundaries kept."""
@@ -275,7 +291,7 @@ class PacketTransport(asyncio.Transport):
         It is split where the device lacks the offload for it. Raises
         `OffloadError` when its header contradicts its bytes.
         """
-        if self._closing:
+        if self._port.closed:
             self._refuse_late()
             return
         self.flush()
@@ -283,14 +299,13 @@ class PacketTransport(asyncio.Transport):
 
     def flush(self) -> None:
         """Hand everything written so far to the device now, coalesced."""
-        if self._outbox.packets:
-            packets = self._outbox.packets.copy()
-            self._outbox.packets.clear()
+        packets = self._port.take()
+        if packets:
             self._write(self._writer.write, packets)
 
-    def _end_of_tick(self) -> None:
-        self._outbox.open = False
-        self.flush()
+    def _write_left(self, frames: list[bytes]) -> None:
+        """For the port, which wrote what was before them."""
+        self._write(self._writer.write_left, frames)
 
     def _write(self, write: Callable[[Any], None], packets: Any) -> None:
         try:
@@ -317,12 +332,12 @@ class PacketTransport(asyncio.Transport):
         if self._protocol_paused and self.get_write_buffer_size() <= self._low:
             self._protocol_paused = False
             self._call("resume_writing")
-        if self._closing and not self._writer.backlog:
+        if self._port.closed and not self._writer.backlog:
             self._finish(None)
 
     def get_write_buffer_size(self) -> int:
         """Packets (coalesced ones count as one) that wait for the device."""
-        return len(self._outbox.packets) + self._writer.backlog
+        return len(self._port) + self._writer.backlog
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water mark, in packets."""
@@ -359,15 +374,14 @@ class PacketTransport(asyncio.Transport):
     # The end.
 
     def is_closing(self) -> bool:
-        return self._closing
+        return self._port.closed
 
     def close(self) -> None:
         """Write what waits, give the device back (off the loop), then call `connection_lost`."""
-        if self._closing:
+        if self._port.closed:
             return
         self.flush()
-        self._closing = self._hold = True
-        self._outbox.open = False
+        self._port.hold = self._port.closed = True
         self._unwatch_readable()
         if not self._writer.backlog:
             self._finish(None)
@@ -387,10 +401,8 @@ class PacketTransport(asyncio.Transport):
         self._end(exc)
 
     def _end(self, exc: Exception | None) -> None:
-        self._closing = self._hold = True
-        self._outbox.open = False
-        self._device.counters.dropped_sent += len(self._outbox.packets)
-        self._outbox.packets.clear()
+        self._port.hold = self._port.closed = True
+        self._device.counters.dropped_sent += len(self._port.take())
         self._writer.drop()
         self._finish(exc)
 
@@ -409,8 +421,8 @@ class PacketTransport(asyncio.Transport):
         failure = closing.exception()
         if failure is not None:
             self._complain(failure, "closing the device")
-        self._device.counters.dropped_received += len(self._pending)
-        self._pending.clear()
+        self._device.counters.dropped_received += len(self._port.pending)
+        self._port.pending.clear()
         try:
             self._call("connection_lost", exc)
         finally:
@@ -427,7 +439,7 @@ class PacketTransport(asyncio.Transport):
 
     def _call(self, callback: str, *args: object) -> None:
         try:
-            getattr(self._protocol, callback)(*args)
+            getattr(self._port.protocol, callback)(*args)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -442,7 +454,7 @@ class PacketTransport(asyncio.Transport):
                 "message": f"exception in {where} of {self!r}",
                 "exception": exc,
                 "transport": self,
-                "protocol": self._protocol,
+                "protocol": self._port.protocol,
             }
         )
 

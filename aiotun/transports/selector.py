@@ -11,7 +11,7 @@ class SelectorTransport(PacketTransport):
     """For asyncio's selector loops and uvloop."""
 
     def _watch_readable(self) -> None:
-        self._loop.add_reader(self._queue.fileno(), self._read_ready)
+        self._loop.add_reader(self._queue.fileno(), self._port.read_ready)
 
     def _unwatch_readable(self) -> None:
         self._loop.remove_reader(self._queue.fileno())

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..streams import despite_cancellation
+from ..transports.tick import flush_since, tick_of
 from .address import from_socket, is_v4, peer_name, to_socket
 from .control import encode
 from .messages import Message, Outbox
@@ -61,6 +62,7 @@ class UdpTransport(asyncio.DatagramTransport):
             "gso": False,
             "gro": False,
         }
+        self._tick = tick_of(loop)
         self._outbox = Outbox(self._check)
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
@@ -140,12 +142,15 @@ class UdpTransport(asyncio.DatagramTransport):
             self._watch_readable()
 
     def _deliver(self, datagrams: list[Datagram]) -> None:
-        """Give the protocol at least one datagram, then flush what it sent."""
+        """Give the protocol at least one datagram, then flush what it wrote, wherever."""
+        tick = self._tick
+        outer = len(tick)
         self._scheduled = True
+        tick.append(self)
         try:
             self._call("datagrams_received", datagrams)
         finally:
-            self._end_of_tick()
+            flush_since(tick, outer)
 
     # From the protocol to the socket.
 
@@ -199,7 +204,10 @@ class UdpTransport(asyncio.DatagramTransport):
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._end_of_tick)
+            if self._tick:
+                self._tick.append(self)
+            else:
+                self._loop.call_soon(self.end_of_tick)
 
     def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
         """Raise `ValueError` for what datagrams cannot be sent with."""
@@ -229,7 +237,7 @@ class UdpTransport(asyncio.DatagramTransport):
             self._protocol_paused = True
             self._call("pause_writing")
 
-    def _end_of_tick(self) -> None:
+    def end_of_tick(self) -> None:
         self._scheduled = False
         self.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import endurance
 from benchmarks.network import forwarding
 from benchmarks.processes import MeasurementError
 from benchmarks.rows import ROWS
@@ -36,3 +37,10 @@ def test_a_forwarder_that_fails_says_why() -> None:
     broken = type(row)(row.program, row.title, ("no-such-mode",))
     with pytest.raises(MeasurementError, match="no-such-mode"), forwarding(broken):
         pass
+
+
+def test_endurance(capsys: pytest.CaptureFixture[str]) -> None:
+    assert endurance.main(["--packets", "50000", "--row", "packet-asyncio"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == endurance.TENTHS + 1
+    assert "50,000 packets" in lines[-2]

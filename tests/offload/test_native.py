@@ -256,6 +256,51 @@ def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
         assert kept == expected_kept
 
 
+@given(
+    version=st.sampled_from([4, 6]),
+    tap=st.booleans(),
+    sent=st.lists(
+        st.tuples(
+            st.sampled_from([40, 2000, 2020, 3200, 5000]),  # bytes
+            st.sampled_from([50, 1000]),  # gso_size
+            st.sampled_from([packets.ACK] * 3 + [packets.ACK | packets.PSH, packets.CWR]),
+            st.booleans(),  # whether one of another flow comes before it
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    left_out=st.sampled_from([slice(0), slice(0), slice(3, 4), slice(-1, None)]),
+)
+def test_write_what_was_read_of_one_flow(
+    version: int,
+    tap: bool,
+    sent: list[tuple[int, int, int, bool]],
+    left_out: slice,
+) -> None:
+    """Frames that continue each other, whole or not, and more than one run can have."""
+    layer: Layer = "tap" if tap else "tun"
+    identification, seq = 0, 1
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        for size, gso_size, flags, other in sent:
+            ids: dict[str, Any] = {"identification": identification} if version == 4 else {}
+            packet = tcp(version, bytes(size), seq=seq, flags=flags, **ids)
+            if other:
+                stranger = udp(4, b"stranger")
+                theirs.send(NO_OFFLOAD + (packets.ethernet(stranger) if tap else stranger))
+            theirs.send(super_packet(packets.ethernet(packet) if tap else packet, gso_size, layer))
+            seq += size
+            identification += -(-size // gso_size)
+        while batch := native.read_packets(ours.fileno(), 128, layer)[0]:
+            del batch[left_out]
+            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            received = [theirs.recv(1 << 17) for _ in range(written)]
+            assert received + left == GROTable(layer).coalesce(batch)
+
+
 def test_large_frames(pair: Pair) -> None:
     """Their memory is used again unless somebody holds them; a call reads four."""
     ours, theirs = pair

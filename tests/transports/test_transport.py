@@ -173,7 +173,7 @@ async def test_interrupting_a_callback_loses_nothing(rig: Rig) -> None:
             raise KeyboardInterrupt
 
         protocol.on_packet = interrupt
-        protocol.transport._hold = False
+        protocol.transport._port.hold = False
         with pytest.raises(KeyboardInterrupt):
             protocol.transport._deliver([packet(n) for n in range(3)])
         protocol.transport._deliver([packet(3)])

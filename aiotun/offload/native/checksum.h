@@ -87,9 +87,10 @@ fold(uint64_t sum)
     return (uint16_t)sum;
 }
 
-/* What TCP and UDP sum up before their own header. */
+/* What TCP and UDP sum up before their own header: `size` is 8 or 32. */
 static inline uint64_t
 pseudo_header_sum(const uint8_t *addresses, size_t size, uint8_t protocol, size_t length)
 {
-    return sum(addresses, size) + htonl((uint32_t)(protocol + length));
+    return (size == 8 ? sum_loop(NULL, addresses, 8) : sum_loop(NULL, addresses, 32)) +
+           htonl((uint32_t)(protocol + length));
 }

@@ -16,13 +16,20 @@ enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
 
-/* One packet, and if it is the first one of its run: the run. */
+/* Packets are numbered with 32 bits, to be small: of many flows, each is another cache line
+   to wait for. */
+
+/* One packet, or the segments of one frame in order; and if it begins a run: the run.
+   What follows is about the first segment, but for `sequence` and `identification`. */
 typedef struct {
+    int32_t segments; /* 1, or of how many packets this one is the first */
     const uint8_t *data;
     size_t size;
     Layout at;
     Kind kind; /* HOSTS: its ports are not in sight */
-    Py_ssize_t next;
+    int32_t next;
+    uint32_t hash; /* of the flow */
+    bool again;    /* the last packet of a flow before it is of the same one */
     uint32_t sequence; /* of the next packet, once the run was started */
     uint16_t identification;
     uint8_t steps; /* by which the next packet's may be higher: bit 0 for 0, bit 1 for 1 */
@@ -31,7 +38,7 @@ typedef struct {
     bool closed;
     bool verified, sound;
     /* Of the run. */
-    Py_ssize_t last, count;
+    int32_t last, count;
     size_t length; /* of all in one, from the IP header on */
 } Packet;
 
@@ -111,12 +118,20 @@ is_candidate(Packet *p)
     return payload <= UINT16_MAX; /* what hdr_len can say */
 }
 
-/* Fill in all but what makes a run, and `verified` and `sound`, which the caller knows. */
-static void
-parse(Packet *p, const uint8_t *data, size_t size, bool tap, bool tcp, bool udp)
+/* What is known of packets before they are parsed. */
+static inline void
+announce(Packet *p, int32_t segments, bool sound)
 {
-    p->data = data;
-    p->size = size;
+    p->segments = segments;
+    p->verified = p->sound = sound;
+}
+
+/* Fill in all else but what makes a run. */
+static void
+parse(Packet *p, PyObject *packet, bool tap, bool tcp, bool udp)
+{
+    const uint8_t *data = p->data = (const uint8_t *)PyBytes_AS_STRING(packet);
+    const size_t size = p->size = (size_t)PyBytes_GET_SIZE(packet);
     p->kind = NO_FLOW;
     p->candidate = p->merged = false;
     p->count = 0;
@@ -152,7 +167,7 @@ is_sound(Packet *p)
     p->verified = true;
     const uint8_t *ip = p->data + p->at.ip, *transport = p->data + p->at.transport;
     if (p->at.version == 4 &&
-        (fold(sum(ip, IPV4_SIZE)) != 0xFFFF || get16(ip + 10) == 0xFFFF))
+        (fold(sum_loop(NULL, ip, IPV4_SIZE)) != 0xFFFF || get16(ip + 10) == 0xFFFF))
         return false;
     if (p->at.protocol == TCP && get16(transport + 16) == 0xFFFF)
         return false;
@@ -163,6 +178,15 @@ is_sound(Packet *p)
     return p->sound = fold(total) == 0xFFFF;
 }
 
+/* Regard segments as single packets. */
+static void
+take_apart(Packet *p)
+{
+    for (int32_t i = p->segments - 1; i > 0; i--)
+        announce(p + i, 1, true);
+    p->segments = 1;
+}
+
 static inline size_t
 payload_size(const Packet *p)
 {
@@ -171,7 +195,7 @@ payload_size(const Packet *p)
 
 /* Add a candidate to a run of its flow if it continues it. */
 static bool
-merge(Packet *packets, Py_ssize_t run_index, Py_ssize_t index)
+merge(Packet *packets, int32_t run_index, int32_t index)
 {
     Packet *run = &packets[run_index], *p = &packets[index], *last = &packets[run->last];
     const size_t size = payload_size(p);
@@ -192,40 +216,77 @@ merge(Packet *packets, Py_ssize_t run_index, Py_ssize_t index)
     return true;
 }
 
-static void
-start_run(Packet *p, Py_ssize_t index)
+static inline size_t
+last_payload_size(const Packet *p, PyObject *const *items)
 {
+    return (size_t)PyBytes_GET_SIZE(items[p->segments - 1]) - p->at.payload;
+}
+
+/* Of all segments; `items` begin with the packet. */
+static inline size_t
+payloads_size(const Packet *p, PyObject *const *items)
+{
+    return (size_t)(p->segments - 1) * payload_size(p) + last_payload_size(p, items);
+}
+
+/* Whether all segments of a frame go into one run. */
+static bool
+fit_one_run(const Packet *p, PyObject *const *items)
+{
+    return p->candidate && p->segments <= SEGMENTS_MAX &&
+           p->at.payload - p->at.ip + payloads_size(p, items) <= PACKET_MAX;
+}
+
+/* Begin a run with a candidate and its segments, which segmentation made to continue it. */
+static void
+start_run(Packet *packets, int32_t index, PyObject *const *items)
+{
+    Packet *p = &packets[index];
+    const size_t size = payloads_size(p, items);
     p->last = index;
-    p->count = 1;
-    p->length = p->size - p->at.ip;
+    p->count = p->segments;
+    p->length = p->at.payload - p->at.ip + size;
     if (p->at.protocol == TCP)
-        p->sequence += (uint32_t)payload_size(p);
+        p->sequence += (uint32_t)size;
+    if (p->segments > 1) {
+        const char *last = PyBytes_AS_STRING(items[p->segments - 1]);
+        const int step = p->at.version == 4;
+        p->identification = (uint16_t)(p->identification + step * (p->segments - 1));
+        p->steps = (uint8_t)(1 << step);
+        p->closed = last_payload_size(p, items) < payload_size(p) || p->count == SEGMENTS_MAX ||
+                    (p->at.protocol == TCP && last[p->at.transport + 13] & (FIN | PSH));
+    }
 }
 
 /* By hosts and, unless ports are not in sight, by protocol and ports. */
 typedef struct {
-    Py_hash_t hash;
+    uint32_t hash;  /* small, as of many flows each slot is a cache line to wait for */
     Kind kind;      /* NO_FLOW: free */
-    Py_ssize_t packet; /* the last one that is in it */
-    Py_ssize_t run; /* that it is in, or NONE */
+    int32_t packet; /* the last one that is in it */
+    int32_t run;    /* that it is in, or NONE */
 } Slot;
 
 /* The interpreter's own hash of bytes: keyed, so that no sender can make flows collide. */
-static Py_hash_t
+static uint32_t
 flow_hash(const Packet *p, Kind kind)
 {
     const PyHash_FuncDef *function = PyHash_GetFuncDef();
-    uint8_t key[32 + 4 + 1] = {0};
-    const size_t size = addresses_size(p->at.version);
-    memcpy(key, p->data + p->at.ip + addresses(p->at.version), size);
+    uint8_t key[32 + 4 + 1];
+    size_t size = addresses_size(p->at.version);
+    const uint8_t *from = p->data + p->at.ip + addresses(p->at.version);
+    if (size == 8) /* a compiler makes two instructions of it */
+        memcpy(key, from, 8);
+    else
+        memcpy(key, from, 32);
     if (kind == FLOW) {
-        memcpy(key + 32, p->data + p->at.transport, 4);
-        key[36] = p->at.protocol;
+        memcpy(key + size, p->data + p->at.transport, 4);
+        key[size + 4] = p->at.protocol;
+        size += 5;
     }
-    Py_hash_t hash = function->hash(key, sizeof key);
+    Py_hash_t hash = function->hash(key, (Py_ssize_t)size);
     if (p->at.ip)
         hash ^= function->hash(p->data, (Py_ssize_t)p->at.ip);
-    return hash;
+    return (uint32_t)hash;
 }
 
 static bool
@@ -244,8 +305,8 @@ same_flow(const Packet *a, const Packet *b, Kind kind)
 static Slot *
 find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind kind)
 {
-    const Py_hash_t hash = flow_hash(p, kind);
-    for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+    const uint32_t hash = kind == FLOW ? p->hash : flow_hash(p, kind);
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
         Slot *slot = &slots[i];
         if (slot->kind == NO_FLOW) {
             slot->hash = hash;
@@ -257,14 +318,30 @@ find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind
     }
 }
 
-/* Find the runs. `slots` are free, `mask + 1` of them, a power of two
-   and twice the packets at least, so that probing ends soon. */
+/* Find the runs. The packets were announced, `items` are their bytes. `slots` are free,
+   `mask + 1` of them, a power of two and a third more than those announced, so that probing
+   ends soon. */
 static void
-coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
+coalesce(Packet *packets, PyObject *const *items, int32_t count, Slot *slots, size_t mask,
+         bool tap, bool tcp, bool udp)
 {
+    enum { AHEAD = 8 }; /* while slots are on their way from memory */
     Slot *slot = NULL;
+    const Packet *before = NULL;
     bool hosts_seen = false;
-    for (Py_ssize_t i = 0; i < count; i++) {
+    for (int32_t i = 0, next = 0; i < count; i += packets[i].segments) {
+        for (; next < count && next <= i + AHEAD; next += packets[next].segments) {
+            Packet *p = &packets[next];
+            parse(p, items[next], tap, tcp, udp);
+            if (p->segments > 1 && !fit_one_run(p, items + next))
+                take_apart(p);
+            if (p->kind != FLOW)
+                continue;
+            p->again = before && same_flow(before, p, FLOW);
+            p->hash = p->again ? before->hash : flow_hash(p, FLOW);
+            __builtin_prefetch(&slots[p->hash & mask], 1);
+            before = p;
+        }
         Packet *p = &packets[i];
         if (p->kind == NO_FLOW)
             continue;
@@ -275,7 +352,7 @@ coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
             hosts_seen = true;
             continue;
         }
-        if (!slot || !same_flow(&packets[slot->packet], p, FLOW))
+        if (!p->again)
             slot = find_slot(slots, mask, packets, p, FLOW);
         if (slot->kind == NO_FLOW) {
             slot->kind = FLOW;
@@ -287,11 +364,17 @@ coalesce(Packet *packets, Py_ssize_t count, Slot *slots, size_t mask)
                 slot->run = NONE;
         }
         slot->packet = i;
-        if (p->candidate && slot->run != NONE && merge(packets, slot->run, i))
+        if (p->candidate && slot->run != NONE && merge(packets, slot->run, i)) {
+            if (p->segments > 1) { /* the others as far as there is room */
+                take_apart(p);
+                next = i + 1;
+                before = p;
+            }
             continue;
+        }
         slot->run = p->candidate ? i : NONE;
         if (p->candidate)
-            start_run(p, i);
+            start_run(packets, i, items + i);
     }
 }
 
@@ -311,7 +394,8 @@ part(const void *from, size_t size)
 
 /* Fill in the parts of the frame that begins with a packet; how many they are. */
 static int
-frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *parts)
+frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *head,
+            struct iovec *parts)
 {
     const Packet *run = &packets[index];
     parts[0] = part(&head->virtio, VIRTIO_SIZE);
@@ -327,13 +411,15 @@ frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *p
     if (at->version == 4) {
         put16(ip + 2, run->length);
         memset(ip + 10, 0, 2);
-        const uint16_t value = (uint16_t)~fold(sum(ip, IPV4_SIZE));
+        const uint16_t value = (uint16_t)~fold(sum_loop(NULL, ip, IPV4_SIZE));
         memcpy(ip + 10, &value, 2);
     }
     else
         put16(ip + 4, run->length - IPV6_SIZE);
-    if (at->protocol == TCP)
-        transport[13] = packets[run->last].data[at->transport + 13]; /* its FIN and PSH */
+    if (at->protocol == TCP) { /* FIN and PSH of the last one */
+        const PyObject *last = items[run->last + packets[run->last].segments - 1];
+        transport[13] = (uint8_t)PyBytes_AS_STRING(last)[at->transport + 13];
+    }
     else
         put16(transport + 4, length);
     const uint16_t partial = fold(pseudo_header_sum(
@@ -347,11 +433,14 @@ frame_parts(const Packet *packets, Py_ssize_t index, Head *head, struct iovec *p
         .csum_start = (uint16_t)at->transport,
         .csum_offset = (uint16_t)checksum_offset(at->protocol),
     };
-    parts[1] = part(run->data, at->ip);
-    parts[2] = part(ip, at->payload - at->ip);
-    int count = 3;
-    for (Py_ssize_t i = index;; i = packets[i].next) {
-        parts[count++] = part(packets[i].data + at->payload, payload_size(&packets[i]));
+    int count = 1;
+    if (at->ip)
+        parts[count++] = part(run->data, at->ip);
+    parts[count++] = part(ip, at->payload - at->ip);
+    for (int32_t i = index;; i = packets[i].next) {
+        for (int32_t j = i; j < i + packets[i].segments; j++)
+            parts[count++] = part(PyBytes_AS_STRING(items[j]) + at->payload,
+                                  (size_t)PyBytes_GET_SIZE(items[j]) - at->payload);
         if (i == run->last)
             return count;
     }

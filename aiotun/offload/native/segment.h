@@ -10,11 +10,13 @@
 /* The segments that were made last. They are held, so the interpreter gives their place to
    nothing else: an object that is found here is a segment as it was made, checksums and
    all. One that nobody else holds any more is filled anew instead of freed and allocated.
-   The GIL guards them; without it none are kept. */
+   The GIL guards them. */
 enum { RECENT_MAX = 256 };
 
 typedef struct {
     PyObject *segments[RECENT_MAX];
+    uint16_t frames[RECENT_MAX]; /* of the first segment of a frame: how many there are */
+    bool tap;      /* the layer they were read from */
     size_t next;   /* to be replaced */
     size_t cursor; /* where the next one written is expected */
 } Recent;
@@ -32,7 +34,6 @@ _Pragma("GCC diagnostic pop")
 static PyObject *
 new_segment(Recent *recent, Py_ssize_t size)
 {
-#ifndef Py_GIL_DISABLED
     if (recent && recent->next < RECENT_MAX) {
         PyObject **place = &recent->segments[recent->next];
         if (*place && Py_REFCNT(*place) == 1 && PyBytes_GET_SIZE(*place) == size)
@@ -40,24 +41,29 @@ new_segment(Recent *recent, Py_ssize_t size)
         else
             Py_XSETREF(*place, PyBytes_FromStringAndSize(NULL, size));
         if (*place)
-            recent->next++;
+            recent->frames[recent->next++] = 0;
         return Py_XNewRef(*place);
     }
-#endif
     return PyBytes_FromStringAndSize(NULL, size);
 }
 
-/* Whether it is one of them. Packets mostly leave in the order in which they came. */
-static bool
-is_recent(Recent *recent, const PyObject *packet)
+/* How many of the packets are all segments of one frame in order, or 1 if the first one is
+   some segment, else 0. Packets mostly leave in the order in which they came. */
+static int32_t
+count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
 {
     enum { AHEAD = 4 };
-    for (size_t i = recent->cursor; i < recent->cursor + AHEAD && i < RECENT_MAX; i++)
-        if (recent->segments[i] == packet) {
-            recent->cursor = i + 1;
-            return true;
-        }
-    return false;
+    for (size_t i = recent->cursor; i < recent->cursor + AHEAD && i < RECENT_MAX; i++) {
+        if (recent->segments[i] != packets[0])
+            continue;
+        size_t segments = recent->frames[i];
+        if (!segments || (Py_ssize_t)segments > count ||
+            memcmp(packets, &recent->segments[i], segments * sizeof *packets))
+            segments = 1;
+        recent->cursor = i + segments;
+        return (int32_t)segments;
+    }
+    return 0;
 }
 
 typedef enum { FAILED = -1, MALFORMED, ONE_PACKET, SEGMENTS } SplitResult;
@@ -119,6 +125,7 @@ append_segments(PyObject *list, Recent *recent, const VirtioNetHeader *header,
                                    segments_pseudo_sum(header, packet, size, at);
 
     bool done = true;
+    const size_t first = recent ? recent->next : 0;
     for (size_t start = payload; start < size; start += header->gso_size) {
         size_t data = size - start < header->gso_size ? size - start : header->gso_size;
         size_t length = payload - transport + data;
@@ -167,6 +174,8 @@ append_segments(PyObject *list, Recent *recent, const VirtioNetHeader *header,
         }
     }
     Py_XDECREF(large);
+    if (done && recent && recent->next < RECENT_MAX) /* so there was room for all */
+        recent->frames[first] = (uint16_t)(recent->next - first);
     return done;
 }
 

@@ -1,0 +1,342 @@
+"""Port: what is gathered, and what goes to the transport; reading and writing in C as in Python."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from implementations import Implementation
+from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
+
+import aiotun
+from aiotun.offload import NO_OFFLOAD, GROTable
+from aiotun.packetio import Counters
+from aiotun.platforms.base import Framing
+from aiotun.transports import base
+
+
+class Named(bytes):
+    pass
+
+
+class Transport:
+    """Notes what is left to it."""
+
+    def __init__(
+        self, implementation: Implementation, *, size_max: int = 4, limit: int = 3
+    ) -> None:
+        self.rest: list[object] = []
+        self.tick: list[Any] = []
+        self.port = implementation.Port(self, self.tick, size_max, limit)
+
+    def write(self, data: object) -> None:
+        if isinstance(data, str):
+            raise TypeError(data)
+        self.rest.append(data)
+
+    def write_super(self, packet: object) -> None:
+        self.rest.append(packet)
+
+    def flush(self) -> None: ...
+
+    def _read_ready(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("data", "gathered"),
+    [
+        pytest.param(b"a", True, id="the smallest"),
+        pytest.param(b"abcd", True, id="the largest"),
+        pytest.param(b"", False, id="empty"),
+        pytest.param(b"abcde", False, id="too large"),
+        pytest.param(bytearray(b"a"), False, id="bytearray"),
+        pytest.param(memoryview(b"a"), False, id="memoryview"),
+        pytest.param(Named(b"a"), False, id="a subclass of bytes"),
+        pytest.param(1, False, id="no bytes"),
+    ],
+)
+def test_what_is_gathered(offload_impl: Implementation, data: object, gathered: bool) -> None:
+    transport = Transport(offload_impl)
+    port = transport.port
+    port.write(data)
+    assert (transport.rest, transport.tick, port.take()) == ([data], [], [])
+    port.due = True
+    port.write(data)
+    assert (transport.rest[1:], port.take()) == (([], [data]) if gathered else ([data], []))
+    port.closed = True
+    port.write(data)
+    assert (transport.rest[-1], len(port)) == (data, 0)
+
+
+def test_what_is_written_in_a_delivery_is_flushed_with_it(offload_impl: Implementation) -> None:
+    transport = Transport(offload_impl)
+    port, tick = transport.port, transport.tick
+    other = Transport(offload_impl).port
+    tick.append(other)
+    for data in (b"1", b"2"):
+        port.write(data)
+    assert (tick, port.due, len(port)) == ([other, port], True, 2)
+
+
+def test_the_one_that_reaches_the_limit_goes_to_the_transport(
+    offload_impl: Implementation,
+) -> None:
+    transport = Transport(offload_impl)
+    port = transport.port
+    port.due = True
+    for data in (b"1", b"2", b"3", b"4"):
+        port.write(data)
+    assert (len(port), transport.rest) == (2, [b"3", b"4"])
+    port.append(b"5")
+    assert port.take() == [b"1", b"2", b"5"]
+
+
+def test_what_the_transport_raises(offload_impl: Implementation) -> None:
+    with pytest.raises(TypeError, match="seven"):
+        Transport(offload_impl).port.write("seven")
+
+
+def test_it_is_collected_with_its_transport(offload_impl: Implementation) -> None:
+    transport = weakref.ref(Transport(offload_impl))
+    gc.collect()
+    assert transport() is None
+
+
+# Devices that are a pair of sockets, which keep frames apart as a TUN does.
+
+
+@pytest.fixture(params=["python", pytest.param("native", marks=pytest.mark.requires("native"))])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
+    if request.param == "python":
+        monkeypatch.setattr(base, "native", None)
+    with contextlib.closing(Far()) as far:
+        yield far
+
+
+class Far:
+    """The far end of a device: what a TUN's kernel would be."""
+
+    def __init__(self, framing: Framing = "vnet") -> None:
+        near, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (near, self.socket):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.socket.setblocking(False)
+        self.device = aiotun.Device.from_fd(near.detach(), framing=framing)
+
+    def send(self, *packets: bytes) -> None:
+        for each in packets:
+            self.socket.send(NO_OFFLOAD + each)
+
+    def recv(self) -> list[bytes]:
+        """All that the device wrote so far."""
+        frames = []
+        with contextlib.suppress(BlockingIOError):
+            while frame := self.socket.recv(1 << 17):
+                frames.append(frame)
+        return frames
+
+    def close(self) -> None:
+        self.device.release()
+        self.socket.close()
+
+
+PACKETS = [packet(n) for n in range(4)]
+FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
+SUPER_PACKET = GROTable().coalesce(segments(3))[0]
+
+
+async def test_what_a_delivery_wrote_leaves_with_it(device: Far) -> None:
+    """To whatever device, and not in the loop's next turn."""
+    with contextlib.closing(Far()) as elsewhere:
+        async with (
+            endpoint(device.device, Recorder) as here,
+            endpoint(elsewhere.device, Recorder) as there,
+        ):
+            await asyncio.sleep(0)
+
+            def answer(received: bytes) -> None:
+                for protocol in (here, there):
+                    protocol.transport.write(received)
+                assert (device.recv(), elsewhere.recv()) == ([], [])
+
+            here.on_packet = answer
+            device.send(*PACKETS)
+            device.socket.send(SUPER_PACKET)
+            here.transport._port.read_ready()
+            assert here.packets == [*PACKETS, *segments(3)]
+            assert device.recv() == elsewhere.recv() == [*FRAMES, SUPER_PACKET]
+            assert here.transport.counters == Counters(
+                frames_received=5,
+                super_packets_received=1,
+                packets_received=7,
+                bytes_received=4 * 64 + 3 * 1040,
+                packets_sent=7,
+                bytes_sent=4 * 64 + 3 * 1040,
+                frames_sent=5,
+                super_packets_sent=1,
+            )
+            assert there.transport.counters.packets_sent == 7
+
+
+@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
+async def test_without_offload(device: Far, factory: type[Recorder]) -> None:
+    with contextlib.closing(Far("none")) as far:
+        async with endpoint(far.device, factory) as protocol:
+            await asyncio.sleep(0)
+            protocol.on_packet = lambda received: protocol.transport.write(received)
+            for sent in PACKETS:
+                far.socket.send(sent)
+            protocol.transport._port.read_ready()
+            assert protocol.packets == far.recv() == PACKETS
+            counters = protocol.transport.counters
+            assert counters.packets_received == counters.frames_sent == 4
+            assert counters.bytes_received == counters.bytes_sent == 4 * 64
+
+
+async def test_super_packets_pass_in_order(device: Far) -> None:
+    class Echo(SuperRecorder):
+        def super_packets_received(self, packets: list[aiotun.SuperPacket]) -> None:
+            for each in packets:
+                self.transport.write(PACKETS[0])
+                self.transport.write_super(each)
+
+    async with endpoint(device.device, Echo) as protocol:
+        await asyncio.sleep(0)
+        device.send(PACKETS[1])
+        device.socket.send(SUPER_PACKET)
+        protocol.transport._port.read_ready()
+        assert device.recv() == [FRAMES[0], FRAMES[1], FRAMES[0], SUPER_PACKET]
+        with pytest.raises(aiotun.OffloadError):
+            protocol.transport.write_super(aiotun.SuperPacket(b"short"))
+        counters = protocol.transport.counters
+        assert (counters.super_packets_received, counters.super_packets_sent) == (1, 1)
+        assert counters.packets_sent == counters.frames_sent == 4
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+async def test_an_exception_amid_a_delivery(device: Far, error: type[BaseException]) -> None:
+    """It costs its packet alone; the others' answers leave."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, told: complaints.append(told))
+
+    def answer(received: bytes) -> None:
+        if received == PACKETS[1]:
+            raise error
+        protocol.transport.write(received)
+
+    async with endpoint(device.device, Recorder) as protocol:
+        await asyncio.sleep(0)
+        protocol.on_packet = answer
+        device.send(*PACKETS)
+        if error is KeyboardInterrupt:  # it leaves the loop, which may run again
+            with pytest.raises(KeyboardInterrupt):
+                protocol.transport._port.read_ready()
+            assert device.recv() == FRAMES[:1]
+            protocol.transport._port.read_ready()
+            assert (device.recv(), complaints) == (FRAMES[2:], [])
+        else:
+            protocol.transport._port.read_ready()
+            assert device.recv() == [FRAMES[0], *FRAMES[2:]]
+            assert [type(told["exception"]) for told in complaints] == [error]
+        assert protocol.packets == PACKETS
+
+
+async def test_pausing_amid_a_delivery(device: Far) -> None:
+    async with endpoint(device.device, Recorder) as protocol:
+        transport = protocol.transport
+        await asyncio.sleep(0)
+        protocol.on_packet = lambda received: transport.pause_reading()
+        device.send(*PACKETS)
+        transport._port.read_ready()
+        assert protocol.packets == PACKETS[:1]
+        transport._port.read_ready()
+        assert protocol.packets == PACKETS[:1]
+        protocol.on_packet = lambda received: None
+        transport.resume_reading()
+        await until(lambda: protocol.packets == PACKETS)
+
+
+@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
+async def test_another_protocol_amid_a_delivery(device: Far, factory: type[Recorder]) -> None:
+    async with endpoint(device.device, Recorder) as first:
+        await asyncio.sleep(0)
+        second = factory()
+        first.on_packet = lambda received: first.transport.set_protocol(second)
+        device.send(*PACKETS)
+        first.transport._port.read_ready()
+        assert (first.packets, second.packets) == (PACKETS[:1], PACKETS[1:])
+
+
+async def test_closing_amid_a_delivery(device: Far) -> None:
+    """Nothing is delivered or written any more; the rest is counted."""
+
+    def close(received: bytes) -> None:
+        protocol.transport.write(received)
+        protocol.transport.close()
+        protocol.transport.write(received)
+
+    async with endpoint(device.device, Recorder) as protocol:
+        await asyncio.sleep(0)
+        protocol.on_packet = close
+        device.send(*PACKETS)
+        protocol.transport._port.read_ready()
+        assert (protocol.packets, device.recv()) == (PACKETS[:1], FRAMES[:1])
+        await protocol.transport.wait_closed()
+        counters = protocol.transport.counters
+        assert (counters.dropped_received, counters.dropped_sent) == (3, 1)
+
+
+async def test_a_malformed_frame_amid_others(device: Far) -> None:
+    async with endpoint(device.device, Recorder) as protocol:
+        await asyncio.sleep(0)
+        device.send(PACKETS[0])
+        device.socket.send(b"\0\1malformed")
+        device.send(PACKETS[1])
+        protocol.transport._port.read_ready()
+        protocol.transport._port.read_ready()
+        assert protocol.packets == PACKETS[:2]
+        (told,) = protocol.named("error_received")
+        assert isinstance(told, aiotun.OffloadError)
+        counters = protocol.transport.counters
+        assert (counters.frames_received, counters.dropped_received) == (3, 1)
+
+
+async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None:
+    large = [packet(n, 60_000) for n in range(40)]
+
+    def answer(received: bytes) -> None:
+        for each in large:
+            protocol.transport.write(each)
+
+    async with endpoint(device.device, Recorder) as protocol:
+        await asyncio.sleep(0)
+        protocol.on_packet = answer
+        device.send(PACKETS[0])
+        protocol.transport._port.read_ready()
+        waiting = protocol.transport.get_write_buffer_size()
+        assert 0 < waiting < 40
+        protocol.transport.write(PACKETS[1])
+        protocol.transport.write_super(aiotun.SuperPacket(SUPER_PACKET))
+        protocol.transport.write(PACKETS[2])
+        protocol.transport.flush()
+        assert protocol.transport.get_write_buffer_size() == waiting + 3
+        received: list[bytes] = []
+
+        def all_came() -> bool:
+            received.extend(device.recv())
+            return len(received) == 43
+
+        await until(all_came)
+        assert received == [
+            *(NO_OFFLOAD + each for each in large),
+            *(FRAMES[1], SUPER_PACKET, FRAMES[2]),
+        ]
+        counters = protocol.transport.counters
+        assert (counters.packets_sent, counters.frames_sent) == (43, 43)
+        assert counters.super_packets_sent == 1
