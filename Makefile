@@ -37,8 +37,11 @@ demo: $(VENV)/installed ## see it work: a TUN device behind a Python protocol, r
 test: $(VENV)/developer ## run all tests that this machine allows, list what it skipped and why
 	@$(ELSEWHERE) $(RUN) -m pytest
 
-interop: $(VENV)/developer ## run the tests with outside tools (iperf3, ping, tshark, ethtool)
+# The peers are built before: the tests run in a namespace from which no registry is reached.
+interop: $(VENV)/developer ## run the tests with outside tools and peers (iperf3, tshark, wireguard-go)
 	@$(RUN) $(AS_CALLER) $(RUN) -m benchmarks.wireguard.programs
+	@! command -v cargo >/dev/null || $(RUN) $(AS_CALLER) \
+		cargo build --release --locked --quiet --manifest-path tests/codecs/tokio-peer/Cargo.toml
 	@$(ELSEWHERE) $(RUN) -m pytest -m interop
 
 lint: $(VENV)/developer ## ruff: style and mistakes

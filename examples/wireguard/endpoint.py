@@ -145,6 +145,7 @@ class WireGuard:
                 name=self._name,
                 addresses=self._config.addresses,
                 mtu=self._config.mtu,
+                ipv6_quiet=True,  # what is not for a peer has no way
             )
         else:
             await aiotun.create_device_endpoint(lambda: _Host(self), device=self._device)

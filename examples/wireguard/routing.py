@@ -21,20 +21,25 @@ class AllowedIPs(Generic[Owner]):
 
     def __init__(self) -> None:
         self._owners: dict[Network, Owner] = {}
+        self._networks: defaultdict[Owner, dict[Network, None]] = defaultdict(dict)
         self._tables: dict[int, list[tuple[int, dict[int, Owner]]]] = {}
         """By an address' size, longest prefix first: the mask, and owners by masked address."""
         self._cache: dict[bytes, Owner | None] = {}
 
     def set(self, owner: Owner, networks: Iterable[Network]) -> None:
         """Give these networks to an owner, in place of those that it has; others lose them."""
-        for network in self.of(owner):
+        for network in self._networks.pop(owner, ()):
             del self._owners[network]
-        self._owners.update(dict.fromkeys(networks, owner))
+        for network in networks:
+            if network in self._owners:
+                del self._networks[self._owners[network]][network]
+            self._owners[network] = owner
+            self._networks[owner][network] = None
         self._tables.clear()
         self._cache.clear()
 
     def of(self, owner: Owner) -> tuple[Network, ...]:
-        return tuple(network for network, each in self._owners.items() if each is owner)
+        return tuple(self._networks.get(owner, ()))
 
     def find(self, address: bytes) -> Owner | None:
         """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
