@@ -15,7 +15,7 @@ from aiotun.packetio import Counters
 from aiotun.transports import port
 from aiotun.udp.messages import batches
 
-__all__ = ["Implementation", "offload_impl"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "offload_impl"]
 
 
 class Implementation(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from implementations import Implementation
+from implementations import IMPLEMENTATIONS, Implementation
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
 
 import aiotun
@@ -111,7 +111,7 @@ def test_it_is_collected_with_its_transport(offload_impl: Implementation) -> Non
 # Devices that are a pair of sockets, which keep frames apart as a TUN does.
 
 
-@pytest.fixture(params=["python", pytest.param("native", marks=pytest.mark.requires("native"))])
+@pytest.fixture(params=IMPLEMENTATIONS)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
     if request.param == "python":
         monkeypatch.setattr(base, "native", None)
