@@ -17,9 +17,8 @@ from aiotun.testing.namespace import become_root, enter_namespace
 
 pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester", "rigs", "implementations"]
 
-settings.register_profile("default", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("aiotun", max_examples=50, deadline=None, print_blob=True)
+settings.load_profile("aiotun")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

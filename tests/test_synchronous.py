@@ -28,7 +28,7 @@ import aiotun
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
 
-STRESS_SECONDS = float(os.environ.get("AIOTUN_TEST_STRESS_SECONDS", "5"))
+STRESS_SECONDS = float(os.environ.get("AIOTUN_TEST_STRESS_SECONDS", "2"))
 
 
 @pytest.fixture
