@@ -359,7 +359,7 @@ async def test_a_descriptor_on_a_loop(namespace: Namespace, tun: aiotun.Device) 
         assert (await stream.recv()).endswith(b"hello")
 
 
-@pytest.mark.requires("tun", "netns")
+@pytest.mark.requires("tun", "netns", "ip")
 def test_descriptors_that_cannot_be_adopted(namespace: Namespace) -> None:
     reading, writing = os.pipe()
     with pytest.raises(aiotun.UnsupportedError, match="is not of a TUN or TAP"):
@@ -536,7 +536,7 @@ def test_a_further_queue_as_a_user(namespace: Namespace) -> None:
 # Faults.
 
 
-@pytest.mark.requires("tun", "netns")
+@pytest.mark.requires("tun", "netns", "ip")
 def test_moved_down_and_resized_under_traffic(namespace: Namespace, tun: aiotun.Device) -> None:
     with tun, Namespace() as other:
         ping(namespace, tun)
