@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
+import outside
 import packets
 import pytest
 
@@ -122,7 +123,7 @@ class TunRig(Rig):
                 return packet
 
     def delete(self) -> None:
-        self.namespace.command("ip", "link", "delete", self.device.name)
+        self.namespace.run(outside.delete, self.device.name)
 
     def close(self) -> None:
         self.socket.close()
