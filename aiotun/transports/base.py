@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import logging
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from ..offload.backend import native
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
+from .message import MessageTransport
 from .port import Port
 from .tick import flush_since, tick_of
 
@@ -30,16 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WRITE_BATCH", "PacketTransport"]
 
-logger = logging.getLogger("aiotun")
-
 WRITE_BATCH = 256
 """Packets that gather before they are written without waiting for the end of the tick."""
 
-HIGH_WATER = 1024
-"""Packets that wait for a device that pushes back, before the protocol is paused."""
 
-
-class PacketTransport(asyncio.Transport):
+class PacketTransport(MessageTransport, asyncio.Transport):
     """Moves the packets of one device between the kernel and a `PacketProtocol`.
 
     Made by `create_device_endpoint`. Unlike a stream transport it keeps packet
@@ -50,34 +44,29 @@ class PacketTransport(asyncio.Transport):
     follow the interface.
     """
 
+    noun = "packet"
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
     ) -> None:
-        super().__init__()
-        self._loop = loop
         self._device = device
         self._queue = device.queue
         self._events = device.interface.events()
         self._reader = PacketReader(self._queue, device.counters, self._report)
         self._writer = PacketWriter(self._queue, device.counters, self._report)
-        self._infos: dict[str, Any] = {
+        self._packet_max = PACKET_MAX[device.layer]
+        self._tick = tick_of(loop)
+        self._port = self._make_port()  # what is read, written and called goes there first
+        self._port.pending.extend(device.take_pending())
+        self.write = self._port.write  # type: ignore[method-assign]
+        infos = {
             "device": device,
             "name": device.name,
             "mtu": device.mtu,
             "offload": device.offload,
             "fileno": self._fileno(),
         }
-        self._packet_max = PACKET_MAX[device.layer]
-        self._tick = tick_of(loop)
-        self._port = self._make_port()  # what is read, written and called goes there first
-        self._port.pending.extend(device.take_pending())
-        self.write = self._port.write  # type: ignore[method-assign]
-        self._paused = False
-        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
-        self._protocol_paused = False
-        self._finished = False
-        self._warned = False
-        self._closed: asyncio.Future[None] = loop.create_future()
+        super().__init__(loop, infos)
         self.set_protocol(protocol)
 
     def _make_port(self) -> Port:
@@ -121,9 +110,6 @@ class PacketTransport(asyncio.Transport):
 
     # What it is.
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._infos.get(name, default)
-
     @property
     def counters(self) -> Counters:
         """The device's counters: packets, super-packets, bytes and drops, both ways."""
@@ -147,14 +133,10 @@ class PacketTransport(asyncio.Transport):
             "packet_received",
         )
 
-    def __repr__(self) -> str:
-        state = "closed" if self._finished else "closing" if self._port.closed else "open"
-        return f"<{type(self).__name__} {self._infos['name']} {state}>"
+    def _label(self) -> object:
+        return self._infos["name"]
 
     # From the device to the protocol.
-
-    def is_reading(self) -> bool:
-        return not (self._paused or self._port.closed)
 
     def pause_reading(self) -> None:
         """Deliver nothing more; the kernel's queue then fills, drops and counts.
@@ -164,11 +146,6 @@ class PacketTransport(asyncio.Transport):
         if self.is_reading():
             self._paused = self._port.hold = True
             self._unwatch_readable()
-
-    def resume_reading(self) -> None:
-        if self._paused and not self._port.closed:
-            self._paused = False
-            self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         if self.is_reading():
@@ -261,7 +238,7 @@ class PacketTransport(asyncio.Transport):
         packets are dropped and counted. Raises `TypeError` for what is no bytes.
         """
         if type(data) is not bytes:
-            data = _copy(data)
+            data = self._to_bytes(data)
         if self._port.closed:
             self._refuse_late()
             return
@@ -316,9 +293,7 @@ class PacketTransport(asyncio.Transport):
             self._fail(exc)
         if self._writer.backlog:
             self._watch_writable()
-            if not self._protocol_paused and self.get_write_buffer_size() > self._high:
-                self._protocol_paused = True
-                self._call("pause_writing")
+            self._pause_protocol()
 
     def _write_ready(self) -> None:
         """For the subclass to call when the queue is writable."""
@@ -329,34 +304,13 @@ class PacketTransport(asyncio.Transport):
             return
         if not self._writer.backlog:
             self._unwatch_writable()
-        if self._protocol_paused and self.get_write_buffer_size() <= self._low:
-            self._protocol_paused = False
-            self._call("resume_writing")
+        self._resume_protocol()
         if self._port.closed and not self._writer.backlog:
             self._finish(None)
 
     def get_write_buffer_size(self) -> int:
         """Packets (coalesced ones count as one) that wait for the device."""
         return len(self._port) + self._writer.backlog
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Low and high water mark, in packets."""
-        return self._low, self._high
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the marks, in packets, between which the protocol is paused and resumed.
-
-        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
-        unless high >= low >= 0. They matter where a device pushes back; Linux'
-        TUN takes all that is written and drops what its reader does not take.
-        """
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
-        self._high, self._low = high, low
 
     def _refuse(self, packet: bytes) -> None:
         self._device.counters.dropped_sent += 1
@@ -366,9 +320,7 @@ class PacketTransport(asyncio.Transport):
             self._report(exc)
 
     def _refuse_late(self) -> None:
-        if not self._warned:
-            self._warned = True
-            logger.warning("%r got a packet after it was closed: dropped, like all others", self)
+        self._warn_late()
         self._device.counters.dropped_sent += 1
 
     # The end.
@@ -385,14 +337,6 @@ class PacketTransport(asyncio.Transport):
         self._unwatch_readable()
         if not self._writer.backlog:
             self._finish(None)
-
-    def abort(self) -> None:
-        """The same without writing what waits: it is dropped, and counted."""
-        self._end(None)
-
-    async def wait_closed(self) -> None:
-        """Wait until `connection_lost` was called and the device is gone."""
-        await asyncio.shield(self._closed)
 
     def _fail(self, exc: Exception) -> None:
         """End because of an error that leaves nothing to go on with."""
@@ -428,35 +372,11 @@ class PacketTransport(asyncio.Transport):
         finally:
             self._closed.set_result(None)
 
-    def __del__(self) -> None:
-        if not getattr(self, "_finished", True):
-            warnings.warn(
-                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
-            )
-            self._device.release()
-
-    # The protocol's callbacks.
-
-    def _call(self, callback: str, *args: object) -> None:
-        try:
-            getattr(self._port.protocol, callback)(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._complain(exc, callback)
+    def _abandon(self) -> None:
+        self._device.release()
 
     def _report(self, exc: Exception) -> None:
         self._call("error_received", exc)
-
-    def _complain(self, exc: BaseException, where: str) -> None:
-        self._loop.call_exception_handler(
-            {
-                "message": f"exception in {where} of {self!r}",
-                "exception": exc,
-                "transport": self,
-                "protocol": self._port.protocol,
-            }
-        )
 
     # How a subclass learns that the device is ready. It calls `_read_ready`,
     # `_write_ready` and `_events_ready`, always from the loop, never from
@@ -488,9 +408,3 @@ def _overrides(protocol: asyncio.BaseProtocol, callback: str) -> bool:
     return method is not None and getattr(method, "__func__", None) is not getattr(
         PacketProtocol, callback
     )
-
-
-def _copy(data: object) -> bytes:
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a packet is bytes, bytearray or memoryview, not {type(data).__name__}")
-    return bytes(data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import socket
 import sys
 from abc import abstractmethod
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..streams import despite_cancellation
+from ..transports.message import MessageTransport
 from ..transports.tick import flush_since, tick_of
 from .address import from_socket, is_v4, peer_name, to_socket
 from .control import encode
@@ -25,16 +25,11 @@ from .protocol import Datagram, SocketAddress, UdpCounters
 
 __all__ = ["UdpTransport"]
 
-logger = logging.getLogger("aiotun")
-
 WRITE_BATCH = 512
 """Datagrams that gather before they are sent without waiting for the end of the tick."""
 
-HIGH_WATER = 1024
-"""Datagrams that wait for a socket that pushes back, before the protocol is paused."""
 
-
-class UdpTransport(asyncio.DatagramTransport):
+class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     """Moves datagrams between a socket and a `UdpProtocol`.
 
     Made by `create_udp_endpoint`. Its buffers are counted in datagrams, not
@@ -45,37 +40,32 @@ class UdpTransport(asyncio.DatagramTransport):
     that the kernel granted).
     """
 
+    noun = "datagram"
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
     ) -> None:
-        super().__init__()
-        self._loop = loop
         self._sock = sock
         self._family = int(sock.family)  # the enumeration's own hash is slow
         self._remote = peer_name(sock)
         self._protocol = protocol
         self.counters = UdpCounters()
-        self._infos: dict[str, Any] = {
-            "socket": sock,
-            "sockname": from_socket(sock.getsockname()),
-            "peername": self._remote,
-            "gso": False,
-            "gro": False,
-        }
         self._tick = tick_of(loop)
         self._outbox = Outbox(self._check)
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
         self._backlog: deque[Message] = deque()
         self._errors: dict[str, Exception] = {}  # to be reported, once for each kind
-        self._paused = False
-        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
-        self._protocol_paused = False
         self._made = False
         self._closing = False
-        self._finished = False
-        self._warned = False
-        self._closed: asyncio.Future[None] = loop.create_future()
+        infos = {
+            "socket": sock,
+            "sockname": from_socket(sock.getsockname()),
+            "peername": self._remote,
+            "gso": False,
+            "gro": False,
+        }
+        super().__init__(loop, infos)
 
     async def start(self) -> None:
         """Call `connection_made`, then read; to be called once.
@@ -108,7 +98,7 @@ class UdpTransport(asyncio.DatagramTransport):
             return _granted(self._sock, socket.SO_RCVBUF)
         if name == "send_buffer":
             return _granted(self._sock, socket.SO_SNDBUF)
-        return self._infos.get(name, default)
+        return super().get_extra_info(name, default)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self._protocol
@@ -117,25 +107,16 @@ class UdpTransport(asyncio.DatagramTransport):
         """The datagrams that follow go to this protocol."""
         self._protocol = protocol
 
-    def __repr__(self) -> str:
-        state = "closed" if self._finished else "closing" if self._closing else "open"
-        return f"<{type(self).__name__} {self._infos['sockname']} {state}>"
+    def _label(self) -> object:
+        return self._infos["sockname"]
 
     # From the socket to the protocol.
-
-    def is_reading(self) -> bool:
-        return not (self._paused or self._closing)
 
     def pause_reading(self) -> None:
         """Deliver nothing more; the socket's buffer then fills, and the kernel drops."""
         if self.is_reading():
             self._paused = True
             self._unwatch_readable()
-
-    def resume_reading(self) -> None:
-        if self._paused and not self._closing:
-            self._paused = False
-            self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         if self.is_reading():
@@ -174,7 +155,7 @@ class UdpTransport(asyncio.DatagramTransport):
         Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes.
         """
         if type(data) is not bytes:
-            data = _copy(data)
+            data = self._to_bytes(data)
         if self._closing:
             self._refuse_late(1)
             return
@@ -190,7 +171,7 @@ class UdpTransport(asyncio.DatagramTransport):
         ecn: int = 0,
     ) -> None:
         """Send datagrams to one place, in order: `sendto` for each."""
-        datagrams = [each if type(each) is bytes else _copy(each) for each in data]
+        datagrams = [each if type(each) is bytes else self._to_bytes(each) for each in data]
         if self._closing:
             self._refuse_late(len(datagrams))
             return
@@ -233,9 +214,7 @@ class UdpTransport(asyncio.DatagramTransport):
         self._backlog.extend(messages)
         if not waited:
             self._send_backlog()
-        if not self._protocol_paused and self.get_write_buffer_size() > self._high:
-            self._protocol_paused = True
-            self._call("pause_writing")
+        self._pause_protocol()
 
     def end_of_tick(self) -> None:
         self._scheduled = False
@@ -260,9 +239,7 @@ class UdpTransport(asyncio.DatagramTransport):
         """For the subclass to call when the socket takes more."""
         self._unwatch_writable()
         self._send_backlog()
-        if self._protocol_paused and self.get_write_buffer_size() <= self._low:
-            self._protocol_paused = False
-            self._call("resume_writing")
+        self._resume_protocol()
         if self._closing and not self._backlog:
             self._finish(None)
 
@@ -270,28 +247,8 @@ class UdpTransport(asyncio.DatagramTransport):
         """Datagrams that wait for the end of the tick or for the socket."""
         return self._gathered + sum(len(message.datagrams) for message in self._backlog)
 
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Low and high water mark, in datagrams."""
-        return self._low, self._high
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the marks, in datagrams, between which the protocol is paused and resumed.
-
-        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
-        unless high >= low >= 0.
-        """
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
-        self._high, self._low = high, low
-
     def _refuse_late(self, count: int) -> None:
-        if not self._warned:
-            self._warned = True
-            logger.warning("%r got a datagram after it was closed: dropped, like all others", self)
+        self._warn_late()
         self.counters.dropped_sent += count
 
     # The end.
@@ -308,14 +265,6 @@ class UdpTransport(asyncio.DatagramTransport):
         self._unwatch_readable()
         if not self._backlog:
             self._finish(None)
-
-    def abort(self) -> None:
-        """The same without sending what waits: it is dropped, and counted."""
-        self._end(None)
-
-    async def wait_closed(self) -> None:
-        """Wait until the socket is closed and `connection_lost` was called."""
-        await asyncio.shield(self._closed)
 
     def _end(self, exc: Exception | None) -> None:
         self._closing = True
@@ -340,22 +289,10 @@ class UdpTransport(asyncio.DatagramTransport):
         finally:
             self._closed.set_result(None)
 
-    # The protocol's callbacks.
+    def _abandon(self) -> None:
+        self._sock.close()
 
-    def _call(self, callback: str, *args: object) -> None:
-        try:
-            getattr(self._protocol, callback)(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._loop.call_exception_handler(
-                {
-                    "message": f"exception in {callback} of {self!r}",
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
+    # Errors.
 
     def _note_error(self, exc: Exception) -> None:
         """To be reported, once for each kind, when what goes on is done."""
@@ -397,9 +334,3 @@ class UdpTransport(asyncio.DatagramTransport):
 def _granted(sock: socket.socket, option: int) -> int:
     size = sock.getsockopt(socket.SOL_SOCKET, option)
     return size // 2 if sys.platform == "linux" else size  # socket(7): it doubles what was asked
-
-
-def _copy(data: object) -> bytes:
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a datagram is bytes, bytearray or memoryview, not {type(data).__name__}")
-    return bytes(data)

@@ -8,7 +8,6 @@ assert sys.platform == "linux"
 
 import asyncio
 import socket
-import warnings
 from collections.abc import Callable
 
 from .base import UdpTransport
@@ -93,10 +92,3 @@ class SelectorUdpTransport(UdpTransport):
     def _release(self, released: Callable[[], None]) -> None:
         self._sock.close()
         self._loop.call_soon(released)
-
-    def __del__(self) -> None:
-        if not getattr(self, "_finished", True):
-            warnings.warn(
-                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
-            )
-            self._sock.close()

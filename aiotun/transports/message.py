@@ -1,0 +1,156 @@
+"""MessageTransport: what transports of packets and of datagrams do alike towards a protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+__all__ = ["MessageTransport"]
+
+logger = logging.getLogger("aiotun")
+
+HIGH_WATER = 1024
+"""Messages that wait for what pushes back, before the protocol is paused."""
+
+
+class MessageTransport(asyncio.BaseTransport):
+    """Calls its protocol, pauses and resumes it, and ends once. Counts messages, not bytes."""
+
+    noun: ClassVar[str]
+    """What a message is called."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, infos: dict[str, Any]) -> None:
+        super().__init__()
+        self._loop = loop
+        self._infos = infos
+        self._paused = False
+        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
+        self._protocol_paused = False
+        self._warned = False
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._finished = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._infos.get(name, default)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._finished else "closing" if self.is_closing() else "open"
+        return f"<{type(self).__name__} {self._label()} {state}>"
+
+    @abstractmethod
+    def _label(self) -> object:
+        """Which one it is, among its kind."""
+
+    # Reading.
+
+    def is_reading(self) -> bool:
+        return not (self._paused or self.is_closing())
+
+    def resume_reading(self) -> None:
+        if self._paused and not self.is_closing():
+            self._paused = False
+            self._loop.call_soon(self._resume)
+
+    @abstractmethod
+    def _resume(self) -> None:
+        """Read, unless it was paused again."""
+
+    # Writing.
+
+    @abstractmethod
+    def get_write_buffer_size(self) -> int: ...
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high water mark, in packets or datagrams."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks, in packets or datagrams, between which the protocol is paused and resumed.
+
+        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
+        unless high >= low >= 0. They matter where a device or a socket pushes
+        back; Linux' TUN takes all that is written and drops what its reader does
+        not take.
+        """
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
+        self._high, self._low = high, low
+
+    def _pause_protocol(self) -> None:
+        """For when something waits: pause the protocol if it is too much."""
+        if not self._protocol_paused and self.get_write_buffer_size() > self._high:
+            self._protocol_paused = True
+            self._call("pause_writing")
+
+    def _resume_protocol(self) -> None:
+        """For when less waits: let the protocol go on if it is little enough."""
+        if self._protocol_paused and self.get_write_buffer_size() <= self._low:
+            self._protocol_paused = False
+            self._call("resume_writing")
+
+    def _to_bytes(self, data: object) -> bytes:
+        """A copy of a mutable buffer. Raises `TypeError` for what is no bytes."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            given = type(data).__name__
+            raise TypeError(f"a {self.noun} is bytes, bytearray or memoryview, not {given}")
+        return bytes(data)
+
+    def _warn_late(self) -> None:
+        """For what is written after the end: it is dropped, and said once."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "%r got a %s after it was closed: dropped, like all others", self, self.noun
+            )
+
+    # The end.
+
+    def abort(self) -> None:
+        """Like `close`, without sending what waits: it is dropped, and counted."""
+        self._end(None)
+
+    async def wait_closed(self) -> None:
+        """Wait until `connection_lost` was called, and nothing is open any more."""
+        await asyncio.shield(self._closed)
+
+    @abstractmethod
+    def _end(self, exc: Exception | None) -> None:
+        """Drop what waits, and finish."""
+
+    def __del__(self) -> None:
+        if not getattr(self, "_finished", True):
+            warnings.warn(
+                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
+            self._abandon()
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Nobody can use it any more, and nobody closed it: close what it holds."""
+
+    # The protocol's callbacks.
+
+    def _call(self, callback: str, *args: object) -> None:
+        try:
+            getattr(self.get_protocol(), callback)(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._complain(exc, callback)
+
+    def _complain(self, exc: BaseException, where: str) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": f"exception in {where} of {self!r}",
+                "exception": exc,
+                "transport": self,
+                "protocol": self.get_protocol(),
+            }
+        )
