@@ -16,6 +16,7 @@ from aiotun.testing.capabilities import probe
 from . import micro
 from .machine import describe
 from .measure import build, measure
+from .network import CONGESTION_CONTROL
 from .programs import ROOT
 from .publish import publish
 from .report import report
@@ -59,6 +60,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--workloads", type=names(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS)
     )
+    parser.add_argument(
+        "--congestion-control",
+        default=CONGESTION_CONTROL,
+        metavar="NAME",
+        help=f"TCP's, one that the kernel has ({CONGESTION_CONTROL})",
+    )
     parser.add_argument("--quick", action="store_true", help="a first look, some minutes")
     parser.add_argument(
         "--packets",
@@ -100,9 +107,14 @@ def run(args: argparse.Namespace, console: Console) -> Results:
         found = probe(name)
         if not found.available:
             sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+    if args.congestion_control not in available:
+        sys.exit(
+            f"no congestion control {args.congestion_control}; there is {', '.join(available)}"
+        )
     # Ended from outside, it unwinds and ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    kept = ("rounds", "seconds", "rows", "workloads")
+    kept = ("rounds", "seconds", "rows", "workloads", "congestion_control")
     options = {name: getattr(args, name) for name in kept}
     given = [each for each in sys.argv[1:] if each != "--publish"]
     options["command"] = shlex.join(["python", "-m", "benchmarks", *given])
@@ -118,6 +130,7 @@ def run(args: argparse.Namespace, console: Console) -> Results:
             args.workloads,
             rounds=args.rounds,
             seconds=args.seconds,
+            congestion_control=args.congestion_control,
             results=results,
             save_to=save_to,
             console=console,

@@ -36,7 +36,6 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory": _first_match(r"MemTotal:\s*(.*)", Path("/proc/meminfo")),
         "kernel": platform.release(),
-        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "python": platform.python_version(),
         "offload": aiotun.offload.implementation,
         "packages": {name: _package(name) for name in PACKAGES},

@@ -60,6 +60,7 @@ def measure(
     *,
     rounds: int,
     seconds: float,
+    congestion_control: str,
     results: Results,
     save_to: Path,
     console: Console,
@@ -80,7 +81,7 @@ def measure(
                         f"{WORKLOADS[workload].title}: {ROWS[row].title}",
                     )
                     try:
-                        metrics = _measure(row, workload, seconds)
+                        metrics = _measure(row, workload, seconds, congestion_control)
                     except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
                         results.failures.append(Failure(row, str(exc), workload, number))
                         console.print(f"failed: {row}, {workload}: {exc}", highlight=False)
@@ -91,8 +92,8 @@ def measure(
             console.print(f"round {number + 1} of {rounds} done", highlight=False)
 
 
-def _measure(row: str, workload: str, seconds: float) -> Metrics:
-    with forwarding(ROWS[row]) as network:
+def _measure(row: str, workload: str, seconds: float, congestion_control: str) -> Metrics:
+    with forwarding(ROWS[row], congestion_control) as network:
         metrics = WORKLOADS[workload].measure(network, seconds)
         network.forwarder.check()
     return metrics

@@ -21,7 +21,11 @@ from aiotun.testing.namespace import Namespace
 from .processes import Process
 from .rows import Row
 
-__all__ = ["ADDRESS_B", "Network", "forwarding"]
+__all__ = ["ADDRESS_B", "CONGESTION_CONTROL", "Network", "forwarding"]
+
+CONGESTION_CONTROL = "cubic"
+"""What Linux is built with as the default (net/ipv4/Kconfig: DEFAULT_TCP_CONG). It sends until
+the forwarder is busy; bbr paces itself by its own estimate, and forwarders idle."""
 
 ADDRESS_A, ADDRESS_B = "10.0.0.1", "10.0.0.2"
 
@@ -44,12 +48,13 @@ def _counter(group: str, name: str) -> int:
 
 
 @contextmanager
-def forwarding(row: Row) -> Iterator[Network]:
+def forwarding(row: Row, congestion_control: str = CONGESTION_CONTROL) -> Iterator[Network]:
     """Set everything up, and check that packets arrive. Raises `MeasurementError`."""
     with Namespace() as a, Namespace() as b:
         for namespace in (a, b):  # no router solicitations among the packets
             namespace.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
             namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+            namespace.sysctl("net.ipv4.tcp_congestion_control", congestion_control)
         command = (*row.command, "tun0", "tun1")
         with Process(a, *command, environment=row.environment) as forwarder:
             forwarder.wait_for("ready", timeout=10)

@@ -89,7 +89,8 @@ def setting(results: Results) -> str:
     machine, options = results.machine, results.options
     return (
         f"{machine['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, "
-        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['offload']} offload: "
+        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['offload']} offload, "
+        f"TCP with {options['congestion_control']}: "
         f"medians of {options['rounds']} rounds of {options['seconds']:g} s; ratios are taken "
         "within a round, with their quartiles."
     )

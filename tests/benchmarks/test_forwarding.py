@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from benchmarks import endurance
@@ -30,6 +32,15 @@ def test_a_workload_through_our_forwarder(workload: str) -> None:
 def test_our_rows_forward(row: str) -> None:
     with forwarding(ROWS[row]) as network:
         assert network.forwarder.peak_memory() > 0
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+def test_the_senders_congestion_control(name: str) -> None:
+    with forwarding(ROWS["packet-asyncio"], name) as network:
+        for namespace in (network.a, network.b):
+            with namespace.run(socket.socket) as sock:
+                used = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            assert used.rstrip(b"\0") == name.encode()
 
 
 def test_a_forwarder_that_fails_says_why() -> None:

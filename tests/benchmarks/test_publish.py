@@ -29,6 +29,7 @@ def results(*samples: tuple[str, str, Metrics]) -> Results:
         "command": "python -m benchmarks --rounds 1",
         "rounds": 1,
         "seconds": 1,
+        "congestion_control": "cubic",
         "rows": [row for row, _, _ in samples],
         "workloads": [workload for _, workload, _ in samples],
     }
