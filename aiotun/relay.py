@@ -213,6 +213,8 @@ class _RelayProtocol(PacketProtocol):
             self._other.writelines(self._replaced.packets)
             self._replaced.packets.clear()
         self._transport.set_protocol(self)
+        if self._filter is None:
+            self._transport._pass_to(self._other)
         self._transport.resume_reading()
 
     def stop(self) -> None:

@@ -123,6 +123,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """The packets that follow go to this protocol, also those already read."""
         port = self._port
         port.protocol = protocol
+        port.target = None
         port.hold = True  # the batch being delivered stops, and goes on with the new one
         port.callback = next(
             (
@@ -322,6 +323,11 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     def _refuse_late(self) -> None:
         self._warn_late()
         self._device.counters.dropped_sent += 1
+
+    def _pass_to(self, other: PacketTransport) -> None:
+        """Super-packets may go there without the protocol, which would do the same with them."""
+        if type(self._port) is type(other._port):
+            self._port.target = other._port
 
     # The end.
 

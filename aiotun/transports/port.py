@@ -33,6 +33,8 @@ class Port:
         """Read, and not delivered yet."""
         self.hold = True
         """Deliver no further packet: paused, or another protocol came."""
+        self.target: Port | None = None
+        """Where the protocol would write each super-packet: the native port does it instead."""
         self.closed = False
         self.due = False
         """To be flushed when the tick or the delivery ends."""

@@ -9,11 +9,13 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import packets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS
 from packets import super_packet, tcp, udp
 from strategies import spoiled, super_frames, traffic
 
@@ -142,6 +144,20 @@ def test_table_attributes() -> None:
     assert (table.tcp, table.udp) == (False, True)
     with pytest.raises(AttributeError):
         table.layer = "tun"  # type: ignore[misc]
+
+
+def test_a_target_is_a_port() -> None:
+    port = IMPLEMENTATIONS["native"].Port(Mock(), [], 1, 1)
+    assert port.target is None
+    for wrong in (1, IMPLEMENTATIONS["python"].Port(Mock(), [], 1, 1)):
+        with pytest.raises(TypeError, match="a target is a Port"):
+            port.target = wrong
+    with pytest.raises(TypeError, match="a target is a Port"):
+        del port.target
+    port.target = port
+    assert port.target is port
+    port.target = None
+    assert port.target is None
 
 
 def test_packets_are_bytes() -> None:

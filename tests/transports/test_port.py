@@ -7,7 +7,7 @@ import contextlib
 import gc
 import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -103,9 +103,12 @@ def test_what_the_transport_raises(offload_impl: Implementation) -> None:
 
 
 def test_it_is_collected_with_its_transport(offload_impl: Implementation) -> None:
-    transport = weakref.ref(Transport(offload_impl))
+    transport = Transport(offload_impl)
+    transport.port.target = transport.port
+    collected = weakref.ref(transport)
+    del transport
     gc.collect()
-    assert transport() is None
+    assert collected() is None
 
 
 # Devices that are a pair of sockets, which keep frames apart as a TUN does.
@@ -340,3 +343,121 @@ async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None
         counters = protocol.transport.counters
         assert (counters.packets_sent, counters.frames_sent) == (43, 43)
         assert counters.super_packets_sent == 1
+
+
+# Relayed: the native port passes frames on without the protocol.
+
+
+@contextlib.asynccontextmanager
+async def relayed(here: Far, there: Far) -> AsyncIterator[list[aiotun.PacketTransport]]:
+    """Both transports. Each is to be read by its port, as the loop has no turn meanwhile."""
+    async with (
+        endpoint(here.device, Recorder) as near,
+        endpoint(there.device, Recorder) as far,
+    ):
+        transports = [near.transport, far.transport]
+        relaying = asyncio.ensure_future(aiotun.relay(*transports))
+        await asyncio.sleep(0.01)
+        yield transports
+        relaying.cancel()
+        await asyncio.wait([relaying])
+
+
+async def test_what_is_relayed_is_counted_on_both_sides(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            device.send(*PACKETS)
+            device.socket.send(SUPER_PACKET)
+            near._port.read_ready()
+            assert elsewhere.recv() == [*FRAMES, SUPER_PACKET]
+            size = 4 * 64 + len(SUPER_PACKET) - 10
+            assert near.counters == Counters(
+                frames_received=5, super_packets_received=1, packets_received=5, bytes_received=size
+            )
+            assert far.counters == Counters(
+                packets_sent=5, bytes_sent=size, frames_sent=5, super_packets_sent=1
+            )
+            elsewhere.send(PACKETS[3])
+            far._port.read_ready()
+            assert device.recv() == [FRAMES[3]]
+
+
+async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            for frame in (FRAMES[0], b"\0\1malformed", b"short", FRAMES[1]):
+                device.socket.send(frame)
+            while near.counters.frames_received < 4:
+                near._port.read_ready()
+            assert elsewhere.recv() == FRAMES[:2]
+            protocol = near.get_protocol()._replaced  # type: ignore[attr-defined]
+            told = [type(exc) for exc in protocol.named("error_received")]
+            assert told == [aiotun.FrameHeaderError, aiotun.FrameTooShortError]
+            assert near.counters.packets_received == 4
+            assert (far.counters.packets_sent, far.counters.frames_sent) == (2, 2)
+
+
+async def test_relayed_to_where_another_offload_is_lacking(device: Far) -> None:
+    with contextlib.closing(Far("none")) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            device.socket.send(SUPER_PACKET)
+            near._port.read_ready()
+            assert elsewhere.recv() == segments(3)
+            elsewhere.socket.send(PACKETS[0])
+            far._port.read_ready()
+            assert device.recv() == [FRAMES[0]]
+
+
+async def test_relayed_once_the_kernel_refused_an_offload(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            far._writer.table.tcp = False
+            udp = GROTable().coalesce(segments(3, "udp"))
+            device.socket.send(SUPER_PACKET)
+            device.socket.send(udp[0])
+            while near.counters.frames_received < 2:
+                near._port.read_ready()
+            assert elsewhere.recv() == [*(NO_OFFLOAD + each for each in segments(3)), *udp]
+
+
+async def test_nothing_relayed_overtakes_what_was_written(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            far.write(PACKETS[0])
+            device.send(*PACKETS[1:])
+            near._port.read_ready()
+            assert elsewhere.recv() == FRAMES
+
+
+async def test_what_is_relayed_waits_in_order(device: Far) -> None:
+    large = [packet(n, 60_000) for n in range(40)]
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            received: list[bytes] = []
+
+            def all_came() -> bool:
+                received.extend(elsewhere.recv())
+                return len(received) == 40
+
+            for each in large:
+                device.send(each)
+                near._port.read_ready()
+            assert 0 < far.get_write_buffer_size() < 40
+            await until(all_came)
+            assert received == [NO_OFFLOAD + each for each in large]
+            assert far.counters.frames_sent == 40
+
+
+async def test_a_relay_that_ended_passes_nothing_on(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with (
+            endpoint(device.device, Recorder) as near,
+            endpoint(elsewhere.device, Recorder) as far,
+        ):
+            relaying = asyncio.ensure_future(aiotun.relay(near.transport, far.transport))
+            await asyncio.sleep(0.01)
+            relaying.cancel()
+            await asyncio.wait([relaying])
+            device.send(*PACKETS)
+            await until(lambda: near.packets == PACKETS)
+            assert elsewhere.recv() == []

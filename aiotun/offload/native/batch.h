@@ -183,13 +183,12 @@ write_frames(int fd, PyObject *const *frames, Py_ssize_t count)
     return i;
 }
 
-/* Write a frame unless it is malformed, or to be segmented as what is false; whether it was. */
+/* Write a frame unless it is malformed, or to be segmented as what is false; whether it was.
+   Without the GIL. */
 static bool
-write_super(int fd, PyObject *object, bool tap, bool tcp, bool udp)
+write_super(int fd, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
 {
-    const uint8_t *frame = (const uint8_t *)PyBytes_AS_STRING(object);
-    const size_t size = (size_t)PyBytes_GET_SIZE(object);
     return check_frame(frame, size, tap) &&
            (frame[1] == GSO_NONE || (frame[1] == GSO_UDP_L4 ? udp : tcp)) &&
-           write_frames(fd, &object, 1);
+           write_frame(fd, frame, size);
 }

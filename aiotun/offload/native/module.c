@@ -139,7 +139,14 @@ native_write_super(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *frame, *layer;
     if (!PyArg_ParseTuple(args, "iSUpp:write_super", &fd, &frame, &layer, &tcp, &udp))
         return NULL;
-    return PyBool_FromLong(write_super(fd, frame, is_tap(layer), tcp, udp));
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
+    const size_t size = (size_t)PyBytes_GET_SIZE(frame);
+    const bool tap = is_tap(layer);
+    bool written;
+    Py_BEGIN_ALLOW_THREADS
+    written = write_super(fd, data, size, tap, tcp, udp);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(written);
 }
 
 /* The module. */

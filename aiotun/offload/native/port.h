@@ -45,7 +45,7 @@ static PyType_Spec counts_spec = {
     .slots = counts_slots,
 };
 
-typedef struct {
+typedef struct Port {
     PyObject_HEAD
     PyObject *transport, *write, *write_super; /* its methods, before they are replaced by ours */
     PyObject *protocol, *callback;
@@ -54,6 +54,7 @@ typedef struct {
     Counts *counts;
     Table *table;
     PyObject *super_packet, *frame; /* the type, and the name of its attribute */
+    struct Port *target; /* or NULL */
     Kept *kept;
     int fd;
     bool tap, vnet_hdr;
@@ -189,6 +190,15 @@ port_length(PyObject *object)
     return ((Port *)object)->count;
 }
 
+static void
+count_super_packets(Counts *counts, Py_ssize_t frames, Py_ssize_t super_packets, Py_ssize_t bytes)
+{
+    counts->packets_sent += (unsigned long long)frames;
+    counts->bytes_sent += (unsigned long long)bytes;
+    counts->frames_sent += (unsigned long long)frames;
+    counts->super_packets_sent += (unsigned long long)super_packets;
+}
+
 static PyObject *
 port_write_super(PyObject *object, PyObject *packet)
 {
@@ -200,15 +210,16 @@ port_write_super(PyObject *object, PyObject *packet)
     PyObject *frame = PyObject_GetAttr(packet, self->frame);
     if (!frame)
         return NULL;
-    const Py_ssize_t size = PyBytes_CheckExact(frame) ? PyBytes_GET_SIZE(frame) : 0;
-    const bool written = size && !PyObject_Size(self->backlog) &&
-                         write_super(self->fd, frame, self->tap, self->table->tcp, self->table->udp);
+    bool written = PyBytes_CheckExact(frame) && !PyObject_Size(self->backlog);
     if (written) {
-        Counts *counts = self->counts;
-        counts->packets_sent++;
-        counts->bytes_sent += (unsigned long long)(size - VIRTIO_SIZE);
-        counts->frames_sent++;
-        counts->super_packets_sent += PyBytes_AS_STRING(frame)[1] != GSO_NONE;
+        const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
+        const size_t size = (size_t)PyBytes_GET_SIZE(frame);
+        const bool tcp = self->table->tcp, udp = self->table->udp;
+        Py_BEGIN_ALLOW_THREADS
+        written = write_super(self->fd, data, size, self->tap, tcp, udp);
+        Py_END_ALLOW_THREADS
+        if (written)
+            count_super_packets(self->counts, 1, data[1] != GSO_NONE, size - VIRTIO_SIZE);
     }
     Py_DECREF(frame);
     if (written)
@@ -250,9 +261,65 @@ read_super_packets(Port *self, Reading *reading)
     return true;
 }
 
+/* Frames that one call passes on. */
+enum { PASS_MAX = 64 };
+
+/* Write what is read to the target, through one buffer, up to the first frame that is not plain:
+   that one is to be delivered. */
+static bool
+pass_frames(Port *self, Reading *reading)
+{
+    Port *target = self->target;
+    PyObject **place = &self->kept->large[0];
+    PyObject *room = take_room(place);
+    reading->packets = room ? PyList_New(0) : NULL;
+    if (!reading->packets) {
+        Py_XDECREF(room);
+        return false;
+    }
+    uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
+    const bool tcp = target->table->tcp, udp = target->table->udp;
+    ssize_t size = 0;
+    Py_BEGIN_ALLOW_THREADS
+    while (reading->frames < PASS_MAX) {
+        size = read_frame_unlocked(self->fd, frame);
+        if (size <= 0 || !write_super(target->fd, frame, (size_t)size, self->tap, tcp, udp))
+            break;
+        reading->frames++;
+        reading->super_packets += frame[1] != GSO_NONE;
+        reading->bytes += size - VIRTIO_SIZE;
+        size = 0;
+    }
+    Py_END_ALLOW_THREADS
+    self->counts->packets_received += (unsigned long long)reading->frames;
+    count_super_packets(target->counts, reading->frames, reading->super_packets, reading->bytes);
+    bool done = true;
+    if (size > 0) {
+        shrink_room(room, size);
+        done = append(reading->packets, PyObject_CallOneArg(self->super_packet, room));
+        reading->frames++;
+        reading->super_packets += size > 1 && frame[1] != GSO_NONE;
+        reading->bytes += size - VIRTIO_SIZE;
+    }
+    keep_room(place, room);
+    if (!done)
+        reading_clear(reading);
+    return done;
+}
+
+static bool
+may_pass(const Port *self)
+{
+    const Port *target = self->target;
+    return target && self->vnet_hdr && target->vnet_hdr && self->tap == target->tap &&
+           !target->closed && !target->count && !PyObject_Size(target->backlog);
+}
+
 static bool
 read_batch(Port *self, Reading *reading)
 {
+    if (may_pass(self))
+        return pass_frames(self, reading);
     if (self->delivery == SUPER)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
@@ -437,6 +504,7 @@ port_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->write);
     Py_VISIT(self->write_super);
     Py_VISIT(self->protocol);
+    Py_VISIT(self->target);
     Py_VISIT(self->tick);
     Py_VISIT(self->pending);
     Py_VISIT(self->backlog);
@@ -453,6 +521,7 @@ port_clear(PyObject *object)
     Py_XSETREF(self->write, Py_NewRef(Py_None));
     Py_XSETREF(self->write_super, Py_NewRef(Py_None));
     Py_XSETREF(self->protocol, Py_NewRef(Py_None));
+    Py_CLEAR(self->target);
     return 0;
 }
 
@@ -466,6 +535,7 @@ port_dealloc(PyObject *object)
     Py_XDECREF(self->write);
     Py_XDECREF(self->write_super);
     Py_XDECREF(self->protocol);
+    Py_XDECREF(self->target);
     Py_XDECREF(self->callback);
     Py_XDECREF(self->tick);
     Py_XDECREF(self->pending);
@@ -501,7 +571,26 @@ port_set_callback(PyObject *object, PyObject *name, void *Py_UNUSED(closure))
     return 0;
 }
 
+static PyObject *
+port_get_target(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *target = (PyObject *)((Port *)object)->target;
+    return Py_NewRef(target ? target : Py_None);
+}
+
+static int
+port_set_target(PyObject *object, PyObject *target, void *Py_UNUSED(closure))
+{
+    if (!target || (target != Py_None && Py_TYPE(target) != Py_TYPE(object))) {
+        PyErr_SetString(PyExc_TypeError, "a target is a Port, or None");
+        return -1;
+    }
+    Py_XSETREF(((Port *)object)->target, target == Py_None ? NULL : (Port *)Py_NewRef(target));
+    return 0;
+}
+
 static PyGetSetDef port_properties[] = {
+    {"target", port_get_target, port_set_target, NULL, NULL},
     {"callback", port_get_callback, port_set_callback, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -47,14 +47,23 @@ reading_clear(Reading *reading)
     Py_CLEAR(reading->malformed);
 }
 
+/* Without the GIL. */
+static ssize_t
+read_frame_unlocked(int fd, uint8_t *buffer)
+{
+    ssize_t size;
+    do
+        size = read(fd, buffer, FRAME_MAX);
+    while (size < 0 && errno == EINTR);
+    return size;
+}
+
 static ssize_t
 read_frame(int fd, uint8_t *buffer)
 {
     ssize_t size;
     Py_BEGIN_ALLOW_THREADS
-    do
-        size = read(fd, buffer, FRAME_MAX);
-    while (size < 0 && errno == EINTR);
+    size = read_frame_unlocked(fd, buffer);
     Py_END_ALLOW_THREADS
     return size;
 }
@@ -119,6 +128,15 @@ keep_room(PyObject **kept, PyObject *stolen)
 #endif
 }
 
+/* Bytes of that many from now on. */
+static void
+shrink_room(PyObject *room, Py_ssize_t size)
+{
+    Py_SET_SIZE(room, size);
+    PyBytes_AS_STRING(room)[size] = 0;
+    forget_hash(room);
+}
+
 /* Read `limit` frames at most, as they are; NULL with an exception set. */
 static PyObject *
 read_frames(Kept *kept, int fd, Py_ssize_t limit)
@@ -136,9 +154,7 @@ read_frames(Kept *kept, int fd, Py_ssize_t limit)
         char *buffer = PyBytes_AS_STRING(room);
         const ssize_t size = read_frame(fd, (uint8_t *)buffer);
         if (size > FRAME_MAX / 2) {
-            Py_SET_SIZE(room, size);
-            buffer[size] = 0;
-            forget_hash(room);
+            shrink_room(room, size);
             done = append(frames, Py_NewRef(room));
             large++;
         }
