@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,17 @@ CLONE_FS = 0x200  # linux/sched.h
 ROOT = Path(__file__).parents[1]
 
 
+def settings() -> dict[str, Any]:
+    """Of `subprocess.Popen`, for a program of this project whose output is read as it comes."""
+    return {
+        "env": {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+    }
+
+
 class Machine:
     """Takes root, or root of a user namespace: the capabilities "netns" and "mountns"."""
 
@@ -42,23 +55,14 @@ class Machine:
         mount("tmpfs", "/run", "tmpfs", 0)
         return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
 
-    def _start(self, *words: object, **settings: object) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], **settings: Any) -> subprocess.Popen[str]:
         unshare(CLONE_FS)  # without which no thread may change its mounts
         setns(self._mounts, CLONE_NEWNS)
-        return subprocess.Popen(*words, **settings)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(command, **settings)
 
     def start(self, *command: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
         """Start a program; its output and errors are one text."""
-        return self.namespace.run(
-            self._start,
-            command,
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return self.namespace.run(self._start, command, cwd=cwd, **settings())
 
     def run(self, *command: str, cwd: Path = ROOT, status: int = 0) -> str:
         """Run a program to its end, which has to be this one, and return what it printed."""
@@ -73,11 +77,8 @@ class Machine:
     @contextmanager
     def running(self, *command: str, cwd: Path = ROOT) -> Iterator[Program]:
         """A program that is killed in the end, if it has not ended before."""
-        with self.start(*command, cwd=cwd) as process:
-            try:
-                yield Program(process)
-            finally:
-                process.kill()
+        with Program.running(self.start(*command, cwd=cwd)) as program:
+            yield program
 
     def close(self) -> None:
         os.close(self._mounts)
@@ -102,6 +103,16 @@ class Program:
         self.process = process
         self.output = ""
 
+    @classmethod
+    @contextmanager
+    def running(cls, process: subprocess.Popen[str]) -> Iterator[Program]:
+        """It is killed in the end, if it has not ended before."""
+        with process:
+            try:
+                yield cls(process)
+            finally:
+                process.kill()
+
     def wait_for(self, pattern: str) -> None:
         """Read on until there is a line that matches; the test's own timeout bounds it."""
         assert self.process.stdout is not None
@@ -119,9 +130,11 @@ class Program:
         return self.process.returncode
 
     def end(self, number: int) -> None:
-        """End it by a signal, as if nothing had happened."""
+        """End it by a signal: at once, and as if nothing had happened."""
+        start = time.monotonic()
         self.process.send_signal(number)
         assert self.ended() == 0, self.output
+        assert time.monotonic() - start < 5
 
 
 PYTHON = (sys.executable, "-X", "dev")

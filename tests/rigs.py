@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import outside
 import packets
 import pytest
+from calls import Calls
 
 import aiotun
 from aiotun.platforms.memory import MemoryInterface
@@ -158,11 +159,9 @@ def rig(make_rig: MakeRig, no_leaks: None) -> Iterator[Rig]:
         yield rig
 
 
-class Recorder(aiotun.PacketProtocol):
-    """Remembers every callback, in order, as tuples of name and argument."""
-
+class Recorder(Calls, aiotun.PacketProtocol):
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
+        super().__init__()
         self.on_packet: Callable[[bytes], None] = lambda packet: None
         self.transport: aiotun.PacketTransport
 
@@ -175,24 +174,8 @@ class Recorder(aiotun.PacketProtocol):
         self.calls.append(("packet_received", packet))
         self.on_packet(packet)
 
-    def error_received(self, exc: Exception) -> None:
-        self.calls.append(("error_received", exc))
-
     def device_changed(self, event: aiotun.Event) -> None:
         self.calls.append(("device_changed", event))
-
-    def pause_writing(self) -> None:
-        self.calls.append(("pause_writing",))
-
-    def resume_writing(self) -> None:
-        self.calls.append(("resume_writing",))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.calls.append(("connection_lost", exc))
-
-    def named(self, name: str) -> list[Any]:
-        """The arguments of all calls of one callback."""
-        return [call[1] if len(call) > 1 else None for call in self.calls if call[0] == name]
 
     @property
     def packets(self) -> list[bytes]:

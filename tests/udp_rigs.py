@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from calls import Calls
+
 import aiotun
 from aiotun.udp.protocol import SocketAddress
 
 
-class Recorder(aiotun.UdpProtocol):
-    """Remembers every callback, in order, as tuples of name and argument."""
-
+class Recorder(Calls, aiotun.UdpProtocol):
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
+        super().__init__()
         self.on_datagram: Callable[[aiotun.Datagram], object] = lambda datagram: None
         self.transport: aiotun.UdpTransport
 
@@ -28,22 +28,6 @@ class Recorder(aiotun.UdpProtocol):
         self.calls.append(("datagrams_received", datagrams))
         for datagram in datagrams:
             self.on_datagram(datagram)
-
-    def error_received(self, exc: Exception) -> None:
-        self.calls.append(("error_received", exc))
-
-    def pause_writing(self) -> None:
-        self.calls.append(("pause_writing",))
-
-    def resume_writing(self) -> None:
-        self.calls.append(("resume_writing",))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.calls.append(("connection_lost", exc))
-
-    def named(self, name: str) -> list[Any]:
-        """The arguments of all calls of one callback."""
-        return [call[1] if len(call) > 1 else None for call in self.calls if call[0] == name]
 
     @property
     def datagrams(self) -> list[aiotun.Datagram]:

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import outside
 import pytest
+from machine import ROOT, Program, settings
 
 from aiotun.testing import Namespace
 from aiotun.testing.ping import echo_reply, echo_request
@@ -24,7 +24,6 @@ assert sys.platform == "linux"
 
 pytestmark = pytest.mark.requires("tun", "netns")
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 ON_UVLOOP = (
@@ -37,62 +36,24 @@ ON_UVLOOP = (
 UDP_SEGMENT = 103  # linux/udp.h
 
 
-class Example:
-    """A running example; what it prints is read as it comes."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.output = ""
-
-    def wait_for(self, pattern: str) -> None:
-        """Read on until there is a line that matches; the test's own timeout bounds it."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
-            if re.search(pattern, line):
-                return
-        pytest.fail(f"{pattern!r} is not in the output:\n{self.output}")
-
-    def end(self, number: int) -> None:
-        """End it by a signal: at once, and as if nothing had happened."""
-        start = time.monotonic()
-        self.process.send_signal(number)
-        self.output += self.process.communicate(timeout=10)[0]
-        assert time.monotonic() - start < 5
-        assert self.process.returncode == 0, self.output
-        assert "Traceback" not in self.output
-        assert "Warning" not in self.output
-
-
 @contextmanager
 def running(
     namespace: Namespace, loop: str, name: str, *arguments: str, node: bool = False
-) -> Iterator[Example]:
+) -> Iterator[Program]:
     """With `node` the program has a /dev/net/tun that every user may open, as most systems do."""
     options: tuple[str, ...] = ("-X", "dev")
     if loop == "uvloop":
         require("uvloop")
         options += ("-c", ON_UVLOOP)
 
-    def start(*words: object, **settings: object) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
         if node:
             outside.replace_node(lambda path: outside.make_node(path, 10, 200))
-        return subprocess.Popen(*words, **settings)  # type: ignore[call-overload,no-any-return]
+        command = [sys.executable, *options, str(EXAMPLES / name), *arguments]
+        return subprocess.Popen(command, **settings())
 
-    process: subprocess.Popen[str] = namespace.run(
-        start,
-        [sys.executable, *options, str(EXAMPLES / name), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
-            yield Example(process)
-        finally:
-            process.kill()
+    with Program.running(namespace.run(start)) as program:
+        yield program
 
 
 def ping(namespace: Namespace, source: str, target: str, count: int = 3) -> None:
