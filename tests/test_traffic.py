@@ -278,15 +278,15 @@ async def iperf3(net: Network, *options: str) -> Any:
 async def test_iperf3_tcp_both_directions_at_once(
     protocol: type[EachPacket], offload: bool
 ) -> None:
-    # Packet by packet the loop does not keep up, and the queue of the TUN before it overflows.
-    most = 0.01 if offload else 0.1
     async with network(protocol, offload=offload) as net:
         end = await iperf3(net, "--bidir")
         for direction in ("", "_bidir_reverse"):
             sent, received = end[f"sum_sent{direction}"], end[f"sum_received{direction}"]
             assert received["bytes"] > 1 << 20
             segments = sent["bytes"] / 1448
-            assert sent["retransmits"] <= max(100, segments * most), (direction, sent)
+            # Packet by packet the loop does not keep up, and a TUN's queue before it overflows.
+            dropped = sum(device.statistics().dropped_received for device in net.devices)
+            assert sent["retransmits"] <= dropped + max(100, segments / 100), (direction, sent)
         for transport in net.transports:
             assert transport.counters.dropped_sent == 0
 
