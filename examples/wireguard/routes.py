@@ -107,8 +107,8 @@ def _rules(place: Place) -> list[list[object]]:
 
 
 def _delete_rules(network: Network, place: Place) -> None:
-    for rule in _rules(place):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        for rule in _rules(place):  # without the first, the second is another interface's
             _ip(network, "rule", "delete", *rule)
 
 

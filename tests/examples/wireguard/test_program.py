@@ -160,6 +160,35 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_
     assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
 
 
+def test_two_default_routes(machine: Machine, tmp_path: Path) -> None:
+    """Each with a mark of its own; the end of one is not the other's."""
+    paths = [tmp_path / f"wg{number}.conf" for number in (8, 9)]
+    for path in paths:
+        path.write_text(
+            "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+            f"FwMark = {1000 + paths.index(path)}\n"
+            "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+            "AllowedIPs = 0.0.0.0/0\n"
+        )
+        path.chmod(0o600)
+
+    def rules() -> list[str]:
+        return [line.split(":")[1].strip() for line in machine.run("ip", "rule").splitlines()]
+
+    before = rules()
+    with machine.running(*program("serve", str(paths[0]))) as first:
+        first.wait_for("wg8 is up")
+        of_one = rules()
+        assert len(of_one) == len(before) + 2
+        with machine.running(*program("serve", str(paths[1]))) as second:
+            second.wait_for("wg9 is up")
+            assert len(rules()) == len(before) + 4
+            second.end(signal.SIGTERM)
+        assert rules() == of_one
+        first.end(signal.SIGTERM)
+    assert rules() == before
+
+
 def test_a_table_and_none(machine: Machine, tmp_path: Path) -> None:
     path = tmp_path / "wg9.conf"
     text = (
