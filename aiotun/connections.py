@@ -110,6 +110,7 @@ class FramedServer(Generic[T]):
         self._handler = handler
         self._frame = frame
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def sockets(self) -> tuple[socket, ...]:
@@ -118,6 +119,9 @@ class FramedServer(Generic[T]):
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """For asyncio to call."""
+        if self._closed:  # its handshake was under way
+            writer.transport.abort()
+            return
         task = asyncio.ensure_future(self._serve(self._frame(reader, writer)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -135,7 +139,11 @@ class FramedServer(Generic[T]):
             )
 
     async def aclose(self) -> None:
-        """Stop listening, cancel the handlers, and wait until their connections are closed."""
+        """Stop listening, cancel the handlers, and wait until their connections are closed.
+
+        A connection whose handshake is under way is closed when that ends.
+        """
+        self._closed = True
         self._remove_socket_files()
         self.listener.close()
         for task in self._tasks:

@@ -13,6 +13,7 @@ from rigs import until
 
 import aiotun
 from aiotun.codecs import CapturedPacket, LengthPrefixed, Pcap
+from examples.tls_vpn.certificates import SERVER
 
 CODEC = LengthPrefixed(2)
 
@@ -95,6 +96,30 @@ async def test_a_handshake_that_stalls_is_ended() -> None:
         with socket.create_connection(server.sockets[0].getsockname()) as stalled:
             stalled.settimeout(5)
             assert await asyncio.to_thread(stalled.recv, 1) == b""
+    assert started == []
+
+
+async def test_a_handshake_that_outlasts_the_server() -> None:
+    """Nobody would ever end its handler."""
+    started = []
+
+    async def handler(framed: aiotun.Framed[bytes]) -> None:
+        started.append(framed)
+
+    def received(raw: socket.socket) -> bytes:
+        try:
+            with tls_contexts()[1].wrap_socket(raw, server_hostname=SERVER) as client:
+                return client.recv(1)
+        except OSError:
+            return b""
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    server = await aiotun.start_framed_server(handler, CODEC, "127.0.0.1", 0, ssl=tls_contexts()[0])
+    with socket.create_connection(server.sockets[0].getsockname()) as raw:
+        raw.settimeout(5)
+        await asyncio.sleep(0.05)  # until it was accepted
+        await server.aclose()
+        assert await asyncio.to_thread(received, raw) == b""
     assert started == []
 
 
