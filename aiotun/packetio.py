@@ -116,7 +116,7 @@ class PacketReader:
         frames = _read_frames(self._queue, limit)
         counters = self._counters
         if self._queue.vnet_hdr:
-            counters.super_packets_received += sum(1 for frame in frames if frame[1])
+            counters.super_packets_received += sum(1 for frame in frames if frame[1:2] > b"\0")
         else:
             frames = [NO_OFFLOAD + frame for frame in frames]
         counters.frames_received += len(frames)

@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS, Implementation
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
+from strategies import spoiled, super_frames
 
 import aiotun
 from aiotun.offload import NO_OFFLOAD, GROTable
@@ -461,3 +464,33 @@ async def test_a_relay_that_ended_passes_nothing_on(device: Far) -> None:
             device.send(*PACKETS)
             await until(lambda: near.packets == PACKETS)
             assert elsewhere.recv() == []
+
+
+anything = st.one_of(
+    super_frames(), super_frames().flatmap(spoiled), st.binary(min_size=1, max_size=200)
+)
+
+
+@example([b"1"])  # less than the byte that tells a super-packet
+@given(st.lists(anything, min_size=1, max_size=6))
+def test_relaying_is_the_same_in_both(frames: list[bytes]) -> None:
+    """Whatever comes: what leaves, what is counted, and what is told."""
+
+    async def relay() -> tuple[list[bytes], Counters, Counters, list[str]]:
+        with contextlib.closing(Far()) as here, contextlib.closing(Far()) as there:
+            async with relayed(here, there) as (near, far):
+                for frame in frames:
+                    here.socket.send(frame)
+                while near.counters.frames_received < len(frames):
+                    near._port.read_ready()
+                recorder = near.get_protocol()._replaced  # type: ignore[attr-defined]
+                told = [str(exc) for exc in recorder.named("error_received")]
+                return there.recv(), near.counters, far.counters, told
+
+    found = []
+    for implementation in IMPLEMENTATIONS:
+        with pytest.MonkeyPatch.context() as patch:
+            if implementation == "python":
+                patch.setattr(base, "native", None)
+            found.append(asyncio.run(relay()))
+    assert all(each == found[0] for each in found)
