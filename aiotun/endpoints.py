@@ -13,6 +13,7 @@ from .device import Device, make_config
 from .errors import ConfigError
 from .streams import PacketStream, StreamProtocol, despite_cancellation
 from .transports import PacketTransport, make_transport
+from .transports.closing import close_off_loop
 from .udp import (
     SocketAddress,
     UdpTransport,
@@ -59,7 +60,7 @@ async def create_device_endpoint(
         protocol = protocol_factory()
         transport = make_transport(loop, device, protocol)
     except BaseException:
-        await despite_cancellation(loop.run_in_executor(None, device.release))
+        await despite_cancellation(close_off_loop(loop, device.release))
         raise
     started = transport.start()
     try:
@@ -82,7 +83,7 @@ async def _open(loop: asyncio.AbstractEventLoop, config: DeviceConfig) -> Device
         return await despite_cancellation(opening)
     except asyncio.CancelledError:
         if opening.exception() is None:
-            await despite_cancellation(loop.run_in_executor(None, opening.result().close))
+            await despite_cancellation(close_off_loop(loop, opening.result().close))
         raise
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rigs import Recorder, packet
@@ -212,3 +214,29 @@ async def test_a_hundred_opens_and_closes_leave_nothing() -> None:
     assert tun_interfaces() == []
     assert len(asyncio.all_tasks()) == tasks
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # the loop's own pool
+
+
+@needs_tun
+async def test_closing_does_not_wait_for_the_programs_own_calls() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    done = threading.Event()
+    own = loop.run_in_executor(None, done.wait)
+    try:
+        transport, _ = await aiotun.create_device_endpoint(Recorder)
+        transport.close()
+        await asyncio.wait_for(transport.wait_closed(), 5)
+    finally:
+        done.set()
+        await own
+
+
+@needs_tun
+def test_a_program_that_ends_without_waiting_closes_all_the_same() -> None:
+    async def main() -> Recorder:
+        transport, protocol = await aiotun.create_device_endpoint(Recorder, name="aio%d")
+        transport.close()
+        return protocol
+
+    assert asyncio.run(main()).named("connection_lost") == [None]
+    assert tun_interfaces() == []

@@ -56,6 +56,5 @@ async def test_many_devices_leave_nothing(namespace: Namespace) -> None:
         (error,) = protocol.named("connection_lost")
         assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)
     assert held() == before
-    await asyncio.get_running_loop().shutdown_default_executor()
-    assert threading.active_count() == threads
+    await until(lambda: threading.active_count() == threads)
     assert namespace.run(socket.if_nameindex) == [(1, "lo")]

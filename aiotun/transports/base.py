@@ -19,6 +19,7 @@ from ..offload.backend import native
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
+from .closing import close_off_loop
 from .message import MessageTransport
 from .port import Port
 from .tick import flush_since, tick_of
@@ -365,7 +366,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     def _close_device(self) -> asyncio.Future[None]:
         """Closing a TUN blocks for some 20 ms (the kernel waits for its own readers)."""
-        return self._loop.run_in_executor(None, self._device.release)
+        return close_off_loop(self._loop, self._device.release)
 
     def _lost(self, exc: Exception | None, closing: asyncio.Future[None]) -> None:
         failure = closing.exception()
