@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def _wanted(config: InterfaceConfig) -> dict[Network, Place]:
 
 def _rules(place: Place) -> list[list[object]]:
     """What is not marked goes by the table, unless the main one knows more of its destination
-    than a default route."""
+    than a default route. The system puts the second rule before the first."""
     if not place.ruled:
         return []
     return [
@@ -107,9 +108,15 @@ def _rules(place: Place) -> list[list[object]]:
 
 
 def _delete_rules(network: Network, place: Place) -> None:
-    with contextlib.suppress(OSError):
-        for rule in _rules(place):  # without the first, the second is another interface's
-            _ip(network, "rule", "delete", *rule)
+    """By preference: other interfaces have the second rule too, each before its own first."""
+    rules = _rules(place)
+    if not rules:
+        return
+    shown = _ip(network, "-json", "rule", "show", "table", place.table)
+    for found in json.loads(shown or "[]"):
+        with contextlib.suppress(OSError):  # of others: by that table, but not what is not marked
+            for back, rule in enumerate(rules):
+                _ip(network, "rule", "delete", "pref", found["priority"] - back, *rule)
 
 
 def _allowed_ips(config: InterfaceConfig) -> Iterable[Network]:
@@ -120,14 +127,15 @@ def _covers(network: Network, other: Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
 
 
-def _ip(network: Network, *words: object) -> None:
-    """Run ip(8). Raises `OSError`."""
+def _ip(network: Network, *words: object) -> str:
+    """Run ip(8), and return what it prints. Raises `OSError`."""
     command = ["ip", f"-{network.version}", *map(str, words)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
     except FileNotFoundError as exc:
         raise FileNotFoundError(
             exc.errno, "routing tables take the program ip: install iproute2, or set Table = off"
         ) from exc
     except subprocess.CalledProcessError as exc:
         raise OSError(f"{' '.join(command)}: {exc.stderr.strip()}") from exc
+    return done.stdout

@@ -160,7 +160,8 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_
     assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
 
 
-def test_two_default_routes(machine: Machine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended", [0, 1])
+def test_two_default_routes(machine: Machine, tmp_path: Path, ended: int) -> None:
     """Each with a mark of its own; the end of one is not the other's."""
     paths = [tmp_path / f"wg{number}.conf" for number in (8, 9)]
     for path in paths:
@@ -175,18 +176,24 @@ def test_two_default_routes(machine: Machine, tmp_path: Path) -> None:
     def rules() -> list[str]:
         return [line.split(":")[1].strip() for line in machine.run("ip", "rule").splitlines()]
 
-    before = rules()
+    def of(number: int) -> list[str]:
+        mark = 1000 + number
+        return [
+            "from all lookup main suppress_prefixlength 0",
+            f"not from all fwmark {mark:#x} lookup {mark}",
+        ]
+
+    local, *others = rules()
     with machine.running(*program("serve", str(paths[0]))) as first:
         first.wait_for("wg8 is up")
-        of_one = rules()
-        assert len(of_one) == len(before) + 2
         with machine.running(*program("serve", str(paths[1]))) as second:
             second.wait_for("wg9 is up")
-            assert len(rules()) == len(before) + 4
-            second.end(signal.SIGTERM)
-        assert rules() == of_one
-        first.end(signal.SIGTERM)
-    assert rules() == before
+            assert rules() == [local, *of(1), *of(0), *others]
+            programs = [first, second]
+            programs.pop(ended).end(signal.SIGTERM)
+            assert rules() == [local, *of(1 - ended), *others]
+            programs.pop().end(signal.SIGTERM)
+    assert rules() == [local, *others]
 
 
 def test_a_table_and_none(machine: Machine, tmp_path: Path) -> None:
