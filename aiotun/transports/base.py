@@ -234,10 +234,12 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write one packet; it leaves at the end of the tick, coalesced with others.
 
-        Never blocks. Mutable buffers are copied. A packet that is empty or too
-        large is dropped, counted and reported to `error_received`, like one that
-        the kernel refuses (no IP packet; the interface is down). After `close`
-        packets are dropped and counted. Raises `TypeError` for what is no bytes.
+        Never blocks. Mutable buffers are copied. A packet may be larger than the
+        MTU, which limits what the system sends, not what it receives. One that is
+        empty or larger than an IP packet or frame can be (65535 bytes and 18 of
+        Ethernet header) is dropped, counted and reported to `error_received`, like
+        one that the kernel refuses (no IP packet; the interface is down). After
+        `close` packets are dropped and counted. Raises `TypeError` for what is no bytes.
         """
         if type(data) is not bytes:
             data = self._to_bytes(data)

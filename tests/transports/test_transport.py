@@ -261,6 +261,14 @@ async def test_mutable_buffers_are_copied(rig: Rig) -> None:
         assert [rig.recv(), rig.recv()] == [packet(1), packet(1)]
 
 
+async def test_packets_larger_than_the_mtu_are_written_as_they_are(rig: Rig) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        assert rig.device.mtu == 1500
+        protocol.transport.writelines([packet(0, 1501), packet(1, 65535)])
+        protocol.transport.flush()
+        assert [rig.recv(), rig.recv()] == [packet(0, 1501), packet(1, 65535)]
+
+
 @pytest.mark.parametrize("wrong", ["text", 7, None, [packet()]])
 async def test_what_is_no_bytes_raises(rig: Rig, wrong: Any) -> None:
     async with endpoint(rig.device, Recorder) as protocol:
