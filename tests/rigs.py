@@ -21,6 +21,7 @@ from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
 from aiotun.testing.pytest_plugin import require
+from aiotun.transports.message import MessageTransport
 
 PACKET_OUTGOING = 4  # linux/if_packet.h
 ETH_P_ALL = 3  # linux/if_ether.h
@@ -217,6 +218,20 @@ async def endpoint(device: aiotun.Device, factory: Callable[[], R]) -> AsyncIter
     finally:
         transport.abort()
         await transport.wait_closed()
+
+
+def check_write_buffer_limits(transport: MessageTransport) -> None:
+    low, high = transport.get_write_buffer_limits()
+    assert 0 < low < high
+    transport.set_write_buffer_limits(high=100)
+    assert transport.get_write_buffer_limits() == (25, 100)
+    transport.set_write_buffer_limits(low=5)
+    assert transport.get_write_buffer_limits() == (5, 20)
+    transport.set_write_buffer_limits()
+    assert transport.get_write_buffer_limits() == (low, high)
+    for wrong in ({"high": 1, "low": 2}, {"low": -1}, {"high": -1}):
+        with pytest.raises(ValueError, match="must be at least"):
+            transport.set_write_buffer_limits(**wrong)
 
 
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
