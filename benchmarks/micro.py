@@ -15,6 +15,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import time
 import timeit
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -117,8 +118,8 @@ def timings() -> Iterator[Timing]:
 
 
 def _nanoseconds(function: Callable[[], object], repeat: int = 5) -> float:
-    """Of one call: the least of several runs, as the others were disturbed."""
-    timer = timeit.Timer(function)
+    """Of one call: the least processor time of several runs, as the others were disturbed."""
+    timer = timeit.Timer(function, timer=time.thread_time)
     number, _ = timer.autorange()
     return 1e9 * min(timer.repeat(repeat, number)) / number
 
