@@ -239,6 +239,17 @@ port_end_of_tick(PyObject *object, PyObject *Py_UNUSED(none))
 
 /* Reading. */
 
+/* SuperPacket(frame), with no call of Python. */
+static PyObject *
+new_super_packet(const Port *self, PyObject *frame)
+{
+    PyTypeObject *type = (PyTypeObject *)self->super_packet;
+    PyObject *packet = type->tp_alloc(type, 0);
+    if (packet && PyObject_SetAttr(packet, self->frame, frame))
+        Py_CLEAR(packet);
+    return packet;
+}
+
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
@@ -251,7 +262,7 @@ read_super_packets(Port *self, Reading *reading)
         const Py_ssize_t size = PyBytes_GET_SIZE(frame);
         reading->bytes += size - VIRTIO_SIZE;
         reading->super_packets += size > 1 && PyBytes_AS_STRING(frame)[1];
-        PyObject *packet = PyObject_CallOneArg(self->super_packet, frame);
+        PyObject *packet = new_super_packet(self, frame);
         if (!packet) {
             reading_clear(reading);
             return false;
@@ -296,7 +307,7 @@ pass_frames(Port *self, Reading *reading)
     bool done = true;
     if (size > 0) {
         shrink_room(room, size);
-        done = append(reading->packets, PyObject_CallOneArg(self->super_packet, room));
+        done = append(reading->packets, new_super_packet(self, room));
         reading->frames++;
         reading->super_packets += size > 1 && frame[1] != GSO_NONE;
         reading->bytes += size - VIRTIO_SIZE;
