@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from .results import Failure, Results
 from .rows import ROWS
 from .workloads import WORKLOADS, Metrics
 
-__all__ = ["build", "measure"]
+__all__ = ["attempt", "build", "measure", "progress"]
 
 
 def progress(console: Console) -> Progress:
@@ -80,16 +81,29 @@ def measure(
                         description=f"round {number + 1} of {rounds}, "
                         f"{WORKLOADS[workload].title}: {ROWS[row].title}",
                     )
-                    try:
-                        metrics = _measure(row, workload, seconds, congestion_control)
-                    except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
-                        results.failures.append(Failure(row, str(exc), workload, number))
-                        console.print(f"failed: {row}, {workload}: {exc}", highlight=False)
-                    else:
-                        results.samples.append(Sample(number, row, workload, metrics))
+                    measurement = partial(_measure, row, workload, seconds, congestion_control)
+                    attempt(measurement, row, workload, number, results, console)
                     bar.advance(task)
                 results.save(save_to)
             console.print(f"round {number + 1} of {rounds} done", highlight=False)
+
+
+def attempt(
+    measurement: Callable[[], Metrics],
+    row: str,
+    workload: str,
+    number: int,
+    results: Results,
+    console: Console,
+) -> None:
+    """Measure in the round of that number: a sample for the results, or why there is none."""
+    try:
+        metrics = measurement()
+    except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
+        results.failures.append(Failure(row, str(exc), workload, number))
+        console.print(f"failed: {row}, {workload}: {exc}", highlight=False)
+    else:
+        results.samples.append(Sample(number, row, workload, metrics))
 
 
 def _measure(row: str, workload: str, seconds: float, congestion_control: str) -> Metrics:

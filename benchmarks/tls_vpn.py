@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -27,11 +27,11 @@ from aiotun.testing.capabilities import probe
 from examples.tls_vpn.certificates import SERVER, make_certificates
 
 from .machine import describe
-from .measure import progress
-from .processes import MeasurementError, Process
+from .measure import attempt, progress
+from .processes import Process
 from .programs import ROOT
-from .ratios import Sample, ratios, running_order, summarize, values
-from .results import Failure, Results
+from .ratios import ratios, running_order, summarize, values
+from .results import Results
 from .tables import Table, number, setting, spread
 from .wireguard.nodes import connect, give_address
 from .workloads import SETUP, Metrics, parse_iperf
@@ -123,13 +123,8 @@ def run(rounds: int, seconds: int, output: Path) -> Results:
                 for name in running_order(VPNS, round_number):
                     title = f"round {round_number + 1}, {direction}: {VPNS[name].title}"
                     bar.update(task, description=title)
-                    try:
-                        metrics = measure(VPNS[name], direction, seconds)
-                    except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
-                        results.failures.append(Failure(name, str(exc), direction, round_number))
-                        bar.console.print(f"failed: {title}: {exc}", highlight=False)
-                    else:
-                        results.samples.append(Sample(round_number, name, direction, metrics))
+                    measurement = partial(measure, VPNS[name], direction, seconds)
+                    attempt(measurement, name, direction, round_number, results, bar.console)
                     bar.advance(task)
             results.save(output)
     return results

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +13,10 @@ from rich.console import Console
 from aiotun.testing.capabilities import probe
 
 from ..machine import describe
-from ..measure import progress
-from ..processes import MeasurementError
+from ..measure import attempt, progress
 from ..programs import ROOT
-from ..ratios import Sample, running_order
-from ..results import Failure, Results
+from ..ratios import running_order
+from ..results import Results
 from ..workloads import Metrics
 from . import flows
 from .crowd import crowd
@@ -66,14 +64,8 @@ def run(rounds: int, seconds: int, output: Path) -> Results:
         for number in range(rounds):
             for title in running_order(todo, number):
                 bar.update(task, description=f"round {number + 1}, {title}")
-                workload, row_name, measure = todo[title]
-                try:
-                    metrics = measure()
-                except (MeasurementError, OSError, subprocess.SubprocessError) as exc:
-                    results.failures.append(Failure(row_name, str(exc), workload, number))
-                    bar.console.print(f"failed: {title}: {exc}", highlight=False)
-                else:
-                    results.samples.append(Sample(number, row_name, workload, metrics))
+                workload, name, measurement = todo[title]
+                attempt(measurement, name, workload, number, results, bar.console)
                 bar.advance(task)
             results.save(output)
     return results

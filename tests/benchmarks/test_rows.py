@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import io
+import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.floors import BEST_TUN_RS, FLOORS, Floor, best_tun_rs, judge
+from benchmarks.measure import attempt
+from benchmarks.processes import MeasurementError
 from benchmarks.programs import PROGRAMS
 from benchmarks.ratios import Sample
 from benchmarks.results import Failure, Micro, Results, Timing
@@ -91,6 +96,18 @@ def micro(growth: int, many: float) -> Micro:
 def test_verdicts_of_micro_benchmarks(found: Micro, passed: list[bool]) -> None:
     empty = Results({}, {"rows": [], "workloads": []}, micro=[found])
     assert [verdict.passed for verdict in judge(empty)] == passed
+
+
+@pytest.mark.parametrize("error", [MeasurementError, OSError, subprocess.SubprocessError])
+def test_a_measurement_that_fails_ends_no_run(error: type[Exception]) -> None:
+    def fails() -> dict[str, float]:
+        raise error("it died")
+
+    found, console = Results({}, {}), Console(file=io.StringIO())
+    attempt(fails, "c-plain", "tcp", 0, found, console)
+    attempt(lambda: {"throughput": 1.0}, "c-plain", "tcp", 1, found, console)
+    assert found.failures == [Failure("c-plain", "it died", "tcp", 0)]
+    assert found.samples == [Sample(1, "c-plain", "tcp", {"throughput": 1.0})]
 
 
 def test_results_come_back_from_a_file(tmp_path: Path) -> None:
