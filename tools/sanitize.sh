@@ -37,4 +37,4 @@ ls aiotun/offload/_native*.so >/dev/null
 # chooses from: -R. It has the last word on how the run ends, behind pytest.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
 LD_PRELOAD=$(gcc -print-file-name="$library") setarch -R "$python" -m pytest \
-	-p no:cacheprovider -o timeout=600 --capture=sys "$@"
+	-p no:cacheprovider -o timeout=600 -o faulthandler_timeout=630 --capture=sys "$@"
