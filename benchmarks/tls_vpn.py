@@ -28,6 +28,7 @@ from examples.tls_vpn.certificates import SERVER, make_certificates
 
 from .machine import describe
 from .measure import attempt, progress
+from .network import CONGESTION_CONTROL
 from .processes import Process
 from .programs import ROOT
 from .ratios import ratios, running_order, summarize, values
@@ -115,7 +116,8 @@ def main() -> int:
 
 
 def run(rounds: int, seconds: int, output: Path) -> Results:
-    results = Results(describe(), {"rounds": rounds, "seconds": seconds})
+    options = {"rounds": rounds, "seconds": seconds, "congestion_control": CONGESTION_CONTROL}
+    results = Results(describe(), options)
     with progress(Console(stderr=True)) as bar:
         task = bar.add_task("", total=rounds * len(DIRECTIONS) * len(VPNS))
         for round_number in range(rounds):
@@ -162,6 +164,7 @@ def tunnel(vpn: VPN) -> Iterator[tuple[dict[str, Namespace], list[Process]]]:
         connect(at_server, at_client)
         for who, address in OUTSIDE.items():
             give_address(namespaces[who], "eth0", f"{address}/24")
+            namespaces[who].sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)
         commands = [
             [part.format(folder=folder) for part in command] for command in (vpn.server, vpn.client)
         ]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import benchmarks.tls_vpn
 from benchmarks.ratios import Sample
 from benchmarks.results import Results
-from benchmarks.tls_vpn import DIRECTIONS, VPNS, measure, table
+from benchmarks.tables import setting
+from benchmarks.tls_vpn import DIRECTIONS, VPNS, measure, run, table
 
 
 @pytest.mark.interop
@@ -12,6 +16,13 @@ from benchmarks.tls_vpn import DIRECTIONS, VPNS, measure, table
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_our_tunnel(direction: str) -> None:
     assert measure(VPNS["aiotun"], direction, 1)["throughput"] > 0
+
+
+def test_a_run_says_how_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.tls_vpn, "measure", lambda *_: {"throughput": 1.0})
+    results = run(2, 3, tmp_path / "results.json")
+    assert len(results.samples) == 2 * len(DIRECTIONS) * len(VPNS)
+    assert "TCP with cubic: medians of 2 rounds of 3 s" in setting(results)
 
 
 def test_table() -> None:
