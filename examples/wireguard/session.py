@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -87,7 +86,7 @@ class Session:
         """The packets in the messages that are authentic and new, still padded."""
         decrypt, nonce_head = self._decrypt, NONCE_HEAD
         packets: list[bytes] = []
-        counters: list[bytes] = []
+        counters: list[int] = []
         for message in messages:
             counter = message[8:16]
             try:
@@ -96,7 +95,9 @@ class Session:
                 drops.forged += 1
             else:
                 packets.append(packet)
-                counters.append(counter)
-        new = self._window.accept(struct.unpack(f"<{len(counters)}Q", b"".join(counters)))
-        drops.replayed += new.count(False)
-        return packets if all(new) else list(compress(packets, new))
+                counters.append(int.from_bytes(counter, "little"))
+        new = self._window.accept(counters)
+        if False in new:
+            drops.replayed += new.count(False)
+            packets = list(compress(packets, new))
+        return packets

@@ -29,8 +29,8 @@ LIMIT = 2**64 - 2**13 - 1
 )
 def test_cases(counters: list[int], accepted: list[bool]) -> None:
     window = ReplayWindow(LIMIT)
-    assert [window.accept((counter,)) for counter in counters] == [[each] for each in accepted]
-    assert ReplayWindow(LIMIT).accept(tuple(counters)) == accepted
+    assert [window.accept([counter]) for counter in counters] == [[each] for each in accepted]
+    assert ReplayWindow(LIMIT).accept(counters) == accepted
 
 
 steps = st.one_of(
@@ -51,4 +51,4 @@ def test_like_a_set(batches: list[tuple[int, int]]) -> None:
             expected.append(counter not in seen and newest - counter <= WINDOW)
             seen.add(counter)
             newest = max(newest, counter)
-        assert window.accept(tuple(range(first, first + length))) == expected
+        assert window.accept(list(range(first, first + length))) == expected
