@@ -138,9 +138,9 @@ class Fuzzer:
     def sent_by(self, side: Side) -> list[tuple[SocketAddress, bytes, int]]:
         """Where to, what and with which mark; the attacker sees all of it."""
         sent = [
-            (outgoing.addr, data, outgoing.ecn)
-            for outgoing in side.tunnel.take_datagrams()
-            for data in outgoing.data
+            (addr, data, ecn)
+            for addr, _, ecn, messages in side.tunnel.take_datagrams()
+            for data in messages
         ]
         kinds = [data[:4] for _, data, _ in sent]
         if side is self.victim:

@@ -46,8 +46,8 @@ class Star:
             config = PeerConfig(self._center.public_key, allowed_ips=EVERYTHING)
             peer.set_peer(config, 0, self._address)
             self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
-            for outgoing in self._center.take_datagrams():
-                answers = [Datagram(data, self._address, None, 0) for data in outgoing.data]
+            for _, _, _, messages in self._center.take_datagrams():
+                answers = [Datagram(data, self._address, None, 0) for data in messages]
                 peer.datagrams_received(answers, 0)
             self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
         self._center.take_packets()
@@ -56,7 +56,7 @@ class Star:
         """What a peer sends when it is given the packet."""
         peer, address = self._peers[number], ("192.0.2.2", 10_000 + number)
         peer.packets_from_device([packet], 0)
-        sent = [data for outgoing in peer.take_datagrams() for data in outgoing.data]
+        sent = [data for _, _, _, messages in peer.take_datagrams() for data in messages]
         return [Datagram(data, address, None, 0) for data in sent]
 
     def time_a_packet(self, run: int) -> Metrics:
@@ -80,7 +80,7 @@ class Star:
 
     def _seal(self, packets: list[bytes]) -> None:
         self._center.packets_from_device(packets, 0)
-        assert sum(len(each.data) for each in self._center.take_datagrams()) == BATCH
+        assert sum(len(messages) for *_, messages in self._center.take_datagrams()) == BATCH
 
     def _open(self, datagrams: list[Datagram]) -> None:
         self._center.datagrams_received(datagrams, 0)

@@ -7,9 +7,9 @@ Where the paper leaves a choice, this does what Linux does
 from __future__ import annotations
 
 import base64
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from .cookie import CookieJar
@@ -22,7 +22,13 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Initiator, Keys, Responder
-from .session import REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, Session
+from .session import (
+    REJECT_AFTER_MESSAGES,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
+    REKEY_AFTER_TIME,
+    Session,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -86,18 +92,18 @@ class Peer:
 
         self._handshake: tuple[int, Initiator] | None = None  # with our index
         self._attempts = 0
-        self._handshake_sent = -math.inf
+        self._handshake_sent = -inf
         self._last_minute = False  # a handshake was begun since nothing will come much longer
-        self._answered = -math.inf
+        self._answered = -inf
         self._timestamp_sent = 0
         self._timestamp_received = b""
 
         # When a timer is due; infinity: it does not run.
-        self._retry_due = math.inf
-        self._silence_due = math.inf
-        self._keepalive_due = math.inf
-        self._persistent_due = math.inf
-        self._erase_due = math.inf
+        self._retry_due = inf
+        self._silence_due = inf
+        self._keepalive_due = inf
+        self._persistent_due = inf
+        self._erase_due = inf
         self._another_keepalive = False
         self._lateness = 0.0
         """The jitter of handshakes that silence begins: drawn once a session, not once a packet."""
@@ -121,7 +127,7 @@ class Peer:
         session = self._current
         if self.endpoint is None:
             self._interface.counters.no_endpoint += len(packets)
-        elif session is None or not session.may_send(now):
+        elif session is None or now >= session.expires or session.sent >= REJECT_AFTER_MESSAGES:
             self._queue.extend(packets)
             while len(self._queue) > QUEUE_MAX:
                 self._queue.popleft()
@@ -130,7 +136,7 @@ class Peer:
         else:
             messages = session.seal(packets, self._interface.mtu)
             size = self._transmit(messages, now, ecn)
-            if self._silence_due == math.inf and size > len(messages) * TRANSPORT_OVERHEAD:
+            if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
                 patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
                 self._silence_due = self._will_be(now + patience)
             if session.sent > REKEY_AFTER_MESSAGES or (
@@ -148,7 +154,7 @@ class Peer:
     ) -> list[bytes]:
         """Open messages of one session; returns packets, padded, and empty ones (keep-alive)."""
         counters = self._interface.counters
-        if not session.may_receive(now):
+        if now >= session.expires:
             counters.expired += sum(1 for _ in messages)
             return []
         packets = session.open(messages, counters)
@@ -170,7 +176,7 @@ class Peer:
             self._last_minute = True
             self.initiate(now)
         if size:
-            if self._keepalive_due == math.inf:
+            if self._keepalive_due == inf:
                 self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
             else:
                 self._another_keepalive = True
@@ -180,8 +186,8 @@ class Peer:
         """Begin at once, if the peer can be reached, or leave off (0)."""
         self.persistent_keepalive = seconds
         if not seconds:
-            self._persistent_due = math.inf
-        elif self._persistent_due == math.inf and self.endpoint is not None:
+            self._persistent_due = inf
+        elif self._persistent_due == inf and self.endpoint is not None:
             self._persist(now)
 
     def keepalive(self, now: float) -> None:
@@ -201,8 +207,8 @@ class Peer:
         assert self.endpoint is not None
         size = sum(map(len, datagrams))
         self.tx_bytes += size
-        self._interface.send(self.endpoint, self._local, ecn, datagrams)
-        self._keepalive_due = math.inf
+        self._interface.outgoing.append((self.endpoint, self._local, ecn, datagrams))
+        self._keepalive_due = inf
         if self.persistent_keepalive:
             self._traversed(now)
         return size
@@ -211,7 +217,7 @@ class Peer:
         """Something authentic came: the peer is there, wherever it was before (roaming)."""
         self.rx_bytes += size
         self.endpoint, self._local = addr, local
-        self._silence_due = math.inf
+        self._silence_due = inf
         if self.persistent_keepalive:
             self._traversed(now)
 
@@ -297,7 +303,7 @@ class Peer:
         return self._jar.consume(reply, now)
 
     def _handshake_complete(self) -> None:
-        self._retry_due = math.inf
+        self._retry_due = inf
         self._attempts = 0
         self._last_minute = False
         self.last_handshake = self._interface.wall_clock()
@@ -347,12 +353,13 @@ class Peer:
     @property
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        return min(getattr(self, due) for due in TIMERS)
+        soonest: float = min(getattr(self, due) for due in TIMERS)
+        return soonest
 
     def tick(self, now: float) -> None:
         for due, do in TIMERS.items():
             if getattr(self, due) <= now:
-                setattr(self, due, math.inf)
+                setattr(self, due, inf)
                 do(self, now)
 
     def _will_be(self, due: float) -> float:
@@ -369,8 +376,8 @@ class Peer:
         if self._attempts >= ATTEMPTS_MAX:
             self._interface.counters.no_session += len(self._queue)
             self._queue.clear()
-            self._keepalive_due = math.inf
-            if self._erase_due == math.inf:
+            self._keepalive_due = inf
+            if self._erase_due == inf:
                 self._erase_due = self._will_be(now + ERASE_AFTER)
             return
         self._attempts += 1

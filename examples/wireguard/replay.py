@@ -25,23 +25,33 @@ class ReplayWindow:
         self._blocks = [0] * BLOCKS
         self._newest = -1
 
-    def accept(self, counters: list[int]) -> list[bool]:
-        """Which counters of authentic datagrams are new, in their order; none is afterwards."""
-        count = len(counters)
-        if count > 1 and counters[0] > self._newest:
-            run = range(counters[0], counters[0] + count)
-            # Whether nothing was lost, nothing was overtaken.
-            if run.stop <= self._limit and counters == list(run):
-                self._advance(run)
-                return [True] * count
-        return [self._accept(counter) for counter in counters]
+    def advance(self, counters: list[int]) -> bool:
+        """Accept counters of authentic datagrams that follow each other beyond the newest one.
 
-    def _accept(self, counter: int) -> bool:
-        if counter >= self._limit:
+        False: they do not, and none of them was accepted. There is at least one.
+        """
+        first, last = counters[0], counters[-1]
+        if not (self._newest < first and last < self._limit and last - first == len(counters) - 1):
             return False
+        if first == last:
+            return self.accept(first)
+        if counters != list(range(first, last + 1)):
+            return False
+        self._clear(last // BLOCK)
+        self._newest = last
+        for block in range(max(first // BLOCK, last // BLOCK - BLOCKS + 1), last // BLOCK + 1):
+            low = max(first - block * BLOCK, 0)
+            high = min(last + 1 - block * BLOCK, BLOCK)
+            self._blocks[block % BLOCKS] |= (1 << high) - (1 << low)
+        return True
+
+    def accept(self, counter: int) -> bool:
+        """Whether an authentic datagram's counter is new; it is not afterwards."""
         block, bit = counter // BLOCK, 1 << counter % BLOCK
         index = block % BLOCKS
         if counter > self._newest:
+            if counter >= self._limit:
+                return False
             if block != self._newest // BLOCK:
                 self._clear(block)
             self._newest = counter
@@ -49,17 +59,6 @@ class ReplayWindow:
             return False
         self._blocks[index] |= bit
         return True
-
-    def _advance(self, run: range) -> None:
-        """Move on to the end of counters that follow each other, beyond the newest one."""
-        blocks = self._blocks
-        last = (run.stop - 1) // BLOCK
-        self._clear(last)
-        for block in range(max(run.start // BLOCK, last - BLOCKS + 1), last + 1):
-            low = max(run.start - block * BLOCK, 0)
-            high = min(run.stop - block * BLOCK, BLOCK)
-            blocks[block % BLOCKS] |= (1 << high) - (1 << low)
-        self._newest = run.stop - 1
 
     def _clear(self, last: int) -> None:
         """Make the blocks ready that come after the newest counter's, up to this one."""

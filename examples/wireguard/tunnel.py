@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .cookie import CookieChecker, SourceLimiter, TokenBucket
-from .ecn import CE, ECT_1, decapsulate, ecn_of
+from .ecn import CE, ECT_1, decapsulate
 from .interface import Interface
 from .keys import KEY_SIZE
 from .messages import (
@@ -30,7 +31,7 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Responder
-from .packets import destination_field, length_and_source, length_and_source_field
+from .packets import destination_and_ecn, length_and_source, length_and_source_field
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .config import PeerConfig
     from .counters import Counters
     from .interface import Address, Outgoing
+    from .routing import Network
 
     Run = tuple[bytes, tuple[Address, str | None, int], list[bytes]]
     """Messages of one type and index that came in one way: address, local address, ECN field."""
@@ -53,6 +55,9 @@ Each takes some 0.3 ms, mostly for X25519: 3 % of a core.
 
 COOKIE_RATE = 20_000
 """Cookie replies a second: a fifth of a core. In a flood beyond that newcomers need luck."""
+
+NOTHING_YET = -1, b"", slice(0), b"", 0
+"""No packet has this size."""
 
 TYPE_AND_INDEX = slice(8)
 """Of a message: of one for transport, all that finds its session."""
@@ -81,6 +86,9 @@ class Tunnel:
         self._interface = Interface(mtu, keylog, random, wall_clock)
         self._peers: dict[bytes, Peer] = {}
         self._packets: list[bytes] = []
+        self._good: dict[Peer, tuple[int, bytes, slice, bytes, int]] = {}
+        """Of the last good packet from a peer: its size, its first four bytes, where its other
+        fields are that tell its length and its source, what is there, and its length."""
         self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
         self._cookies = TokenBucket(COOKIE_RATE, COOKIE_RATE)
         self._sources = SourceLimiter()
@@ -138,15 +146,19 @@ class Tunnel:
         if endpoint is not None:
             peer.set_endpoint(endpoint)
         peer.preshared_key = config.preshared_key
-        self._interface.routes.set(peer, config.allowed_ips)
+        self._route(peer, config.allowed_ips)
         peer.set_persistent_keepalive(config.persistent_keepalive, now)
         return peer
 
     def remove_peer(self, public_key: bytes) -> None:
         """Raises `KeyError`."""
         peer = self._peers.pop(public_key)
-        self._interface.routes.set(peer, ())
+        self._route(peer, ())
         peer.forget_sessions()
+
+    def _route(self, peer: Peer, networks: Iterable[Network]) -> None:
+        self._interface.routes.set(peer, networks)
+        self._good.clear()
 
     def forget_sources(self) -> None:
         """Send from the address that the system chooses, until peers are heard again."""
@@ -158,17 +170,15 @@ class Tunnel:
     def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:
         """Seal IP packets for the peers to whom their destinations belong."""
         find = self._interface.routes.find
-        groups: dict[tuple[Peer | None, int], list[bytes]] = {}
-        group: list[bytes] = groups.setdefault((None, 0), [])
-        begin = destination = b""
-        where = slice(0)
+        groups: defaultdict[tuple[Peer | None, int], list[bytes]] = defaultdict(list)
+        begin = destination = None
         for packet in packets:
-            if packet[:2] != begin or packet[where] != destination:  # unlike the one before
-                begin = packet[:2]  # the version, and the ECN field
-                where = destination_field(packet)
+            if packet[:2] != begin:
+                begin, destination = packet[:2], None
+                where, ecn = destination_and_ecn(begin)
+            if packet[where] != destination:
                 destination = packet[where]
-                peer = find(destination)
-                group = groups.setdefault((peer, ecn_of(packet) if peer else 0), [])
+                group = groups[find(destination), ecn]
             group.append(packet)
         for (peer, ecn), group in groups.items():
             if peer is None:
@@ -209,33 +219,34 @@ class Tunnel:
 
     def _deliver(self, packets: Iterable[bytes], peer: Peer, ecn: int) -> None:
         """Take IP packets that come from the peer's own addresses, without their padding."""
-        find, counters = self._interface.routes.find, self.counters
         taken: list[bytes] = []
-        begin = fields = b""
-        where, size, length = slice(0), -1, 0
+        size, begin, where, fields, length = self._good.get(peer, NOTHING_YET)
         for packet in packets:
             if len(packet) == size and packet[:4] == begin and packet[where] == fields:
                 taken.append(packet[:length])  # as the one before
-                continue
-            size = -1
-            if not packet:  # a keep-alive
-                continue
-            try:
-                length, source = length_and_source(packet)
-            except ValueError:
-                counters.bad_packet += 1
-                continue
-            if find(source) is not peer:
-                counters.bad_source += 1
-                continue
-            taken.append(packet[:length])
-            size, begin, where = len(packet), packet[:4], length_and_source_field(packet)
-            fields = packet[where]
+            elif packet and self._is_good(packet, peer):  # an empty one is a keep-alive
+                size, begin, where, fields, length = self._good[peer]
+                taken.append(packet[:length])
+        counters = self.counters
         if ecn in (CE, ECT_1):
             marked = [decapsulate(packet, ecn) for packet in taken]
             taken = [packet for packet in marked if packet is not None]
             counters.congested += len(marked) - len(taken)
         self._packets += taken
+
+    def _is_good(self, packet: bytes, peer: Peer) -> bool:
+        """Look at a packet; a good one is what the peer's next ones are held against."""
+        try:
+            length, source = length_and_source(packet)
+        except ValueError:
+            self.counters.bad_packet += 1
+            return False
+        if self._interface.routes.find(source) is not peer:
+            self.counters.bad_source += 1
+            return False
+        where = length_and_source_field(packet)
+        self._good[peer] = len(packet), packet[:4], where, packet[where], length
+        return True
 
     def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
         """Anything but transport messages."""
@@ -272,7 +283,7 @@ class Tunnel:
             counters.unproven += 1
             if self._cookies.take(now):
                 reply = self._checker.reply(data, source, now)
-                self._interface.send(addr, local, 0, [reply])
+                self._interface.outgoing.append((addr, local, 0, [reply]))
             return False
         if not self._sources.take(addr[0], now):
             counters.flooded += 1

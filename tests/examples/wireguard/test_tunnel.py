@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import packets
 import pytest
@@ -20,7 +20,6 @@ from aiotun.udp import SocketAddress
 from examples.wireguard import peer as peer_module
 from examples.wireguard.config import PeerConfig
 from examples.wireguard.cookie import TokenBucket
-from examples.wireguard.interface import Outgoing
 from examples.wireguard.keys import generate_private_key, public_key_of
 from examples.wireguard.messages import (
     COOKIE_REPLY,
@@ -30,10 +29,20 @@ from examples.wireguard.messages import (
     CookieReply,
 )
 from examples.wireguard.peer import Peer
+from examples.wireguard.session import REJECT_AFTER_MESSAGES
 from examples.wireguard.tunnel import HANDSHAKE_BURST, Tunnel
 
 HANDSHAKE = [INITIATION, RESPONSE]
 JITTER = 0.334
+
+
+class Sent(NamedTuple):
+    """What a tunnel has for the network, with names."""
+
+    addr: SocketAddress
+    local: str | None
+    ecn: int
+    data: list[bytes]
 
 
 class Side:
@@ -71,8 +80,8 @@ class Side:
     def send(self, *packets: bytes) -> None:
         self.tunnel.packets_from_device(list(packets), self.world.now)
 
-    def take(self) -> list[Outgoing]:
-        return self.tunnel.take_datagrams()
+    def take(self) -> list[Sent]:
+        return [Sent(*outgoing) for outgoing in self.tunnel.take_datagrams()]
 
     def receive(self, data: bytes, addr: SocketAddress, ecn: int = 0) -> None:
         self.tunnel.datagrams_received([Datagram(data, addr, "198.51.100.1", ecn)], self.world.now)
@@ -294,7 +303,7 @@ def test_who_answers_waits_for_the_first_message(world: World) -> None:
     world.deliver(world.a)
     packet = world.b.packet(world.a)
     world.b.send(packet)
-    assert [[len(each) for each in out.data] for out in world.b.tunnel.take_datagrams()] == [[92]]
+    assert [[len(each) for each in out.data] for out in world.b.take()] == [[92]]
 
 
 def test_a_handshake_without_packets_ends_with_a_keepalive(world: World) -> None:
@@ -543,6 +552,17 @@ def test_and_after_many_messages(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert passes(world, world.a, world.b)
     assert passes(world, world.a, world.b)
     assert (1, INITIATION) in world.kinds()
+
+
+def test_no_counter_is_used_twice(world: World) -> None:
+    connect(world)
+    session = world.a.tunnel.peers[world.b.public_key]._current
+    assert session is not None
+    session.sent = REJECT_AFTER_MESSAGES
+    world.sleep(10)
+    world.sent.clear()
+    assert passes(world, world.a, world.b)
+    assert world.kinds()[:3] == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
 
 
 def test_who_only_receives_begins_again_in_the_last_minute(world: World) -> None:
