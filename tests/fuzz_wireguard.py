@@ -240,7 +240,8 @@ class Fuzzer:
         interface, count = tunnel._interface, len(tunnel.peers)
         assert len(interface.sessions) <= 3 * count
         assert len(interface.indices) <= 4 * count
-        assert len(tunnel._sources._buckets) <= SOURCES_MAX
+        for limiter in (tunnel._sources, tunnel._cookies._shares):
+            assert len(limiter._buckets) <= SOURCES_MAX
         assert all(len(peer._queue) <= QUEUE_MAX for peer in tunnel.peers.values())
 
     # What is sent.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .cookie import CookieChecker, SourceLimiter, TokenBucket
+from .cookie import CookieChecker, CookieRation, SourceLimiter, TokenBucket
 from .ecn import CE, ECT_1, decapsulate
 from .interface import Interface
 from .keys import KEY_SIZE
@@ -53,9 +53,6 @@ HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
 Each takes some 0.3 ms, mostly for X25519: 3 % of a core.
 """
 
-COOKIE_RATE = 20_000
-"""Cookie replies a second: a fifth of a core. In a flood beyond that newcomers need luck."""
-
 NOTHING_YET = -1, b"", slice(0), b"", 0
 """No packet has this size."""
 
@@ -90,7 +87,7 @@ class Tunnel:
         """Of the last good packet from a peer: its size, its first four bytes, where its other
         fields are that tell its length and its source, what is there, and its length."""
         self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
-        self._cookies = TokenBucket(COOKIE_RATE, COOKIE_RATE)
+        self._cookies = CookieRation()
         self._sources = SourceLimiter()
         self.set_private_key(private_key)
 
@@ -281,7 +278,7 @@ class Tunnel:
         source = f"{addr[0]} {addr[1]}".encode()
         if not self._checker.has_mac2(data, source, now):
             counters.unproven += 1
-            if self._cookies.take(now):
+            if self._cookies.take(addr[0], now):
                 reply = self._checker.reply(data, source, now)
                 self._interface.outgoing.append((addr, local, 0, [reply]))
             return False

@@ -19,7 +19,7 @@ from aiotun import Datagram
 from aiotun.udp import SocketAddress
 from examples.wireguard import peer as peer_module
 from examples.wireguard.config import PeerConfig
-from examples.wireguard.cookie import TokenBucket
+from examples.wireguard.cookie import COOKIE_REST, SOURCE_BURST, TokenBucket
 from examples.wireguard.keys import generate_private_key, public_key_of
 from examples.wireguard.messages import (
     COOKIE_REPLY,
@@ -737,13 +737,14 @@ def test_sessions_do_not_feel_the_load(world: World, request: pytest.FixtureRequ
 
 @pytest.mark.usefixtures("load")
 def test_cookies_are_rationed(world: World) -> None:
-    world.b.tunnel._cookies = TokenBucket(100, 10)
     world.a.send(world.a.packet(world.b))
     (initiation,) = world.a.take()[0].data
-    for _ in range(100):
+    for _ in range(2 * COOKIE_REST):
         world.b.receive(initiation, world.a.addr)
-    assert len(world.b.take()) == 10
-    assert world.b.dropped == {"unproven": 100}
+    assert len(world.b.take()) == COOKIE_REST + SOURCE_BURST
+    world.b.receive(initiation, ("198.51.100.7", 1))
+    assert len(world.b.take()) == 1
+    assert world.b.dropped == {"unproven": 2 * COOKIE_REST + 1}
 
 
 @pytest.mark.usefixtures("load")
