@@ -189,9 +189,9 @@ class Tunnel:
         """Open datagrams, those of a session together and in their order; then all others."""
         runs: list[Run] = []
         latest: dict[bytes, Run] = {}
-        for data, addr, local, ecn in datagrams:
+        for datagram in datagrams:
+            data, way = datagram[0], datagram[1:]
             head = data[TYPE_AND_INDEX]
-            way = addr, local, ecn
             run = latest.get(head)
             if run is None or run[1] != way:
                 run = latest[head] = head, way, []
@@ -205,7 +205,8 @@ class Tunnel:
             if found is not None:
                 peer, session = found
                 packets = peer.received(session, messages, addr, local, now)
-                self._deliver(packets, peer, ecn)
+                if packets:
+                    self._deliver(packets, peer, ecn)
             elif head[:4] == TRANSPORT:
                 self.counters.unknown_index += len(messages)
             else:
@@ -214,9 +215,10 @@ class Tunnel:
             for message in messages:
                 self._control_received(message, addr, local, now)
 
-    def _deliver(self, packets: Iterable[bytes], peer: Peer, ecn: int) -> None:
+    def _deliver(self, packets: list[bytes], peer: Peer, ecn: int) -> None:
         """Take IP packets that come from the peer's own addresses, without their padding."""
-        taken: list[bytes] = []
+        marked = ecn in (CE, ECT_1)
+        taken = [] if marked else self._packets
         size, begin, where, fields, length = self._good.get(peer, NOTHING_YET)
         for packet in packets:
             if len(packet) == size and packet[:4] == begin and packet[where] == fields:
@@ -224,12 +226,10 @@ class Tunnel:
             elif packet and self._is_good(packet, peer):  # an empty one is a keep-alive
                 size, begin, where, fields, length = self._good[peer]
                 taken.append(packet[:length])
-        counters = self.counters
-        if ecn in (CE, ECT_1):
-            marked = [decapsulate(packet, ecn) for packet in taken]
-            taken = [packet for packet in marked if packet is not None]
-            counters.congested += len(marked) - len(taken)
-        self._packets += taken
+        if marked:
+            remarked = [decapsulate(packet, ecn) for packet in taken]
+            self._packets += [packet for packet in remarked if packet is not None]
+            self.counters.congested += remarked.count(None)
 
     def _is_good(self, packet: bytes, peer: Peer) -> bool:
         """Look at a packet; a good one is what the peer's next ones are held against."""
