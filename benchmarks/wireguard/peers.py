@@ -1,10 +1,12 @@
-"""Processor time a packet in the core of ours, with few peers and with many."""
+"""Processor time a packet in the core of ours, with few peers and with many, and of its cipher."""
 
 from __future__ import annotations
 
 import ipaddress
 import statistics
 import time
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from aiotun import Datagram
 from aiotun.testing.ping import echo_request
@@ -50,6 +52,7 @@ class Star:
                 peer.datagrams_received(answers, 0)
             self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
         self._center.take_packets()
+        self._ciphers = [ChaCha20Poly1305(key) for key in self._center.peers]
 
     def _sent_by(self, number: int, packet: bytes) -> list[Datagram]:
         """What a peer sends when it is given the packet."""
@@ -59,11 +62,12 @@ class Star:
         return [Datagram(data, address, None, 0) for data in sent]
 
     def time_a_packet(self, run: int) -> Metrics:
-        """Microseconds to seal and to open one: the median of batches, MTU-sized packets."""
+        """Microseconds to seal and to open one, and for the cipher alone, as often with another
+        key: the median of batches, MTU-sized packets."""
         data = bytes(MTU - 28)
         outgoing = [echo_request(CENTER, host(n), 1, 1, data) for n in range(len(self._peers))]
         incoming = [echo_request(host(n), CENTER, 1, 1, data) for n in range(len(self._peers))]
-        sealing, opening = [], []
+        sealing, opening, enciphering = [], [], []
         for batch in range(BATCHES):
             order = [(batch * BATCH + place) // run % len(self._peers) for place in range(BATCH)]
             packets = [outgoing[number] for number in order]
@@ -81,7 +85,13 @@ class Star:
             received = self._center.take_packets()
             opening.append(time.thread_time() - start)
             assert len(received) == BATCH
+
+            start = time.thread_time()
+            for number, packet in zip(order, packets, strict=True):
+                self._ciphers[number].encrypt(bytes(12), packet, None)
+            enciphering.append(time.thread_time() - start)
         return {
             "seal": 1e6 * statistics.median(sealing) / BATCH,
             "open": 1e6 * statistics.median(opening) / BATCH,
+            "cipher": 1e6 * statistics.median(enciphering) / BATCH,
         }

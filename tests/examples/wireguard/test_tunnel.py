@@ -231,6 +231,43 @@ def test_each_peer_gets_its_own(world: World) -> None:
     assert third.tunnel.take_packets() == mixed[1::2]
 
 
+def test_a_batch_from_many_in_many_ways(world: World) -> None:
+    """However they alternate, each peer's packets keep their order, and it is where it was last."""
+    third = Side(world, 3)
+    world.b.meet(third, endpoint=False, allowed_ips=(ip_network("10.0.3.0/24"),))
+    third.meet(world.b)
+    ours: dict[Side, list[bytes]] = {}
+    messages = []
+    for side in (world.a, third):
+        side.send(side.packet(world.b))
+        while sent := side.take():
+            for out in sent:
+                world.b.receive(out.data[0], side.addr)
+            for out in world.b.take():
+                side.receive(out.data[0], world.b.addr)
+        ours[side] = [side.packet(world.b, number, tos=2) for number in range(6)]
+        side.send(*ours[side])
+        messages.append([data for out in side.take() for data in out.data])
+    world.b.tunnel.take_packets()
+    ways = [(0, 1), (3, 1), (0, 1), (0, 2), (3, 2), (0, 2)]
+    world.b.tunnel.datagrams_received(
+        [
+            Datagram(data, (f"198.51.100.{side.number}", port), None, ecn)
+            for several, (ecn, port) in zip(zip(*messages, strict=True), ways, strict=True)
+            for side, data in zip(ours, several, strict=True)
+        ],
+        world.now,
+    )
+    received = world.b.tunnel.take_packets()
+    for side, packets_sent in ours.items():
+        own = [packet for packet in received if packet[12:16] == packets_sent[0][12:16]]
+        assert [packet[20:] for packet in own] == [packet[20:] for packet in packets_sent]
+        assert [packet[1] & 3 for packet in own] == [2, 3, 2, 2, 3, 2]
+        peer = world.b.tunnel.peers[side.public_key]
+        assert peer.endpoint == (f"198.51.100.{side.number}", 2)
+    assert world.b.dropped == {}
+
+
 @pytest.mark.parametrize(
     "packet",
     [b"", b"\x45", bytes(40), b"\x60" + bytes(20), packets.udp(destination="10.0.9.9")],
