@@ -138,9 +138,9 @@ class Fuzzer:
     def sent_by(self, side: Side) -> list[tuple[SocketAddress, bytes, int]]:
         """Where to, what and with which mark; the attacker sees all of it."""
         sent = [
-            (outgoing.addr, data, outgoing.ecn)
-            for outgoing in side.tunnel.take_datagrams()
-            for data in outgoing.data
+            (addr, data, ecn)
+            for addr, _, ecn, messages in side.tunnel.take_datagrams()
+            for data in messages
         ]
         kinds = [data[:4] for _, data, _ in sent]
         if side is self.victim:
@@ -240,7 +240,8 @@ class Fuzzer:
         interface, count = tunnel._interface, len(tunnel.peers)
         assert len(interface.sessions) <= 3 * count
         assert len(interface.indices) <= 4 * count
-        assert len(tunnel._sources._buckets) <= SOURCES_MAX
+        for limiter in (tunnel._sources, tunnel._cookies._shares):
+            assert len(limiter._buckets) <= SOURCES_MAX
         assert all(len(peer._queue) <= QUEUE_MAX for peer in tunnel.peers.values())
 
     # What is sent.

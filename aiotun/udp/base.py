@@ -206,9 +206,9 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Hand everything sent so far to the kernel now."""
         if not self._gathered:
             return
-        messages = list(self._outbox.take())
+        messages = self._outbox.take()
         self.counters.datagrams_sent += self._gathered
-        self.counters.bytes_sent += sum(sum(map(len, each.datagrams)) for each in messages)
+        self.counters.bytes_sent += sum([sum(map(len, each.datagrams)) for each in messages])
         self._gathered = 0
         waited = bool(self._backlog)  # order: nothing overtakes what waits
         self._backlog.extend(messages)

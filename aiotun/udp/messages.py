@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..offload.backend import native
@@ -42,23 +42,33 @@ class Outbox:
     def run(self, addr: SocketAddress | None, local: str | None, ecn: int) -> list[bytes]:
         """The list to append datagrams to that go there in that way."""
         runs = self._runs.get(addr)
-        if runs:
+        if runs is not None:
             _, last_local, last_ecn, datagrams = runs[-1]
             if last_local == local and last_ecn == ecn:
                 return datagrams
         self._check(addr, local, ecn)
-        message = Message(addr, local, ecn, [])
-        self._runs.setdefault(addr, []).append(message)
-        return message.datagrams
+        datagrams = []
+        # Where each datagram goes elsewhere, a call of Message would be a good part of its cost.
+        message = tuple.__new__(Message, (addr, local, ecn, datagrams))
+        if runs is None:
+            self._runs[addr] = [message]
+        else:
+            runs.append(message)
+        return datagrams
 
-    def take(self) -> Iterator[Message]:
+    def take(self) -> list[Message]:
         """All that was gathered, as messages that UDP_SEGMENT can send; the outbox is empty now."""
         gathered, self._runs = self._runs, {}
         make_batches = native.batches if native else batches
+        messages: list[Message] = []
         for runs in gathered.values():
-            for addr, local, ecn, datagrams in runs:
-                for batch in make_batches(datagrams):
-                    yield Message(addr, local, ecn, batch)
+            for message in runs:
+                found = make_batches(message[3])
+                if len(found) == 1:
+                    messages.append(message)
+                else:
+                    messages += [message._replace(datagrams=batch) for batch in found]
+        return messages
 
     def clear(self) -> None:
         """Forget all that was gathered."""

@@ -19,12 +19,14 @@ from ..ratios import running_order
 from ..results import Results
 from ..workloads import Metrics
 from . import flows
-from .crowd import crowd
+from .crowd import crowd, time_sending
 from .peers import COUNTS, RUNS, Star
 from .programs import build
-from .tables import tables
+from .tables import SERVERS, tables
 
 OUTPUT = ROOT / "build" / "benchmarks" / "wireguard.json"
+
+CROWD_SECONDS = 1.5
 
 NEEDED = ("netns", "mountns", "tun", "ip", "ping", "iperf3", "go")
 
@@ -57,7 +59,10 @@ def run(rounds: int, seconds: int, output: Path) -> Results:
         todo[row.title] = "tcp", name, partial(flows.measure, row, seconds)
     for count in COUNTS:
         todo[f"{count} peers"] = "peers", f"{count}", partial(time_packets, count)
-    for name in ("aiotun", "wireguard-go"):
+    for name in SERVERS:
+        for count in COUNTS:
+            title = f"{count} peers of {name}"
+            todo[title] = "crowd", f"{name} {count}", partial(time_crowd, name, count)
         todo[f"memory of {name}"] = "memory", name, partial(memory, name)
     with progress(Console(stderr=True)) as bar:
         task = bar.add_task("", total=rounds * len(todo))
@@ -76,6 +81,11 @@ def time_packets(count: int) -> Metrics:
     return {
         f"{name} {run}": value for run in RUNS for name, value in star.time_a_packet(run).items()
     }
+
+
+def time_crowd(implementation: str, count: int) -> Metrics:
+    with crowd(implementation, count) as server:
+        return {f"{run}": time_sending(server, count, run, CROWD_SECONDS) for run in RUNS}
 
 
 def memory(implementation: str) -> Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from pathlib import Path
 from aiotun.testing import Namespace
 from aiotun.testing.ping import echo_request
 from examples.wireguard.keys import generate_private_key, public_key_of
+from examples.wireguard.messages import TRANSPORT_OVERHEAD
 
 from ..processes import MeasurementError, Process
-from .nodes import PORT, Node, connect, give_address
+from .nodes import MTU, PORT, Node, connect, give_address
 from .programs import MANY
 
-__all__ = ["CENTER", "crowd", "host"]
+__all__ = ["CENTER", "crowd", "host", "time_sending"]
 
 CENTER = "10.7.0.1"
 """The server's address inside."""
@@ -62,3 +64,26 @@ def crowd(implementation: str, count: int) -> Iterator[Node]:
                 peers.check()
                 time.sleep(0.05)
             yield server
+
+
+def time_sending(server: Node, count: int, run: int, seconds: float) -> float:
+    """Microseconds of processor time that the server of a crowd takes a packet to its peers.
+
+    So many packets in a row go to one of them; all of it is measured, the device and the socket
+    included.
+    """
+    spray = (sys.executable, "-m", "benchmarks.wireguard.spray", f"{count}", f"{run}")
+    with Process(server.namespace, *spray) as sender:
+        sender.wait_for("ready", timeout=20)
+        time.sleep(0.2)
+        sent, spent = _sent(server), server.process.cpu_seconds()
+        time.sleep(seconds)
+        sent, spent = _sent(server) - sent, server.process.cpu_seconds() - spent
+        sender.check()
+    return 1e6 * spent / sent
+
+
+def _sent(server: Node) -> float:
+    """Packets of full size to all peers."""
+    sent = sum(int(peer["tx_bytes"]) for peer in server.peers().values())
+    return sent / (MTU + TRANSPORT_OVERHEAD)

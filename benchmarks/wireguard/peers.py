@@ -1,11 +1,12 @@
-"""Processor time a packet in the core of ours, with few peers and with many."""
+"""Processor time a packet in the core of ours, with few peers and with many, and of its cipher."""
 
 from __future__ import annotations
 
 import ipaddress
 import statistics
 import time
-from collections.abc import Callable
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from aiotun import Datagram
 from aiotun.testing.ping import echo_request
@@ -46,49 +47,51 @@ class Star:
             config = PeerConfig(self._center.public_key, allowed_ips=EVERYTHING)
             peer.set_peer(config, 0, self._address)
             self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
-            for outgoing in self._center.take_datagrams():
-                answers = [Datagram(data, self._address, None, 0) for data in outgoing.data]
+            for _, _, _, messages in self._center.take_datagrams():
+                answers = [Datagram(data, self._address, None, 0) for data in messages]
                 peer.datagrams_received(answers, 0)
             self._center.datagrams_received(self._sent_by(number, b"\x45" + bytes(19)), 0)
         self._center.take_packets()
+        self._ciphers = [ChaCha20Poly1305(key) for key in self._center.peers]
 
     def _sent_by(self, number: int, packet: bytes) -> list[Datagram]:
         """What a peer sends when it is given the packet."""
         peer, address = self._peers[number], ("192.0.2.2", 10_000 + number)
         peer.packets_from_device([packet], 0)
-        sent = [data for outgoing in peer.take_datagrams() for data in outgoing.data]
+        sent = [data for _, _, _, messages in peer.take_datagrams() for data in messages]
         return [Datagram(data, address, None, 0) for data in sent]
 
     def time_a_packet(self, run: int) -> Metrics:
-        """Microseconds to seal and to open one: the median of batches, MTU-sized packets."""
+        """Microseconds to seal and to open one, and for the cipher alone, as often with another
+        key: the median of batches, MTU-sized packets."""
         data = bytes(MTU - 28)
         outgoing = [echo_request(CENTER, host(n), 1, 1, data) for n in range(len(self._peers))]
         incoming = [echo_request(host(n), CENTER, 1, 1, data) for n in range(len(self._peers))]
-        sealing, opening = [], []
+        sealing, opening, enciphering = [], [], []
         for batch in range(BATCHES):
             order = [(batch * BATCH + place) // run % len(self._peers) for place in range(BATCH)]
             packets = [outgoing[number] for number in order]
             datagrams = [each for n in order for each in self._sent_by(n, incoming[n])]
             assert len(datagrams) == BATCH
 
-            sealing.append(_seconds(lambda: self._seal(packets)))  # noqa: B023
-            opening.append(_seconds(lambda: self._open(datagrams)))  # noqa: B023
+            start = time.thread_time()
+            self._center.packets_from_device(packets, 0)
+            sent = self._center.take_datagrams()
+            sealing.append(time.thread_time() - start)
+            assert sum(len(messages) for *_, messages in sent) == BATCH
+
+            start = time.thread_time()
+            self._center.datagrams_received(datagrams, 0)
+            received = self._center.take_packets()
+            opening.append(time.thread_time() - start)
+            assert len(received) == BATCH
+
+            start = time.thread_time()
+            for number, packet in zip(order, packets, strict=True):
+                self._ciphers[number].encrypt(bytes(12), packet, None)
+            enciphering.append(time.thread_time() - start)
         return {
             "seal": 1e6 * statistics.median(sealing) / BATCH,
             "open": 1e6 * statistics.median(opening) / BATCH,
+            "cipher": 1e6 * statistics.median(enciphering) / BATCH,
         }
-
-    def _seal(self, packets: list[bytes]) -> None:
-        self._center.packets_from_device(packets, 0)
-        assert sum(len(each.data) for each in self._center.take_datagrams()) == BATCH
-
-    def _open(self, datagrams: list[Datagram]) -> None:
-        self._center.datagrams_received(datagrams, 0)
-        assert len(self._center.take_packets()) == BATCH
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    """Of processor time."""
-    start = time.thread_time()
-    function()
-    return time.thread_time() - start

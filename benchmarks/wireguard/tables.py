@@ -8,13 +8,15 @@ from ..tables import Table, number, spread
 from . import flows
 from .peers import COUNTS, RUNS
 
-__all__ = ["tables"]
+__all__ = ["SERVERS", "tables"]
 
-PEERS = {"seal": "to a peer", "open": "from a peer"}
+SERVERS = ("aiotun", "wireguard-go")
+
+PEERS = {"seal": "to a peer", "open": "from a peer", "cipher": "ChaCha20-Poly1305 alone"}
 
 
 def tables(results: Results) -> list[Table]:
-    return [_flows(results), _peers(results), _memory(results)]
+    return [_flows(results), _peers(results), _crowd(results), _memory(results)]
 
 
 def _flows(results: Results) -> Table:
@@ -42,36 +44,48 @@ def _flows(results: Results) -> Table:
 
 def _peers(results: Results) -> Table:
     lines = [
-        (
-            f"{PEERS[name]}, {run} in a row",
-            *(_median(results, f"{name} {run}", "peers", f"{count}") for count in COUNTS),
-            *(
-                spread(
-                    summarize(
-                        ratios(
-                            results.samples, f"{name} {run}", "peers", f"{count}", f"{COUNTS[0]}"
-                        )
-                    )
-                )
-                for count in COUNTS[1:]
-            ),
-        )
-        for name in PEERS
+        _by_count(results, f"{title}, {run} in a row", f"{name} {run}", "peers", "{}")
+        for name, title in PEERS.items()
         for run in RUNS
     ]
-    columns = (
-        "packets",
+    return Table("Time a packet in the core of ours, 1420 bytes", _count_columns("packets"), lines)
+
+
+def _crowd(results: Results) -> Table:
+    lines = [
+        _by_count(results, f"{name}, {run} in a row", f"{run}", "crowd", f"{name} {{}}")
+        for name in SERVERS
+        for run in RUNS
+    ]
+    title = "Processor time a packet of a server that sends, device and socket included, 1420 bytes"
+    return Table(title, _count_columns("server"), lines)
+
+
+def _count_columns(first: str) -> tuple[str, ...]:
+    return (
+        first,
         *(f"{count} peer{'s' * (count > 1)}, us" for count in COUNTS),
         *(f"{count} peers: ratio to 1" for count in COUNTS[1:]),
     )
-    return Table("Time a packet in the core of ours, 1420 bytes", columns, lines)
+
+
+def _by_count(
+    results: Results, title: str, metric: str, workload: str, row: str
+) -> tuple[str, ...]:
+    """A line for `_count_columns`; the row is a pattern for the count."""
+    few, *more = (row.format(count) for count in COUNTS)
+    return (
+        title,
+        *(_median(results, metric, workload, each) for each in (few, *more)),
+        *(spread(summarize(ratios(results.samples, metric, workload, each, few))) for each in more),
+    )
 
 
 def _memory(results: Results) -> Table:
-    names = ("aiotun", "wireguard-go")
     metrics = ("few", "many", "each")
     lines = [
-        (name, *(_median(results, metric, "memory", name) for metric in metrics)) for name in names
+        (name, *(_median(results, metric, "memory", name) for metric in metrics))
+        for name in SERVERS
     ]
     columns = ("server", f"{COUNTS[0]} peer, MB", f"{COUNTS[-1]} peers, MB", "each peer, KB")
     return Table("Peak memory of a server", columns, lines)

@@ -23,7 +23,7 @@ from nacl.exceptions import CryptoError
 
 from .messages import MAC_SIZE, CookieReply
 
-__all__ = ["CookieChecker", "CookieJar", "SourceLimiter", "TokenBucket"]
+__all__ = ["CookieChecker", "CookieJar", "CookieRation", "SourceLimiter", "TokenBucket"]
 
 COOKIE_TIME = 120.0
 """Seconds after which a secret, and the cookies made with it, are replaced."""
@@ -33,11 +33,20 @@ LATENCY = 5.0
 
 NONCE_SIZE = 24
 
+NO_MAC2 = bytes(MAC_SIZE)
+"""In a message whose sender has no cookie."""
+
 SOURCE_RATE, SOURCE_BURST = 20, 5
 """Handshake messages a second from one source under load, as in Linux (ratelimiter.c)."""
 
 SOURCES_MAX = 4096
 """Sources that are remembered; when there are more, new ones are refused."""
+
+COOKIE_RATE, COOKIE_REST = 3000, 500
+"""Cookie replies a second, and those of them that are for sources which have had their share.
+
+Each takes some 60 us, sending it included: 18 % of a core, and 3 %.
+"""
 
 
 def _mac1_key(public_key: bytes) -> bytes:
@@ -56,17 +65,20 @@ class CookieChecker:
     """Of the side that gets handshake messages: checks their MACs and makes cookies."""
 
     def __init__(self, public_key: bytes) -> None:
-        self._mac1_key = _mac1_key(public_key)
+        self._mac1 = blake2s(digest_size=MAC_SIZE, key=_mac1_key(public_key))
         self._cookie_key = _cookie_key(public_key)
         self._secret_until = -math.inf
 
     def has_mac1(self, message: bytes) -> bool:
-        mac1 = message[-2 * MAC_SIZE : -MAC_SIZE]
-        return hmac.compare_digest(mac1, _mac(self._mac1_key, message[: -2 * MAC_SIZE]))
+        mac1 = self._mac1.copy()
+        mac1.update(message[: -2 * MAC_SIZE])
+        return hmac.compare_digest(mac1.digest(), message[-2 * MAC_SIZE : -MAC_SIZE])
 
     def has_mac2(self, message: bytes, source: bytes, now: float) -> bool:
         """Whether it was made with the cookie for this source, which names address and port."""
         mac2 = message[-MAC_SIZE:]
+        if mac2 == NO_MAC2:
+            return False
         cookie = self._cookie(source, now)
         return hmac.compare_digest(mac2, _mac(cookie, message[:-MAC_SIZE]))
 
@@ -100,7 +112,7 @@ class CookieJar:
         self._mac1 = _mac(self._mac1_key, message)
         message += self._mac1
         if now >= self._cookie_until:
-            return message + bytes(MAC_SIZE)
+            return message + NO_MAC2
         return message + _mac(self._cookie, message)
 
     def consume(self, reply: CookieReply, now: float) -> bool:
@@ -159,3 +171,20 @@ class SourceLimiter:
                 return False
             bucket = self._buckets[source] = TokenBucket(SOURCE_RATE, SOURCE_BURST)
         return bucket.take(now)
+
+
+class CookieRation:
+    """How many cookie replies there are.
+
+    Each source has its share, so that the flood of one keeps no other from its cookie. Beyond
+    the shares there is a rest for everybody, so that who floods in the name of another, and uses
+    up his share, does not lock him out.
+    """
+
+    def __init__(self) -> None:
+        self._all = TokenBucket(COOKIE_RATE, COOKIE_RATE)
+        self._rest = TokenBucket(COOKIE_REST, COOKIE_REST)
+        self._shares = SourceLimiter()
+
+    def take(self, host: str, now: float) -> bool:
+        return (self._shares.take(host, now) or self._rest.take(now)) and self._all.take(now)

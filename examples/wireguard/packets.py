@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["destination_field", "length_and_source", "length_and_source_field"]
+from functools import lru_cache
+
+from .ecn import ecn_of
+
+__all__ = ["destination_and_ecn", "length_and_source", "length_and_source_field"]
 
 IPV4_HEADER, IPV6_HEADER = 20, 40
 
@@ -11,9 +15,15 @@ IPV6_SOURCE, IPV6_DESTINATION = slice(8, 24), slice(24, 40)
 IPV6_LENGTH_TO_SOURCE = slice(4, 24)
 
 
-def destination_field(packet: bytes) -> slice:
-    """Where the destination is; a packet too short for one has none or a part there."""
-    return IPV4_DESTINATION if packet[:1] < b"\x50" else IPV6_DESTINATION
+@lru_cache(maxsize=256)
+def destination_and_ecn(begin: bytes) -> tuple[slice, int]:
+    """Where a packet that begins with these two bytes has its destination, and its ECN field.
+
+    A packet too short for a destination has none or a part there.
+    """
+    if len(begin) == 2:
+        return IPV4_DESTINATION if begin < b"\x50" else IPV6_DESTINATION, ecn_of(begin)
+    return IPV4_DESTINATION, 0
 
 
 def length_and_source(packet: bytes) -> tuple[int, bytes]:

@@ -7,9 +7,9 @@ Where the paper leaves a choice, this does what Linux does
 from __future__ import annotations
 
 import base64
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from .cookie import CookieJar
@@ -22,7 +22,13 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Initiator, Keys, Responder
-from .session import REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, Session
+from .session import (
+    REJECT_AFTER_MESSAGES,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
+    REKEY_AFTER_TIME,
+    Session,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -59,8 +65,6 @@ TIMESTAMP_STEP = 1 << 24
 
 KEEPALIVE = b""
 
-Timer = Callable[["Peer", float], None]
-
 
 class Peer:
     """One peer of an interface. Everything that takes time takes it as seconds, `now`."""
@@ -88,14 +92,21 @@ class Peer:
 
         self._handshake: tuple[int, Initiator] | None = None  # with our index
         self._attempts = 0
-        self._handshake_sent = -math.inf
+        self._handshake_sent = -inf
         self._last_minute = False  # a handshake was begun since nothing will come much longer
-        self._answered = -math.inf
+        self._answered = -inf
         self._timestamp_sent = 0
         self._timestamp_received = b""
 
-        self._timers: dict[Timer, float] = {}
+        # When a timer is due; infinity: it does not run.
+        self._retry_due = inf
+        self._silence_due = inf
+        self._keepalive_due = inf
+        self._persistent_due = inf
+        self._erase_due = inf
         self._another_keepalive = False
+        self._lateness = 0.0
+        """The jitter of handshakes that silence begins: drawn once a session, not once a packet."""
 
     @property
     def allowed_ips(self) -> tuple[Network, ...]:
@@ -116,7 +127,7 @@ class Peer:
         session = self._current
         if self.endpoint is None:
             self._interface.counters.no_endpoint += len(packets)
-        elif session is None or not session.may_send(now):
+        elif session is None or now >= session.expires or session.sent >= REJECT_AFTER_MESSAGES:
             self._queue.extend(packets)
             while len(self._queue) > QUEUE_MAX:
                 self._queue.popleft()
@@ -124,10 +135,10 @@ class Peer:
             self.initiate(now)
         else:
             messages = session.seal(packets, self._interface.mtu)
-            self._transmit(messages, now, ecn)
-            if any(packets) and Peer._silence not in self._timers:
-                patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
-                self._set(Peer._silence, now + patience)
+            size = self._transmit(messages, now, ecn)
+            if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
+                patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
+                self._silence_due = self._will_be(now + patience)
             if session.sent > REKEY_AFTER_MESSAGES or (
                 session.initiator and now - session.created >= REKEY_AFTER_TIME
             ):
@@ -143,41 +154,41 @@ class Peer:
     ) -> list[bytes]:
         """Open messages of one session; returns packets, padded, and empty ones (keep-alive)."""
         counters = self._interface.counters
-        if not session.may_receive(now):
+        if now >= session.expires:
             counters.expired += sum(1 for _ in messages)
             return []
         packets = session.open(messages, counters)
         if not packets:
             return packets
-        self._heard(sum(map(len, packets)) + len(packets) * TRANSPORT_OVERHEAD, addr, local, now)
+        size = sum(map(len, packets))
+        self._heard(size + len(packets) * TRANSPORT_OVERHEAD, addr, local, now)
         if session is self._next:
             self._forget(self._previous)
             self._previous, self._current, self._next = self._current, session, None
             self._handshake_complete()
             self._flush(now)
-        lifetime = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
         if (
-            session is self._current
-            and session.initiator
-            and now - session.created >= lifetime
+            session.initiator
+            and session is self._current
+            and now - session.created >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
             and not self._last_minute
         ):
             self._last_minute = True
             self.initiate(now)
-        if any(packets):
-            if Peer._keepalive_due in self._timers:
-                self._another_keepalive = True
+        if size:
+            if self._keepalive_due == inf:
+                self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
             else:
-                self._set(Peer._keepalive_due, now + KEEPALIVE_TIMEOUT)
+                self._another_keepalive = True
         return packets
 
     def set_persistent_keepalive(self, seconds: int, now: float) -> None:
         """Begin at once, if the peer can be reached, or leave off (0)."""
         self.persistent_keepalive = seconds
         if not seconds:
-            self._timers.pop(Peer._persistent_due, None)
-        elif Peer._persistent_due not in self._timers and self.endpoint is not None:
-            self._persistent_due(now)
+            self._persistent_due = inf
+        elif self._persistent_due == inf and self.endpoint is not None:
+            self._persist(now)
 
     def keepalive(self, now: float) -> None:
         """Send what waits, or an empty packet: the peer hears of us in any case."""
@@ -191,24 +202,27 @@ class Peer:
         if packets:
             self.send(packets, now)
 
-    def _transmit(self, datagrams: list[bytes], now: float, ecn: int = 0) -> None:
-        """Send what the peer can see to be ours, to where it is known to be."""
+    def _transmit(self, datagrams: list[bytes], now: float, ecn: int = 0) -> int:
+        """Send what the peer can see to be ours, to where it is known to be; its size."""
         assert self.endpoint is not None
-        self.tx_bytes += sum(map(len, datagrams))
-        self._interface.send(self.endpoint, self._local, ecn, datagrams)
-        self._timers.pop(Peer._keepalive_due, None)
-        self._traversed(now)
+        size = sum(map(len, datagrams))
+        self.tx_bytes += size
+        self._interface.outgoing.append((self.endpoint, self._local, ecn, datagrams))
+        self._keepalive_due = inf
+        if self.persistent_keepalive:
+            self._traversed(now)
+        return size
 
     def _heard(self, size: int, addr: Address, local: str | None, now: float) -> None:
         """Something authentic came: the peer is there, wherever it was before (roaming)."""
         self.rx_bytes += size
         self.endpoint, self._local = addr, local
-        self._timers.pop(Peer._silence, None)
-        self._traversed(now)
+        self._silence_due = inf
+        if self.persistent_keepalive:
+            self._traversed(now)
 
     def _traversed(self, now: float) -> None:
-        if self.persistent_keepalive:
-            self._set(Peer._persistent_due, now + self.persistent_keepalive)
+        self._persistent_due = self._will_be(now + self.persistent_keepalive)
 
     # Handshakes.
 
@@ -232,7 +246,7 @@ class Peer:
         self._handshake = index, initiator
         self._log_keys(initiator.ephemeral)
         self._transmit([self._jar.stamp(Initiation(index, noise).pack(), now)], now)
-        self._set(Peer._retry, now + REKEY_TIMEOUT + self._jitter())
+        self._retry_due = self._will_be(now + REKEY_TIMEOUT + self._jitter())
 
     def answer(
         self,
@@ -289,7 +303,7 @@ class Peer:
         return self._jar.consume(reply, now)
 
     def _handshake_complete(self) -> None:
-        self._timers.pop(Peer._retry, None)
+        self._retry_due = inf
         self._attempts = 0
         self._last_minute = False
         self.last_handshake = self._interface.wall_clock()
@@ -299,7 +313,8 @@ class Peer:
     ) -> Session:
         session = Session(index, remote_index, keys, now, initiator)
         self._interface.sessions[session.head] = self, session
-        self._set(Peer._erase, now + ERASE_AFTER)
+        self._erase_due = self._will_be(now + ERASE_AFTER)
+        self._lateness = self._jitter()
         return session
 
     def _forget(self, session: Session | None) -> None:
@@ -338,17 +353,20 @@ class Peer:
     @property
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        return min(self._timers.values(), default=math.inf)
+        soonest: float = min(getattr(self, due) for due in TIMERS)
+        return soonest
 
     def tick(self, now: float) -> None:
-        for timer in [timer for timer, when in self._timers.items() if when <= now]:
-            if self._timers.get(timer, math.inf) <= now:  # an earlier one may have stopped it
-                del self._timers[timer]
-                timer(self, now)
+        for due, do in TIMERS.items():
+            if getattr(self, due) <= now:
+                setattr(self, due, inf)
+                do(self, now)
 
-    def _set(self, timer: Timer, when: float) -> None:
-        self._timers[timer] = when
-        self._interface.deadline = min(self._interface.deadline, when)
+    def _will_be(self, due: float) -> float:
+        """When a timer is due that begins to run: the interface has to know."""
+        if due < self._interface.deadline:
+            self._interface.deadline = due
+        return due
 
     def _jitter(self) -> float:
         return self._interface.random.uniform(0, JITTER)
@@ -358,9 +376,9 @@ class Peer:
         if self._attempts >= ATTEMPTS_MAX:
             self._interface.counters.no_session += len(self._queue)
             self._queue.clear()
-            self._timers.pop(Peer._keepalive_due, None)
-            if Peer._erase not in self._timers:
-                self._set(Peer._erase, now + ERASE_AFTER)
+            self._keepalive_due = inf
+            if self._erase_due == inf:
+                self._erase_due = self._will_be(now + ERASE_AFTER)
             return
         self._attempts += 1
         self.forget_source()
@@ -371,14 +389,14 @@ class Peer:
         self.forget_source()
         self.initiate(now)
 
-    def _keepalive_due(self, now: float) -> None:
+    def _answer_nothing(self, now: float) -> None:
         """We heard a packet, and sent nothing since."""
         self.keepalive(now)
         if self._another_keepalive:
             self._another_keepalive = False
-            self._set(Peer._keepalive_due, now + KEEPALIVE_TIMEOUT)
+            self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
 
-    def _persistent_due(self, now: float) -> None:
+    def _persist(self, now: float) -> None:
         self._traversed(now)  # again, even if nothing can be sent now
         self.keepalive(now)
 
@@ -392,3 +410,12 @@ class Peer:
             self._forget(session)
         self._previous = self._current = self._next = None
         self._drop_handshake()
+
+
+TIMERS: dict[str, Callable[[Peer, float], None]] = {
+    "_retry_due": Peer._retry,
+    "_silence_due": Peer._silence,
+    "_keepalive_due": Peer._answer_nothing,
+    "_persistent_due": Peer._persist,
+    "_erase_due": Peer._erase,
+}

@@ -25,39 +25,42 @@ class ReplayWindow:
         self._blocks = [0] * BLOCKS
         self._newest = -1
 
-    def accept(self, counters: tuple[int, ...]) -> list[bool]:
-        """Which counters of authentic datagrams are new, in their order; none is afterwards."""
-        if counters and counters[0] > self._newest:
-            run = range(counters[0], counters[0] + len(counters))
-            if (
-                counters == tuple(run) and run.stop <= self._limit
-            ):  # nothing was lost, nothing was overtaken
-                self._advance(run)
-                return [True] * len(counters)
-        return [self._accept(counter) for counter in counters]
+    def advance(self, counters: list[int]) -> bool:
+        """Accept counters of authentic datagrams that follow each other beyond the newest one.
 
-    def _accept(self, counter: int) -> bool:
-        if counter >= self._limit:
+        False: they do not, and none of them was accepted. There is at least one.
+        """
+        first, last = counters[0], counters[-1]
+        if not (self._newest < first and last < self._limit and last - first == len(counters) - 1):
             return False
+        if first == last:
+            return self.accept(first)
+        if counters != list(range(first, last + 1)):
+            return False
+        self._clear(last // BLOCK)
+        self._newest = last
+        for block in range(max(first // BLOCK, last // BLOCK - BLOCKS + 1), last // BLOCK + 1):
+            low = max(first - block * BLOCK, 0)
+            high = min(last + 1 - block * BLOCK, BLOCK)
+            self._blocks[block % BLOCKS] |= (1 << high) - (1 << low)
+        return True
+
+    def accept(self, counter: int) -> bool:
+        """Whether an authentic datagram's counter is new; it is not afterwards."""
+        block, bit = counter // BLOCK, 1 << counter % BLOCK
+        index = block % BLOCKS
         if counter > self._newest:
-            self._advance(range(counter, counter + 1))
-            return True
-        if self._newest - counter > WINDOW:
-            return False
-        index, bit = counter // BLOCK % BLOCKS, 1 << counter % BLOCK
-        if self._blocks[index] & bit:
+            if counter >= self._limit:
+                return False
+            if block != self._newest // BLOCK:
+                self._clear(block)
+            self._newest = counter
+        elif self._newest - counter > WINDOW or self._blocks[index] & bit:
             return False
         self._blocks[index] |= bit
         return True
 
-    def _advance(self, run: range) -> None:
-        """Move on to the end of counters that follow each other, beyond the newest one."""
-        blocks = self._blocks
-        block, last = self._newest // BLOCK, (run.stop - 1) // BLOCK
-        for fresh in range(max(block + 1, last - BLOCKS + 1), last + 1):
-            blocks[fresh % BLOCKS] = 0
-        for block in range(max(run.start // BLOCK, last - BLOCKS + 1), last + 1):
-            low = max(run.start - block * BLOCK, 0)
-            high = min(run.stop - block * BLOCK, BLOCK)
-            blocks[block % BLOCKS] |= (1 << high) - (1 << low)
-        self._newest = run.stop - 1
+    def _clear(self, last: int) -> None:
+        """Make the blocks ready that come after the newest counter's, up to this one."""
+        for block in range(max(self._newest // BLOCK + 1, last - BLOCKS + 1), last + 1):
+            self._blocks[block % BLOCKS] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Generic, TypeVar
 
@@ -24,7 +24,9 @@ class AllowedIPs(Generic[Owner]):
         self._networks: defaultdict[Owner, dict[Network, None]] = defaultdict(dict)
         self._tables: dict[int, list[tuple[int, dict[int, Owner]]]] = {}
         """By an address' size, longest prefix first: the mask, and owners by masked address."""
-        self._cache: dict[bytes, Owner | None] = {}
+        self._cache = _Cache(self._search)
+        self.find: Callable[[bytes], Owner | None] = self._cache.__getitem__
+        """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
 
     def set(self, owner: Owner, networks: Iterable[Network]) -> None:
         """Give these networks to an owner, in place of those that it has; others lose them."""
@@ -40,17 +42,6 @@ class AllowedIPs(Generic[Owner]):
 
     def of(self, owner: Owner) -> tuple[Network, ...]:
         return tuple(self._networks.get(owner, ()))
-
-    def find(self, address: bytes) -> Owner | None:
-        """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
-        try:
-            return self._cache[address]
-        except KeyError:
-            owner = self._search(address)
-        if len(self._cache) >= CACHE_MAX:
-            self._cache.clear()
-        self._cache[address] = owner
-        return owner
 
     def _search(self, address: bytes) -> Owner | None:
         if not self._tables:
@@ -68,3 +59,16 @@ class AllowedIPs(Generic[Owner]):
             if network.max_prefixlen == 8 * size:
                 by_mask[int(network.netmask)][int(network.network_address)] = owner
         return sorted(by_mask.items(), reverse=True)  # a longer prefix is a larger mask
+
+
+class _Cache(dict[bytes, Owner | None]):
+    """Owners by address, searched for where they are not known; found without a call of Python."""
+
+    def __init__(self, search: Callable[[bytes], Owner | None]) -> None:
+        self._search = search
+
+    def __missing__(self, address: bytes) -> Owner | None:
+        if len(self) >= CACHE_MAX:
+            self.clear()
+        owner = self[address] = self._search(address)
+        return owner

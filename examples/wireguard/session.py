@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -44,6 +43,7 @@ class Session:
         "_head",
         "_window",
         "created",
+        "expires",
         "head",
         "index",
         "initiator",
@@ -55,6 +55,7 @@ class Session:
         self.head = TRANSPORT + index.to_bytes(4, "little")
         """What all messages that it opens begin with."""
         self.created = now
+        self.expires = now + REJECT_AFTER_TIME
         self.initiator = initiator
         self.sent = 0
         """Messages: the counter of the next one."""
@@ -62,12 +63,6 @@ class Session:
         self._encrypt = ChaCha20Poly1305(keys.send).encrypt
         self._decrypt = ChaCha20Poly1305(keys.receive).decrypt
         self._window = ReplayWindow(REJECT_AFTER_MESSAGES)
-
-    def may_send(self, now: float) -> bool:
-        return now - self.created < REJECT_AFTER_TIME and self.sent < REJECT_AFTER_MESSAGES
-
-    def may_receive(self, now: float) -> bool:
-        return now - self.created < REJECT_AFTER_TIME
 
     def seal(self, packets: Sequence[bytes], mtu: int) -> list[bytes]:
         """A message for each packet, padded to 16 bytes as far as the MTU allows."""
@@ -87,7 +82,7 @@ class Session:
         """The packets in the messages that are authentic and new, still padded."""
         decrypt, nonce_head = self._decrypt, NONCE_HEAD
         packets: list[bytes] = []
-        counters: list[bytes] = []
+        counters: list[int] = []
         for message in messages:
             counter = message[8:16]
             try:
@@ -96,7 +91,9 @@ class Session:
                 drops.forged += 1
             else:
                 packets.append(packet)
-                counters.append(counter)
-        new = self._window.accept(struct.unpack(f"<{len(counters)}Q", b"".join(counters)))
-        drops.replayed += new.count(False)
-        return packets if all(new) else list(compress(packets, new))
+                counters.append(int.from_bytes(counter, "little"))
+        if packets and not self._window.advance(counters):  # some were lost, or overtaken
+            new = list(map(self._window.accept, counters))
+            drops.replayed += new.count(False)
+            packets = list(compress(packets, new))
+        return packets

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
-from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .cookie import CookieChecker, SourceLimiter, TokenBucket
-from .ecn import CE, ECT_1, decapsulate, ecn_of
+from .cookie import CookieChecker, CookieRation, SourceLimiter, TokenBucket
+from .ecn import CE, ECT_1, decapsulate
 from .interface import Interface
 from .keys import KEY_SIZE
 from .messages import (
@@ -32,7 +31,7 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Responder
-from .packets import destination_field, length_and_source, length_and_source_field
+from .packets import destination_and_ecn, length_and_source, length_and_source_field
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -41,6 +40,10 @@ if TYPE_CHECKING:
     from .config import PeerConfig
     from .counters import Counters
     from .interface import Address, Outgoing
+    from .routing import Network
+
+    Run = tuple[bytes, tuple[Address, str | None, int], list[bytes]]
+    """Messages of one type and index that came in one way: address, local address, ECN field."""
 
 __all__ = ["Tunnel"]
 
@@ -50,14 +53,11 @@ HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
 Each takes some 0.3 ms, mostly for X25519: 3 % of a core.
 """
 
-COOKIE_RATE = 20_000
-"""Cookie replies a second: a fifth of a core. In a flood beyond that newcomers need luck."""
+NOTHING_YET = -1, b"", slice(0), b"", 0
+"""No packet has this size."""
 
-DATA, ADDR_LOCAL_ECN = itemgetter(0), itemgetter(1, 2, 3)
-"""Of a datagram."""
-
-TYPE_AND_INDEX = itemgetter(slice(8))
-"""Of a transport message."""
+TYPE_AND_INDEX = slice(8)
+"""Of a message: of one for transport, all that finds its session."""
 
 SIZES = {INITIATION: INITIATION_SIZE, RESPONSE: RESPONSE_SIZE, COOKIE_REPLY: COOKIE_REPLY_SIZE}
 
@@ -83,8 +83,11 @@ class Tunnel:
         self._interface = Interface(mtu, keylog, random, wall_clock)
         self._peers: dict[bytes, Peer] = {}
         self._packets: list[bytes] = []
+        self._good: dict[Peer, tuple[int, bytes, slice, bytes, int]] = {}
+        """Of the last good packet from a peer: its size, its first four bytes, where its other
+        fields are that tell its length and its source, what is there, and its length."""
         self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
-        self._cookies = TokenBucket(COOKIE_RATE, COOKIE_RATE)
+        self._cookies = CookieRation()
         self._sources = SourceLimiter()
         self.set_private_key(private_key)
 
@@ -140,15 +143,19 @@ class Tunnel:
         if endpoint is not None:
             peer.set_endpoint(endpoint)
         peer.preshared_key = config.preshared_key
-        self._interface.routes.set(peer, config.allowed_ips)
+        self._route(peer, config.allowed_ips)
         peer.set_persistent_keepalive(config.persistent_keepalive, now)
         return peer
 
     def remove_peer(self, public_key: bytes) -> None:
         """Raises `KeyError`."""
         peer = self._peers.pop(public_key)
-        self._interface.routes.set(peer, ())
+        self._route(peer, ())
         peer.forget_sessions()
+
+    def _route(self, peer: Peer, networks: Iterable[Network]) -> None:
+        self._interface.routes.set(peer, networks)
+        self._good.clear()
 
     def forget_sources(self) -> None:
         """Send from the address that the system chooses, until peers are heard again."""
@@ -160,17 +167,15 @@ class Tunnel:
     def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:
         """Seal IP packets for the peers to whom their destinations belong."""
         find = self._interface.routes.find
-        groups: dict[tuple[Peer | None, int], list[bytes]] = {}
-        group: list[bytes] = groups.setdefault((None, 0), [])
-        begin = destination = b""
-        where = slice(0)
+        groups: defaultdict[tuple[Peer | None, int], list[bytes]] = defaultdict(list)
+        begin = destination = None
         for packet in packets:
-            if packet[:2] != begin or packet[where] != destination:  # unlike the one before
-                begin = packet[:2]  # the version, and the ECN field
-                where = destination_field(packet)
+            if packet[:2] != begin:
+                begin, destination = packet[:2], None
+                where, ecn = destination_and_ecn(begin)
+            if packet[where] != destination:
                 destination = packet[where]
-                peer = find(destination)
-                group = groups.setdefault((peer, ecn_of(packet) if peer else 0), [])
+                group = groups[find(destination), ecn]
             group.append(packet)
         for (peer, ecn), group in groups.items():
             if peer is None:
@@ -181,50 +186,64 @@ class Tunnel:
     # From the network.
 
     def datagrams_received(self, datagrams: Iterable[Datagram], now: float) -> None:
-        """Open datagrams, in their order; those that are alike, together."""
-        for (addr, local, ecn), group in groupby(datagrams, ADDR_LOCAL_ECN):
-            for head, messages in groupby(map(DATA, group), TYPE_AND_INDEX):
-                if head[:4] != TRANSPORT:
-                    for message in messages:
-                        self._control_received(message, addr, local, now)
-                    continue
-                found = self._interface.sessions.get(head)
-                if found is None:
-                    self.counters.unknown_index += sum(1 for _ in messages)
-                else:
-                    peer, session = found
-                    packets = peer.received(session, messages, addr, local, now)
+        """Open datagrams, those of a session together and in their order; then all others."""
+        runs: list[Run] = []
+        latest: dict[bytes, Run] = {}
+        for datagram in datagrams:
+            data, way = datagram[0], datagram[1:]
+            head = data[TYPE_AND_INDEX]
+            run = latest.get(head)
+            if run is None or run[1] != way:
+                run = latest[head] = head, way, []
+                runs.append(run)
+            run[2].append(data)
+        control: list[Run] = []
+        sessions = self._interface.sessions
+        for run in runs:
+            head, (addr, local, ecn), messages = run
+            found = sessions.get(head)
+            if found is not None:
+                peer, session = found
+                packets = peer.received(session, messages, addr, local, now)
+                if packets:
                     self._deliver(packets, peer, ecn)
+            elif head[:4] == TRANSPORT:
+                self.counters.unknown_index += len(messages)
+            else:
+                control.append(run)
+        for _, (addr, local, _), messages in control:
+            for message in messages:
+                self._control_received(message, addr, local, now)
 
-    def _deliver(self, packets: Iterable[bytes], peer: Peer, ecn: int) -> None:
+    def _deliver(self, packets: list[bytes], peer: Peer, ecn: int) -> None:
         """Take IP packets that come from the peer's own addresses, without their padding."""
-        find, counters = self._interface.routes.find, self.counters
-        taken: list[bytes] = []
-        begin = fields = b""
-        where, size, length = slice(0), -1, 0
+        marked = ecn in (CE, ECT_1)
+        taken = [] if marked else self._packets
+        size, begin, where, fields, length = self._good.get(peer, NOTHING_YET)
         for packet in packets:
             if len(packet) == size and packet[:4] == begin and packet[where] == fields:
                 taken.append(packet[:length])  # as the one before
-                continue
-            size = -1
-            if not packet:  # a keep-alive
-                continue
-            try:
-                length, source = length_and_source(packet)
-            except ValueError:
-                counters.bad_packet += 1
-                continue
-            if find(source) is not peer:
-                counters.bad_source += 1
-                continue
-            taken.append(packet[:length])
-            size, begin, where = len(packet), packet[:4], length_and_source_field(packet)
-            fields = packet[where]
-        if ecn in (CE, ECT_1):
-            marked = [decapsulate(packet, ecn) for packet in taken]
-            taken = [packet for packet in marked if packet is not None]
-            counters.congested += len(marked) - len(taken)
-        self._packets += taken
+            elif packet and self._is_good(packet, peer):  # an empty one is a keep-alive
+                size, begin, where, fields, length = self._good[peer]
+                taken.append(packet[:length])
+        if marked:
+            remarked = [decapsulate(packet, ecn) for packet in taken]
+            self._packets += [packet for packet in remarked if packet is not None]
+            self.counters.congested += remarked.count(None)
+
+    def _is_good(self, packet: bytes, peer: Peer) -> bool:
+        """Look at a packet; a good one is what the peer's next ones are held against."""
+        try:
+            length, source = length_and_source(packet)
+        except ValueError:
+            self.counters.bad_packet += 1
+            return False
+        if self._interface.routes.find(source) is not peer:
+            self.counters.bad_source += 1
+            return False
+        where = length_and_source_field(packet)
+        self._good[peer] = len(packet), packet[:4], where, packet[where], length
+        return True
 
     def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
         """Anything but transport messages."""
@@ -259,9 +278,9 @@ class Tunnel:
         source = f"{addr[0]} {addr[1]}".encode()
         if not self._checker.has_mac2(data, source, now):
             counters.unproven += 1
-            if self._cookies.take(now):
+            if self._cookies.take(addr[0], now):
                 reply = self._checker.reply(data, source, now)
-                self._interface.send(addr, local, 0, [reply])
+                self._interface.outgoing.append((addr, local, 0, [reply]))
             return False
         if not self._sources.take(addr[0], now):
             counters.flooded += 1

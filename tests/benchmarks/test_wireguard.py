@@ -6,13 +6,13 @@ from benchmarks.ratios import Sample
 from benchmarks.results import Results
 from benchmarks.wireguard.flows import METRICS
 from benchmarks.wireguard.peers import RUNS, Star
-from benchmarks.wireguard.tables import tables
+from benchmarks.wireguard.tables import PEERS, tables
 
 
 def test_time_a_packet() -> None:
     for run in RUNS:
         times = Star(3).time_a_packet(run)
-        assert set(times) == {"seal", "open"}
+        assert set(times) == set(PEERS)
         assert all(0.1 < microseconds < 1000 for microseconds in times.values())
 
 
@@ -23,13 +23,17 @@ def test_tables() -> None:
             metrics = dict.fromkeys(METRICS, value)
             results.samples.append(Sample(number, row, "tcp", metrics))
         for count in ("1", "200"):
-            metrics = {f"{name} {run}": float(count) for name in ("seal", "open") for run in RUNS}
+            metrics = {f"{name} {run}": float(count) for name in PEERS for run in RUNS}
             results.samples.append(Sample(number, count, "peers", metrics))
-    flows, peers, memory = tables(results)
+            times = {f"{run}": 3 * float(count) for run in RUNS}
+            results.samples.append(Sample(number, f"aiotun {count}", "crowd", times))
+    flows, peers, crowd, memory = tables(results)
     by_name = {line[0]: line for line in flows.lines}
     assert by_name["aiotun to aiotun"][-3:] == ("0.50 (0.50 to 0.50)", "0.50 (0.50 to 0.50)", "")
     assert by_name["aiotun to aiotun, flooded"][-1] == "0.50 (0.50 to 0.50)"
     assert by_name["aiotun to wireguard-go"][1:] == ("",) * (len(flows.columns) - 1)
     assert peers.lines[0][-1] == "200.00 (200.00 to 200.00)"
-    for table in (flows, peers, memory):
+    assert crowd.lines[0][-1] == "200.00 (200.00 to 200.00)"
+    assert crowd.lines[-1][1:] == ("",) * (len(crowd.columns) - 1)
+    for table in (flows, peers, crowd, memory):
         assert all(len(line) == len(table.columns) for line in table.lines)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from examples.wireguard import cookie
-from examples.wireguard.cookie import CookieChecker, CookieJar, SourceLimiter, TokenBucket
+from examples.wireguard.cookie import (
+    COOKIE_RATE,
+    COOKIE_REST,
+    SOURCE_BURST,
+    CookieChecker,
+    CookieJar,
+    CookieRation,
+    SourceLimiter,
+    TokenBucket,
+)
 from examples.wireguard.messages import CookieReply, Initiation
 
 KEY = bytes(range(32))
@@ -79,6 +88,17 @@ def test_bucket() -> None:
     assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
     assert [bucket.take(0.1), bucket.take(0.1)] == [True, False]
     assert [bucket.take(9.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_cookies_are_rationed() -> None:
+    ration = CookieRation()
+    flood = [ration.take("192.0.2.1", 0.0) for _ in range(2 * COOKIE_REST)]
+    assert flood.count(True) == SOURCE_BURST + COOKIE_REST
+    assert ration.take("192.0.2.2", 0.0)  # another's flood
+    assert not ration.take("192.0.2.1", 0.0)
+    assert ration.take("192.0.2.1", 0.01)  # of the rest: in its name others may send, too
+    forged = [ration.take(f"10.0.{n >> 8}.{n & 255}", 0.01) for n in range(COOKIE_RATE)]
+    assert flood.count(True) + 2 + forged.count(True) <= COOKIE_RATE * 1.01
 
 
 def test_each_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

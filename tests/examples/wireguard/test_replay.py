@@ -25,12 +25,13 @@ LIMIT = 2**64 - 2**13 - 1
         ([2**64 - 1, 0], [False, True]),
         ([63, 64, 63, 64, 65], [True, True, False, False, True]),
         ([0, 8192, 8192 - 64], [True, True, True]),
+        ([0, 2, 1, 3], [True, True, True, True]),
     ],
 )
 def test_cases(counters: list[int], accepted: list[bool]) -> None:
     window = ReplayWindow(LIMIT)
-    assert [window.accept((counter,)) for counter in counters] == [[each] for each in accepted]
-    assert ReplayWindow(LIMIT).accept(tuple(counters)) == accepted
+    assert [window.accept(counter) for counter in counters] == accepted
+    assert not ReplayWindow(LIMIT).advance(counters)
 
 
 steps = st.one_of(
@@ -43,12 +44,17 @@ runs = st.one_of(st.integers(1, 3), st.integers(1, 200), st.integers(8000, 8500)
 
 @given(st.lists(st.tuples(steps, runs), min_size=1, max_size=50))
 def test_like_a_set(batches: list[tuple[int, int]]) -> None:
-    window, seen, newest = ReplayWindow(LIMIT), set[int](), 0
+    window, seen, newest = ReplayWindow(LIMIT), set[int](), -1
     for step, length in batches:
         first = max(0, newest + step)
-        expected = []
-        for counter in range(first, first + length):
-            expected.append(counter not in seen and newest - counter <= WINDOW)
+        counters = list(range(first, first + length))
+        if window.advance(counters):
+            assert first > newest
+            seen.update(counters)
+            newest = counters[-1]
+            continue
+        assert first <= newest
+        for counter in counters:
+            assert window.accept(counter) == (counter not in seen and newest - counter <= WINDOW)
             seen.add(counter)
             newest = max(newest, counter)
-        assert window.accept(tuple(range(first, first + length))) == expected

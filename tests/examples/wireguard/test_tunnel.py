@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import packets
 import pytest
@@ -18,8 +19,7 @@ from aiotun import Datagram
 from aiotun.udp import SocketAddress
 from examples.wireguard import peer as peer_module
 from examples.wireguard.config import PeerConfig
-from examples.wireguard.cookie import TokenBucket
-from examples.wireguard.interface import Outgoing
+from examples.wireguard.cookie import COOKIE_REST, SOURCE_BURST, TokenBucket
 from examples.wireguard.keys import generate_private_key, public_key_of
 from examples.wireguard.messages import (
     COOKIE_REPLY,
@@ -29,10 +29,20 @@ from examples.wireguard.messages import (
     CookieReply,
 )
 from examples.wireguard.peer import Peer
+from examples.wireguard.session import REJECT_AFTER_MESSAGES
 from examples.wireguard.tunnel import HANDSHAKE_BURST, Tunnel
 
 HANDSHAKE = [INITIATION, RESPONSE]
 JITTER = 0.334
+
+
+class Sent(NamedTuple):
+    """What a tunnel has for the network, with names."""
+
+    addr: SocketAddress
+    local: str | None
+    ecn: int
+    data: list[bytes]
 
 
 class Side:
@@ -70,8 +80,8 @@ class Side:
     def send(self, *packets: bytes) -> None:
         self.tunnel.packets_from_device(list(packets), self.world.now)
 
-    def take(self) -> list[Outgoing]:
-        return self.tunnel.take_datagrams()
+    def take(self) -> list[Sent]:
+        return [Sent(*outgoing) for outgoing in self.tunnel.take_datagrams()]
 
     def receive(self, data: bytes, addr: SocketAddress, ecn: int = 0) -> None:
         self.tunnel.datagrams_received([Datagram(data, addr, "198.51.100.1", ecn)], self.world.now)
@@ -221,6 +231,43 @@ def test_each_peer_gets_its_own(world: World) -> None:
     assert third.tunnel.take_packets() == mixed[1::2]
 
 
+def test_a_batch_from_many_in_many_ways(world: World) -> None:
+    """However they alternate, each peer's packets keep their order, and it is where it was last."""
+    third = Side(world, 3)
+    world.b.meet(third, endpoint=False, allowed_ips=(ip_network("10.0.3.0/24"),))
+    third.meet(world.b)
+    ours: dict[Side, list[bytes]] = {}
+    messages = []
+    for side in (world.a, third):
+        side.send(side.packet(world.b))
+        while sent := side.take():
+            for out in sent:
+                world.b.receive(out.data[0], side.addr)
+            for out in world.b.take():
+                side.receive(out.data[0], world.b.addr)
+        ours[side] = [side.packet(world.b, number, tos=2) for number in range(6)]
+        side.send(*ours[side])
+        messages.append([data for out in side.take() for data in out.data])
+    world.b.tunnel.take_packets()
+    ways = [(0, 1), (3, 1), (0, 1), (0, 2), (3, 2), (0, 2)]
+    world.b.tunnel.datagrams_received(
+        [
+            Datagram(data, (f"198.51.100.{side.number}", port), None, ecn)
+            for several, (ecn, port) in zip(zip(*messages, strict=True), ways, strict=True)
+            for side, data in zip(ours, several, strict=True)
+        ],
+        world.now,
+    )
+    received = world.b.tunnel.take_packets()
+    for side, packets_sent in ours.items():
+        own = [packet for packet in received if packet[12:16] == packets_sent[0][12:16]]
+        assert [packet[20:] for packet in own] == [packet[20:] for packet in packets_sent]
+        assert [packet[1] & 3 for packet in own] == [2, 3, 2, 2, 3, 2]
+        peer = world.b.tunnel.peers[side.public_key]
+        assert peer.endpoint == (f"198.51.100.{side.number}", 2)
+    assert world.b.dropped == {}
+
+
 @pytest.mark.parametrize(
     "packet",
     [b"", b"\x45", bytes(40), b"\x60" + bytes(20), packets.udp(destination="10.0.9.9")],
@@ -293,7 +340,7 @@ def test_who_answers_waits_for_the_first_message(world: World) -> None:
     world.deliver(world.a)
     packet = world.b.packet(world.a)
     world.b.send(packet)
-    assert [[len(each) for each in out.data] for out in world.b.tunnel.take_datagrams()] == [[92]]
+    assert [[len(each) for each in out.data] for out in world.b.take()] == [[92]]
 
 
 def test_a_handshake_without_packets_ends_with_a_keepalive(world: World) -> None:
@@ -544,10 +591,21 @@ def test_and_after_many_messages(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert (1, INITIATION) in world.kinds()
 
 
+def test_no_counter_is_used_twice(world: World) -> None:
+    connect(world)
+    session = world.a.tunnel.peers[world.b.public_key]._current
+    assert session is not None
+    session.sent = REJECT_AFTER_MESSAGES
+    world.sleep(10)
+    world.sent.clear()
+    assert passes(world, world.a, world.b)
+    assert world.kinds()[:3] == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
+
+
 def test_who_only_receives_begins_again_in_the_last_minute(world: World) -> None:
     connect(world)
     for age in range(10, 161, 10):
-        world.a.tunnel.peers[world.b.public_key]._timers.clear()  # it says nothing itself
+        world.a.tunnel.peers[world.b.public_key]._keepalive_due = math.inf  # it says nothing itself
         world.now = 1000.0 + age
         assert passes(world, world.b, world.a)
     assert {number for number, _ in world.kinds()} == {2}
@@ -716,13 +774,14 @@ def test_sessions_do_not_feel_the_load(world: World, request: pytest.FixtureRequ
 
 @pytest.mark.usefixtures("load")
 def test_cookies_are_rationed(world: World) -> None:
-    world.b.tunnel._cookies = TokenBucket(100, 10)
     world.a.send(world.a.packet(world.b))
     (initiation,) = world.a.take()[0].data
-    for _ in range(100):
+    for _ in range(2 * COOKIE_REST):
         world.b.receive(initiation, world.a.addr)
-    assert len(world.b.take()) == 10
-    assert world.b.dropped == {"unproven": 100}
+    assert len(world.b.take()) == COOKIE_REST + SOURCE_BURST
+    world.b.receive(initiation, ("198.51.100.7", 1))
+    assert len(world.b.take()) == 1
+    assert world.b.dropped == {"unproven": 2 * COOKIE_REST + 1}
 
 
 @pytest.mark.usefixtures("load")
