@@ -11,12 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from aiotun.testing.capabilities import probe
-
 from . import micro
 from .machine import describe
 from .measure import build, measure
 from .network import CONGESTION_CONTROL
+from .processes import prepare
 from .programs import ROOT
 from .publish import publish
 from .report import report
@@ -103,17 +102,12 @@ def names(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def run(args: argparse.Namespace, console: Console) -> Results:
-    for name in NEEDED:
-        found = probe(name)
-        if not found.available:
-            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    prepare(*NEEDED)
     available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     if args.congestion_control not in available:
         sys.exit(
             f"no congestion control {args.congestion_control}; there is {', '.join(available)}"
         )
-    # Ended from outside, it unwinds and ends what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kept = ("rounds", "seconds", "rows", "workloads", "congestion_control")
     options = {name: getattr(args, name) for name in kept}
     given = [each for each in sys.argv[1:] if each != "--publish"]

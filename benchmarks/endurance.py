@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .floors import FLAT
 from .network import ADDRESS_B, Network, forwarding
-from .processes import Process
+from .processes import Process, prepare
 from .rows import ROWS
 
 SEGMENT = 1448
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--packets", type=int, default=100_000_000, help="(100 million)")
     parser.add_argument("--row", choices=ROWS, default="packet-uvloop")
     args = parser.parse_args(arguments)
+    prepare("netns", "tun", "ip", "ping", "iperf3")
     row = ROWS[args.row]
     total = str(args.packets * SEGMENT * 11 // 10)  # it does not end before us
     with (

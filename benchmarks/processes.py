@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from aiotun.testing.capabilities import probe
 from aiotun.testing.namespace import Namespace
 
 from .programs import ROOT
 
-__all__ = ["MeasurementError", "Process"]
+__all__ = ["MeasurementError", "Process", "prepare"]
 
 USER_HZ = 100
 """What /proc counts processor time in (include/uapi/asm-generic/param.h)."""
+
+
+def prepare(*needed: str) -> None:
+    """Exit if the machine lacks a capability; ended from outside later, end what was started."""
+    for name in needed:
+        found = probe(name)
+        if not found.available:
+            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class MeasurementError(Exception):

@@ -23,13 +23,12 @@ from pathlib import Path
 from rich.console import Console
 
 from aiotun.testing import Namespace
-from aiotun.testing.capabilities import probe
 from examples.tls_vpn.certificates import SERVER, make_certificates
 
 from .machine import describe
 from .measure import attempt, progress
 from .network import CONGESTION_CONTROL
-from .processes import Process
+from .processes import Process, prepare
 from .programs import ROOT
 from .ratios import ratios, running_order, summarize, values
 from .results import Results
@@ -104,10 +103,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, help="of each flow (4)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file for the results")
     args = parser.parse_args()
-    for name in NEEDED:
-        found = probe(name)
-        if not found.available:
-            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    prepare(*NEEDED)
     if shutil.which("openvpn") is None:
         sys.exit("openvpn is not installed (apt-get install openvpn)")
     results = run(args.rounds, args.seconds, args.output)

@@ -19,7 +19,7 @@ import time
 from aiotun.testing.namespace import Namespace
 from aiotun.udp.control import UDP_GRO, UDP_SEGMENT
 
-from .processes import MeasurementError, Process
+from .processes import MeasurementError, Process, prepare
 from .programs import PEERS, BuildError, Program
 from .ratios import Sample, ratios, running_order, summarize, values
 from .tables import Table
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
+    prepare("netns")
     rows = dict(ROWS)
     try:
         QUINN.prepare()

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from aiotun.testing.capabilities import probe
-
 from ..machine import describe
 from ..measure import attempt, progress
+from ..processes import prepare
 from ..programs import ROOT
 from ..ratios import running_order
 from ..results import Results
@@ -48,10 +47,7 @@ def main() -> int:
 
 
 def run(rounds: int, seconds: int, output: Path) -> Results:
-    for name in NEEDED:
-        found = probe(name)
-        if not found.available:
-            sys.exit(f"{name}: {found.detail} ({', or '.join(found.remedies)})")
+    prepare(*NEEDED)
     build()
     results = Results(describe(), {"rounds": rounds, "seconds": seconds})
     todo: dict[str, tuple[str, str, Callable[[], Metrics]]] = {}
