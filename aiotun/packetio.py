@@ -121,7 +121,7 @@ class PacketReader:
             frames = [NO_OFFLOAD + frame for frame in frames]
         counters.frames_received += len(frames)
         counters.packets_received += len(frames)
-        counters.bytes_received += sum(map(len, frames)) - len(frames) * VirtioNetHeader.SIZE
+        counters.bytes_received += sum(max(len(each) - VirtioNetHeader.SIZE, 0) for each in frames)
         return list(map(SuperPacket, frames))
 
 

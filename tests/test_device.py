@@ -49,7 +49,7 @@ def test_timeout(rig: Rig, timeout: float) -> None:
     start = time.monotonic()
     with pytest.raises(TimeoutError) as caught:
         rig.device.recv(timeout=timeout)
-    assert timeout <= time.monotonic() - start < timeout + 1
+    assert timeout <= time.monotonic() - start < timeout + 5
     assert caught.value.errno == errno.ETIMEDOUT
 
 

@@ -313,6 +313,19 @@ async def test_a_malformed_frame_amid_others(device: Far) -> None:
         assert (counters.frames_received, counters.dropped_received) == (3, 1)
 
 
+@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
+async def test_a_frame_that_ends_within_its_header(device: Far, factory: type[Recorder]) -> None:
+    """It counts no bytes, and not less than none."""
+    async with endpoint(device.device, factory) as protocol:
+        await asyncio.sleep(0)
+        transport = protocol.transport
+        for frame, size in ((b"short", 0), (FRAMES[0], 64)):
+            device.socket.send(frame)
+            transport._port.read_ready()
+            assert transport.counters.bytes_received == size
+        assert not transport.is_closing()
+
+
 async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None:
     large = [packet(n, 60_000) for n in range(40)]
 
@@ -396,7 +409,7 @@ async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
             protocol = near.get_protocol()._replaced  # type: ignore[attr-defined]
             told = [type(exc) for exc in protocol.named("error_received")]
             assert told == [aiotun.FrameHeaderError, aiotun.FrameTooShortError]
-            assert near.counters.packets_received == 4
+            assert (near.counters.packets_received, near.counters.bytes_received) == (4, 129)
             assert (far.counters.packets_sent, far.counters.frames_sent) == (2, 2)
 
 

@@ -260,7 +260,7 @@ read_super_packets(Port *self, Reading *reading)
     for (Py_ssize_t i = 0; i < reading->frames; i++) {
         PyObject *frame = PyList_GET_ITEM(reading->packets, i);
         const Py_ssize_t size = PyBytes_GET_SIZE(frame);
-        reading->bytes += size - VIRTIO_SIZE;
+        reading->bytes += packet_size(size);
         reading->super_packets += size > 1 && PyBytes_AS_STRING(frame)[1];
         PyObject *packet = new_super_packet(self, frame);
         if (!packet) {
@@ -298,7 +298,7 @@ pass_frames(Port *self, Reading *reading)
             break;
         reading->frames++;
         reading->super_packets += frame[1] != GSO_NONE;
-        reading->bytes += size - VIRTIO_SIZE;
+        reading->bytes += packet_size(size);
         size = 0;
     }
     Py_END_ALLOW_THREADS
@@ -310,7 +310,7 @@ pass_frames(Port *self, Reading *reading)
         done = append(reading->packets, new_super_packet(self, room));
         reading->frames++;
         reading->super_packets += size > 1 && frame[1] != GSO_NONE;
-        reading->bytes += size - VIRTIO_SIZE;
+        reading->bytes += packet_size(size);
     }
     keep_room(place, room);
     if (!done)

@@ -47,6 +47,13 @@ reading_clear(Reading *reading)
     Py_CLEAR(reading->malformed);
 }
 
+/* Of the packet in a frame, which may end within its header. */
+static Py_ssize_t
+packet_size(Py_ssize_t frame_size)
+{
+    return frame_size > VIRTIO_SIZE ? frame_size - VIRTIO_SIZE : 0;
+}
+
 /* Without the GIL. */
 static ssize_t
 read_frame_unlocked(int fd, uint8_t *buffer)
