@@ -23,8 +23,8 @@ static bool
 batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *recent, bool tap,
                bool tcp, bool udp)
 {
-    Packet *packets =
-        count <= INT32_MAX ? PyMem_RawMalloc((size_t)count * sizeof(Packet)) : NULL;
+    const size_t size = (size_t)(count ? count : 1) * sizeof(Packet);
+    Packet *packets = count <= INT32_MAX ? aligned_alloc(CACHE_LINE, size) : NULL;
     *batch = (Batch){items, (int32_t)count, packets};
     if (recent && recent->tap != tap)
         recent = NULL;
@@ -45,7 +45,7 @@ batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *r
     PyMem_RawFree(slots);
     Py_END_ALLOW_THREADS
     if (!done) {
-        PyMem_RawFree(packets);
+        free(packets);
         PyErr_NoMemory();
     }
     return done;
@@ -54,7 +54,7 @@ batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *r
 static void
 batch_clear(Batch *batch)
 {
-    PyMem_RawFree(batch->packets);
+    free(batch->packets);
 }
 
 static Py_ssize_t
@@ -141,9 +141,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     Packet single;
     Batch batch = {items, 1, &single};
     if (count == 1)
-        single = (Packet){.segments = 1,
-                          .data = (const uint8_t *)PyBytes_AS_STRING(items[0]),
-                          .size = (size_t)PyBytes_GET_SIZE(items[0])};
+        single = (Packet){.segments = 1, .data = (const uint8_t *)PyBytes_AS_STRING(items[0])};
     else if (!batch_coalesce(&batch, items, count, recent, tap, tcp, udp))
         return false;
     *writing = (Writing){.bytes = batch_bytes(&batch)};
@@ -157,7 +155,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         struct iovec parts[PARTS_MAX];
         if (p->count > 1
                 ? !write_parts(fd, parts, frame_parts(batch.packets, items, i, &head, parts))
-                : !write_packet(fd, p->data, p->size))
+                : !write_packet(fd, p->data, (size_t)PyBytes_GET_SIZE(items[i])))
             break;
         writing->frames++;
         writing->super_packets += p->count > 1;

@@ -12,35 +12,39 @@
 
 enum { SEGMENTS_MAX = 64 };
 
+enum { CACHE_LINE = 64 };
+
 enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
 
-/* Packets are numbered with 32 bits, to be small: of many flows, each is another cache line
-   to wait for. */
-
 /* One packet, or the segments of one frame in order; and if it begins a run: the run.
-   What follows is about the first segment, but for `sequence` and `identification`. */
+   What follows is about the first segment, but for `sequence` and `identification`.
+   Small, as of many flows each packet is a cache line to wait for. */
 typedef struct {
+    _Alignas(CACHE_LINE) const uint8_t *data;
+    uint32_t size; /* of a packet that is in a flow */
     int32_t segments; /* 1, or of how many packets this one is the first */
-    const uint8_t *data;
-    size_t size;
     Layout at;
-    Kind kind; /* HOSTS: its ports are not in sight */
     int32_t next;
     uint32_t hash; /* of the flow */
-    bool again;    /* the last packet of a flow before it is of the same one */
     uint32_t sequence; /* of the next packet, once the run was started */
     uint16_t identification;
     uint8_t steps; /* by which the next packet's may be higher: bit 0 for 0, bit 1 for 1 */
+    uint8_t kind; /* a Kind; HOSTS: its ports are not in sight */
+    /* Of the run. */
+    int32_t last;
+    uint32_t length; /* of all in one, from the IP header on */
+    uint8_t count;
+    bool closed;
+    /* Of the packet. */
+    bool again; /* the last packet of a flow before it is of the same one */
     bool candidate;
     bool merged; /* into an earlier packet's run */
-    bool closed;
     bool verified, sound;
-    /* Of the run. */
-    int32_t last, count;
-    size_t length; /* of all in one, from the IP header on */
 } Packet;
+
+_Static_assert(sizeof(Packet) == CACHE_LINE, "one, not two");
 
 /* What is equal in all packets of a run: every bit that segmentation does not make anew. */
 static const uint8_t SAME_IPV4[IPV4_SIZE] = {
@@ -52,6 +56,19 @@ static const uint8_t SAME_TCP[TCP_SIZE] = {
     0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0xff, 0xff, /* sequence */
     0xff, 0xff, 0xff, 0xf6, 0xff, 0xff, 0,    0,    0xff, 0xff, /* PSH, FIN; checksum */
 };
+
+static inline bool
+same_words(const uint8_t *a, const uint8_t *b, size_t count)
+{
+    uint32_t differ = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t x, y;
+        memcpy(&x, a + 4 * i, 4);
+        memcpy(&y, b + 4 * i, 4);
+        differ |= x ^ y;
+    }
+    return !differ;
+}
 
 static bool
 same_masked(const uint8_t *a, const uint8_t *b, const uint8_t *mask, size_t size)
@@ -78,7 +95,8 @@ same_headers(const Packet *a, const Packet *b)
         return false;
     return a->at.protocol == UDP ||
            (same_masked(x, y, SAME_TCP, TCP_SIZE) &&
-            !memcmp(x + TCP_SIZE, y + TCP_SIZE, a->at.payload - a->at.transport - TCP_SIZE));
+            same_words(x + TCP_SIZE, y + TCP_SIZE,
+                       (a->at.payload - a->at.transport - TCP_SIZE) / 4));
 }
 
 /* Whether GRO may take the packet, its checksums not verified yet. */
@@ -114,7 +132,7 @@ is_candidate(Packet *p)
     }
     else if (transport + get16(data + transport + 4) != p->size || !get16(data + transport + 6))
         return false;
-    p->at.payload = payload;
+    p->at.payload = (uint32_t)payload;
     return payload <= UINT16_MAX; /* what hdr_len can say */
 }
 
@@ -131,7 +149,8 @@ static void
 parse(Packet *p, PyObject *packet, bool tap, bool tcp, bool udp)
 {
     const uint8_t *data = p->data = (const uint8_t *)PyBytes_AS_STRING(packet);
-    const size_t size = p->size = (size_t)PyBytes_GET_SIZE(packet);
+    const size_t size = (size_t)PyBytes_GET_SIZE(packet);
+    p->size = (uint32_t)size;
     p->kind = NO_FLOW;
     p->candidate = p->merged = false;
     p->count = 0;
@@ -141,12 +160,12 @@ parse(Packet *p, PyObject *packet, bool tap, bool tcp, bool udp)
     bool in_sight;
     if (p->at.version == 4) {
         p->at.protocol = data[ip + 9];
-        p->at.transport = ip + (data[ip] & 0x0F) * 4;
+        p->at.transport = p->at.ip + (data[ip] & 0x0F) * 4;
         in_sight = !(get16(data + ip + 6) & FRAGMENT);
     }
     else {
         p->at.protocol = data[ip + 6];
-        p->at.transport = ip + IPV6_SIZE;
+        p->at.transport = p->at.ip + IPV6_SIZE;
         in_sight = !is_extension(p->at.protocol) && p->at.protocol != IPPROTO_FRAGMENT;
     }
     if (in_sight && p->at.protocol != TCP && p->at.protocol != UDP)
@@ -208,7 +227,7 @@ merge(Packet *packets, int32_t run_index, int32_t index)
     p->merged = true;
     run->last = index;
     run->count++;
-    run->length += size;
+    run->length += (uint32_t)size;
     if (p->at.protocol == TCP)
         run->sequence += (uint32_t)size;
     run->steps = (uint8_t)(1 << step);
@@ -244,8 +263,8 @@ start_run(Packet *packets, int32_t index, PyObject *const *items)
     Packet *p = &packets[index];
     const size_t size = payloads_size(p, items);
     p->last = index;
-    p->count = p->segments;
-    p->length = p->at.payload - p->at.ip + size;
+    p->count = (uint8_t)p->segments;
+    p->length = p->at.payload - p->at.ip + (uint32_t)size;
     if (p->at.protocol == TCP)
         p->sequence += (uint32_t)size;
     if (p->segments > 1) {
@@ -266,27 +285,47 @@ typedef struct {
     int32_t run;    /* that it is in, or NONE */
 } Slot;
 
-/* The interpreter's own hash of bytes: keyed, so that no sender can make flows collide. */
+/* Addresses, ports and protocol in words of 32 bits, an even number of them. */
+enum { FLOW_WORDS = 8 + 2 };
+
+static uint64_t flow_keys[FLOW_WORDS + 1];
+
+/* From the interpreter's own hash, which is keyed, so that no sender can make flows collide.
+   All interpreters of a process have the same. */
+static void
+make_flow_keys(void)
+{
+    const PyHash_FuncDef *function = PyHash_GetFuncDef();
+    for (uint32_t i = 0; i <= FLOW_WORDS; i++) {
+        const uint32_t high[] = {i, 0}, low[] = {i, 1};
+        flow_keys[i] = (uint64_t)function->hash(high, sizeof high) << 32 ^
+                       (uint64_t)function->hash(low, sizeof low);
+    }
+}
+
+/* Pair-multiply-shift, which is strongly universal: M. Thorup, "High Speed Hashing for Integers
+   and Strings" (arXiv:1504.06804). */
 static uint32_t
 flow_hash(const Packet *p, Kind kind)
 {
-    const PyHash_FuncDef *function = PyHash_GetFuncDef();
-    uint8_t key[32 + 4 + 1];
-    size_t size = addresses_size(p->at.version);
+    uint32_t words[FLOW_WORDS];
+    size_t count = addresses_size(p->at.version) / 4;
     const uint8_t *from = p->data + p->at.ip + addresses(p->at.version);
-    if (size == 8) /* a compiler makes two instructions of it */
-        memcpy(key, from, 8);
+    if (count == 2) /* a compiler makes two instructions of it */
+        memcpy(words, from, 8);
     else
-        memcpy(key, from, 32);
+        memcpy(words, from, 32);
+    words[count] = words[count + 1] = 0;
     if (kind == FLOW) {
-        memcpy(key + size, p->data + p->at.transport, 4);
-        key[size + 4] = p->at.protocol;
-        size += 5;
+        memcpy(&words[count], p->data + p->at.transport, 4);
+        words[count + 1] = p->at.protocol;
     }
-    Py_hash_t hash = function->hash(key, (Py_ssize_t)size);
+    uint64_t hash = flow_keys[FLOW_WORDS];
+    for (size_t i = 0; i < count + 2; i += 2)
+        hash += (flow_keys[i] + words[i + 1]) * (flow_keys[i + 1] + words[i]);
     if (p->at.ip)
-        hash ^= function->hash(p->data, (Py_ssize_t)p->at.ip);
-    return (uint32_t)hash;
+        hash ^= (uint64_t)PyHash_GetFuncDef()->hash(p->data, (Py_ssize_t)p->at.ip) << 32;
+    return (uint32_t)(hash >> 32);
 }
 
 static bool
@@ -294,11 +333,13 @@ same_flow(const Packet *a, const Packet *b, Kind kind)
 {
     if (a->at.version != b->at.version || a->at.ip != b->at.ip)
         return false;
-    const size_t from = a->at.ip + addresses(a->at.version);
+    const uint8_t *x = a->data, *y = b->data;
+    const size_t ip = a->at.ip;
     return (kind == HOSTS || (a->at.protocol == b->at.protocol &&
-                              !memcmp(a->data + a->at.transport, b->data + b->at.transport, 4))) &&
-           !memcmp(a->data + from, b->data + from, addresses_size(a->at.version)) &&
-           !memcmp(a->data, b->data, a->at.ip);
+                              same_words(x + a->at.transport, y + b->at.transport, 1))) &&
+           (a->at.version == 4 ? same_words(x + ip + addresses(4), y + ip + addresses(4), 2)
+                               : same_words(x + ip + addresses(6), y + ip + addresses(6), 8)) &&
+           (!ip || !memcmp(x, y, ip));
 }
 
 /* The slot of the packet's flow or hosts, or the free one where it belongs. */
@@ -384,6 +425,8 @@ typedef struct {
     uint8_t bytes[IPV6_SIZE + TCP_SIZE + 40];
 } Head;
 
+_Static_assert(offsetof(Head, bytes) == VIRTIO_SIZE, "they follow each other in a frame, too");
+
 enum { PARTS_MAX = 3 + SEGMENTS_MAX };
 
 static inline struct iovec
@@ -401,7 +444,7 @@ frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *
     parts[0] = part(&head->virtio, VIRTIO_SIZE);
     if (run->count < 2) {
         memset(&head->virtio, 0, VIRTIO_SIZE);
-        parts[1] = part(run->data, run->size);
+        parts[1] = part(run->data, (size_t)PyBytes_GET_SIZE(items[index]));
         return 2;
     }
     const Layout *at = &run->at;
@@ -434,9 +477,12 @@ frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *
         .csum_offset = (uint16_t)checksum_offset(at->protocol),
     };
     int count = 1;
-    if (at->ip)
+    if (at->ip) {
         parts[count++] = part(run->data, at->ip);
-    parts[count++] = part(ip, at->payload - at->ip);
+        parts[count++] = part(ip, at->payload - at->ip);
+    }
+    else /* both in one */
+        parts[0].iov_len += at->payload;
     for (int32_t i = index;; i = packets[i].next) {
         for (int32_t j = i; j < i + packets[i].segments; j++)
             parts[count++] = part(PyBytes_AS_STRING(items[j]) + at->payload,

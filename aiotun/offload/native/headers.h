@@ -41,9 +41,9 @@ enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x8
 
 /* Of a packet: offsets into its bytes. */
 typedef struct {
-    int version; /* 4 or 6 */
+    uint8_t version; /* 4 or 6 */
     uint8_t protocol;
-    size_t ip, transport, payload;
+    uint32_t ip, transport, payload;
 } Layout;
 
 static inline uint16_t
@@ -134,15 +134,15 @@ find_ip(const uint8_t *packet, size_t size, bool tap, Layout *layout)
             ethertype = get16(packet + ip - 2);
         }
     }
-    if (size <= ip)
+    if (size <= ip || size > UINT32_MAX)
         return false;
-    int version = packet[ip] >> 4;
+    const uint8_t version = packet[ip] >> 4;
     if ((version != 4 && version != 6) || size < ip + ip_size(version))
         return false;
     if (tap && ethertype != (version == 4 ? 0x0800 : 0x86DD))
         return false;
     layout->version = version;
-    layout->ip = ip;
+    layout->ip = (uint32_t)ip;
     return true;
 }
 
@@ -183,8 +183,8 @@ find_payload(const uint8_t *packet, size_t size, Layout *layout)
             return false;
     }
     layout->protocol = protocol;
-    layout->transport = transport;
-    layout->payload = payload;
+    layout->transport = (uint32_t)transport;
+    layout->payload = (uint32_t)payload;
     return true;
 }
 

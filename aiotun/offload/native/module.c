@@ -164,6 +164,7 @@ static int
 module_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    make_flow_keys();
     state->checksum = import_from("aiotun.offload.checksum", "checksum");
     state->gso_split = import_from("aiotun.offload.segment", "gso_split");
     state->table_type = add_type(module, &table_spec);
