@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 from collections.abc import Iterable
@@ -16,19 +17,33 @@ from .routing import Network
 
 __all__ = ["Routes", "with_mark"]
 
-DEFAULT_MARK = 51820
-"""Mark of our own datagrams, and number of the table for all others: wg-quick's first choice."""
+FIRST_TABLE = 51820
+"""wg-quick's first choice."""
 
 
-def with_mark(config: InterfaceConfig) -> InterfaceConfig:
+def with_mark(config: InterfaceConfig, present: int = 0) -> InterfaceConfig:
     """With a mark on our datagrams if a default route leads to a peer.
 
-    The datagrams to that peer must go another way than what is in them.
+    The datagrams to that peer must go another way than what is in them: by the
+    table of that number, the first that is empty. A mark that is `present` stays.
+    Blocks for some milliseconds. Raises `OSError`.
     """
     default = any(network.prefixlen == 0 for network in _allowed_ips(config))
     if config.table != "auto" or config.fwmark or not default:
         return config
-    return dataclasses.replace(config, fwmark=DEFAULT_MARK)
+    return dataclasses.replace(config, fwmark=present or _empty_table())
+
+
+def _empty_table() -> int:
+    return next(table for table in itertools.count(FIRST_TABLE) if not _has_routes(table))
+
+
+def _has_routes(table: int) -> bool:
+    for version in (4, 6):
+        with contextlib.suppress(OSError):  # there is no such table
+            if _ip(version, "route", "show", "table", table):
+                return True
+    return False
 
 
 class Place(NamedTuple):
@@ -69,7 +84,7 @@ class Routes:
         self._present[network] = place
         _delete_rules(network, place)  # those that a killed program left behind
         for rule in _rules(place):
-            _ip(network, "rule", "add", *rule)
+            _ip(network.version, "rule", "add", *rule)
 
     def _remove(self, network: Network) -> None:
         place = self._present.pop(network)
@@ -80,7 +95,7 @@ class Routes:
             self._route("delete", network, place.table)
 
     def _route(self, verb: str, network: Network, table: int) -> None:
-        _ip(network, "route", verb, network, "dev", self._device.name, "table", table)
+        _ip(network.version, "route", verb, network, "dev", self._device.name, "table", table)
 
 
 def _wanted(config: InterfaceConfig) -> dict[Network, Place]:
@@ -112,11 +127,11 @@ def _delete_rules(network: Network, place: Place) -> None:
     rules = _rules(place)
     if not rules:
         return
-    shown = _ip(network, "-json", "rule", "show", "table", place.table)
+    shown = _ip(network.version, "-json", "rule", "show", "table", place.table)
     for found in json.loads(shown or "[]"):
         with contextlib.suppress(OSError):  # of others: by that table, but not what is not marked
             for back, rule in enumerate(rules):
-                _ip(network, "rule", "delete", "pref", found["priority"] - back, *rule)
+                _ip(network.version, "rule", "delete", "pref", found["priority"] - back, *rule)
 
 
 def _allowed_ips(config: InterfaceConfig) -> Iterable[Network]:
@@ -127,9 +142,9 @@ def _covers(network: Network, other: Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
 
 
-def _ip(network: Network, *words: object) -> str:
+def _ip(version: int, *words: object) -> str:
     """Run ip(8), and return what it prints. Raises `OSError`."""
-    command = ["ip", f"-{network.version}", *map(str, words)]
+    command = ["ip", f"-{version}", *map(str, words)]
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
     except FileNotFoundError as exc:

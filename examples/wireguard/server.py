@@ -36,7 +36,7 @@ class Server:
 
         Raises `OSError` and `ValueError` for what cannot be.
         """
-        self.config = config = with_mark(await self.store.load())
+        self.config = config = await asyncio.to_thread(with_mark, await self.store.load())
         async with contextlib.AsyncExitStack() as stack:
             await self._commands(config.pre_up)
             stack.push_async_callback(self._commands, config.post_down)
@@ -62,7 +62,8 @@ class Server:
     async def _follow_store(self) -> None:
         async for config in self.store.watch():
             try:
-                await self._become(with_mark(config))
+                present = self.wireguard.fwmark
+                await self._become(await asyncio.to_thread(with_mark, config, present))
             except OSError as exc:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 

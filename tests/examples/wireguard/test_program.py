@@ -162,12 +162,11 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_
 
 @pytest.mark.parametrize("ended", [0, 1])
 def test_two_default_routes(machine: Machine, tmp_path: Path, ended: int) -> None:
-    """Each with a mark of its own; the end of one is not the other's."""
+    """Each has a mark of its own; the end of one is not the other's."""
     paths = [tmp_path / f"wg{number}.conf" for number in (8, 9)]
     for path in paths:
         path.write_text(
             "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
-            f"FwMark = {1000 + paths.index(path)}\n"
             "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
             "AllowedIPs = 0.0.0.0/0\n"
         )
@@ -177,7 +176,7 @@ def test_two_default_routes(machine: Machine, tmp_path: Path, ended: int) -> Non
         return [line.split(":")[1].strip() for line in machine.run("ip", "rule").splitlines()]
 
     def of(number: int) -> list[str]:
-        mark = 1000 + number
+        mark = 51820 + number
         return [
             "from all lookup main suppress_prefixlength 0",
             f"not from all fwmark {mark:#x} lookup {mark}",
