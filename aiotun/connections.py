@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -30,6 +30,12 @@ __all__ = ["FramedServer", "open_framed_connection", "start_framed_server"]
 logger = logging.getLogger("aiotun")
 
 T = TypeVar("T")
+
+BACKLOG = 100
+"""Connections that may wait to be accepted; asyncio's own limit."""
+
+ACCEPT_PAUSE = 1.0
+"""Seconds without accepting once that failed, for want of descriptors say; asyncio's own."""
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a TLS handshake may take unless `ssl_handshake_timeout` says otherwise."""
@@ -84,52 +90,79 @@ async def start_framed_server(
     `options` are those of `loop.create_server`, such as `backlog`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
     """
-    options.update(_tls(ssl, options), limit=read_size)
-    server: FramedServer[T] = FramedServer(
-        handler, lambda *streams: Framed(streams, codec, read_size=read_size, write_size=write_size)
-    )
+    loop = asyncio.get_running_loop()
+    options.update(_tls(ssl, options))
     if path is None:
-        server.listener = await asyncio.start_server(server.connected, host, port, **options)
+        listener = await loop.create_server(
+            asyncio.Protocol, host, port, start_serving=False, **options
+        )
     elif sys.platform == "win32":
         raise _no_unix_sockets()
     else:
-        server.listener = await asyncio.start_unix_server(server.connected, path, **options)
-    return server
+        listener = await loop.create_unix_server(
+            asyncio.Protocol, path, start_serving=False, **options
+        )
+    tls = {name: value for name, value in options.items() if name.startswith("ssl")}
+
+    async def frame(connection: socket) -> Framed[T]:
+        reader = asyncio.StreamReader(read_size, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return Framed((reader, writer), codec, read_size=read_size, write_size=write_size)
+
+    return FramedServer(listener, options.get("backlog", BACKLOG), frame, handler)
 
 
 class FramedServer(Generic[T]):
-    """What `start_framed_server` returns: to be closed, or entered with `async with`."""
+    """What `start_framed_server` returns: to be closed, or entered with `async with`.
 
-    listener: asyncio.Server
+    It accepts by itself: asyncio's own server has no way to end the handshakes
+    that are under way.
+    """
+
+    sockets: tuple[socket, ...]
+    """Those it listens on; `sockets[0].getsockname()` tells the port that the system chose."""
 
     def __init__(
         self,
+        listener: asyncio.Server,
+        backlog: int,
+        frame: Callable[[socket], Awaitable[Framed[T]]],
         handler: Callable[[Framed[T]], Awaitable[None]],
-        frame: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Framed[T]],
     ) -> None:
-        self._handler = handler
+        self._listener = listener
         self._frame = frame
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._handler = handler
+        self._connections: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Future[None] | None = None
+        self.sockets = tuple(bound.dup() for bound in listener.sockets)
+        for listening in self.sockets:
+            listening.setblocking(False)
+            listening.listen(backlog)
+        self._accepting = [asyncio.ensure_future(self._accept(each)) for each in self.sockets]
 
-    @property
-    def sockets(self) -> tuple[socket, ...]:
-        """Those it listens on; `sockets[0].getsockname()` tells the port that the system chose."""
-        return tuple(self.listener.sockets)
+    async def _accept(self, listening: socket) -> None:
+        loop = asyncio.get_running_loop()
+        while self.sockets:
+            pause = 0.0
+            try:
+                connection, peer = await loop.sock_accept(listening)
+            except ConnectionAbortedError:  # by its client, before its turn came
+                pass
+            except OSError as exc:
+                message = f"nothing is accepted for {ACCEPT_PAUSE:g} s"
+                loop.call_exception_handler({"message": message, "exception": exc})
+                pause = ACCEPT_PAUSE
+            else:
+                task = asyncio.ensure_future(self._serve(connection, peer))
+                self._connections.add(task)
+                task.add_done_callback(self._connections.discard)
+            await asyncio.sleep(pause)  # others get their turn, however many connect
 
-    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """For asyncio to call."""
-        if self._closed:  # its handshake was under way
-            writer.transport.abort()
-            return
-        task = asyncio.ensure_future(self._serve(self._frame(reader, writer)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, framed: Framed[T]) -> None:
-        peer = framed.get_extra_info("peername")
+    async def _serve(self, connection: socket, peer: object) -> None:
         try:
-            async with framed:
+            async with await self._frame(connection) as framed:
                 await self._handler(framed)
         except (OSError, asyncio.TimeoutError, CodecError) as exc:
             logger.info("the connection of %s ended: %s", peer, exc)
@@ -139,25 +172,23 @@ class FramedServer(Generic[T]):
             )
 
     async def aclose(self) -> None:
-        """Stop listening, cancel the handlers, and wait until their connections are closed.
+        """Stop listening, cancel handshakes and handlers, wait until all connections are closed."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
 
-        A connection whose handshake is under way is closed when that ends.
-        """
-        self._closed = True
-        self._remove_socket_files()
-        self.listener.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _remove_socket_files(self) -> None:
-        for listening in self.sockets:
-            if sys.platform != "win32" and listening.family == AF_UNIX:
-                path = listening.getsockname()
-                if isinstance(path, str) and path:  # an abstract name is bytes
-                    with suppress(FileNotFoundError):
-                        os.unlink(path)
+    async def _close(self) -> None:
+        listening, self.sockets = self.sockets, ()
+        for each in listening:
+            _remove_socket_file(each)
+            with suppress(NotImplementedError):  # by Windows' proactor, which needs no such help
+                asyncio.get_running_loop().remove_reader(each)  # a cancelled accept could go on
+        await asyncio.sleep(0)  # what is accepted by now gets its task,
+        await _end(self._accepting)  # which begins meanwhile
+        for each in listening:
+            each.close()
+        self._listener.close()
+        await _end(self._connections)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,6 +200,21 @@ class FramedServer(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _remove_socket_file(listening: socket) -> None:
+    if sys.platform != "win32" and listening.family == AF_UNIX:
+        path = listening.getsockname()
+        if isinstance(path, str) and path:  # an abstract name is bytes
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def _tls(context: ssl_module.SSLContext | None, options: dict[str, Any]) -> dict[str, Any]:
