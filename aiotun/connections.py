@@ -91,17 +91,13 @@ async def start_framed_server(
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
     """
     loop = asyncio.get_running_loop()
-    options.update(_tls(ssl, options))
+    options.update(_tls(ssl, options), start_serving=False)
     if path is None:
-        listener = await loop.create_server(
-            asyncio.Protocol, host, port, start_serving=False, **options
-        )
+        listener = await loop.create_server(asyncio.Protocol, host, port, **options)
     elif sys.platform == "win32":
         raise _no_unix_sockets()
     else:
-        listener = await loop.create_unix_server(
-            asyncio.Protocol, path, start_serving=False, **options
-        )
+        listener = await loop.create_unix_server(asyncio.Protocol, path, **options)
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
 
     async def frame(connection: socket) -> Framed[T]:
@@ -182,9 +178,9 @@ class FramedServer(Generic[T]):
         for each in listening:
             _remove_socket_file(each)
             with suppress(NotImplementedError):  # by Windows' proactor, which needs no such help
-                asyncio.get_running_loop().remove_reader(each)  # a cancelled accept could go on
-        await asyncio.sleep(0)  # what is accepted by now gets its task,
-        await _end(self._accepting)  # which begins meanwhile
+                asyncio.get_running_loop().remove_reader(each)  # a cancelled accept may go on
+        await asyncio.sleep(0)  # what was accepted gets its task,
+        await _end(self._accepting)  # and its task has begun
         for each in listening:
             each.close()
         self._listener.close()
