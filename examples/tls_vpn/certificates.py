@@ -14,14 +14,26 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+from cryptography.x509.oid import NameOID
 
 SERVER = "aiotun-vpn-server"
 """The server's name in its certificate: clients look for this, wherever the server is."""
 
 LIFETIME = timedelta(days=365)
+
+AUTHORITY: dict[x509.ExtensionType, bool] = {
+    x509.BasicConstraints(ca=True, path_length=None): True,
+    x509.KeyUsage(*(bit == 5 for bit in range(9))): True,  # keyCertSign (RFC 5280, 4.2.1.3)
+}
 
 
 def make_certificates(directory: Path, clients: list[str]) -> None:
@@ -30,12 +42,21 @@ def make_certificates(directory: Path, clients: list[str]) -> None:
     if not (directory / "ca.key").exists():
         key = ec.generate_private_key(ec.SECP256R1())
         _write_key(directory / "ca.key", key)
-        (directory / "ca.pem").write_bytes(_pem(_certificate("aiotun-vpn-authority", key)))
-    for name in (SERVER, *clients):
-        path = directory / f"{name}.pem"
+        name = _name("aiotun-vpn-authority")
+        (directory / "ca.pem").write_bytes(_certificate(name, key, name, key, AUTHORITY))
+    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes()).subject
+    issuer_key = load_pem_private_key((directory / "ca.key").read_bytes(), None)
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    for who in (SERVER, *clients):
+        path = directory / f"{who}.pem"
         if not path.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            _write_key(path, key, _pem(_certificate(name, key, directory)))
+            usage = Usage.SERVER_AUTH if who == SERVER else Usage.CLIENT_AUTH
+            extensions = {
+                x509.SubjectAlternativeName([x509.DNSName(who)]): False,
+                x509.ExtendedKeyUsage([usage]): False,
+            }
+            _write_key(path, key, _certificate(_name(who), key, issuer, issuer_key, extensions))
 
 
 def tls_context(certificate: Path, authority: Path, *, server: bool) -> ssl.SSLContext:
@@ -48,20 +69,19 @@ def tls_context(certificate: Path, authority: Path, *, server: bool) -> ssl.SSLC
     return context
 
 
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
 def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, directory: Path | None = None
-) -> x509.Certificate:
-    """Signed by the authority in the directory, or, without one, by itself."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, issuer_key = subject, key
-    if directory is not None:
-        authority = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
-        loaded = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        issuer, issuer_key = authority.subject, loaded
+    subject: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    extensions: dict[x509.ExtensionType, bool],
+) -> bytes:
+    """As PEM; with these extensions, critical or not."""
     now = datetime.now(timezone.utc)
-    is_authority = directory is None
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if name == SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -70,45 +90,18 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
-        .add_extension(_key_usage(is_authority), critical=True)
     )
-    if not is_authority:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
-        ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
-
-
-def _key_usage(is_authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_authority,
-        key_cert_sign=is_authority,
-        crl_sign=is_authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    identifiers = {
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()): False,
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()): False,
+    }
+    for extension, critical in (identifiers | extensions).items():
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, certificate: bytes = b"") -> None:
     """For its owner's eyes only, from the start."""
-    text = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(text + certificate)

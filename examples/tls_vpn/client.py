@@ -11,7 +11,7 @@ from pathlib import Path
 import aiotun
 
 from .certificates import SERVER, tls_context
-from .wire import CODEC, MTU, addresses_of, stay_alive
+from .wire import CODEC, MTU, addresses_of, while_alive
 
 __all__ = ["connect"]
 
@@ -63,17 +63,6 @@ async def _pass_packets(
 
     def belongs(packet: bytes) -> bool:
         """Drops signs of life, and what the system sends from other addresses unasked."""
-        source, destination = addresses_of(packet)
-        return source in own or destination in own
+        return not own.isdisjoint(addresses_of(packet))
 
-    passing = asyncio.ensure_future(aiotun.relay(tun, framed, filter=belongs))
-    alive = asyncio.ensure_future(stay_alive(framed))
-    try:
-        await asyncio.wait([passing, alive], return_when=asyncio.FIRST_COMPLETED)
-        for task in (passing, alive):
-            if task.done():
-                task.result()
-    finally:
-        for task in (passing, alive):
-            task.cancel()
-        await asyncio.wait([passing, alive])
+    await while_alive(framed, aiotun.relay(tun, framed, filter=belongs))

@@ -15,7 +15,7 @@ from typing import Any
 import aiotun
 
 from .certificates import SERVER, tls_context
-from .wire import CODEC, MTU, addresses_of, stay_alive
+from .wire import CODEC, MTU, addresses_of, while_alive
 
 __all__ = ["serve"]
 
@@ -51,27 +51,19 @@ class Server:
         name = _name(framed)
         interfaces = self.assign(name)
         addresses = {interface.packed for interface in interfaces}
+        await framed.send(json.dumps([str(each) for each in interfaces]).encode())  # before packets
         previous = self.clients.get(name)
         self.clients[name] = framed
         self.routes.update(dict.fromkeys(addresses, framed))
-        alive = asyncio.ensure_future(stay_alive(framed))
-        receiving = asyncio.ensure_future(self.receive(framed, addresses))
         try:
             if previous is not None:  # it came back before its old connection was seen to end
                 await _close_soon(previous)
-            await framed.send(json.dumps([str(each) for each in interfaces]).encode())
             logger.info("%s is connected as %s", name, ", ".join(map(str, interfaces)))
-            await asyncio.wait([alive, receiving], return_when=asyncio.FIRST_COMPLETED)
-            for task in (alive, receiving):
-                if task.done():
-                    task.result()
+            await while_alive(framed, self.receive(framed, addresses))
         except (OSError, ValueError) as exc:
             logger.info("%s is refused: %s", name, exc)
             raise
         finally:
-            alive.cancel()
-            receiving.cancel()
-            await asyncio.wait([alive, receiving])
             if self.clients.get(name) is framed:
                 del self.clients[name]
                 for address in addresses:

@@ -8,10 +8,11 @@ empty: a sign of life.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import aiotun
 
-__all__ = ["CODEC", "MTU", "PORT", "addresses_of", "stay_alive"]
+__all__ = ["CODEC", "MTU", "PORT", "addresses_of", "stay_alive", "while_alive"]
 
 PORT = 4433
 MTU = 1400
@@ -44,3 +45,16 @@ async def stay_alive(framed: aiotun.Framed[bytes], interval: float = INTERVAL) -
                 break
         else:
             raise TimeoutError("the other side is silent")
+
+
+async def while_alive(framed: aiotun.Framed[bytes], work: Coroutine[None, None, object]) -> None:
+    """Do that until it ends or the other side is silent; raise what either raises."""
+    tasks = [asyncio.ensure_future(each) for each in (work, stay_alive(framed))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
