@@ -106,7 +106,7 @@ async def test_handshakes_that_stall_are_ended(complaints: Complaints) -> None:
 
     tls = tls_contexts()
     async with await aiotun.start_framed_server(
-        handler, CODEC, "127.0.0.1", 0, ssl=tls[0], ssl_handshake_timeout=0.5
+        handler, CODEC, "127.0.0.1", 0, ssl=tls[0], ssl_handshake_timeout=1.0
     ) as server:
         address = server.sockets[0].getsockname()
         with contextlib.ExitStack() as stack:
@@ -148,12 +148,16 @@ async def test_closing_while_a_connection_comes(turns: int, complaints: Complain
 
 async def test_closing_goes_on_when_cancelled(complaints: Complaints) -> None:
     server = await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0)
-    with socket.create_connection(server.sockets[0].getsockname()) as client:
-        await asyncio.sleep(0.05)
+    async with await aiotun.open_framed_connection(
+        CODEC, *server.sockets[0].getsockname()
+    ) as framed:
+        await framed.send(b"one")
+        assert await framed.recv() == b"one"
         closing = asyncio.ensure_future(server.aclose())
         await asyncio.sleep(0)
         closing.cancel()
-        assert await end_of(client) == b""
+        with pytest.raises((aiotun.ClosedError, ConnectionError)):
+            await asyncio.wait_for(framed.recv(), 5)
         await server.aclose()
     assert complaints == []
 
@@ -177,7 +181,7 @@ async def test_accepting_goes_on_once_there_are_descriptors_again(
             await framed.send(b"late")
             assert await framed.recv() == b"late"
     assert {each["exception"].errno for each in complaints} == {errno.EMFILE}
-    assert len(complaints) <= 4
+    assert len(complaints) < 10
 
 
 async def test_every_address_is_served() -> None:
