@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,16 @@ from calls import Calls
 
 import aiotun
 from aiotun.udp.protocol import SocketAddress
+
+NARROW = 1400
+"""Bytes that the path of a `narrow` network carries."""
+
+
+def udp_socket(host: str, kind: type[socket.socket] = socket.socket) -> Any:
+    """One of that kind, bound to the host."""
+    sock = kind(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    return sock
 
 
 class Recorder(Calls, aiotun.UdpProtocol):

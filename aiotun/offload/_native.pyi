@@ -14,7 +14,8 @@ from ..packetio import Counters
 from ..transports import port
 from ..transports.base import PacketTransport
 from ..transports.tick import Tick
-from ..udp.protocol import Datagram
+from ..udp.messages import Message
+from ..udp.protocol import Datagram, SocketAddress
 from .superpacket import SuperPacket
 
 class Counts:
@@ -93,4 +94,18 @@ def receive_datagrams(
 
     The datagrams; how many messages they came in; the bytes in them; and the errno at
     which receiving ended, 0 if at the limit.
+    """
+
+def send_messages(
+    fd: int,
+    family: int,
+    remote: SocketAddress | None,
+    messages: list[Message],
+    start: int,
+    /,
+) -> tuple[int, int]:
+    """Send messages of a list, from one on (Linux).
+
+    `family` is the socket's, `remote` where it is connected to. How many were sent; and the errno
+    with which the next one was refused, 0 if all were sent.
     """

@@ -11,7 +11,6 @@ import functools
 import socket
 import sys
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +26,9 @@ __all__ = ["UdpTransport"]
 
 WRITE_BATCH = 512
 """Datagrams that gather before they are sent without waiting for the end of the tick."""
+
+CHECKED_MAX = 4096
+"""Addresses, with the ways to send there, of which it is remembered that they can be sent to."""
 
 
 class UdpTransport(MessageTransport, asyncio.DatagramTransport):
@@ -51,10 +53,10 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._protocol = protocol
         self.counters = UdpCounters()
         self._tick = tick_of(loop)
-        self._outbox = Outbox(self._check)
+        self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
-        self._backlog: deque[Message] = deque()
+        self._backlog: list[Message] = []
         self._errors: dict[str, Exception] = {}  # to be reported, once for each kind
         self._made = False
         self._closing = False
@@ -206,7 +208,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Hand everything sent so far to the kernel now."""
         if not self._gathered:
             return
-        messages = self._outbox.take()
+        messages = self._outbox.take(self.get_extra_info("gso"))
         self.counters.datagrams_sent += self._gathered
         self.counters.bytes_sent += sum([sum(map(len, each.datagrams)) for each in messages])
         self._gathered = 0
@@ -222,17 +224,12 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def _send_backlog(self) -> None:
         """Send what waits, as far as the socket takes it."""
-        backlog = self._backlog
         try:
-            while backlog:
-                left = self._send(backlog[0])
-                if left is not None:
-                    backlog[0] = left
-                    self._watch_writable()
-                    break
-                backlog.popleft()
+            self._send(self._backlog)
         except OSError as exc:
             self._end(exc)
+        if self._backlog:
+            self._watch_writable()
         self._report_errors()
 
     def _write_ready(self) -> None:
@@ -311,8 +308,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Get ready for all that follows."""
 
     @abstractmethod
-    def _send(self, message: Message) -> Message | None:
-        """Send a message; what is left of it when the socket takes no more for now."""
+    def _send(self, messages: list[Message]) -> None:
+        """Send messages, in order; what the socket does not take for now stays in the list."""
 
     @abstractmethod
     def _watch_readable(self) -> None: ...

@@ -38,9 +38,9 @@ from .control import (
     error_mtu,
 )
 from .messages import Message
-from .protocol import Datagram, UdpCounters
+from .protocol import Datagram, SocketAddress, UdpCounters
 
-__all__ = ["UdpSocket", "receive_datagrams"]
+__all__ = ["UdpSocket", "receive_datagrams", "send_messages"]
 
 logger = logging.getLogger("aiotun")
 
@@ -77,6 +77,35 @@ def receive_datagrams(sock: socket.socket, limit: int) -> tuple[list[Datagram], 
         for at in range(0, len(data), segment):
             datagrams.append(Datagram(data[at : at + segment], addr, local, ecn))
     return datagrams, messages, total, 0
+
+
+def send_messages(
+    sock: socket.socket,
+    family: int,
+    remote: SocketAddress | None,
+    messages: list[Message],
+    start: int,
+) -> tuple[int, int]:
+    """See `_native.pyi`."""
+    for at in range(start, len(messages)):
+        try:
+            _send_message(sock, family, remote, messages[at])
+        except OSError as exc:
+            return at - start, exc.errno or errno.EIO
+    return len(messages) - start, 0
+
+
+def _send_message(
+    sock: socket.socket, family: int, remote: SocketAddress | None, message: Message
+) -> None:
+    addr, local, ecn, datagrams = message
+    segment = len(datagrams[0]) if len(datagrams) > 1 else 0
+    host = (addr or remote or [""])[0]  # the transport has checked that there is one
+    ancillary = encode(is_v4(host), local, ecn, segment)
+    if addr is None:
+        sock.sendmsg(datagrams, ancillary)
+    else:
+        sock.sendmsg(datagrams, ancillary, 0, to_socket(addr, family))
 
 
 class UdpSocket:
@@ -153,37 +182,45 @@ class UdpSocket:
 
     # Sending.
 
-    def send(self, message: Message) -> Message | None:
-        """Send a message; what is left of it when the kernel takes no more for now."""
-        if len(message.datagrams) > 1 and not self.gso:
-            return self._send_each(message)
+    def send(self, messages: list[Message]) -> None:
+        """Send messages, in order; what the kernel does not take for now stays in the list.
+
+        Raises `OSError` for a descriptor that is none any more.
+        """
+        done = 0
         try:
-            self._send(message)
-        except BlockingIOError:
-            return message
-        except OSError as exc:
-            return self._send_again(message, exc)
-        return None
+            while done < len(messages):
+                sent, number = self._send_from(messages, done)
+                self._counters.messages_sent += sent
+                done += sent
+                if number == errno.EAGAIN:
+                    break
+                if number:
+                    left = self._send_again(messages[done], OSError(number, os.strerror(number)))
+                    if left:
+                        messages[done : done + 1] = left
+                        break
+                    done += 1
+        finally:
+            del messages[:done]
+
+    def _send_from(self, messages: list[Message], start: int) -> tuple[int, int]:
+        how = self._family, self._remote, messages, start
+        if native:
+            return native.send_messages(self._sock.fileno(), *how)
+        return send_messages(self._sock, *how)
 
     def _send(self, message: Message) -> None:
-        addr, local, ecn, datagrams = message
-        segment = len(datagrams[0]) if len(datagrams) > 1 else 0
-        host = (addr or self._remote or [""])[0]  # the transport has checked that there is one
-        ancillary = encode(is_v4(host), local, ecn, segment)
-        if addr is None:
-            self._sock.sendmsg(datagrams, ancillary)
-        else:
-            self._sock.sendmsg(datagrams, ancillary, 0, to_socket(addr, self._family))
+        _send_message(self._sock, self._family, self._remote, message)
         self._counters.messages_sent += 1
 
-    def _send_each(self, message: Message) -> Message | None:
-        for at, datagram in enumerate(message.datagrams):
-            if self.send(message._replace(datagrams=[datagram])):
-                return message._replace(datagrams=message.datagrams[at:])
-        return None
+    def _send_each(self, message: Message) -> list[Message]:
+        messages = [message._replace(datagrams=[datagram]) for datagram in message.datagrams]
+        self.send(messages)
+        return messages
 
-    def _send_again(self, message: Message, exc: OSError) -> Message | None:
-        """Deal with a refused message: send what can be sent of it, drop the rest."""
+    def _send_again(self, message: Message, exc: OSError) -> list[Message]:
+        """Send what can be sent of a refused message, and drop the rest; what is left to send."""
         if exc.errno in CLOSED:
             raise exc
         if self._remote:  # then it may be the error of an earlier datagram, told now
@@ -191,27 +228,29 @@ class UdpSocket:
                 self._send(message)
             except BlockingIOError:
                 self._report(self._explain(exc))
-                return message
+                return [message]
             except OSError as again:
                 exc = again
             else:
                 self._report(self._explain(exc))
-                return None
+                return []
         many = len(message.datagrams) > 1
+        if many and not self.gso:  # it was made before that was known
+            return self._send_each(message)
         if (many and exc.errno in GSO_REFUSED) or (
             exc.errno == errno.EMSGSIZE and self.dont_fragment
         ):
             return self._send_singly(message, exc)
         self._drop(message, exc)
-        return None
+        return []
 
-    def _send_singly(self, message: Message, refusal: OSError) -> Message | None:
+    def _send_singly(self, message: Message, refusal: OSError) -> list[Message]:
         """Find out why with the first datagram, and go on with the others as far as they fit."""
         first, *others = message.datagrams
         try:
             self._send_whole(message._replace(datagrams=[first]))
         except BlockingIOError:
-            return message
+            return [message]
         except PathMTUError as exc:
             self._report(exc)
             if not self.dont_fragment:
@@ -221,10 +260,10 @@ class UdpSocket:
             return self._send_each(message._replace(datagrams=shorter))
         except OSError as exc:
             self._drop(message, exc)
-            return None
+            return []
         dropped = self._counters.dropped_sent
         left = self._send_each(message._replace(datagrams=others))
-        taken = left is None and self._counters.dropped_sent == dropped
+        taken = not left and self._counters.dropped_sent == dropped
         if taken and refusal.errno != errno.EMSGSIZE:
             self.gso = False
             logger.warning(

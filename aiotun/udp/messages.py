@@ -37,42 +37,49 @@ class Outbox:
 
     def __init__(self, check: Callable[[SocketAddress | None, str | None, int], None]) -> None:
         self._check = check
-        self._runs: dict[SocketAddress | None, list[Message]] = {}
+        self._runs: list[Message] = []
+        self._latest: dict[SocketAddress | None, Message] = {}  # of a destination
 
     def run(self, addr: SocketAddress | None, local: str | None, ecn: int) -> list[bytes]:
         """The list to append datagrams to that go there in that way."""
-        runs = self._runs.get(addr)
-        if runs is not None:
-            _, last_local, last_ecn, datagrams = runs[-1]
+        run = self._latest.get(addr)
+        if run is not None:
+            _, last_local, last_ecn, datagrams = run
             if last_local == local and last_ecn == ecn:
                 return datagrams
         self._check(addr, local, ecn)
         datagrams = []
         # Where each datagram goes elsewhere, a call of Message would be a good part of its cost.
-        message = tuple.__new__(Message, (addr, local, ecn, datagrams))
-        if runs is None:
-            self._runs[addr] = [message]
-        else:
-            runs.append(message)
+        run = tuple.__new__(Message, (addr, local, ecn, datagrams))
+        self._latest[addr] = run
+        self._runs.append(run)
         return datagrams
 
-    def take(self) -> list[Message]:
-        """All that was gathered, as messages that UDP_SEGMENT can send; the outbox is empty now."""
-        gathered, self._runs = self._runs, {}
-        make_batches = native.batches if native else batches
+    def take(self, many: bool) -> list[Message]:
+        """All that was gathered, as messages that UDP_SEGMENT can send, or of one datagram each.
+
+        The outbox is empty now.
+        """
+        runs = self._runs
+        self.clear()
+        make_batches = _singles if not many else native.batches if native else batches
         messages: list[Message] = []
-        for runs in gathered.values():
-            for message in runs:
-                found = make_batches(message[3])
-                if len(found) == 1:
-                    messages.append(message)
-                else:
-                    messages += [message._replace(datagrams=batch) for batch in found]
+        for run in runs:
+            datagrams = run[3]
+            if len(datagrams) == 1:
+                messages.append(run)
+            else:
+                messages += [run._replace(datagrams=each) for each in make_batches(datagrams)]
         return messages
 
     def clear(self) -> None:
         """Forget all that was gathered."""
-        self._runs.clear()
+        self._runs = []
+        self._latest = {}
+
+
+def _singles(datagrams: list[bytes]) -> list[list[bytes]]:
+    return [[datagram] for datagram in datagrams]
 
 
 def batches(datagrams: list[bytes]) -> list[list[bytes]]:

@@ -72,15 +72,16 @@ class PlainUdpTransport(UdpTransport):
         self.counters.bytes_received += sum(len(datagram.data) for datagram in datagrams)
         self._deliver(datagrams)
 
-    def _send(self, message: Message) -> Message | None:
+    def _send(self, messages: list[Message]) -> None:
         assert self._endpoint is not None
-        addr = None if self._remote else to_socket(message.addr, self._family)
-        for at, datagram in enumerate(message.datagrams):
+        sent = 0
+        for addr, _, _, (datagram,) in messages:
             if self._full:
-                return message._replace(datagrams=message.datagrams[at:])
-            self._endpoint.sendto(datagram, addr)
-            self.counters.messages_sent += 1
-        return None
+                break
+            self._endpoint.sendto(datagram, None if self._remote else to_socket(addr, self._family))
+            sent += 1
+        self.counters.messages_sent += sent
+        del messages[:sent]
 
     def _watch_readable(self) -> None:
         self._reading = True

@@ -66,8 +66,8 @@ class SelectorUdpTransport(UdpTransport):
         if self._reading:
             self._loop.add_reader(self._fd, self._read_ready)
 
-    def _send(self, message: Message) -> Message | None:
-        return self._socket.send(message)
+    def _send(self, messages: list[Message]) -> None:
+        self._socket.send(messages)
 
     def _watch_readable(self) -> None:
         if not self._reading:

@@ -26,7 +26,6 @@ from .session import (
     REJECT_AFTER_MESSAGES,
     REJECT_AFTER_TIME,
     REKEY_AFTER_MESSAGES,
-    REKEY_AFTER_TIME,
     Session,
 )
 
@@ -68,6 +67,38 @@ KEEPALIVE = b""
 
 class Peer:
     """One peer of an interface. Everything that takes time takes it as seconds, `now`."""
+
+    # What every packet needs stands together: with many peers none of it is in the caches.
+    __slots__ = (  # noqa: RUF023
+        "_interface",
+        "_current",
+        "endpoint",
+        "_local",
+        "tx_bytes",
+        "rx_bytes",
+        "_silence_due",
+        "_keepalive_due",
+        "_another_keepalive",
+        "persistent_keepalive",
+        "_next",
+        "_answered",
+        "_attempts",
+        "_erase_due",
+        "_handshake",
+        "_handshake_sent",
+        "_jar",
+        "_last_minute",
+        "_lateness",
+        "_persistent_due",
+        "_previous",
+        "_queue",
+        "_retry_due",
+        "_timestamp_received",
+        "_timestamp_sent",
+        "last_handshake",
+        "preshared_key",
+        "public_key",
+    )
 
     def __init__(self, interface: Interface, public_key: bytes) -> None:
         self._interface = interface
@@ -124,25 +155,39 @@ class Peer:
 
     def send(self, packets: Sequence[bytes], now: float, ecn: int = 0) -> None:
         """Seal and send packets, or let them wait for a session."""
-        session = self._current
+        interface, session, endpoint = self._interface, self._current, self.endpoint
+        if (
+            session is None
+            or endpoint is None
+            or now >= session.expires
+            or session.sent >= REJECT_AFTER_MESSAGES
+        ):
+            self._hold(packets, now)
+            return
+        messages = session.seal(packets, interface.mtu)
+        # As _transmit does: where packets go one by one, a call is felt.
+        size = sum(map(len, messages))
+        self.tx_bytes += size
+        interface.outgoing.append((endpoint, self._local, ecn, messages))
+        self._keepalive_due = inf
+        if self.persistent_keepalive:
+            self._traversed(now)
+        if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
+            patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
+            self._silence_due = self._will_be(now + patience)
+        if now >= session.rekey_due or session.sent > REKEY_AFTER_MESSAGES:
+            self.initiate(now)
+
+    def _hold(self, packets: Sequence[bytes], now: float) -> None:
+        """Let packets wait for a session, and begin one."""
         if self.endpoint is None:
             self._interface.counters.no_endpoint += len(packets)
-        elif session is None or now >= session.expires or session.sent >= REJECT_AFTER_MESSAGES:
-            self._queue.extend(packets)
-            while len(self._queue) > QUEUE_MAX:
-                self._queue.popleft()
-                self._interface.counters.no_session += 1
-            self.initiate(now)
-        else:
-            messages = session.seal(packets, self._interface.mtu)
-            size = self._transmit(messages, now, ecn)
-            if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
-                patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
-                self._silence_due = self._will_be(now + patience)
-            if session.sent > REKEY_AFTER_MESSAGES or (
-                session.initiator and now - session.created >= REKEY_AFTER_TIME
-            ):
-                self.initiate(now)
+            return
+        self._queue.extend(packets)
+        while len(self._queue) > QUEUE_MAX:
+            self._queue.popleft()
+            self._interface.counters.no_session += 1
+        self.initiate(now)
 
     def received(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import compress
+from math import inf
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -37,17 +38,19 @@ NONCE_HEAD = bytes(4)
 class Session:
     """Seals and opens lists of transport messages; one of the two sides of a handshake."""
 
-    __slots__ = (
-        "_decrypt",
-        "_encrypt",
-        "_head",
-        "_window",
-        "created",
+    # First what sealing takes, then what opening takes: see Peer.
+    __slots__ = (  # noqa: RUF023
         "expires",
+        "sent",
+        "_head",
+        "_encrypt",
+        "rekey_due",
+        "_decrypt",
+        "_window",
+        "initiator",
+        "created",
         "head",
         "index",
-        "initiator",
-        "sent",
     )
 
     def __init__(self, index: int, remote_index: int, keys: Keys, now: float, initiator: bool):
@@ -57,6 +60,8 @@ class Session:
         self.created = now
         self.expires = now + REJECT_AFTER_TIME
         self.initiator = initiator
+        self.rekey_due = now + REKEY_AFTER_TIME if initiator else inf
+        """When to begin another handshake rather than only send."""
         self.sent = 0
         """Messages: the counter of the next one."""
         self._head = TRANSPORT + remote_index.to_bytes(4, "little")

@@ -32,6 +32,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 both = pytest.mark.usefixtures("backend")
+hesitating = pytest.mark.usefixtures("python_sends")
 
 # From the socket to the protocol.
 
@@ -248,6 +249,7 @@ async def test_an_error_of_earlier_datagrams_costs_no_later_one() -> None:
         assert client.transport.counters.dropped_sent == 0
 
 
+@hesitating
 async def test_reading_goes_on_after_an_error_while_writing_waits() -> None:
     """uvloop gives up its watch of a descriptor that had an error."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
@@ -270,6 +272,7 @@ async def test_reading_goes_on_after_an_error_while_writing_waits() -> None:
             assert far.recv(100) == b"waits"
 
 
+@hesitating
 async def test_an_error_of_earlier_datagrams_while_the_socket_pushes_back() -> None:
     async with endpoint() as server:
         pass
@@ -309,6 +312,7 @@ class Hesitant(socket.socket):
         return super().sendmsg(*args)
 
 
+@hesitating
 async def test_a_socket_that_pushes_back_pauses_the_protocol() -> None:
     near = Hesitant()
     async with endpoint() as server, endpoint(sock=near) as client:
@@ -379,6 +383,7 @@ async def test_close_sends_what_waits() -> None:
         assert len(client.named("connection_lost")) == 1
 
 
+@hesitating
 async def test_close_waits_for_a_socket_that_pushes_back() -> None:
     near = Hesitant()
     async with endpoint() as server, endpoint(sock=near) as client:
@@ -392,6 +397,7 @@ async def test_close_waits_for_a_socket_that_pushes_back() -> None:
         await until(lambda: server.data)
 
 
+@hesitating
 async def test_abort_drops_what_waits() -> None:
     near = Hesitant()
     async with endpoint() as server, endpoint(sock=near) as client:

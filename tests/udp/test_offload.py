@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import packets
 import pytest
 from implementations import IMPLEMENTATIONS
 from rigs import until
-from udp_rigs import endpoint
+from udp_rigs import NARROW, endpoint, udp_socket
 
 import aiotun
 from aiotun.offload.backend import native
@@ -22,31 +21,18 @@ from aiotun.testing.namespace import Namespace
 from aiotun.udp import linux
 from aiotun.udp.control import IP_MTU_DISCOVER, IP_RECVERR, UDP_SEGMENT, encode
 
+SO_NO_CHECK = 11  # asm-generic/socket.h
+
 HOSTS = ["127.0.0.1", "::1"]
 HEADERS = {"127.0.0.1": 28, "::1": 48}
-MTU = 1400
 
 pytestmark = pytest.mark.requires("netns", "ip")
 
 
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
-def receiving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to receive."""
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to receive and to send."""
     monkeypatch.setattr(linux, "native", native if request.param == "native" else None)
-
-
-def udp_socket(host: str, kind: type[socket.socket] = socket.socket) -> socket.socket:
-    sock = kind(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((host, 0))
-    return sock
-
-
-@pytest.fixture
-def narrow(no_leaks: None) -> Iterator[Namespace]:
-    """A network whose loopback carries 1400 bytes."""
-    with Namespace() as namespace:
-        namespace.command("ip", "link", "set", "lo", "mtu", str(MTU))
-        yield namespace
 
 
 # Many datagrams in one system call.
@@ -190,7 +176,7 @@ async def test_segments_that_the_path_does_not_carry_go_in_fragments(
         assert server.data == [*large, b"small"]
         (error,) = client.errors
         assert isinstance(error, aiotun.PathMTUError)
-        assert (error.mtu, error.addr[:2]) == (MTU, server.addr)
+        assert (error.mtu, error.addr[:2]) == (NARROW, server.addr)
         assert "carries IP packets of 1400 bytes" in str(error)
         assert client.transport.counters.dropped_sent == 0
 
@@ -211,7 +197,7 @@ async def test_what_must_not_be_fragmented_is_dropped_and_reported(
         client.transport.sendto_many([*[bytes(1400)] * count, b"small"], server.addr)
         await until(lambda: server.data)
         assert server.data == [b"small"]
-        assert [error.mtu for error in client.errors] == [MTU]
+        assert [error.mtu for error in client.errors] == [NARROW]
         assert client.transport.counters.dropped_sent == count
         assert client.transport.get_extra_info("gso")
 
@@ -232,7 +218,7 @@ async def test_a_connected_endpoint_on_a_narrow_path(narrow: Namespace) -> None:
     async with endpoint(sock=far) as server, endpoint(sock=near) as client:
         client.transport.sendto_many([bytes(1400)] * 3)
         await until(lambda: len(server.data) == 3)
-        assert [(error.mtu, error.addr) for error in client.errors] == [(MTU, server.addr)]
+        assert [(error.mtu, error.addr) for error in client.errors] == [(NARROW, server.addr)]
 
 
 async def test_a_router_tells_that_the_path_is_narrow(namespace: Namespace) -> None:
@@ -255,111 +241,29 @@ async def test_a_router_tells_that_the_path_is_narrow(namespace: Namespace) -> N
             assert (error.mtu, error.addr) == (1280, ("10.9.0.2", 7))
 
 
-# Kernels and routes that refuse segmentation.
+# A socket that does without checksums: it can do no segmentation.
 
 
-class Refusing(socket.socket):
-    """Refuses segments as a route without checksum offload does: here none could be had."""
-
-    number = errno.EIO
-
-    def sendmsg(self, buffers: Any, ancillary: Any = (), *args: Any) -> int:
-        if any(kind == UDP_SEGMENT for _, kind, _ in ancillary):
-            raise OSError(self.number, "of the test")
-        return super().sendmsg(buffers, ancillary, *args)
-
-
-@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
 async def test_refused_segments_are_sent_one_by_one_from_then_on(
-    number: int, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    near = udp_socket("127.0.0.1", Refusing)
-    assert isinstance(near, Refusing)
-    near.number = number
+    near = udp_socket("127.0.0.1")
+    near.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     async with endpoint() as server, endpoint(sock=near) as client:
+        transport, other = client.transport, ("127.0.0.9", server.addr[1])
         sent = [bytes([n]) * 100 for n in range(100)]
         with caplog.at_level(logging.WARNING, "aiotun"):
-            client.transport.sendto_many(sent, server.addr)
-            client.transport.flush()
-            client.transport.sendto_many(sent, server.addr)
+            transport.sendto_many(sent, server.addr)  # two messages, made before it is known
+            transport.sendto(b"elsewhere", other)
+            transport.flush()
+            transport.sendto_many(sent, server.addr)
         await until(lambda: len(server.data) == 200)
         assert server.data == sent * 2
-        assert not client.transport.get_extra_info("gso")
-        assert client.transport.counters.messages_sent == 200
+        assert not transport.get_extra_info("gso")
+        assert transport.counters.messages_sent == 201
+        assert transport.counters.dropped_sent == 0
         assert client.errors == []
-        assert [record.args for record in caplog.records] == [("of the test",)]  # once
-
-
-async def test_an_old_kernel_says_einval_for_a_narrow_path(narrow: Namespace) -> None:
-    """As others do for a route without the offload; not a reason to do without segmentation."""
-    far, near = narrow.run(udp_socket, "127.0.0.1"), narrow.run(udp_socket, "127.0.0.1", Refusing)
-    assert isinstance(near, Refusing)
-    near.number = errno.EINVAL
-    async with endpoint(sock=far) as server, endpoint(sock=near) as client:
-        client.transport.sendto_many([bytes(1400)] * 3, server.addr)
-        await until(lambda: len(server.data) == 3)
-        assert [error.mtu for error in client.errors] == [MTU]
-        assert client.transport.get_extra_info("gso")
-
-
-class Old(socket.socket):
-    """As before Linux 4.18, which had neither."""
-
-    def getsockopt(self, level: int, option: int, *args: Any) -> Any:
-        self._refuse(level)
-        return super().getsockopt(level, option, *args)
-
-    def setsockopt(self, level: int, option: int, *args: Any) -> None:
-        self._refuse(level)
-        super().setsockopt(level, option, *args)
-
-    @staticmethod
-    def _refuse(level: int) -> None:
-        if level == socket.IPPROTO_UDP:
-            raise OSError(errno.ENOPROTOOPT, "of the test")
-
-
-async def test_a_kernel_without_segmentation() -> None:
-    near = udp_socket("127.0.0.1", Old)
-    async with endpoint() as server, endpoint(sock=near) as client:
-        info = client.transport.get_extra_info
-        assert not info("gso")
-        assert not info("gro")
-        client.transport.sendto_many([b"1", b"2"], server.addr)
-        await until(lambda: len(server.data) == 2)
-        assert client.transport.counters.messages_sent == 2
-        server.transport.sendto_many([b"1", b"2"], client.addr)
-        await until(lambda: client.data == [b"1", b"2"])
-
-
-class Stopping(socket.socket):
-    """Refuses segments, and takes so many datagrams."""
-
-    room = 0
-
-    def sendmsg(self, buffers: Any, *args: Any) -> int:
-        if len(buffers) > 1:
-            raise OSError(errno.EIO, "of the test")
-        if not self.room:
-            raise BlockingIOError(errno.EAGAIN, "of the test")
-        self.room -= 1
-        return super().sendmsg(buffers, *args)
-
-
-@pytest.mark.parametrize("room", [0, 3])
-async def test_refused_segments_wait_where_they_were_stopped(room: int) -> None:
-    """A socket that takes but some of the datagrams one by one, or none."""
-    near = udp_socket("127.0.0.1", Stopping)
-    assert isinstance(near, Stopping)
-    async with endpoint() as server, endpoint(sock=near) as client:
-        near.room = room
-        client.transport.sendto_many([bytes([n]) for n in range(10)], server.addr)
-        client.transport.flush()
-        assert client.transport.get_write_buffer_size() == 10 - room
-        await asyncio.sleep(0.01)
-        near.room = 100
-        await until(lambda: len(server.data) == 10)
-        assert server.data == [bytes([n]) for n in range(10)]
+        assert len(caplog.records) == 1
 
 
 # A socket buffer that is full.

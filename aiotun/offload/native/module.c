@@ -217,6 +217,7 @@ static PyMethodDef module_methods[] = {
     {"batches", native_batches, METH_O, NULL},
 #ifdef __linux__
     {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
+    {"send_messages", native_send_messages, METH_VARARGS, NULL},
 #endif
     {NULL, NULL, 0, NULL},
 };

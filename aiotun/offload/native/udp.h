@@ -56,7 +56,11 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 
 #include <netinet/udp.h>
 
-#ifndef UDP_GRO /* linux/udp.h */
+/* linux/udp.h */
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
 
@@ -202,6 +206,220 @@ native_receive_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
         return NULL;
     }
     return Py_BuildValue("Nnni", datagrams, messages, bytes, number);
+}
+
+/* Of what one system call takes: UDP_PARTS_MAX is the kernel's own limit for a message (UIO_MAXIOV
+   of linux/uio.h). */
+enum { UDP_MESSAGES_MAX = 64, UDP_PARTS_MAX = 1024 };
+
+/* A message's address and control messages. */
+typedef struct {
+    union {
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } to;
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+                      CMSG_SPACE(sizeof(int))];
+    } control;
+} Envelope;
+
+/* What is sent by one system call; the datagrams are held as long. */
+typedef struct {
+    unsigned messages, parts;
+    struct mmsghdr headers[UDP_MESSAGES_MAX];
+    Envelope envelopes[UDP_MESSAGES_MAX];
+    struct iovec iovecs[UDP_PARTS_MAX];
+    PyObject *datagrams[UDP_PARTS_MAX];
+} Post;
+
+static bool
+udp_read_host(int family, PyObject *host, void *address)
+{
+    const char *text = PyUnicode_AsUTF8(host);
+    if (text && inet_pton(family, text, address) != 1)
+        PyErr_Format(PyExc_ValueError, "no numeric address: %R", host);
+    return !PyErr_Occurred();
+}
+
+static bool
+udp_is_v4(PyObject *host)
+{
+    return PyUnicode_FindChar(host, ':', 0, PyUnicode_GET_LENGTH(host), 1) < 0;
+}
+
+/* See to_socket in address.py. */
+static bool
+udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObject *addr)
+{
+    PyObject *host;
+    unsigned short port;
+    unsigned flow = 0, scope = 0;
+    if (!PyArg_ParseTuple(addr, "UH|II", &host, &port, &flow, &scope))
+        return false;
+    header->msg_name = &envelope->to;
+    if (family == AF_INET) {
+        struct sockaddr_in *to = &envelope->to.v4;
+        header->msg_namelen = sizeof *to;
+        *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+        return udp_read_host(AF_INET, host, &to->sin_addr);
+    }
+    struct sockaddr_in6 *to = &envelope->to.v6;
+    header->msg_namelen = sizeof *to;
+    *to = (struct sockaddr_in6){.sin6_family = AF_INET6,
+                                .sin6_port = htons(port),
+                                .sin6_flowinfo = htonl(flow),
+                                .sin6_scope_id = scope};
+    uint8_t *address = to->sin6_addr.s6_addr;
+    if (!udp_is_v4(host))
+        return udp_read_host(AF_INET6, host, address);
+    memset(address + 10, 0xFF, 2); /* mapped: RFC 4291, section 2.5.5.2 */
+    return udp_read_host(AF_INET, host, address + 12);
+}
+
+/* One more control message, behind the others; its bytes are to be filled in. */
+static void *
+udp_add_control(struct msghdr *header, int level, int type, size_t size)
+{
+    struct cmsghdr *control =
+        (struct cmsghdr *)((uint8_t *)header->msg_control + header->msg_controllen);
+    header->msg_controllen += CMSG_SPACE(size);
+    memset(control, 0, CMSG_SPACE(size));
+    control->cmsg_len = CMSG_LEN(size);
+    control->cmsg_level = level;
+    control->cmsg_type = type;
+    return CMSG_DATA(control);
+}
+
+/* See encode in control.py. */
+static bool
+udp_write_control(struct msghdr *header, Envelope *envelope, bool v4, PyObject *local, int ecn,
+                  Py_ssize_t segment)
+{
+    header->msg_control = envelope->control.bytes;
+    if (segment) {
+        const uint16_t size = (uint16_t)segment;
+        memcpy(udp_add_control(header, IPPROTO_UDP, UDP_SEGMENT, sizeof size), &size, sizeof size);
+    }
+    if (ecn) {
+        void *data = v4 ? udp_add_control(header, IPPROTO_IP, IP_TOS, sizeof ecn)
+                        : udp_add_control(header, IPPROTO_IPV6, IPV6_TCLASS, sizeof ecn);
+        memcpy(data, &ecn, sizeof ecn);
+    }
+    if (local == Py_None)
+        return true;
+    if (v4) {
+        struct in_pktinfo *info =
+            udp_add_control(header, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo));
+        return udp_read_host(AF_INET, local, &info->ipi_spec_dst);
+    }
+    struct in6_pktinfo *info =
+        udp_add_control(header, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(struct in6_pktinfo));
+    return udp_read_host(AF_INET6, local, &info->ipi6_addr);
+}
+
+/* Adds a message of so many datagrams, for which there is room. */
+static bool
+udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObject *local, int ecn,
+                PyObject *datagrams, Py_ssize_t count)
+{
+    Envelope *envelope = &post->envelopes[post->messages];
+    struct msghdr *header = &post->headers[post->messages].msg_hdr;
+    *header = (struct msghdr){.msg_iov = &post->iovecs[post->parts]};
+    post->messages++;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *datagram = PySequence_GetItem(datagrams, i);
+        if (!datagram)
+            return false;
+        post->datagrams[post->parts] = datagram;
+        struct iovec *part = &post->iovecs[post->parts++];
+        if (!PyBytes_Check(datagram)) {
+            PyErr_SetString(PyExc_TypeError, "a datagram is bytes");
+            return false;
+        }
+        part->iov_base = PyBytes_AS_STRING(datagram);
+        part->iov_len = (size_t)PyBytes_GET_SIZE(datagram);
+    }
+    header->msg_iovlen = (size_t)count;
+    PyObject *to = addr == Py_None ? remote : addr;
+    if (!PyTuple_Check(to) || !PyTuple_GET_SIZE(to) || !PyUnicode_Check(PyTuple_GET_ITEM(to, 0))) {
+        PyErr_SetString(PyExc_TypeError, "an address is a tuple of a host and a port");
+        return false;
+    }
+    return (addr == Py_None || udp_write_address(header, envelope, family, addr)) &&
+           udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(to, 0)), local, ecn,
+                             count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : 0);
+}
+
+/* Adds messages of a list, from one on, as many as there is room for. */
+static bool
+udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, Py_ssize_t at)
+{
+    /* An error that ends a call after its first message is lost (sendmmsg(2)); a connected socket's
+       is told but once. */
+    const unsigned limit = remote == Py_None ? UDP_MESSAGES_MAX : 1;
+    bool done = true;
+    while (done && post->messages < limit && at < PyList_GET_SIZE(messages)) {
+        PyObject *addr, *local, *datagrams, *message = PySequence_GetItem(messages, at++);
+        int ecn;
+        if (!message)
+            return false;
+        if (!PyTuple_Check(message))
+            PyErr_SetString(PyExc_TypeError, "a message is a tuple");
+        done = PyTuple_Check(message) &&
+               PyArg_ParseTuple(message, "OOiO!", &addr, &local, &ecn, &PyList_Type, &datagrams);
+        const Py_ssize_t count = done ? PyList_GET_SIZE(datagrams) : 0;
+        const bool fits = count <= (Py_ssize_t)(UDP_PARTS_MAX - post->parts);
+        if (done && fits)
+            done = udp_add_message(post, family, remote, addr, local, ecn, datagrams, count);
+        Py_DECREF(message);
+        if (!fits)
+            break;
+    }
+    return done;
+}
+
+/* How many messages the kernel took, and the errno with which it refused the next one. */
+static unsigned
+udp_send(int fd, Post *post, int *number)
+{
+    unsigned sent = 0;
+    while (sent < post->messages && !*number) {
+        const int more = sendmmsg(fd, post->headers + sent, post->messages - sent, MSG_DONTWAIT);
+        if (more > 0)
+            sent += (unsigned)more;
+        else if (errno != EINTR)
+            *number = errno;
+    }
+    return sent;
+}
+
+static PyObject *
+native_send_messages(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd, family, number = 0;
+    PyObject *remote, *messages;
+    Py_ssize_t start, sent = 0;
+    if (!PyArg_ParseTuple(arguments, "iiOO!n:send_messages", &fd, &family, &remote, &PyList_Type,
+                          &messages, &start))
+        return NULL;
+    Post post;
+    bool done = true;
+    while (done && !number && start + sent < PyList_GET_SIZE(messages)) {
+        post.messages = post.parts = 0;
+        done = udp_add_messages(&post, family, remote, messages, start + sent);
+        if (done && !post.messages)
+            number = EMSGSIZE; /* as the kernel says to too many parts */
+        else if (done) {
+            Py_BEGIN_ALLOW_THREADS
+            sent += udp_send(fd, &post, &number);
+            Py_END_ALLOW_THREADS
+        }
+        while (post.parts)
+            Py_DECREF(post.datagrams[--post.parts]);
+    }
+    return done ? Py_BuildValue("ni", sent, number) : NULL;
 }
 
 #endif

@@ -71,12 +71,11 @@ def started(first: str, second: str, outside: int = 4) -> Iterator[tuple[Node, N
         yield nodes
 
 
-def impatient(node: Node, **timers: float) -> None:
+def impatient(node: Node, *timers: str) -> None:
     """Let ours run with other constants of its timers."""
     assert node.implementation == "aiotun"
-    changes = "".join(f"peer.{name} = {value}; " for name, value in timers.items())
     code = (
-        f"import runpy; from examples.wireguard import peer; {changes}"
+        f"import runpy; from examples.wireguard import peer, session; {'; '.join(timers)}; "
         "runpy.run_module('examples.wireguard', run_name='__main__')"
     )
     node.command = (sys.executable, "-c", code, "serve")
@@ -177,7 +176,7 @@ def test_roaming(first: str, second: str, moves: str) -> None:
 def test_rekey_during_a_transfer() -> None:
     """Ours begins a session every half second."""
     with pair("aiotun", "wireguard-go") as (a, b):
-        impatient(a, REKEY_AFTER_TIME=0.5, REKEY_TIMEOUT=0.2)
+        impatient(a, "session.REKEY_AFTER_TIME = 0.5", "peer.REKEY_TIMEOUT = 0.2")
         a.start()
         b.start()
         with transfer(a, b, B4, "--time", "2", "--bitrate", "100M") as client:
@@ -215,7 +214,7 @@ def test_the_first_is_restarted(first: str, second: str) -> None:
 def test_the_second_is_restarted() -> None:
     """It knows neither session nor endpoint: the first has to notice its silence."""
     with pair("aiotun", "wireguard-go") as (a, b):
-        impatient(a, KEEPALIVE_TIMEOUT=1, REKEY_TIMEOUT=1)
+        impatient(a, "peer.KEEPALIVE_TIMEOUT = 1", "peer.REKEY_TIMEOUT = 1")
         a.start()
         b.start()
         ping(a, B4)
