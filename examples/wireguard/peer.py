@@ -155,23 +155,12 @@ class Peer:
 
     def send(self, packets: Sequence[bytes], now: float, ecn: int = 0) -> None:
         """Seal and send packets, or let them wait for a session."""
-        interface, session, endpoint = self._interface, self._current, self.endpoint
-        if (
-            session is None
-            or endpoint is None
-            or now >= session.expires
-            or session.sent >= REJECT_AFTER_MESSAGES
-        ):
+        session = self._current
+        if session is None or now >= session.expires or session.sent >= REJECT_AFTER_MESSAGES:
             self._hold(packets, now)
             return
-        messages = session.seal(packets, interface.mtu)
-        # As _transmit does: where packets go one by one, a call is felt.
-        size = sum(map(len, messages))
-        self.tx_bytes += size
-        interface.outgoing.append((endpoint, self._local, ecn, messages))
-        self._keepalive_due = inf
-        if self.persistent_keepalive:
-            self._traversed(now)
+        messages = session.seal(packets, self._interface.mtu)
+        size = self._transmit(messages, now, ecn)
         if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
             patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
             self._silence_due = self._will_be(now + patience)
