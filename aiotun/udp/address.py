@@ -12,6 +12,9 @@ __all__ = ["from_socket", "is_v4", "peer_name", "to_socket"]
 MAPPED = "::ffff:"
 """Before an IPv4 address on a dual-stack socket (RFC 4291, section 2.5.5.2)."""
 
+FLOW_MAX = 0xFFFFF
+"""A flow label has 20 bits (RFC 8200, section 3)."""
+
 
 def is_v4(host: str) -> bool:
     return ":" not in host
@@ -40,9 +43,11 @@ def to_socket(addr: SocketAddress, family: int) -> SocketAddress:
         ) from None
     if not 0 < port < 65536:
         raise ValueError(f"a port is 1 to 65535, not {port}")
-    if family == AF_INET6 and is_v4(host):
-        return MAPPED + host, port
-    if family == AF_INET and not is_v4(host):
+    if len(addr) > 2 and not 0 <= addr[2] <= FLOW_MAX:
+        raise ValueError(f"a flow label is 0 to {FLOW_MAX}, not {addr[2]}")
+    if is_v4(host):
+        return MAPPED + host if family == AF_INET6 else host, port
+    if family == AF_INET:
         raise ValueError(f"this endpoint speaks IPv4 alone, and {host} is an IPv6 address")
     return addr
 

@@ -15,6 +15,7 @@ from aiotun.udp.protocol import SocketAddress
     [
         (("192.0.2.1", 7), AF_INET, ("192.0.2.1", 7)),
         (("192.0.2.1", 7), AF_INET6, ("::ffff:192.0.2.1", 7)),
+        (("192.0.2.1", 7, 0, 0), AF_INET, ("192.0.2.1", 7)),
         (("2001:db8::1", 7), AF_INET6, ("2001:db8::1", 7)),
         (("fe80::1", 7, 0, 3), AF_INET6, ("fe80::1", 7, 0, 3)),
     ],
@@ -32,6 +33,7 @@ def test_to_socket(given: SocketAddress, family: int, taken: SocketAddress) -> N
         (("2001:db8::1", 7), AF_INET, "IPv4 alone"),
         (("192.0.2.1", 0), AF_INET, "1 to 65535, not 0"),
         (("192.0.2.1", 65536), AF_INET, "1 to 65535, not 65536"),
+        (("fe80::1", 7, 1 << 20, 3), AF_INET6, "0 to 1048575, not 1048576"),
     ],
 )
 def test_what_cannot_be_sent_to(addr: SocketAddress, family: int, says: str) -> None:
