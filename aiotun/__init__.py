@@ -1,6 +1,9 @@
 """TUN and TAP devices as asyncio transports, with GSO and GRO offload."""
 
+from typing import TYPE_CHECKING
+
 from . import codecs
+from . import typing as typing
 from .bytestreams import ByteStream
 from .config import Address, DeviceConfig, Route
 from .connections import FramedServer, open_framed_connection, start_framed_server
@@ -121,3 +124,15 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import testing as testing
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import `aiotun.testing` when it is asked for: programs do without it."""
+        if name == "testing":
+            import importlib
+
+            return importlib.import_module(".testing", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -185,81 +185,70 @@ def _no_route(value: object, why: str = "") -> RouteError:
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """What a device should be. Invalid values raise a `ConfigError` at once."""
+    """What a device should be. Invalid values raise a `ConfigError` at once.
+
+    Where None is allowed it leaves the setting as the system chooses it, or as it
+    stands on a persistent interface that is attached to.
+
+    name: The interface's name, or a pattern with one "%d" that the system fills in.
+    layer: "tun" for IP packets, "tap" for Ethernet frames.
+    addresses: Any iterable of `AddressLike`, or a single one; a pair stands in a list,
+        since it is an iterable itself. Kept as a tuple of `Address`.
+    mtu: Bytes of an IP packet. The system's default is 1500.
+    mtu_v6: Bytes of an IPv6 packet where that is to be less than `mtu`. On Linux the
+        device has to be up for it.
+    offload: Whether the kernel exchanges super-packets of up to 64 KiB: for all protocols
+        that it can, for "tcp" or "udp" alone, or for none. Where the kernel has no such
+        thing the device does without; `Device.offload` says what is in force.
+    up: Whether the interface is set up once it is configured; False sets it down.
+    mac: MAC address of a TAP, as "02:00:00:00:00:01".
+    tx_queue_len: Packets that wait for the program before the kernel drops. Linux has
+        500 for a TUN and 1000 for a TAP.
+    backpressure: Whether packets wait in the queueing discipline while the device's queue
+        is full, instead of being dropped. Linux has it from 7.3 on; others drop.
+    multi_queue: Whether the device can have several queues, see `Device.open_queue`.
+    persistent: Whether the interface stays when nobody has it open any more. A new
+        interface does not stay.
+    owner: The user, by id or name, who may attach to the persistent interface.
+    group: The group, by id or name, that may attach to it.
+    exclusive: Whether to fail if the interface exists. Otherwise a persistent interface
+        of that name is attached to.
+    carrier: Whether the link shows a carrier. A new interface shows one.
+    ipv6_quiet: Whether the interface gets no link-local IPv6 address. Then it sends no
+        router solicitations that nobody asked for.
+    dad: Whether IPv6 addresses wait for duplicate address detection (RFC 4862). Otherwise
+        they are usable at once. Detection makes sense on a TAP only.
+    connected_routes: Whether an address brings a route to its network.
+    metric: Metric of the connected routes, and of those in `routes` that name none.
+    routes: Routes to be added with the device, which has to be up: any iterable of
+        `RouteLike`, or a single one. Kept as a tuple of `Route`.
+    namespace: The network namespace in which the device lives, while the program stays
+        where it is: a name (of `ip netns`), a path (with a "/" in it), or the id of a
+        process. None is the namespace of the calling thread.
+    """
 
     name: str | None = None
-    """Interface name, or a pattern with one "%d" that the system fills in; None: its choice."""
-
     layer: Layer = "tun"
-
     addresses: tuple[Address, ...] = field(default=())
-    """Any iterable of `AddressLike`, or one (a pair stands in a list, being an iterable
-    itself); kept as a tuple of `Address`."""
-
     mtu: int | None = None
-    """Bytes; None leaves the system's default, 1500."""
-
     mtu_v6: int | None = None
-    """Bytes of an IPv6 packet where that is to be less than `mtu`; None: the same. On Linux the
-    device has to be up for it."""
-
     offload: Offload = True
-    """Let the kernel exchange super-packets of up to 64 KiB. Where the kernel has
-    no such thing, or only for some protocols, the device does without; what is
-    in force stands in `Device.offload`."""
-
     up: bool | None = True
-    """Whether to set the interface up once it is configured, or down; None: as it is found."""
-
     mac: str | None = None
-    """MAC address of a TAP, as "02:00:00:00:00:01"; None leaves the system's choice."""
-
     tx_queue_len: int | None = None
-    """Packets that wait for the program before the kernel drops; None: as it is, 500 on Linux."""
-
     backpressure: bool = False
-    """Let packets wait in the queueing discipline while the device's queue is full, instead of
-    dropping them (Linux 7.3 and later; others drop)."""
-
     multi_queue: bool = False
-    """Whether the device can have several queues, see `Device.open_queue`."""
-
     persistent: bool | None = None
-    """Whether the interface stays when nobody has it open any more; None: as it is, no."""
-
     owner: int | str | None = None
-    """The user, by id or name, who may attach to the persistent interface; None: as it is."""
-
     group: int | str | None = None
-    """The group, by id or name, who may; None: as it is."""
-
     exclusive: bool = False
-    """Fail if the interface exists. Otherwise a persistent one of that name is attached to."""
-
     carrier: bool | None = None
-    """Whether the link shows a carrier; None: as it is, yes."""
-
     ipv6_quiet: bool = False
-    """No link-local IPv6 address, and so no router solicitations that nobody asked for."""
-
     dad: bool = False
-    """Let IPv6 addresses wait for duplicate address detection (RFC 4862); without it they
-    are usable at once. It makes sense on a TAP only."""
-
     connected_routes: bool = True
-    """Whether an address brings a route to its network."""
-
     metric: int | None = None
-    """Of the routes: the connected ones, and those of `routes` that name none; None: the
-    system's."""
-
     routes: tuple[Route, ...] = field(default=())
-    """To be added with the device, which has to be up: any iterable of `RouteLike`, or one."""
-
     namespace: str | os.PathLike[str] | int | None = None
-    """The network namespace in which the device lives, while the program stays where it is:
-    a name (of `ip netns`), a path (with a "/" in it), or the id of a process. None: that of
-    the calling thread."""
 
     def __init__(
         self,

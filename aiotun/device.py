@@ -146,13 +146,12 @@ class Device:
     def _assemble(self, interface: Interface, queue: Queue) -> None:
         self.interface = interface
         self.queue = queue
-        self.counters = Counters()
-        """What passed between this program and the device."""
+        self._counters = Counters()
         self._closed = self._shut = self._taken = False
         self._read_errors: list[Exception] = []
         self._write_errors: list[Exception] = []
-        self._reader = PacketReader(queue, self.counters, self._read_errors.append)
-        self._writer = PacketWriter(queue, self.counters, self._write_errors.append)
+        self._reader = PacketReader(queue, self._counters, self._read_errors.append)
+        self._writer = PacketWriter(queue, self._counters, self._write_errors.append)
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
@@ -161,6 +160,11 @@ class Device:
         self._writers = _Waiters()
 
     # What it is.
+
+    @property
+    def counters(self) -> Counters:
+        """What passed between this program and the device; `statistics` are the kernel's."""
+        return self._counters
 
     @property
     def name(self) -> str:
@@ -711,7 +715,13 @@ class Device:
             self.release()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.layer} {'closed' if self._closed else 'open'}>"
+        kind = f"{type(self).__name__} {self.layer}"
+        if self._closed:
+            return f"<{kind} closed>"
+        try:
+            return f"<{kind} {self.name} open>"
+        except OSError:  # the interface was deleted, or moved to where this process cannot look
+            return f"<{kind} gone>"
 
 
 class _Waiters:

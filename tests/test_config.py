@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import ipaddress
+import re
 from contextlib import suppress
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -312,3 +314,11 @@ def test_values_that_no_device_can_have(
 def test_mac_is_written_in_one_way() -> None:
     config = DeviceConfig(layer="tap", mac="02-00-5E-00-00-0A")
     assert config.mac == "02:00:5e:00:00:0a"
+
+
+def test_help_explains_every_keyword() -> None:
+    text = inspect.getdoc(DeviceConfig)
+    assert text is not None
+    explained = re.findall(r"^(\w+): \S+", text, re.MULTILINE)
+    assert explained == [field.name for field in fields(DeviceConfig)]
+    assert explained == list(inspect.signature(DeviceConfig).parameters)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import outside
 import pytest
 from rigs import Rig, packet
 
@@ -205,10 +206,10 @@ def test_what_nobody_reads_is_dropped_and_counted(rig: Rig) -> None:
 
 def test_closed(rig: Rig) -> None:
     device = rig.device
-    assert "open" in repr(device)
+    assert repr(device) == f"<Device tun {device.name} open>"
     device.close()
     device.close()
-    assert "closed" in repr(device)
+    assert repr(device) == "<Device tun closed>"
     for call in (device.recv, device.recv_many):
         with pytest.raises(aiotun.ClosedError) as caught:
             call()
@@ -216,6 +217,14 @@ def test_closed(rig: Rig) -> None:
     with pytest.raises(aiotun.ClosedError):
         device.send(packet())
     assert list(device) == []
+
+
+@pytest.mark.requires("tun", "netns")
+def test_repr_when_the_interface_was_deleted(namespace: Namespace) -> None:
+    with namespace.run(aiotun.Device, name="t0") as device:
+        assert repr(device) == "<Device tun t0 open>"
+        namespace.run(outside.delete, "t0")
+        assert repr(device) == "<Device tun gone>"
 
 
 def test_a_forgotten_device_is_closed_with_a_warning() -> None:

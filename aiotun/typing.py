@@ -1,0 +1,11 @@
+"""The types of what users write: for annotations of their own.
+
+They are aliases, such as `AddressLike` for all the forms of an address that
+`DeviceConfig` and `Device.add_address` take.
+"""
+
+from .config import AddressLike, Layer, Offload, RouteLike
+from .platforms.base import Framing
+from .udp.protocol import SocketAddress
+
+__all__ = ["AddressLike", "Framing", "Layer", "Offload", "RouteLike", "SocketAddress"]
