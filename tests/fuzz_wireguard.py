@@ -177,8 +177,9 @@ class Fuzzer:
             peer._current.sent = int.from_bytes(self.random.choice(COUNTERS), "little")
         sender = self.random.choice(self.sides)
         packets = [self.damaged(self.packet(sender, self.victim)) for _ in range(3)]
+        packets[0] = bytes([0x40 | self.random.randrange(48)]) + packets[0][1:]  # version and IHL
         self.tried["inner"] += len(packets)
-        peer.send(packets, self.now)
+        peer.send(packets, self.now, self.random.randrange(4))
 
     def device(self) -> None:
         """Nothing promises what a device hands out."""

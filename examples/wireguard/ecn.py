@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import aiotun
 
 __all__ = ["CE", "ECT_1", "decapsulate", "ecn_of"]
@@ -21,7 +19,7 @@ def ecn_of(packet: bytes) -> int:
 
 
 def decapsulate(packet: bytes, outer: int) -> bytes | None:
-    """An IP packet that came in a datagram marked CE or ECT(1); None: it is to be dropped."""
+    """A whole IP packet that came in a datagram marked CE or ECT(1); None: it is to be dropped."""
     inner = ecn_of(packet)
     if inner == NOT_ECT:
         return None if outer == CE else packet
@@ -29,9 +27,8 @@ def decapsulate(packet: bytes, outer: int) -> bytes | None:
         return packet
     if packet[0] >> 4 == 6:
         return packet[:1] + bytes([packet[1] & 0xCF | outer << 4]) + packet[2:]
-    size = (packet[0] & 0xF) * 4
-    header = bytearray(packet[:size])
-    header[1] = header[1] & 0xFC | outer
-    header[10:12] = bytes(2)
-    struct.pack_into("!H", header, 10, aiotun.offload.checksum(header))
-    return bytes(header) + packet[size:]
+    head = packet[:1] + bytes([packet[1] & 0xFC | outer])
+    # RFC 1624: the checksum changes with the word that does, so that a wrong one stays wrong.
+    words = bytes(byte ^ 0xFF for byte in packet[10:12] + packet[:2]) + head
+    checksum = aiotun.offload.checksum(words).to_bytes(2, "big")
+    return head + packet[2:10] + checksum + packet[12:]

@@ -31,15 +31,16 @@ def length_and_source(packet: bytes) -> tuple[int, bytes]:
 
     Raises `ValueError` for what is no whole packet. What comes behind is padding.
     """
-    version = packet[0] >> 4
-    if version == 4 and len(packet) >= IPV4_HEADER:
-        length, least, source = int.from_bytes(packet[2:4], "big"), IPV4_HEADER, packet[IPV4_SOURCE]
-    elif version == 6 and len(packet) >= IPV6_HEADER:
-        least = IPV6_HEADER
-        length, source = least + int.from_bytes(packet[4:6], "big"), packet[IPV6_SOURCE]
+    first = packet[0]
+    if 0x45 <= first <= 0x4F and len(packet) >= IPV4_HEADER:  # five words of header, or more
+        header, length = (first & 0xF) * 4, int.from_bytes(packet[2:4], "big")
+        source = packet[IPV4_SOURCE]
+    elif first >> 4 == 6 and len(packet) >= IPV6_HEADER:
+        header, length = IPV6_HEADER, IPV6_HEADER + int.from_bytes(packet[4:6], "big")
+        source = packet[IPV6_SOURCE]
     else:
         raise ValueError("no IP packet")
-    if not least <= length <= len(packet):
+    if not header <= length <= len(packet):
         raise ValueError("an IP packet of another length than it says")
     return length, source
 

@@ -33,3 +33,16 @@ def test_decapsulate(version: int, inner: int, outer: int, result: int | None) -
     assert ecn_of(marked(inner)) == inner
     expected = None if result is None else marked(result)
     assert decapsulate(marked(inner), outer) == expected
+
+
+@pytest.mark.parametrize("wrong_by", [0, 1, 0x1234, 0xFFFE])
+@pytest.mark.parametrize(("inner", "outer"), [(ECT_0, ECT_1), (ECT_0, CE), (ECT_1, CE)])
+def test_the_checksum_is_as_wrong_as_before(inner: int, outer: int, wrong_by: int) -> None:
+    """Whoever receives the packet is to find what happened to it before the tunnel."""
+
+    def marked(ecn: int) -> bytes:
+        packet = packets.udp(4, b"payload", tos=ecn, options=bytes(8))
+        checksum = packets.ones_sum(packet[10:12], wrong_by)
+        return packet[:10] + checksum.to_bytes(2, "big") + packet[12:]
+
+    assert decapsulate(marked(inner), outer) == marked(outer)

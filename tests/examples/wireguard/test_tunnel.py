@@ -50,6 +50,7 @@ class Side:
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
+        world.sides.append(self)
         self.number = number
         self.addr: SocketAddress = (f"192.0.2.{number}", 51820)
         self.private_key = generate_private_key()
@@ -98,6 +99,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.sides: list[Side] = []
         self.a, self.b = Side(self, 1), Side(self, 2)
         self.sent: list[tuple[float, int, bytes]] = []
         """When, by which side, and the first four bytes of what."""
@@ -108,14 +110,14 @@ class World:
 
     def exchange(self) -> None:
         """Deliver until nobody has anything to send."""
-        while self.deliver(self.a) + self.deliver(self.b):
+        while sum([self.deliver(side) for side in self.sides]):
             pass
 
     def deliver(self, side: Side) -> int:
         """Deliver what one side has sent; how many datagrams that were."""
         count = 0
         for outgoing in side.take():
-            (other,) = (each for each in (self.a, self.b) if each.addr == outgoing.addr)
+            (other,) = (each for each in self.sides if each.addr == outgoing.addr)
             for data in outgoing.data:
                 count += 1
                 self.sent.append((self.now, side.number, data[:4]))
@@ -126,9 +128,9 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Let time pass, with all that happens in it."""
         end = self.now + seconds
-        while (due := min(side.tunnel.next_deadline for side in (self.a, self.b))) <= end:
+        while (due := min(side.tunnel.next_deadline for side in self.sides)) <= end:
             self.now = max(self.now, due)
-            for side in (self.a, self.b):
+            for side in self.sides:
                 side.tunnel.tick(self.now)
             self.exchange()
         self.now = end
@@ -219,14 +221,7 @@ def test_each_peer_gets_its_own(world: World) -> None:
     third.meet(world.a)
     mixed = [world.a.packet(to, number) for number in range(5) for to in (world.b, third)]
     world.a.send(*mixed)
-    for outgoing in world.a.take():
-        side = world.b if outgoing.addr == world.b.addr else third
-        side.receive(outgoing.data[0], world.a.addr)
-        world.a.receive(side.take()[0].data[0], side.addr)
-    for outgoing in world.a.take():
-        side = world.b if outgoing.addr == world.b.addr else third
-        for data in outgoing.data:
-            side.receive(data, world.a.addr)
+    world.exchange()
     assert world.b.tunnel.take_packets() == mixed[0::2]
     assert third.tunnel.take_packets() == mixed[1::2]
 
@@ -240,11 +235,7 @@ def test_a_batch_from_many_in_many_ways(world: World) -> None:
     messages = []
     for side in (world.a, third):
         side.send(side.packet(world.b))
-        while sent := side.take():
-            for out in sent:
-                world.b.receive(out.data[0], side.addr)
-            for out in world.b.take():
-                side.receive(out.data[0], world.b.addr)
+        world.exchange()
         ours[side] = [side.packet(world.b, number, tos=2) for number in range(6)]
         side.send(*ours[side])
         messages.append([data for out in side.take() for data in out.data])
@@ -286,6 +277,7 @@ def test_a_peer_that_nobody_has_seen(world: World) -> None:
     assert world.b.take() == []
 
 
+@pytest.mark.parametrize("ecn", range(4))
 @pytest.mark.parametrize(
     ("inner", "why"),
     [
@@ -294,15 +286,21 @@ def test_a_peer_that_nobody_has_seen(world: World) -> None:
         (b"\x60" + bytes(16), "bad_packet"),
         (packets.udp(payload=bytes(64))[:50], "bad_packet"),
         (b"\x45\0\0\x13" + bytes(32), "bad_packet"),
+        (b"\x40" + packets.udp(source="10.0.1.1", tos=2)[1:], "bad_packet"),
+        (b"\x44" + packets.udp(source="10.0.1.1", tos=2)[1:], "bad_packet"),
+        (b"\x4f\2\0\x3b" + packets.udp(source="10.0.1.1", payload=bytes(40))[4:], "bad_packet"),
         (packets.udp(source="10.0.7.1"), "bad_source"),
         (packets.udp(6, source="fe80::1"), "bad_source"),
     ],
-    ids=["one byte", "zeros", "short IPv6", "cut", "length below a header", "source", "source 6"],
+    ids=[
+        *("one byte", "zeros", "short IPv6", "cut", "length below a header", "no header"),
+        *("IHL of 4", "header beyond its length", "source", "source 6"),
+    ],
 )
-def test_what_a_peer_may_not_send(world: World, inner: bytes, why: str) -> None:
+def test_what_a_peer_may_not_send(world: World, inner: bytes, why: str, ecn: int) -> None:
     connect(world)
     peer = world.a.tunnel.peers[world.b.public_key]
-    peer.send([inner, world.a.packet(world.b)], world.now)
+    peer.send([inner, world.a.packet(world.b, tos=2)], world.now, ecn)
     world.exchange()
     assert world.b.dropped == {why: 1}
     assert len(world.b.tunnel.take_packets()) == 1
@@ -865,3 +863,38 @@ def test_any_bytes(messages: list[tuple[bytes, int, bytes]]) -> None:
         world.b.receive(kind + (data + bytes(size))[:size], world.a.addr)
     assert sum(world.b.dropped.values()) == len(messages)
     assert world.b.tunnel.take_packets() == []
+
+
+@st.composite
+def nearly_packets(draw: st.DrawFn) -> bytes:
+    """Of any version, header length and mark, mostly as long as it says."""
+    first = draw(st.sampled_from([0x40, 0x60])) | draw(st.integers(0, 15))
+    body = draw(st.binary(max_size=64) | st.binary(min_size=16))
+    length = len(body) + (4 if first < 0x60 else -36) + draw(st.sampled_from([0, 0, 0, 1, -16]))
+    return bytes([first, draw(st.integers(0, 255))]) + (length % 2**16).to_bytes(2, "big") + body
+
+
+@given(st.lists(nearly_packets(), max_size=8))
+def test_any_bytes_sealed(inner: list[bytes]) -> None:
+    """Whatever a peer seals, and whatever mark it gets: the batch loses no packet of others."""
+    world = World()
+    traitor = Side(world, 3)
+    for side, network in ((world.a, "10.0.1.0/24"), (traitor, "0.0.0.0/0")):
+        side.meet(world.b)
+        world.b.meet(side, endpoint=False, allowed_ips=(ip_network(network),))
+        side.tunnel.peers[world.b.public_key].initiate(world.now)
+        world.exchange()
+    for ecn in range(4):
+        traitor.tunnel.peers[world.b.public_key].send(inner, world.now, ecn)
+    good = world.a.packet(world.b)
+    world.a.send(good)
+    batch = [
+        Datagram(data, side.addr, None, outgoing.ecn)
+        for side in (traitor, world.a)
+        for outgoing in side.take()
+        for data in outgoing.data
+    ]
+    world.b.tunnel.datagrams_received(batch, world.now)
+    *others, last = world.b.tunnel.take_packets()
+    assert last == good
+    assert len(others) + sum(world.b.dropped.values()) == 4 * len(inner)
