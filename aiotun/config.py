@@ -131,8 +131,10 @@ class Route(NamedTuple):
 
     destination: IPv4Network | IPv6Network
     gateway: IPv4Address | IPv6Address | None = None
+    """An IPv4 network may have an IPv6 gateway (RFC 5549; Linux 5.2 and later)."""
     metric: int | None = None
-    """Of two routes to the same network the one with the smaller metric counts; None: 0."""
+    """Of two routes to the same network the one with the smaller metric counts. None: the
+    system's; on Linux 0 for IPv4, and 1024 for IPv6, where 0 means that too."""
 
     @classmethod
     def parse(cls, value: RouteLike) -> Route:
@@ -154,8 +156,8 @@ class Route(NamedTuple):
                 )
             except ValueError as exc:
                 raise _no_route(value, f": {exc}") from exc
-            if route.gateway is not None and route.gateway.version != route.destination.version:
-                raise RouteError(f"route {value!r}: network and gateway are of different versions")
+            if route.destination.version == 6 and getattr(route.gateway, "version", 6) == 4:
+                raise RouteError(f"route {value!r}: an IPv6 network has no IPv4 gateway")
             if route.metric is not None:
                 check_metric(route.metric)
             return route

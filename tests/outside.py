@@ -22,7 +22,7 @@ from aiotun.platforms.linux import open_device, tun
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
 from aiotun.platforms.linux.remedies import NODE
-from aiotun.platforms.linux.rtnetlink import encode_address
+from aiotun.platforms.linux.rtnetlink.addresses import encode_address
 from aiotun.platforms.linux.tun import TunQueue
 from aiotun.testing.namespace import (
     CLONE_NEWNS,

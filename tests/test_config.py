@@ -263,7 +263,7 @@ def test_route(value: Any, route: Route) -> None:
         ("10.8.0.0/16 dev vpn0", "is not a route"),
         ("10.8.0.0/16 via", "is not a route"),
         ("10.8.0.0/16 via gateway", "is not a route"),
-        ("10.8.0.0/16 via fd09::2", "different versions"),
+        ("fd08::/32 via 10.9.0.2", "no IPv4 gateway"),
         ("10.8.0.0/16 metric -1", "is not a route"),
         (5, "is not a route"),
         (None, "is not a route"),

@@ -17,17 +17,9 @@ from ...config import Address
 from ...errors import TunError
 from ..base import AddressAdded, AddressRemoved, Event, EventSource, InterfaceGone, LinkChanged
 from .netlink import NETLINK_ROUTE, RECEIVE_SIZE, SOL_NETLINK
-from .rtnetlink import (
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    Link,
-    Message,
-    decode_address,
-    decode_link,
-    decode_messages,
-)
+from .rtnetlink.addresses import RTM_DELADDR, RTM_NEWADDR, decode_address
+from .rtnetlink.links import RTM_DELLINK, RTM_NEWLINK, Link, decode_link
+from .rtnetlink.messages import Message, decode_messages
 from .tun import TunQueue
 
 __all__ = ["NetlinkEvents"]

@@ -10,8 +10,8 @@ import errno
 import grp
 import os
 import pwd
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -36,31 +36,26 @@ from ..base import EventSource, Interface, InterfaceDetails, InterfaceStatistics
 from .events import NetlinkEvents
 from .namespace import enter_and_call
 from .netlink import NetlinkSocket
-from .rtnetlink import (
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    NLM_F_EXCL,
+from .routing import Routing
+from .rtnetlink.addresses import (
     RTM_DELADDR,
-    RTM_DELROUTE,
     RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETROUTE,
     RTM_NEWADDR,
-    RTM_NEWROUTE,
-    RTM_SETLINK,
-    Link,
     decode_address,
     decode_broadcast,
-    decode_details,
-    decode_link,
-    decode_route,
-    decode_statistics,
     encode_address,
     encode_address_dump,
-    encode_link,
-    encode_route,
-    encode_route_dump,
 )
+from .rtnetlink.links import (
+    RTM_GETLINK,
+    RTM_SETLINK,
+    Link,
+    decode_details,
+    decode_link,
+    decode_statistics,
+    encode_link,
+)
+from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 from .tun import TunQueue
 
 __all__ = ["AS_FOUND", "LinuxInterface", "in_namespace_of", "open_here"]
@@ -121,6 +116,7 @@ class LinuxInterface(Interface):
         self._queue = queue
         self._config = config
         self._netlink = NetlinkSocket()
+        self._routing = Routing(self._netlink)
         try:
             answers = self._request(RTM_GETLINK, encode_link(name=queue.name))
             self._index = _link(answers).index
@@ -256,23 +252,20 @@ class LinuxInterface(Interface):
         ]
 
     def routes(self) -> list[Route]:
-        answers = self._request(RTM_GETROUTE, encode_route_dump(self._index), NLM_F_DUMP)
-        found = [decode_route(body) for body in answers]
-        return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
+        with self._explained():
+            entries = self._routing.routes(index=self._index)
+        return [entry.route for entry in entries if entry.is_configured]
 
     def add_route(self, route: Route) -> None:
-        try:
-            self._request(RTM_NEWROUTE, encode_route(self._index, route), NLM_F_CREATE | NLM_F_EXCL)
-        except OSError as exc:
-            _explain_route(exc, route, "added")
-            raise
+        with self._explained():
+            self._routing.add_route(route, self._index)
 
     def remove_route(self, route: Route) -> None:
         try:
-            self._request(RTM_DELROUTE, encode_route(self._index, route, delete=True))
-        except OSError as exc:
+            with self._explained():
+                self._routing.remove_route(route, self._index)
+        except RouteError:
             self._get_link()  # with the interface its routes went, and that is the reason then
-            _explain_route(exc, route, "removed")
             raise
 
     def details(self) -> InterfaceDetails:
@@ -375,29 +368,25 @@ class LinuxInterface(Interface):
         return self._get_link(), self.addresses()
 
     def _request(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
-        try:
+        with self._explained():
             return self._netlink.request(kind, body, flags)
-        except OSError as exc:
-            self._explain(exc)
-            raise
 
-    def _explain(self, exc: OSError) -> None:
-        """Raise what the error means, where that does not depend on the request."""
-        if exc.errno == errno.ENODEV:
-            name = self._queue.name  # raises InterfaceGoneError if it was deleted
-            raise InterfaceGoneError(
-                errno.EBADFD,
-                f"interface {name!r} is in another network namespace: its packets still flow, "
-                "but only from there can it be looked at and changed",
-            ) from exc
-        if exc.errno == errno.EPERM:
-            raise NoCapabilityError(
-                errno.EPERM,
-                "this process may not change the interface: it lacks CAP_NET_ADMIN. Run it with "
-                "sudo, or let an administrator configure the interface (ip link, ip address)",
-            ) from exc
-        if exc.errno == errno.EBADF:
-            raise ClosedError from exc
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what an error means, where that does not depend on the request."""
+        try:
+            yield
+        except OSError as exc:
+            if exc.errno == errno.ENODEV:
+                name = self._queue.name  # raises InterfaceGoneError if it was deleted
+                raise InterfaceGoneError(
+                    errno.EBADFD,
+                    f"interface {name!r} is in another network namespace: its packets still "
+                    "flow, but only from there can it be looked at and changed",
+                ) from exc
+            if exc.errno == errno.EBADF:
+                raise ClosedError from exc
+            raise
 
 
 def _link(answers: list[bytes]) -> Link:
@@ -421,19 +410,6 @@ def _explain_address(exc: OSError, address: Address, done: str) -> None:
             errno.EOPNOTSUPP,
             f"{what}; allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",
         ) from exc
-
-
-def _explain_route(exc: OSError, route: Route, done: str) -> None:
-    """Raise what the error means for a route that was to be added or removed."""
-    if exc.errno in (
-        errno.EEXIST,
-        errno.ESRCH,
-        errno.EINVAL,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTUNREACH,
-    ):
-        raise RouteError(f"route {route} cannot be {done}: {exc.strerror}") from exc
 
 
 def _user_id(owner: int | str) -> int:

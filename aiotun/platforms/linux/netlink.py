@@ -10,9 +10,10 @@ import errno
 import socket
 import threading
 from contextlib import suppress
+from types import TracebackType
 
-from ...errors import TunError
-from .rtnetlink import (
+from ...errors import NoCapabilityError, TunError
+from .rtnetlink.messages import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
     NLM_F_REQUEST,
@@ -61,7 +62,8 @@ class NetlinkSocket:
         """Send one request and return the bodies of the messages that answer it.
 
         With NLM_F_DUMP that is a list, all of it as it was at one moment. Raises
-        `OSError` with the kernel's errno and, where it sent one, its message.
+        `NoCapabilityError`, or `OSError` with the kernel's errno and, where it sent one, its
+        message.
         """
         for _ in range(DUMP_ATTEMPTS):
             answers, interrupted = self._transact(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
@@ -72,6 +74,17 @@ class NetlinkSocket:
     def close(self) -> None:
         with self._lock:
             self._socket.close()
+
+    def __enter__(self) -> NetlinkSocket:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def _transact(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
         with self._lock:
@@ -88,6 +101,13 @@ class NetlinkSocket:
                         answers.append(message.body)
                         continue
                     number, reason = decode_status(message)
+                    if number == errno.EPERM:
+                        raise NoCapabilityError(
+                            errno.EPERM,
+                            "this process may not change the network's settings: it lacks "
+                            "CAP_NET_ADMIN. Run it with sudo, or let an administrator configure "
+                            "the interface (ip link, ip address)",
+                        )
                     if number:
                         raise OSError(number, reason)
                     return answers, interrupted

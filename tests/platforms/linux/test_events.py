@@ -34,7 +34,9 @@ from aiotun.platforms.base import (
     InterfaceGone,
     LinkChanged,
 )
-from aiotun.platforms.linux import rtnetlink
+from aiotun.platforms.linux.rtnetlink.addresses import encode_address
+from aiotun.platforms.linux.rtnetlink.links import encode_link
+from aiotun.platforms.linux.rtnetlink.messages import Message
 from aiotun.testing.namespace import Namespace
 from aiotun.threads import in_thread
 
@@ -412,9 +414,9 @@ def test_messages_about_others_are_no_events(messages: list[tuple[int, int, int]
     source._index = 9
     for kind, family, index in messages:
         if kind in (16, 17):
-            attributes = rtnetlink.encode_link(index, name="t0", mtu=1)[16:]
+            attributes = encode_link(index, name="t0", mtu=1)[16:]
             body = struct.pack("=BxHiII", family, 0, index, 0, 0) + attributes
         else:
             address = FOUR if family != 10 else SIX
-            body = bytes([family]) + rtnetlink.encode_address(index, address)[1:]
-        assert source._on_message(rtnetlink.Message(kind, 0, 0, body)) == []
+            body = bytes([family]) + encode_address(index, address)[1:]
+        assert source._on_message(Message(kind, 0, 0, body)) == []

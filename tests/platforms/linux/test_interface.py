@@ -32,6 +32,7 @@ from aiotun.errors import (
     UnsupportedError,
 )
 from aiotun.platforms.linux import interface as module
+from aiotun.platforms.linux import netlink
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.testing.namespace import Namespace
 
@@ -299,12 +300,8 @@ def test_without_the_capability(
     namespace: Namespace, use: Callable[[LinuxInterface], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The socket's opener counts, too: the refusal is injected where the kernel gives it."""
-
-    def refuse(*arguments: object) -> list[bytes]:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
     with opened(namespace) as (interface, _):
-        monkeypatch.setattr(interface._netlink, "request", refuse)
+        monkeypatch.setattr(netlink, "decode_status", lambda message: (errno.EPERM, "no"))
         with pytest.raises(NoCapabilityError, match=r"CAP_NET_ADMIN.*sudo") as caught:
             use(interface)
         assert caught.value.errno == errno.EPERM

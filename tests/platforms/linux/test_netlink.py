@@ -16,15 +16,9 @@ import pytest
 from aiotun.errors import TunError
 from aiotun.platforms.linux import netlink as module
 from aiotun.platforms.linux.netlink import NetlinkSocket
-from aiotun.platforms.linux.rtnetlink import (
-    NLM_F_DUMP,
-    RTM_GETADDR,
-    RTM_GETLINK,
-    decode_link,
-    encode_address_dump,
-    encode_link,
-    encode_message,
-)
+from aiotun.platforms.linux.rtnetlink.addresses import RTM_GETADDR, encode_address_dump
+from aiotun.platforms.linux.rtnetlink.links import RTM_GETLINK, decode_link, encode_link
+from aiotun.platforms.linux.rtnetlink.messages import NLM_F_DUMP, encode_message
 
 NEWADDR, ERROR, DONE = 20, 2, 3
 DUMP_INTR, CAPPED, TLVS = 0x10, 0x100, 0x200
