@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
 from .offload.backend import Counts, native
+from .offload.virtio import Layout
 from .platforms.base import Queue
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class PacketWriter:
         self._write_frames(frames)
 
     def write_super(self, packet: SuperPacket) -> None:
-        """Write a super-packet as it is, or split where the queue cannot take it.
+        """Write a super-packet as it is, or split where the queue or the kernel cannot take it.
 
         Raises `OffloadError` when its header contradicts its bytes (the kernel
         drops some such frames without an error), and `InterfaceGoneError`.
@@ -234,8 +235,8 @@ class PacketWriter:
         )
         if not written:
             header = packet.header
-            header.check(packet.packet, queue.layer)
-            if not self._takes(header):
+            layout = header.check(packet.packet, queue.layer)
+            if not self._takes(header, layout):
                 self.write(packet.split(queue.layer))
                 return
         counters.packets_sent += 1
@@ -257,14 +258,17 @@ class PacketWriter:
         self._counters.dropped_sent += len(self.waiting)
         self.waiting.clear()
 
-    def _takes(self, header: VirtioNetHeader) -> bool:
+    def _takes(self, header: VirtioNetHeader, layout: Layout | None) -> bool:
+        """Whether the queue takes a packet with these headers as it is."""
         if not self._queue.vnet_hdr:
             return False
-        if header.is_tcp:
-            return self.table.tcp
+        if layout is None:
+            return True
         if header.is_udp:
             return self.table.udp
-        return True
+        # Linux 6.12 and later take TCP behind IPv6 destination options or a routing
+        # header, and drop it without an error where they forward it.
+        return self.table.tcp and not layout.has_extensions
 
     def _write_frames(self, frames: Collection[bytes]) -> None:
         backlog = self.waiting

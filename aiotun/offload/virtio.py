@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..errors import FrameHeaderError, FrameTooShortError
 from .headers import (
     CHECKSUM_OFFSET,
+    IP_SIZE,
     PACKET_MAX,
     TCP,
     TRANSPORT_SIZE,
@@ -33,6 +34,11 @@ class Layout(NamedTuple):
     ip: int
     transport: int
     payload: int
+
+    @property
+    def has_extensions(self) -> bool:
+        """Whether IPv6 extension headers stand before the transport header."""
+        return self.version == 6 and self.transport > self.ip + IP_SIZE[6]
 
 
 class _Fields(NamedTuple):
@@ -96,12 +102,14 @@ class VirtioNetHeader(_Fields):
         """Whether the packet is to be segmented as UDP."""
         return self.gso_type == self.GSO_UDP_L4
 
-    def check(self, packet: bytes, layer: Layer = "tun") -> None:
+    def check(self, packet: bytes, layer: Layer = "tun") -> Layout | None:
         """Raise `OffloadError` unless a device would take the packet behind this header.
 
         To be called before a header that is not one's own is written: what the
-        kernel does not refuse (EINVAL) it may drop without an error.
+        kernel does not refuse (EINVAL) it may drop without an error. Returns where
+        the headers of a packet to be segmented are, and None for any other packet.
         """
+        layout = None
         if self.gso_type == self.GSO_NONE:
             self._check_hdr_len(packet)
         else:
@@ -126,6 +134,7 @@ class VirtioNetHeader(_Fields):
                 f"csum_start {self.csum_start} and csum_offset {self.csum_offset} do not point "
                 f"behind the IP header and into the packet, which has {len(packet)} bytes"
             )
+        return layout
 
     def layout(self, packet: bytes, layer: Layer = "tun") -> Layout:
         """Where the headers of a packet to be segmented are.
@@ -162,10 +171,17 @@ class VirtioNetHeader(_Fields):
         elif layout.protocol == UDP:
             raise FrameHeaderError("UDP to be segmented needs the flag NEEDS_CSUM")
         payload = len(packet) - layout.payload
-        if layout.protocol == UDP and payload > UDP_SEGMENTS_MAX * self.gso_size:
+        segments = -(-payload // self.gso_size)
+        if layout.protocol == UDP and segments > UDP_SEGMENTS_MAX:
             raise FrameHeaderError(
-                f"{payload} bytes of UDP payload make more than {UDP_SEGMENTS_MAX} "
-                f"segments of {self.gso_size}"
+                f"{payload} bytes of UDP payload make {segments} segments of {self.gso_size}, "
+                f"{UDP_SEGMENTS_MAX} are possible"
+            )
+        size = payload + segments * layout.payload
+        if size > SPLIT_MAX:
+            raise FrameHeaderError(
+                f"segments of {self.gso_size} bytes behind headers of {layout.payload} make "
+                f"{size} bytes, {SPLIT_MAX} are possible"
             )
 
     def _check_hdr_len(self, packet: bytes) -> None:
@@ -194,5 +210,10 @@ CSUM_START_MIN = 20
 
 UDP_SEGMENTS_MAX = 128
 """UDP_MAX_SEGMENTS in include/linux/udp.h; 64 before Linux 6.10."""
+
+SPLIT_MAX = 4 << 20
+"""Bytes of all segments of one packet. TCP makes a fifth of it at most: TCP_MIN_SND_MSS in
+include/net/tcp.h leaves 8 bytes of payload in each. Without a limit, long extension headers
+would make a gigabyte of 64 KiB."""
 
 _STRUCT = struct.Struct("=BBHHHH")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Callable
 
 import packets
 import pytest
@@ -179,6 +180,36 @@ def test_headers_that_are_not_there(
     frame = VirtioNetHeader(gso_type=VirtioNetHeader.GSO_TCPV4, gso_size=10).pack() + packet
     with pytest.raises(error):
         offload_impl.gso_split(frame, layer)
+
+
+def long_headers(
+    size: int, payload: int, gso_size: int, build: Callable[..., bytes] = tcp
+) -> bytes:
+    """A frame with IPv6 destination options of `size` bytes, a multiple of 8 up to 2048 each."""
+    sizes = [2048] * (size // 2048) + [size % 2048] * (size % 2048 > 0)
+    options = [(60, bytes(each - 2)) for each in sizes]
+    return super_packet(build(6, bytes(payload), extensions=options), gso_size)
+
+
+@pytest.mark.parametrize(
+    ("frame", "possible"),
+    [
+        pytest.param(long_headers(448, 32768, 4), True, id="exactly 4 MiB"),
+        pytest.param(long_headers(448, 32769, 4), False, id="one segment more"),
+        pytest.param(long_headers(448, 32764, 4), True, id="one segment less"),
+        pytest.param(long_headers(32768, 32000, 1), False, id="a gigabyte"),
+        pytest.param(long_headers(32768, 128, 1, udp), False, id="UDP"),
+        pytest.param(super_packet(tcp(4, bytes(65495)), 1), True, id="bare TCP, byte by byte"),
+    ],
+)
+def test_what_one_frame_becomes_is_bounded(
+    offload_impl: Implementation, frame: bytes, possible: bool
+) -> None:
+    if possible:
+        assert sum(map(len, offload_impl.gso_split(frame))) <= 4 << 20
+    else:
+        with pytest.raises(FrameHeaderError, match="4194304 are possible"):
+            offload_impl.gso_split(frame)
 
 
 @given(frame=st.binary(max_size=200), layer=st.sampled_from(["tun", "tap"]))

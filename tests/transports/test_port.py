@@ -14,11 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS, Implementation
+from packets import super_packet, tcp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
 from strategies import spoiled, super_frames
 
 import aiotun
-from aiotun.offload import NO_OFFLOAD, GROTable
+from aiotun.offload import NO_OFFLOAD, GROTable, gso_split
 from aiotun.packetio import Counters
 from aiotun.platforms.base import Framing
 from aiotun.transports import base
@@ -154,6 +155,8 @@ class Far:
 
 PACKETS = [packet(n) for n in range(4)]
 FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
+GIGABYTE = super_packet(tcp(6, bytes(32000), extensions=[(60, bytes(2046))] * 16), 1)
+"""What it would become if it were split: long headers before each byte."""
 SUPER_PACKET = GROTable().coalesce(segments(3))[0]
 
 
@@ -298,11 +301,12 @@ async def test_closing_amid_a_delivery(device: Far) -> None:
         assert (counters.dropped_received, counters.dropped_sent) == (3, 1)
 
 
-async def test_a_malformed_frame_amid_others(device: Far) -> None:
+@pytest.mark.parametrize("malformed", [b"\0\1malformed", GIGABYTE], ids=["short", "a gigabyte"])
+async def test_a_malformed_frame_amid_others(device: Far, malformed: bytes) -> None:
     async with endpoint(device.device, Recorder) as protocol:
         await asyncio.sleep(0)
         device.send(PACKETS[0])
-        device.socket.send(b"\0\1malformed")
+        device.socket.send(malformed)
         device.send(PACKETS[1])
         protocol.transport._port.read_ready()
         protocol.transport._port.read_ready()
@@ -417,6 +421,20 @@ async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
             assert told == [aiotun.FrameHeaderError, aiotun.FrameTooShortError]
             assert (near.counters.packets_received, near.counters.bytes_received) == (4, 129)
             assert (far.counters.packets_sent, far.counters.frames_sent) == (2, 2)
+
+
+async def test_tcp_behind_extension_headers_is_relayed_in_packets(device: Far) -> None:
+    """Linux 6.12 and later lose such super-packets where they forward them."""
+    options = [(60, b"\x01\x04\0\0\0\0")]
+    frame = super_packet(tcp(6, bytes(3000), extensions=options), 1000)
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            for each in (FRAMES[0], frame, SUPER_PACKET):
+                device.socket.send(each)
+            read_frames(near, 3)
+            split = [NO_OFFLOAD + packet for packet in gso_split(frame)]
+            assert elsewhere.recv() == [FRAMES[0], *split, SUPER_PACKET]
+            assert (near.counters.packets_received, far.counters.packets_sent) == (3, 5)
 
 
 async def test_relayed_to_where_another_offload_is_lacking(device: Far) -> None:

@@ -96,6 +96,33 @@ async def test_write_super_splits_for_a_device_without_offload(make_rig: MakeRig
             assert protocol.transport.counters.packets_sent == 5
 
 
+EXTENSIONS = {
+    "hop-by-hop options": [(0, b"\x01\x04\0\0\0\0")],
+    "destination options": [(60, b"\x01\x04\0\0\0\0")],
+    "routing header": [(43, b"\x04\0\0\0\0\0")],
+}
+
+
+@pytest.mark.parametrize("extensions", EXTENSIONS.values(), ids=EXTENSIONS)
+async def test_write_super_splits_tcp_behind_extension_headers(
+    rig: Rig, extensions: list[tuple[int, bytes]]
+) -> None:
+    """Linux 6.12 and later lose such super-packets; those of UDP they take."""
+    payload = bytes(3 * SEGMENT)
+    tcp, udp = (
+        aiotun.SuperPacket(
+            packets.super_packet(make(6, payload, extensions=extensions), SEGMENT),
+        )
+        for make in (packets.tcp, packets.udp)
+    )
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.write_super(tcp)
+        protocol.transport.write_super(udp)
+        assert [rig.recv() for _ in range(3)] == tcp.split()
+        assert len(rig.recv()) == len(udp)
+        assert protocol.transport.counters.packets_sent == 4
+
+
 @pytest.mark.parametrize(
     ("frame", "says"),
     [

@@ -181,12 +181,14 @@ write_frames(int fd, PyObject *const *frames, Py_ssize_t count)
     return i;
 }
 
-/* Write a frame unless it is malformed, or to be segmented as what is false; whether it was.
-   Without the GIL. */
+/* Write a frame unless it is malformed, or to be segmented as what is false, or as TCP behind
+   extension headers (see PacketWriter._takes); whether it was. Without the GIL. */
 static bool
 write_super(int fd, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
 {
-    return check_frame(frame, size, tap) &&
-           (frame[1] == GSO_NONE || (frame[1] == GSO_UDP_L4 ? udp : tcp)) &&
+    Layout layout;
+    return check_frame(frame, size, tap, &layout) &&
+           (frame[1] == GSO_NONE ||
+            (frame[1] == GSO_UDP_L4 ? udp : tcp && !has_extensions(&layout))) &&
            write_frame(fd, frame, size);
 }

@@ -116,6 +116,12 @@ is_extension(uint8_t protocol)
     return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
 }
 
+static inline bool
+has_extensions(const Layout *at)
+{
+    return at->version == 6 && at->transport > at->ip + IPV6_SIZE;
+}
+
 /* Fill in version and offset of the IP header; false if there is none that is whole. */
 static bool
 find_ip(const uint8_t *packet, size_t size, bool tap, Layout *layout)
@@ -193,7 +199,7 @@ static bool
 find_layout(const VirtioNetHeader *header, const uint8_t *packet, size_t size, bool tap,
             Layout *layout)
 {
-    enum { GSO_BY_FRAGS = 0xFFFF, UDP_SEGMENTS_MAX = 128 };
+    enum { GSO_BY_FRAGS = 0xFFFF, UDP_SEGMENTS_MAX = 128, SPLIT_MAX = 4 << 20 };
     if (header->hdr_len > size || !find_ip(packet, size, tap, layout) ||
         !find_payload(packet, size, layout))
         return false;
@@ -210,13 +216,16 @@ find_layout(const VirtioNetHeader *header, const uint8_t *packet, size_t size, b
     }
     else if (layout->protocol == UDP)
         return false;
-    return layout->protocol == TCP ||
-           size - layout->payload <= (size_t)UDP_SEGMENTS_MAX * header->gso_size;
+    const size_t payload = size - layout->payload;
+    const uint64_t segments = (payload + header->gso_size - 1) / header->gso_size;
+    return (layout->protocol == TCP || segments <= UDP_SEGMENTS_MAX) &&
+           payload + segments * layout->payload <= SPLIT_MAX;
 }
 
-/* VirtioNetHeader.check of a frame: false where that raises. */
+/* VirtioNetHeader.check of a frame: false where that raises. Fills in the layout of a packet
+   to be segmented. */
 static bool
-check_frame(const uint8_t *frame, size_t size, bool tap)
+check_frame(const uint8_t *frame, size_t size, bool tap, Layout *layout)
 {
     enum { CSUM_START_MIN = 20 };
     VirtioNetHeader header;
@@ -230,11 +239,10 @@ check_frame(const uint8_t *frame, size_t size, bool tap)
             return false;
     }
     else {
-        Layout layout;
-        if (!find_layout(&header, packet, size, tap, &layout) || size - layout.ip > PACKET_MAX)
+        if (!find_layout(&header, packet, size, tap, layout) || size - layout->ip > PACKET_MAX)
             return false;
-        size_t behind = size - layout.transport - transport_size(layout.protocol);
-        if (size - layout.payload <= header.gso_size && header.gso_size < behind)
+        size_t behind = size - layout->transport - transport_size(layout->protocol);
+        if (size - layout->payload <= header.gso_size && header.gso_size < behind)
             return false;
     }
     return !(header.flags & NEEDS_CSUM) ||

@@ -81,7 +81,7 @@ static uint64_t
 segments_pseudo_sum(const VirtioNetHeader *header, const uint8_t *packet, size_t size,
                     const Layout *at)
 {
-    if (at->version == 6 && at->transport > at->ip + IPV6_SIZE && header->flags & NEEDS_CSUM) {
+    if (has_extensions(at) && header->flags & NEEDS_CSUM) {
         uint16_t partial;
         memcpy(&partial, packet + at->transport + checksum_offset(at->protocol), 2);
         return partial + (uint64_t)htons((uint16_t)~(size - at->transport));
