@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from . import platforms
+from .buffers import to_bytes
 from .config import (
     Address,
     AddressLike,
@@ -471,7 +472,7 @@ class Device:
         interrupt: Interrupt | None = None,
     ) -> None:
         """Write one packet, given whole or in parts. Waits and raises as `send_many` does."""
-        packet = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        packet = buffers[0] if len(buffers) == 1 else b"".join(map(to_bytes, buffers))
         self.send_many([packet], timeout, interrupt=interrupt)
 
     def send_many(
@@ -484,13 +485,14 @@ class Device:
         """Write packets, coalesced where the device can take that, in order within a flow.
 
         Waits where the system pushes back; what could not be written before
-        `TimeoutError` or `InterruptError` is dropped and counted. Raises `PacketError`
-        before anything is written for what cannot be a packet. What the system refuses
+        `TimeoutError` or `InterruptError` is dropped and counted. Raises, before anything
+        is written, `PacketError` for what cannot be a packet and `TypeError` for what is
+        not bytes. What the system refuses
         does not keep back the rest: the first such error is raised at the end
         (`InterfaceDownError`, `PacketError`, or an `OSError` with its errno).
         `InterfaceGoneError` and `ClosedError` are raised at once.
         """
-        batch = [bytes(packet) for packet in packets]
+        batch = [each if type(each) is bytes else to_bytes(each) for each in packets]
         for packet in batch:
             check_packet(packet, self.layer)
         deadline = _deadline(timeout)

@@ -11,6 +11,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from .buffers import to_bytes
 from .errors import BusyError, ClosedError
 from .packetio import PACKET_MAX, check_packet
 from .protocols import PacketProtocol
@@ -140,12 +141,17 @@ class StreamProtocol(PacketProtocol):
             raise self.exception or ClosedError()
 
     def write(self, packets: Iterable[bytes | bytearray | memoryview]) -> int:
-        """Write packets, and say how many; raise `PacketError` for the first that is none."""
+        """Write packets, and say how many.
+
+        Raises `PacketError` for the first that cannot be one, `TypeError` for what is not bytes.
+        """
         write = self.transport.write
         largest = self._largest
         count = 0
         try:
             for packet in packets:
+                if type(packet) is not bytes:
+                    packet = to_bytes(packet)
                 if not 0 < len(packet) <= largest:
                     check_packet(packet, self._layer)
                 write(packet)
@@ -236,7 +242,8 @@ class PacketStream:
         """Write one packet, after waiting until the device takes it.
 
         A cancelled call has not sent. Raises `PacketError` for what cannot be a
-        packet, `ClosedError` after the end, or what ended the device.
+        packet, `TypeError` for what is not bytes, `ClosedError` after the end, or
+        what ended the device.
         """
         await self.protocol.ready_to_write()
         self.protocol.write((packet,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..buffers import to_bytes
 from ..errors import FrameHeaderError
 
 __all__ = ["checksum", "complete_checksum", "partial_sum", "pseudo_header_sum"]
@@ -11,8 +12,10 @@ def partial_sum(data: bytes | bytearray | memoryview, initial: int = 0) -> int:
     """The one's complement sum of 16-bit big-endian words, 0 to 0xFFFF, not complemented.
 
     An odd last byte counts as the high half of a word. `initial` is a sum to go
-    on from (of data of even length) or any non-negative number to add.
+    on from (of data of even length) or any non-negative number to add. Raises
+    `TypeError` for data that is none of the three.
     """
+    data = to_bytes(data, "sum's data")
     total = int.from_bytes(data, "big")
     if len(data) & 1:
         total <<= 8

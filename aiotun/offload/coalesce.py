@@ -85,8 +85,8 @@ class GROTable:
         header on. A merged frame stands where its first packet stood, and no
         packet overtakes another of its flow (of the same link and IP addresses,
         protocol and ports). What is not merged comes as it went in, behind a
-        header of zeros, whatever it is: no `bytes` make this raise. Nothing is
-        kept from one call to the next.
+        header of zeros, whatever it is: no `bytes` make this raise. Raises
+        `TypeError` for what is not bytes. Nothing is kept from one call to the next.
         """
         frames: list[_Run | bytes] = []
         # By hosts, then by protocol and ports: the run that the flow's last packet
@@ -137,7 +137,9 @@ class _Flow(NamedTuple):
 
 
 def _find_flow(packet: bytes, layer: Layer) -> _Flow | None:
-    """None for what is neither TCP nor UDP."""
+    """None for what is neither TCP nor UDP. Raises `TypeError` for what is not bytes."""
+    if not isinstance(packet, bytes):
+        raise TypeError(f"a packet is bytes, not {type(packet).__name__}")
     found = find_ip(packet, layer)
     if found is None:
         return None

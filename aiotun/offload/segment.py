@@ -22,8 +22,11 @@ def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]:
     gso_size bytes. A frame that is not to be segmented gives its one packet, with
     its partial checksum completed. Segments are made as tcp_gso_segment,
     __udp_gso_segment and inet_gso_segment in the kernel make them. Raises
-    `OffloadError` for a frame whose headers contradict its bytes.
+    `OffloadError` for a frame whose headers contradict its bytes or that would
+    make more than 4 MiB, and `TypeError` for a frame that is not bytes.
     """
+    if not isinstance(frame, bytes):
+        raise TypeError(f"a frame is bytes, not {type(frame).__name__}")
     header = VirtioNetHeader.unpack(frame)
     packet = frame[VirtioNetHeader.SIZE :]
     if header.gso_type:
@@ -76,7 +79,7 @@ def _segments(packet: bytes, layout: Layout, header: VirtioNetHeader) -> list[by
 def _pseudo_header_sum(packet: bytes, layout: Layout, header: VirtioNetHeader) -> int:
     """The sum of the pseudo-header, its length left out."""
     version, protocol, ip, transport, _ = layout
-    if transport > ip + IP_SIZE[6] and version == 6 and header.flags & header.NEEDS_CSUM:
+    if layout.has_extensions and header.flags & header.NEEDS_CSUM:
         # Made of the final destination (RFC 8200 section 8.1), which a routing
         # header has and the partial checksum contains.
         field = transport + CHECKSUM_OFFSET[protocol]

@@ -20,37 +20,43 @@ class SuperPacket:
     checked here: `header.check(packet, layer)` and `split(layer)` do that.
     """
 
-    __slots__ = ("frame",)
+    __slots__ = ("_frame",)
 
     def __init__(self, frame: bytes) -> None:
-        self.frame = frame
+        """Raises `TypeError` for a frame that is not bytes."""
+        if not isinstance(frame, bytes):
+            raise TypeError(f"a frame is bytes, not {type(frame).__name__}")
+        self._frame = frame
+
+    @property
+    def frame(self) -> bytes:
         """What is read from and written to a device."""
+        return self._frame
 
     @property
     def header(self) -> VirtioNetHeader:
         """Raises `FrameTooShortError`."""
-        return VirtioNetHeader.unpack(self.frame)
+        return VirtioNetHeader.unpack(self._frame)
 
     @property
     def packet(self) -> bytes:
         """The bytes after the header; their checksum may be partial."""
-        return self.frame[VirtioNetHeader.SIZE :]
+        return self._frame[VirtioNetHeader.SIZE :]
 
     def split(self, layer: Layer = "tun") -> list[bytes]:
         """The packets it stands for: `gso_split` of the frame. Raises `OffloadError`."""
-        return backend.gso_split(self.frame, layer)
+        return backend.gso_split(self._frame, layer)
 
     def __len__(self) -> int:
         """Bytes of the packet."""
-        return max(0, len(self.frame) - VirtioNetHeader.SIZE)
+        return max(0, len(self._frame) - VirtioNetHeader.SIZE)
 
     def __eq__(self, other: object) -> bool:
-        return self.frame == other.frame if isinstance(other, SuperPacket) else NotImplemented
+        return self._frame == other._frame if isinstance(other, SuperPacket) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.frame)
+        return hash(self._frame)
 
     def __repr__(self) -> str:
-        return (
-            f"<SuperPacket of {len(self)} bytes, header {self.frame[: VirtioNetHeader.SIZE].hex()}>"
-        )
+        header = self._frame[: VirtioNetHeader.SIZE].hex()
+        return f"<SuperPacket of {len(self)} bytes, header {header}>"

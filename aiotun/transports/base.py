@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..offload.backend import native
@@ -242,7 +243,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         `close` packets are dropped and counted. Raises `TypeError` for what is no bytes.
         """
         if type(data) is not bytes:
-            data = self._to_bytes(data)
+            data = to_bytes(data)
         if self._port.closed:
             self._refuse_late()
             return
@@ -270,8 +271,11 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """Write a super-packet as it is, behind what was written before.
 
         It is split where the device lacks the offload for it. Raises
-        `OffloadError` when its header contradicts its bytes.
+        `OffloadError` when its header contradicts its bytes, and `TypeError` for
+        what is not a `SuperPacket`.
         """
+        if not isinstance(packet, SuperPacket):
+            raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
         if self._port.closed:
             self._refuse_late()
             return

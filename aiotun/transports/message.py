@@ -95,13 +95,6 @@ class MessageTransport(asyncio.BaseTransport):
             self._protocol_paused = False
             self._call("resume_writing")
 
-    def _to_bytes(self, data: object) -> bytes:
-        """A copy of a mutable buffer. Raises `TypeError` for what is no bytes."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            given = type(data).__name__
-            raise TypeError(f"a {self.noun} is bytes, bytearray or memoryview, not {given}")
-        return bytes(data)
-
     def _warn_late(self) -> None:
         """For what is written after the end: it is dropped, and said once."""
         if not self._warned:

@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..buffers import to_bytes
 from ..streams import despite_cancellation
 from ..transports.message import MessageTransport
 from ..transports.tick import flush_since, tick_of
@@ -157,7 +158,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes.
         """
         if type(data) is not bytes:
-            data = self._to_bytes(data)
+            data = to_bytes(data, self.noun)
         if self._closing:
             self._refuse_late(1)
             return
@@ -173,7 +174,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         ecn: int = 0,
     ) -> None:
         """Send datagrams to one place, in order: `sendto` for each."""
-        datagrams = [each if type(each) is bytes else self._to_bytes(each) for each in data]
+        datagrams = [each if type(each) is bytes else to_bytes(each, self.noun) for each in data]
         if self._closing:
             self._refuse_late(len(datagrams))
             return

@@ -24,19 +24,19 @@ native_checksum(PyObject *module, PyObject *args, PyObject *keywords)
     PyObject *data, *initial = NULL;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O:checksum", names, &data, &initial))
         return NULL;
+    bool plain = PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data);
     unsigned long add = 0;
-    if (initial) {
-        add = PyLong_Check(initial) ? PyLong_AsUnsignedLong(initial) : (unsigned long)-1;
-        if (PyErr_Occurred())
-            PyErr_Clear();
-        if (add > UINT32_MAX) {
-            State *state = PyModule_GetState(module);
-            return PyObject_Call(state->checksum, args, keywords);
-        }
+    if (plain && initial) {
+        plain = PyLong_Check(initial);
+        add = plain ? PyLong_AsUnsignedLong(initial) : 0;
+        plain = plain && !PyErr_Occurred() && add <= UINT32_MAX;
     }
     Py_buffer buffer;
-    if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE))
-        return NULL;
+    if (!plain || PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) {
+        PyErr_Clear();
+        State *state = PyModule_GetState(module);
+        return PyObject_Call(state->checksum, args, keywords);
+    }
     uint16_t value = (uint16_t)~fold(sum(buffer.buf, (size_t)buffer.len) + htonl((uint32_t)add));
     PyBuffer_Release(&buffer);
     return PyLong_FromLong(ntohs(value));

@@ -203,7 +203,8 @@ static PyObject *
 port_write_super(PyObject *object, PyObject *packet)
 {
     Port *self = (Port *)object;
-    if (self->closed || !self->vnet_hdr)
+    if (self->closed || !self->vnet_hdr ||
+        !PyObject_TypeCheck(packet, (PyTypeObject *)self->super_packet))
         return PyObject_CallOneArg(self->write_super, packet);
     if (!port_flush(self))
         return NULL;
@@ -491,7 +492,7 @@ port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->counts = (Counts *)Py_NewRef(counters);
     self->table = (Table *)Py_NewRef(table);
     self->super_packet = Py_XNewRef(state->super_packet);
-    self->frame = PyUnicode_InternFromString("frame");
+    self->frame = PyUnicode_InternFromString("_frame");
     self->kept = &state->kept;
     self->fd = fd;
     self->tap = is_tap(layer);

@@ -1,0 +1,188 @@
+"""What is not bytes, at every entrance for bytes: a TypeError to the caller, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+from array import array
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from implementations import Implementation
+from rigs import Recorder, endpoint, packet, segments
+
+import aiotun
+from aiotun.offload import NO_OFFLOAD, SuperPacket, complete_checksum, is_candidate, partial_sum
+from aiotun.testing import memory_devices
+
+NOT_BYTES: dict[str, Any] = {
+    "None": None,
+    "a number": 1000,
+    "a text": "packet",
+    "a list of numbers": [69, 0],
+    "an array": array("H", b"packet"),
+}
+not_bytes = pytest.mark.parametrize("wrong", NOT_BYTES.values(), ids=NOT_BYTES)
+
+
+# Offload alone, the Python and the native functions.
+
+OFFLOAD: dict[str, Callable[[Implementation, Any], object]] = {
+    "checksum": lambda offload, wrong: offload.checksum(wrong),
+    "checksum, from a sum on": lambda offload, wrong: offload.checksum(wrong, 5),
+    "gso_split": lambda offload, wrong: offload.gso_split(wrong),
+    "gso_split, for a TAP": lambda offload, wrong: offload.gso_split(wrong, "tap"),
+    "coalesce": lambda offload, wrong: offload.GROTable().coalesce([wrong]),
+    "coalesce, no list": lambda offload, wrong: offload.GROTable().coalesce(wrong),
+    "coalesce, amid packets": lambda offload, wrong: offload.GROTable().coalesce(
+        [*segments(2), wrong, *segments(2)]
+    ),
+    "SuperPacket": lambda _, wrong: SuperPacket(wrong),
+    "partial_sum": lambda _, wrong: partial_sum(wrong),
+    "complete_checksum": lambda _, wrong: complete_checksum(wrong, 0, 0),
+    "is_candidate": lambda _, wrong: is_candidate(wrong),
+}
+
+
+@not_bytes
+@pytest.mark.parametrize("call", OFFLOAD.values(), ids=OFFLOAD)
+def test_offload(offload_impl: Implementation, call: Callable[..., object], wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        call(offload_impl, wrong)
+
+
+MUTABLE = {"a bytearray": bytearray(b"packet"), "a memoryview": memoryview(b"packet")}
+
+
+@pytest.mark.parametrize("wrong", MUTABLE.values(), ids=MUTABLE)
+@pytest.mark.parametrize("name", ["gso_split", "coalesce", "SuperPacket", "is_candidate"])
+def test_what_may_change_is_no_frame(offload_impl: Implementation, name: str, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"a (frame|packet) is bytes, not (bytearray|memoryview)"):
+        OFFLOAD[name](offload_impl, wrong)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(memoryview(b"abcdef")[::2], id="a slice with gaps"),
+        pytest.param(memoryview(array("H", b"abcdef")), id="items of two bytes"),
+        pytest.param(memoryview(b"abcdef").cast("B", (2, 3)), id="two dimensions"),
+    ],
+)
+def test_a_memoryview_stands_for_its_bytes(offload_impl: Implementation, data: memoryview) -> None:
+    assert offload_impl.checksum(data) == offload_impl.checksum(bytes(data))
+
+
+# Devices: one that is read and written natively where that was built, and one in Python.
+
+
+class Ends(NamedTuple):
+    device: aiotun.Device
+    written: Callable[[], bytes]
+    """The next frame that the device wrote; raises `BlockingIOError` if there is none."""
+
+
+@pytest.fixture(params=["sockets", "memory"])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    with contextlib.ExitStack() as stack:
+        if request.param == "memory":
+            near, far = memory_devices()
+            stack.enter_context(far)
+            written = far.queue.read
+        else:
+            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            near = aiotun.Device.from_fd(pair[0].detach(), framing="vnet")
+            pair[1].setblocking(False)
+            stack.enter_context(pair[1])
+            written = functools.partial(pair[1].recv, 1 << 17)
+        stack.enter_context(near)
+        yield Ends(near, written)
+
+
+def check_alive(ends: Ends, send: Callable[[bytes], object]) -> None:
+    """Nothing was written before, nothing was counted, and the device goes on."""
+    with pytest.raises(BlockingIOError):
+        ends.written()
+    send(packet())
+    assert ends.written() == NO_OFFLOAD + packet()
+    counters = ends.device.counters
+    assert (counters.packets_sent, counters.dropped_sent) == (1, 0)
+
+
+def flushed(transport: aiotun.PacketTransport, packet: bytes) -> None:
+    transport.write(packet)
+    transport.flush()
+
+
+DEVICE: dict[str, Callable[[aiotun.Device, Any], None]] = {
+    "send": lambda device, wrong: device.send(wrong),
+    "send, a part": lambda device, wrong: device.send(packet(), wrong),
+    "send_many": lambda device, wrong: device.send_many([packet(), wrong]),
+}
+
+
+@not_bytes
+@pytest.mark.parametrize("call", DEVICE.values(), ids=DEVICE)
+def test_device(ends: Ends, call: Callable[..., None], wrong: Any) -> None:
+    with pytest.raises(TypeError, match="a packet is bytes, bytearray or memoryview, not"):
+        call(ends.device, wrong)
+    check_alive(ends, ends.device.send)
+
+
+@pytest.mark.parametrize("wrong", [packet(), bytearray(packet()), "packet", 1000, None])
+def test_send_many_of_what_is_not_many(ends: Ends, wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        ends.device.send_many(wrong)
+    check_alive(ends, ends.device.send)
+
+
+STREAM: dict[str, Callable[[aiotun.PacketStream, Any], Awaitable[None]]] = {
+    "send": lambda stream, wrong: stream.send(wrong),
+    "send_many": lambda stream, wrong: stream.send_many([wrong]),
+}
+
+
+@not_bytes
+@pytest.mark.parametrize("call", STREAM.values(), ids=STREAM)
+async def test_stream(ends: Ends, call: Callable[..., Awaitable[None]], wrong: Any) -> None:
+    async with aiotun.open_device(device=ends.device) as stream:
+        with pytest.raises(TypeError, match="a packet is bytes, bytearray or memoryview, not"):
+            await call(stream, wrong)
+        with pytest.raises(TypeError):
+            await stream.send_many(packet())  # type: ignore[arg-type]
+        check_alive(ends, functools.partial(flushed, stream.transport))
+
+
+TRANSPORT: dict[str, Callable[[aiotun.PacketTransport, Any], None]] = {
+    "write": lambda transport, wrong: transport.write(wrong),
+    "writelines": lambda transport, wrong: transport.writelines([wrong]),
+    "writelines of what is not many": lambda transport, _: transport.writelines(packet()),  # type: ignore[arg-type]
+    "write_super": lambda transport, wrong: transport.write_super(wrong),
+}
+
+
+@not_bytes
+@pytest.mark.parametrize("within", ["a call", "a delivery", "the end"])
+@pytest.mark.parametrize("call", TRANSPORT.values(), ids=TRANSPORT)
+async def test_transport(ends: Ends, call: Callable[..., None], within: str, wrong: Any) -> None:
+    async with endpoint(ends.device, Recorder) as protocol:
+        transport = protocol.transport
+        if within == "the end":
+            transport.abort()
+        if within == "a delivery":
+            transport._port.due = True  # so that the port gathers what is plain
+        with pytest.raises(TypeError, match=r"bytearray or memoryview, not|a SuperPacket, not"):
+            call(transport, wrong)
+        if within == "the end":
+            assert transport.counters.dropped_sent == 0
+        else:
+            assert not transport.is_closing()
+            check_alive(ends, functools.partial(flushed, transport))
+
+
+def test_the_frame_of_a_super_packet_stays() -> None:
+    super_packet = SuperPacket(NO_OFFLOAD + packet())
+    with pytest.raises(AttributeError):
+        super_packet.frame = None  # type: ignore[misc, assignment]
