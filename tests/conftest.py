@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -41,14 +40,26 @@ def pytest_configure() -> None:
     Without root this takes a user namespace. Where the system forbids both, the
     probes find out what is missing, and the tests that need it are skipped.
     """
+    os.environ["LOGNAME"] = _user()
     try:
         enter_namespace()
     except OSError:
         if _user_namespace_allowed():
-            with suppress(KeyError, OSError):  # a user without a name
-                os.environ.setdefault("LOGNAME", getpass.getuser())  # names pytest's directory
             become_root()
             enter_namespace()
+
+
+def _user() -> str:
+    """The name of this user, after which pytest calls its temporary folder.
+
+    Neither may the folder be called after root, as in a user namespace: root's own is
+    taken. Nor may it be called after LOGNAME as it was found: setpriv(1) keeps that of
+    another user.
+    """
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
 
 
 def _user_namespace_allowed() -> bool:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import outside
 from hypothesis import HealthCheck, Phase, settings
 from packets import SOURCE, ones_sum
 
-from aiotun.testing.namespace import CLONE_NEWNS, Namespace, unshare
+from aiotun.testing.namespace import Namespace, own_sysfs
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
@@ -28,14 +29,11 @@ ALL_OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6
 
 # linux/sockios.h
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
-SIOCGIFINDEX, SIOCSIFTXQLEN, SIOCBRADDBR, SIOCBRADDIF = 0x8933, 0x8943, 0x89A0, 0x89A2
+SIOCGIFINDEX, SIOCBRADDBR, SIOCBRADDIF = 0x8933, 0x89A0, 0x89A2
 SIOCETHTOOL = 0x8946
 
 # linux/ethtool.h
 ETHTOOL_GSTRINGS, ETHTOOL_SFEATURES, ETH_SS_FEATURES = 0x1B, 0x3B, 4
-
-# linux/mount.h
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
 
 class RawDevice:
@@ -50,7 +48,7 @@ class RawDevice:
             fcntl.ioctl(self.fd, TUNSETIFF, request)
             if flags & IFF_VNET_HDR:
                 fcntl.ioctl(self.fd, TUNSETOFFLOAD, offloads)
-            configure(name, SIOCSIFTXQLEN, struct.pack("i", 10000))
+            outside.set_tx_queue_len(name, 10000)
         except BaseException:
             os.close(self.fd)
             raise
@@ -176,17 +174,11 @@ def hold_for_gro(name: str, nanoseconds: int) -> None:
 
     It holds packets that long, or until the timer interrupt in which a packet
     is written to the device again. To be called in the namespace's thread.
+    Raises `PermissionError` in a user namespace: the kernel wants CAP_NET_ADMIN over
+    the whole machine (net/core/net-sysfs.c, gro_flush_timeout_store).
     """
     turn_on(name, b"rx-udp-gro-forwarding")
-    # Sysfs shows the network namespace in which it was mounted.
-    unshare(CLONE_NEWNS)
-    libc = ctypes.CDLL(None, use_errno=True)
-    for source, target, kind, flags in (
-        (b"none", b"/", None, MS_REC | MS_PRIVATE),
-        (b"sysfs", b"/sys", b"sysfs", 0),
-    ):
-        if libc.mount(source, target, kind, flags, None) < 0:
-            raise OSError(ctypes.get_errno(), "mount")
+    own_sysfs()
     Path("/sys/class/net", name, "gro_flush_timeout").write_text(str(nanoseconds))
 
 

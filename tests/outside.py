@@ -47,7 +47,7 @@ IFF_UP = 0x1
 
 # linux/rtnetlink.h, linux/if_link.h
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 19, 20, 21
-IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER = 3, 18, 28, 33
+IFLA_IFNAME, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER = 3, 13, 18, 28, 33
 IFLA_INFO_KIND = 1
 NLM_F_REPLACE, NLM_F_CREATE = 0x100, 0x400
 
@@ -115,6 +115,12 @@ def set_mac(name: str, mac: str) -> None:
 def set_carrier(name: str, carrier: bool) -> None:
     index = socket.if_nametoindex(name)
     _link(RTM_SETLINK, index, _attribute(IFLA_CARRIER, bytes([carrier])))
+
+
+def set_tx_queue_len(name: str, packets: int) -> None:
+    """By rtnetlink, which takes it in a user namespace too; the ioctl does not."""
+    index = socket.if_nametoindex(name)
+    _link(RTM_SETLINK, index, _attribute(IFLA_TXQLEN, struct.pack("I", packets)))
 
 
 def set_ipv4(name: str, request: int, address: str) -> None:

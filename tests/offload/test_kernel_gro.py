@@ -58,7 +58,10 @@ def count(frame: bytes) -> int:
 @pytest.fixture(scope="module")
 def kernel_gro() -> Iterator[KernelGRO]:
     with kernel_path(flags_in=IFF_NAPI, flags_out=IFF_VNET_HDR, mtu=16000) as (first, second, ns):
-        ns.run(hold_for_gro, first.name, HOLD)
+        try:
+            ns.run(hold_for_gro, first.name, HOLD)
+        except PermissionError:
+            pytest.skip("the kernel lets nobody hold packets for GRO in a user namespace")
         yield KernelGRO((first, second))
 
 
