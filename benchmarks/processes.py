@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from aiotun.testing.capabilities import probe
+from aiotun.probes import probe
 from aiotun.testing.namespace import Namespace
 
 from .programs import ROOT

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aiotun
-from aiotun.testing.capabilities import probe
+from aiotun.probes import probe
 
 from .programs import PROGRAMS
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..offload import implementation
-from ..testing.capabilities import probe
+from ..probes import probe
 from . import version
 from .demo.display import Display
 from .demo.networks import interruptible, prepare

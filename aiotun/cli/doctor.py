@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from ..testing.capabilities import Capability, names, probe
+from ..probes import Capability, names, probe
 from . import version
 
 __all__ = ["add_arguments", "main", "report", "verdict"]
@@ -23,7 +23,7 @@ SECTIONS = {
     "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
     "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo", "go", "nft", "wg"),
 }
-"""What is shown, by the names of `capabilities.names`."""
+"""What is shown, by the names of `probes.names`."""
 
 INDENT = " " * 23
 

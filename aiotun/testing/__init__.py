@@ -1,4 +1,4 @@
-"""What tests of programs built on aiotun need: devices in memory, namespaces, probes."""
+"""What tests of programs built on aiotun need: devices in memory, network namespaces."""
 
 from .memory import memory_devices
 from .namespace import Namespace, become_root

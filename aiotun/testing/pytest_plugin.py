@@ -4,7 +4,7 @@ Switch it on in a conftest.py: `pytest_plugins = ["aiotun.testing.pytest_plugin"
 It brings
 
 - the marker `requires("tun", "netns", ...)`: the test runs where the machine
-  has all these capabilities (the names of `capabilities.names`) and is skipped,
+  has all these capabilities (the names of `probes.names`) and is skipped,
   with the reason, where one is missing. With AIOTUN_TEST_REQUIRE=all in the
   environment it fails instead, so that no missing capability goes unnoticed;
 - the fixture `namespace`: a network namespace of the test's own;
@@ -25,7 +25,7 @@ from contextlib import suppress
 
 import pytest
 
-from . import capabilities
+from ..probes import probe
 from .namespace import Namespace
 
 __all__ = ["namespace", "no_leaks", "require"]
@@ -38,7 +38,7 @@ def require(*names: str) -> None:
     """Skip the running test, or fail it (AIOTUN_TEST_REQUIRE=all), if a capability is missing."""
     __tracebackhide__ = True
     for name in names:
-        capability = capabilities.probe(name)
+        capability = probe(name)
         if capability.available:
             continue
         reason = f"{name}: {capability.detail}"
@@ -58,7 +58,7 @@ def namespace() -> Iterator[Namespace]:
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Fails the test if it leaves a descriptor or a network interface behind."""
-    capabilities.probe("uvloop")  # libuv's first loop opens a pipe for the process's life
+    probe("uvloop")  # libuv's first loop opens a pipe for the process's life
     before = _held()
     yield
     deadline = time.monotonic() + GRACE

@@ -13,7 +13,7 @@ import pytest
 from machine import PYTHON, complaints
 from restricted import hide_node
 
-from aiotun.testing.capabilities import probe
+from aiotun.probes import probe
 from aiotun.threads import in_thread
 
 BENCH = (*PYTHON, "-W", "error", "-m", "aiotun", "bench")

@@ -16,9 +16,9 @@ import restricted
 from restricted import CAP_NET_ADMIN, drop
 
 import aiotun
+from aiotun import probes
 from aiotun.cli import doctor
-from aiotun.testing import capabilities
-from aiotun.testing.capabilities import Capability
+from aiotun.probes import Capability
 from aiotun.testing.namespace import enter_namespace, own_sysfs
 
 assert sys.platform == "linux"
@@ -46,8 +46,8 @@ def test_a_machine_that_can() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "This process can make a TUN device."
-    for name in capabilities.names():
-        mark = "ok     " if capabilities.probe(name).available else "missing"
+    for name in probes.names():
+        mark = "ok     " if probes.probe(name).available else "missing"
         assert [line for line in lines if line.startswith(f"  {mark}  {name} ")], name
 
 
@@ -224,7 +224,7 @@ def test_report_is_aligned_and_tells_a_remedy_once() -> None:
 
 def test_report_shows_every_capability() -> None:
     shown = [name for members in doctor.SECTIONS.values() for name in members]
-    assert sorted(shown) == sorted(capabilities.names())
+    assert sorted(shown) == sorted(probes.names())
 
 
 def test_colours_are_balanced() -> None:

@@ -14,12 +14,13 @@ Run = Callable[..., pytest.RunResult]
 HEAD = """
 import os, socket
 import pytest
-from aiotun.testing import capabilities
+from aiotun import probes
+from aiotun.probes.base import Missing, Probe
 
 def never():
-    raise capabilities.Missing("no luck today", "wait")
+    raise Missing("no luck today", "wait")
 
-capabilities._probes()["luck"] = never
+probes._probes()["luck"] = Probe(never)
 """
 
 
@@ -116,7 +117,7 @@ LEAKS = {
 def test_no_leaks(run: Run) -> None:
     head = """
 import threading
-from aiotun.testing import linux
+from aiotun.probes import linux
 from aiotun.testing.namespace import enter_namespace
 
 enter_namespace()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 from ...offload import implementation
-from ...testing.capabilities import probe
+from ...probes import probe
 from .. import version
 from .display import Display
 from .networks import interruptible, prepare

@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ...probes import Capability, names, probe
 from ...testing import become_root
-from ...testing.capabilities import Capability, names, probe
 from .display import Display
 
 __all__ = ["interruptible", "prepare"]

@@ -1,4 +1,4 @@
-"""The probes of what Linux offers: see `capabilities`."""
+"""The probes of what Linux offers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ..platforms.linux.remedies import CAPABILITY, NODE, NODE_TROUBLES, Trouble
 from ..platforms.linux.tun import (
@@ -29,11 +29,15 @@ from ..platforms.linux.tun import (
     TUNSETOFFLOAD,
     UDP_OFFLOAD,
 )
-from .capabilities import Missing, probe
-from .namespace import IFF_UP, SIOCSIFFLAGS, Namespace, become_root, enter_namespace, own_sysfs
-
-if TYPE_CHECKING:
-    from .capabilities import Probe
+from ..testing.namespace import (
+    IFF_UP,
+    SIOCSIFFLAGS,
+    Namespace,
+    become_root,
+    enter_namespace,
+    own_sysfs,
+)
+from .base import Missing, Probe
 
 __all__ = ["PROBES"]
 
@@ -131,8 +135,6 @@ def _own_interfaces() -> list[str]:
 
 
 def _feature(detail: str, flags: int, offloads: int = 0, queues: int = 1) -> str:
-    if not probe("tun").available:
-        raise Missing("not tried, as no device can be made")
     try:
         _apart(partial(_make_device, IFF_TUN | flags, offloads, queues))
     except OSError as exc:
@@ -167,7 +169,7 @@ def _user_namespace() -> str:
     """The whole chain, in a process of its own as it cannot be undone."""
     script = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        "from aiotun.testing.linux import user_namespace_chain; user_namespace_chain()"
+        "from aiotun.probes.linux import user_namespace_chain; user_namespace_chain()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -216,8 +218,6 @@ def _sysctl() -> str:
 
 
 def _in_namespace(function: Callable[[], T], *remedies: str) -> T:
-    if not probe("netns").available:
-        raise Missing("not tried, as no network namespace can be made")
     try:
         with Namespace() as namespace:
             return namespace.run(function)
@@ -242,16 +242,27 @@ def _ipv6() -> str:
     return "IPv6 sockets and addresses work"
 
 
-PROBES: dict[str, Probe] = {
-    "tun-node": _node,
-    "tun": _tun,
-    "vnet-hdr": partial(_feature, "packets can carry a virtio_net_hdr", IFF_VNET_HDR),
-    "tso": partial(_feature, "TCP super-packets are handed out", IFF_VNET_HDR, TCP_OFFLOAD),
-    "uso": partial(_feature, "UDP super-packets are handed out", IFF_VNET_HDR, UDP_OFFLOAD),
-    "multi-queue": partial(_feature, "a device can have several queues", IFF_MULTI_QUEUE, queues=2),
-    "netns": _network_namespace,
-    "userns": _user_namespace,
-    "mountns": _mount_namespace,
-    "sysctl": _sysctl,
-    "ipv6": _ipv6,
+PROBES = {
+    "tun-node": Probe(_node),
+    "tun": Probe(_tun),
+    "vnet-hdr": Probe(
+        partial(_feature, "packets can carry a virtio_net_hdr", IFF_VNET_HDR), needs="tun"
+    ),
+    "tso": Probe(
+        partial(_feature, "TCP super-packets are handed out", IFF_VNET_HDR, TCP_OFFLOAD),
+        needs="tun",
+    ),
+    "uso": Probe(
+        partial(_feature, "UDP super-packets are handed out", IFF_VNET_HDR, UDP_OFFLOAD),
+        needs="tun",
+    ),
+    "multi-queue": Probe(
+        partial(_feature, "a device can have several queues", IFF_MULTI_QUEUE, queues=2),
+        needs="tun",
+    ),
+    "netns": Probe(_network_namespace),
+    "userns": Probe(_user_namespace),
+    "mountns": Probe(_mount_namespace, needs="netns"),
+    "sysctl": Probe(_sysctl, needs="netns"),
+    "ipv6": Probe(_ipv6),
 }

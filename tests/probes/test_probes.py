@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from aiotun.testing import capabilities, linux
-from aiotun.testing.capabilities import Capability, probe
+from aiotun import probes
+from aiotun.probes import Capability, everywhere, linux, probe
+from aiotun.probes.base import Missing, Probe
 
 assert sys.platform == "linux"
 
 
-@pytest.mark.parametrize("name", capabilities.names())
+@pytest.mark.parametrize("name", probes.names())
 def test_answer_is_complete(name: str) -> None:
     found = probe(name)
     assert found.name == name
@@ -30,11 +31,11 @@ def test_unknown_name() -> None:
         probe("time-travel")
 
 
-@pytest.mark.parametrize("name", capabilities.names())
+@pytest.mark.parametrize("name", probes.names())
 def test_probe_leaves_nothing(name: str) -> None:
     """The fixture `no_leaks` looks; here the probe really runs again."""
     namespace = os.stat("/proc/thread-self/ns/net").st_ino
-    capabilities.probe.cache_clear()
+    probes.probe.cache_clear()
     probe(name)
     assert os.stat("/proc/thread-self/ns/net").st_ino == namespace
 
@@ -59,25 +60,25 @@ def test_permission_is_probed_without_an_interface(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.requires("tun")
 def test_offload_that_no_kernel_has() -> None:
-    with pytest.raises(capabilities.Missing, match="not in this kernel") as caught:
+    with pytest.raises(Missing, match="not in this kernel") as caught:
         linux._feature("", 0, 1 << 30)
     assert caught.value.remedies == ("use a newer kernel",)
 
 
 def test_tool_that_is_not_there() -> None:
-    with pytest.raises(capabilities.Missing, match="not found in PATH") as caught:
-        capabilities._tool("no-such-tool", "-V", "a-package")
+    with pytest.raises(Missing, match="not found in PATH") as caught:
+        everywhere._tool("no-such-tool", "-V", "a-package")
     assert "a-package" in caught.value.remedies[0]
 
 
 def test_tool_that_does_not_run() -> None:
-    with pytest.raises(capabilities.Missing, match="does not run"):
-        capabilities._tool("false", "-V", "coreutils")
+    with pytest.raises(Missing, match="does not run"):
+        everywhere._tool("false", "-V", "coreutils")
 
 
 def test_event_loop_that_is_not_there() -> None:
-    with pytest.raises(capabilities.Missing, match="no_such_loop") as caught:
-        capabilities._event_loop("no_such_loop", "pip install it")
+    with pytest.raises(Missing, match="no_such_loop") as caught:
+        everywhere._event_loop("no_such_loop", "pip install it")
     assert caught.value.remedies == ("pip install it",)
 
 
@@ -85,7 +86,7 @@ def test_event_loop_that_is_not_there() -> None:
 def test_native(forced: bool) -> None:
     """What the probe says is what a program gets."""
     program = (
-        "from aiotun.testing.capabilities import probe; from aiotun.offload import implementation;"
+        "from aiotun.probes import probe; from aiotun.offload import implementation;"
         "print(probe('native').available, implementation)"
     )
     environment = {**os.environ, **({"AIOTUN_PURE": "1"} if forced else {})}
@@ -129,8 +130,21 @@ def test_switches_that_forbid_user_namespaces(
 
 def test_missing_becomes_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> str:
-        raise capabilities.Missing("no luck", "wait", "try again")
+        raise Missing("no luck", "wait", "try again")
 
-    monkeypatch.setitem(capabilities._probes(), "luck", missing)
+    monkeypatch.setitem(probes._probes(), "luck", Probe(missing))
     assert probe("luck") == Capability("luck", False, "no luck", ("wait", "try again"))
-    capabilities.probe.cache_clear()
+    probes.probe.cache_clear()
+
+
+def test_what_a_probe_needs_is_probed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise Missing("no luck", "wait")
+
+    def untried() -> str:
+        raise AssertionError
+
+    monkeypatch.setitem(probes._probes(), "luck", Probe(missing))
+    monkeypatch.setitem(probes._probes(), "prize", Probe(untried, needs="luck"))
+    assert probe("prize") == Capability("prize", False, "not tried, as it needs luck")
+    probes.probe.cache_clear()

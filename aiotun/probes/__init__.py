@@ -1,0 +1,43 @@
+"""What this machine offers, found out by trying.
+
+Each probe makes the real thing for a moment (a device, a namespace, an event
+loop) and undoes it; none decides by version numbers or file names. `probe` asks
+one by its name and remembers the answer for the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+
+from . import everywhere
+from .base import Capability, Missing, Probe
+
+__all__ = ["Capability", "names", "probe"]
+
+
+def names() -> tuple[str, ...]:
+    """What can be asked for on this system."""
+    return tuple(_probes())
+
+
+@cache
+def probe(name: str) -> Capability:
+    """Try whether this process has the capability. Raises `KeyError` for an unknown name."""
+    asked = _probes()[name]
+    if asked.needs is not None and not probe(asked.needs).available:
+        return Capability(name, False, f"not tried, as it needs {asked.needs}")
+    try:
+        detail = asked.attempt()
+    except Missing as missing:
+        return Capability(name, False, missing.detail, missing.remedies)
+    return Capability(name, True, detail)
+
+
+@cache
+def _probes() -> dict[str, Probe]:
+    if sys.platform == "linux":
+        from . import linux
+
+        return linux.PROBES | everywhere.PROBES
+    return dict(everywhere.PROBES)

@@ -1,0 +1,70 @@
+"""The probes that every system has: event loops, the native module, programs."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+from functools import partial
+
+from .base import Missing, Probe
+
+__all__ = ["PROBES"]
+
+
+def _event_loop(module: str, remedy: str) -> str:
+    try:
+        library = importlib.import_module(module)
+        library.new_event_loop().close()
+    except (ImportError, OSError) as exc:
+        raise Missing(str(exc), remedy) from exc
+    return f"uvloop {library.__version__}" if module == "uvloop" else "Python's own loop"
+
+
+def _native() -> str:
+    from ..offload import implementation
+
+    if implementation != "native":
+        raise Missing(
+            "the offload functions run in pure Python: correct, but slower",
+            "leave AIOTUN_PURE unset",
+            "install a C compiler and the Python headers (apt-get install gcc python3-dev), then "
+            "aiotun anew: pip install --no-cache-dir --force-reinstall, as pip keeps what it built",
+        )
+    return "the compiled offload functions are in use"
+
+
+def _tool(name: str, version: str, package: str) -> str:
+    remedy = f"apt-get install {package}, or what your system calls it"
+    path = shutil.which(name)
+    if path is None:
+        raise Missing("not found in PATH", remedy)
+    try:
+        subprocess.run([path, version], check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise Missing(f"{path} does not run: {exc}", remedy) from exc
+    return path
+
+
+TOOLS = {
+    "ip": ("-V", "iproute2"),
+    "ping": ("-V", "iputils-ping"),
+    "iperf3": ("--version", "iperf3"),
+    "ethtool": ("--version", "ethtool"),
+    "tshark": ("--version", "tshark"),
+    "cargo": ("--version", "cargo"),
+    "go": ("version", "golang"),
+    "nft": ("--version", "nftables"),
+    "wg": ("--version", "wireguard-tools"),
+}
+"""Programs: the argument that makes each say its version, and Debian's package of it."""
+
+PROBES = {
+    "asyncio": Probe(partial(_event_loop, "asyncio", "use a complete Python")),
+    "uvloop": Probe(partial(_event_loop, "uvloop", "pip install 'uvloop>=0.19'")),
+    "native": Probe(_native),
+    **{
+        name: Probe(partial(_tool, name, version, package))
+        for name, (version, package) in TOOLS.items()
+    },
+}
