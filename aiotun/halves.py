@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from .bytestreams import ByteStream, own_errors
 from .codecs.base import PacketCodec, StreamCodec
 from .errors import BusyError, ClosedError, CodecError, UnsupportedError
+from .line import Line
 from .streams import StreamProtocol
 
 __all__ = [
@@ -152,21 +153,21 @@ class DeviceSource(PacketSource[T]):
     def __init__(
         self, protocol: StreamProtocol, codec: PacketCodec[T], counters: FramedCounters
     ) -> None:
-        super().__init__(protocol.take, protocol.take_many, codec, counters)
+        super().__init__(protocol.receive, protocol.receive_many, codec, counters)
         self._protocol = protocol
 
     def recv_waiting(self) -> list[T]:
         """All items that wait, if any; what cannot be decoded is dropped, and counted."""
         self._check_open()
-        items = self._decode_all(self._protocol.take_waiting())
+        items = self._decode_all(self._protocol.drain())
         self.counters.broken += len(self._errors)
         self._errors.clear()
         self.counters.received += len(items)
         return items
 
-    async def readable(self, take: Callable[[], None]) -> None:
+    async def readable(self, at_once: Callable[[], None]) -> None:
         """See `StreamProtocol.readable`."""
-        await self._protocol.readable(take)
+        await self._protocol.readable(at_once)
 
 
 class ByteSource(Source[T]):
@@ -327,6 +328,7 @@ class GatheringSink(Sink[T]):
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
         self._error: Exception | None = None
+        self._line = Line(lambda: self._sending is None or not self.full)
 
     @abstractmethod
     def _encode(self, item: T) -> Iterable[bytes]: ...
@@ -339,8 +341,8 @@ class GatheringSink(Sink[T]):
         return self._unsent >= self._size
 
     async def ready(self) -> None:
-        while self._sending is not None and self.full:
-            await asyncio.wait([self._sending])
+        if self.full or self._line.waiting:
+            await self._line.turn()
         self.check_open()
 
     def check_open(self) -> None:
@@ -392,6 +394,7 @@ class GatheringSink(Sink[T]):
         finally:
             self._sending = None
             self._start()
+            self._line.serve()
 
     def _fail(self, exc: Exception) -> None:
         self._error = self._error or exc

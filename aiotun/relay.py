@@ -151,7 +151,6 @@ async def _pass_items(
             await sink.ready()  # before receiving: what is received can be put at once
             try:
                 if device is not None:
-                    take()
                     await device.readable(take)
                 else:
                     pass_on(await source.recv_many(), sink)

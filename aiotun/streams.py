@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .buffers import to_bytes
 from .errors import BusyError, ClosedError
+from .line import Line
 from .packetio import PACKET_MAX, check_packet
 from .protocols import PacketProtocol
 from .transports.base import WRITE_BATCH, PacketTransport
@@ -35,9 +36,6 @@ HIGH_WATER = 1024
 LOG_INTERVAL = 1.0
 """Seconds for which the same error is not logged again."""
 
-Waiters = dict["asyncio.Future[None]", "Callable[[], None] | None"]
-"""Who waits, in the order in which they came, and what to call at once when packets come."""
-
 
 class StreamProtocol(PacketProtocol):
     """Keeps what arrives until the stream's user asks for it."""
@@ -50,8 +48,8 @@ class StreamProtocol(PacketProtocol):
         self.closed = False
         self.exception: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._readers: Waiters = {}
-        self._writers: Waiters = {}
+        self.readers = Line(lambda: self.packets or self.closed)
+        self._writers = Line(lambda: self.writable or self.closed)
         self.writable = True
         self.written = 0
         self._yielded = 0
@@ -65,74 +63,57 @@ class StreamProtocol(PacketProtocol):
 
     def packets_received(self, packets: list[bytes]) -> None:
         self.packets += packets
-        self._hand_over()
+        self.readers.serve()
         if len(self.packets) >= HIGH_WATER:
             self._full = True
             self.transport.pause_reading()
-        if self.packets:
-            _wake(self._readers)
 
-    def _hand_over(self) -> None:
-        """Let the one who waits take packets at once, unless others wait for them too."""
-        if len(self._readers) == 1:
-            ((waiter, take),) = self._readers.items()
-            if take is not None and not waiter.done():
-                try:
-                    take()
-                except Exception as exc:
-                    waiter.set_exception(exc)
-
-    @property
-    def has_reader(self) -> bool:
-        """Whether a task waits for packets."""
-        return bool(self._readers)
-
-    async def take(self) -> bytes:
-        """The next packet; of several tasks that wait, who came first gets it."""
-        if not self.packets:
+    async def receive(self) -> bytes:
+        """The next packet, which goes to the task that has waited longest."""
+        if not self.packets or self.readers.waiting:
             await self.readable()
         packet = self.packets.popleft()
         if self._full:
-            self._taken()
+            self._make_room()
         return packet
 
-    async def take_many(self) -> list[bytes]:
-        """All packets that wait, at least one."""
-        if not self.packets:
+    async def receive_many(self) -> list[bytes]:
+        """All packets that wait, at least one; in turn with `receive`."""
+        if not self.packets or self.readers.waiting:
             await self.readable()
-        return self.take_waiting()
+        return self.drain()
 
-    def take_waiting(self) -> list[bytes]:
+    def drain(self) -> list[bytes]:
         """All packets that wait, if any."""
         packets = list(self.packets)
         self.packets.clear()
         if self._full:
-            self._taken()
+            self._make_room()
         return packets
 
-    def _taken(self) -> None:
+    def _make_room(self) -> None:
         if len(self.packets) <= HIGH_WATER // 4:
             self._full = False
             self.transport.resume_reading()
 
-    async def readable(self, take: Callable[[], None] | None = None) -> None:
-        """Wait until there are packets; raise what ended the transport if none will come.
+    async def readable(self, at_once: Callable[[], None] | None = None) -> None:
+        """Wait until there are packets for this task; raise what ended the transport if not.
 
-        If nobody else waits, `take` is called within the delivery, so that what it
-        writes leaves with it; this returns when it leaves packets, and raises what it raises.
+        `at_once` is called within the delivery when the turn is this task's, so that
+        what it writes leaves with it. This returns when packets are left behind by
+        that, and raises what it raised.
         """
-        while not self.packets:
-            if self.closed:
-                raise self.exception or ClosedError()
-            await self._wait(self._readers, take)
+        await self.readers.turn(at_once)
+        if not self.packets:
+            raise self.exception or ClosedError()
 
     async def ready_to_write(self) -> None:
         """Wait until the device takes packets; raise what ended it if it will not."""
         if self.written - self._yielded >= WRITE_BATCH:  # who never waits starves the loop
             self._yielded = self.written
             await asyncio.sleep(0)
-        while not (self.writable or self.closed):
-            await self._wait(self._writers)
+        if not self.writable or self._writers.waiting:
+            await self._writers.turn()
         self.check_open()
 
     def check_open(self) -> None:
@@ -160,20 +141,12 @@ class StreamProtocol(PacketProtocol):
             self.written += count
         return count
 
-    async def _wait(self, waiters: Waiters, take: Callable[[], None] | None = None) -> None:
-        waiter = self._loop.create_future()
-        waiters[waiter] = take
-        try:
-            await waiter
-        finally:
-            del waiters[waiter]
-
     def pause_writing(self) -> None:
         self.writable = False
 
     def resume_writing(self) -> None:
         self.writable = True
-        _wake(self._writers)
+        self._writers.serve()
 
     def error_received(self, exc: Exception) -> None:
         """No call of the user's is at fault, so the log tells; the counters count."""
@@ -185,14 +158,8 @@ class StreamProtocol(PacketProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self.exception = True, exc
-        _wake(self._readers)
-        _wake(self._writers)
-
-
-def _wake(waiters: Waiters) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+        self.readers.serve()
+        self._writers.serve()
 
 
 class PacketStream:
@@ -227,15 +194,15 @@ class PacketStream:
         `InterfaceGoneError`.
         """
         self._check_only_reader()
-        return await self.protocol.take()
+        return await self.protocol.receive()
 
     async def recv_many(self) -> list[bytes]:
         """All packets that wait, at least one; raises as `recv` does."""
         self._check_only_reader()
-        return await self.protocol.take_many()
+        return await self.protocol.receive_many()
 
     def _check_only_reader(self) -> None:
-        if self.protocol.has_reader:
+        if self.protocol.readers.waiting:
             raise BusyError(errno.EBUSY, "another task is receiving from this stream")
 
     async def send(self, packet: bytes | bytearray | memoryview) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import pytest
-from rigs import MemoryRig, Rig, packet, segments
+from rigs import MemoryRig, Rig, packet, segments, until
 
 import aiotun
 from aiotun.codecs import LengthPrefixed, PacketCodec, Raw
@@ -107,6 +107,27 @@ async def test_several_ends_share_a_device(rig: Rig) -> None:
         await raw.send(packet(7))
         await raw.flush()
         assert [rig.recv(), rig.recv()] == [packet(6), packet(7)]
+
+
+async def test_several_ends_take_turns_for_what_came_together() -> None:
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        received: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+
+        async def receive(name: str) -> None:
+            async for number in aiotun.Framed(tun, Number()):
+                received[name].append(number)
+
+        receiving = [asyncio.ensure_future(receive(name)) for name in received]
+        await asyncio.sleep(0)
+        rig.send_many([packet(n) for n in range(60)])
+        await until(lambda: sum(map(len, received.values())) == 60)
+        for start, numbers in enumerate(received.values()):
+            assert numbers == list(range(start, 60, 3))
+        for task in receiving:
+            task.cancel()
+        await asyncio.wait(receiving)
+    rig.close()
 
 
 async def test_offload_is_used() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 
@@ -143,6 +144,26 @@ async def test_sending_waits_while_the_device_pushes_back() -> None:
         await asyncio.gather(*sending)
         received.remove(packet(1000))
         assert received == [packet(n) for n in range(500)]
+    far.close()
+
+
+async def test_senders_go_on_in_the_order_in_which_they_came() -> None:
+    near, far = memory_devices(capacity=1, push_back=True)
+    async with aiotun.open_device(device=near) as tun:
+        tun.transport.set_write_buffer_limits(high=0)
+        await tun.send_many([packet(0), packet(1)])
+        tun.transport.flush()
+        waiting = [asyncio.ensure_future(tun.send(packet(n))) for n in (2, 3)]
+        await asyncio.sleep(0)
+        tun.protocol.resume_writing()  # they are called, and have not run yet
+        newcomer = tun.send(packet(4))
+        with contextlib.suppress(StopIteration):
+            newcomer.send(None)
+        sending = asyncio.gather(*waiting)
+        received = [await asyncio.to_thread(far.recv, 2) for _ in range(4)]
+        await sending
+        assert received == [packet(n) for n in range(4)]
+        newcomer.close()
     far.close()
 
 
