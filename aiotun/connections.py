@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .cancelling import AsyncClosing
 from .codecs.base import StreamCodec
 from .errors import CodecError, UnsupportedError
 from .framed import BUFFER, Framed
@@ -22,8 +22,6 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     import ssl as ssl_module
     from socket import socket
-
-    from typing_extensions import Self
 
 __all__ = ["FramedServer", "open_framed_connection", "start_framed_server"]
 
@@ -110,12 +108,14 @@ async def start_framed_server(
     return FramedServer(listener, options.get("backlog", BACKLOG), frame, handler)
 
 
-class FramedServer(Generic[T]):
+class FramedServer(AsyncClosing, Generic[T]):
     """What `start_framed_server` returns: to be closed, or entered with `async with`.
 
     It accepts by itself: asyncio's own server has no way to end the handshakes
     that are under way.
     """
+
+    linger = None  # its handlers are cancelled, and each of its connections has a limit
 
     sockets: tuple[socket, ...]
     """Those it listens on; `sockets[0].getsockname()` tells the port that the system chose."""
@@ -185,17 +185,6 @@ class FramedServer(Generic[T]):
             each.close()
         self._listener.close()
         await _end(self._connections)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

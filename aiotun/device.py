@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from . import platforms
 from .buffers import to_bytes
+from .cancelling import Closing
 from .config import (
     Address,
     AddressLike,
@@ -81,7 +81,7 @@ Buffer = bytearray | memoryview
 """Where a packet is received into: writable, and a sequence of bytes."""
 
 
-class Device:
+class Device(Closing):
     """An open TUN or TAP device.
 
     >>> with Device(addresses=["10.9.0.1/24"]) as device:
@@ -699,17 +699,9 @@ class Device:
         with self._receiving, self._sending:
             pass  # who came in before has left then
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: Any) -> None:
         if not self._taken:
-            self.close()
+            super().__exit__(*exc_info)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .cancelling import despite_cancellation
 from .device import Device, make_config
 from .errors import ConfigError
-from .streams import PacketStream, StreamProtocol, despite_cancellation
+from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport, make_transport
 from .transports.closing import close_off_loop
 from .udp import (
@@ -67,7 +67,7 @@ async def create_device_endpoint(
         await started
     except asyncio.CancelledError:
         transport.abort()
-        await despite_cancellation(transport.wait_closed())
+        await despite_cancellation(transport.aclose())
         raise
     return transport, protocol
 
@@ -123,13 +123,8 @@ class OpenDevice(Awaitable[PacketStream]):
         self._stream = await self
         return self._stream
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._stream.aclose()
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self._stream.__aexit__(*exc_info)
 
 
 async def create_udp_endpoint(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .bytestreams import AsyncioStream, ByteStream, own_errors
+from .cancelling import AsyncClosing
 from .codecs.base import PacketCodec, StreamCodec
 from .errors import ClosedError, ConfigError
 from .halves import (
@@ -40,9 +39,6 @@ BUFFER = 65536
 
 BATCH = 128
 """Items between two looks at whether there is room."""
-
-LINGER = 1.0
-"""Seconds in which what was sent may still leave when an exception ends `async with`."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +77,7 @@ class _Underneath:
         await asyncio.wait([closing])
 
 
-class _Closing(ABC):
-    @abstractmethod
-    async def aclose(self) -> None: ...
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
-            await self.aclose()
-        else:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.aclose(), LINGER)
-
-
-class FramedReader(_Closing, Generic[T]):
+class FramedReader(AsyncClosing, Generic[T]):
     """The reading half of a framed end.
 
     Iteration ends when the other side closes or this end is closed, and raises
@@ -148,7 +124,7 @@ class FramedReader(_Closing, Generic[T]):
         await self._underneath.close_half(self.source)
 
 
-class FramedWriter(_Closing, Generic[T]):
+class FramedWriter(AsyncClosing, Generic[T]):
     """The writing half of a framed end. Any number of tasks may send."""
 
     sink: Sink[T]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from types import TracebackType
+
+from .cancelling import Closing
 
 __all__ = ["Interrupt"]
 
 
-class Interrupt:
+class Interrupt(Closing):
     """A flag like `threading.Event` that carries a value, and that a device can wait for.
 
     >>> with Interrupt() as interrupt:
@@ -59,14 +60,3 @@ class Interrupt:
         """Idempotent. No call may be waiting for it."""
         self._reading.close()
         self._writing.close()
-
-    def __enter__(self) -> Interrupt:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .cancelling import despite_cancellation
 from .codecs import Raw
 from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
 from .framed import Framed
 from .halves import DeviceSource, Sink, Source
 from .protocols import PacketProtocol
-from .streams import PacketStream, StreamProtocol, despite_cancellation
+from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport
 
 if TYPE_CHECKING:

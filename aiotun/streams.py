@@ -6,12 +6,12 @@ import asyncio
 import errno
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .buffers import to_bytes
+from .cancelling import AsyncClosing
 from .errors import BusyError, ClosedError
 from .line import Line
 from .packetio import PACKET_MAX, check_packet
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from .config import Layer
     from .device import Device
 
-__all__ = ["PacketStream", "StreamProtocol", "despite_cancellation"]
+__all__ = ["PacketStream", "StreamProtocol"]
 
 logger = logging.getLogger("aiotun")
-
-T = TypeVar("T")
 
 HIGH_WATER = 1024
 """Packets that wait to be received before reading pauses; it resumes at a quarter."""
@@ -162,7 +160,7 @@ class StreamProtocol(PacketProtocol):
         self._writers.serve()
 
 
-class PacketStream:
+class PacketStream(AsyncClosing):
     """The packets of a device as a stream.
 
     >>> async with open_device(addresses=["10.9.0.1/24"]) as tun:
@@ -238,35 +236,4 @@ class PacketStream:
         The device is gone too when this is cancelled while it waits; packets
         that wait for a device that pushes back are dropped then.
         """
-        self.transport.close()
-        try:
-            await self.transport.wait_closed()
-        except asyncio.CancelledError:
-            self.transport.abort()
-            await despite_cancellation(self.transport.wait_closed())
-            raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-async def despite_cancellation(awaited: Awaitable[T]) -> T:
-    """Wait to the end in any case; a cancellation that came meanwhile is raised then."""
-    future = asyncio.ensure_future(awaited)
-    cancelled = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
-        raise cancelled
-    return future.result()
+        await self.transport.aclose()

@@ -54,8 +54,7 @@ async def main(here: str, there: str, command: list[str]) -> int:
         status: int = await loop.run_in_executor(None, process.wait)
 
         for transport in (a, b):
-            transport.close()
-            await transport.wait_closed()
+            await transport.aclose()
     print(f"{a.counters.packets_received} packets to it, {b.counters.packets_received} from it")
     return status
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
 
+from aiotun.cancelling import Closing
 from aiotun.testing.namespace import (
     CLONE_NEWNS,
     MS_PRIVATE,
@@ -41,7 +41,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-class Machine:
+class Machine(Closing):
     """Takes root, or root of a user namespace: the capabilities "netns" and "mountns"."""
 
     def __init__(self) -> None:
@@ -83,17 +83,6 @@ class Machine:
     def close(self) -> None:
         os.close(self._mounts)
         self.namespace.close()
-
-    def __enter__(self) -> Machine:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Program:

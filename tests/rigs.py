@@ -217,7 +217,7 @@ async def endpoint(device: aiotun.Device, factory: Callable[[], R]) -> AsyncIter
         yield protocol
     finally:
         transport.abort()
-        await transport.wait_closed()
+        await transport.aclose()
 
 
 def check_write_buffer_limits(transport: MessageTransport) -> None:

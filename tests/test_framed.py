@@ -290,7 +290,7 @@ async def test_closing_under_cancellation_waits_for_nobody(kind: str) -> None:
 async def test_an_exception_does_not_wait_long_for_a_stuck_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiotun.framed.LINGER", 0.02)
+    monkeypatch.setattr("aiotun.cancelling.AsyncClosing.linger", 0.02)
     async with link("tcp", write_size=1000) as (a, _):
         await fill(a)
         with pytest.raises(KeyError):

@@ -51,9 +51,11 @@ async def test_many_devices_leave_nothing(namespace: Namespace) -> None:
             protocol.transport.abort()
         else:
             namespace.run(outside.delete, f"t{number}")
-    await asyncio.gather(*(protocol.transport.wait_closed() for protocol in protocols))
+    ends = (protocol.transport.wait_closed() for protocol in protocols)
+    told = await asyncio.gather(*ends, return_exceptions=True)
     for number, protocol in enumerate(protocols):
         (error,) = protocol.named("connection_lost")
+        assert told[number] is error
         assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)
     assert held() == before
     await until(lambda: threading.active_count() == threads)

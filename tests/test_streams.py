@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import errno
 import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from rigs import Rig, packet, until
 
 import aiotun
+from aiotun.cancelling import AsyncClosing
+from aiotun.codecs import Raw
 from aiotun.streams import HIGH_WATER
 from aiotun.testing import memory_devices
 
@@ -268,22 +272,91 @@ async def test_a_sender_that_waits_learns_of_the_end() -> None:
     far.close()
 
 
-async def test_closing_while_cancelled_still_closes() -> None:
-    """What waits for a device that pushes back is dropped, rather than waited for without end."""
+@contextlib.asynccontextmanager
+async def as_stream(device: aiotun.Device) -> AsyncIterator[aiotun.PacketTransport]:
+    async with aiotun.open_device(device=device) as tun:
+        yield tun.transport
+
+
+@contextlib.asynccontextmanager
+async def as_transport(device: aiotun.Device) -> AsyncIterator[aiotun.PacketTransport]:
+    transport, _ = await aiotun.create_device_endpoint(aiotun.PacketProtocol, device=device)
+    async with transport as same:
+        yield same
+
+
+@contextlib.asynccontextmanager
+async def as_framed(device: aiotun.Device) -> AsyncIterator[aiotun.PacketTransport]:
+    tun = await aiotun.open_device(device=device)
+    async with aiotun.Framed(tun, Raw()):
+        yield tun.transport
+
+
+every_way = pytest.mark.parametrize("opened", [as_stream, as_transport, as_framed])
+
+
+@every_way
+@pytest.mark.parametrize("where", ["in the block", "at its end"])
+async def test_one_cancellation_ends_a_block_over_a_device_that_pushes_back(
+    opened: Callable[..., Any], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the device is dropped, rather than waited for without end."""
+    monkeypatch.setattr(AsyncClosing, "linger", 0.02)
     near, far = memory_devices(capacity=1, push_back=True)
 
     async def use() -> None:
-        async with aiotun.open_device(device=near) as tun:
-            await tun.send_many([packet(0), packet(1)])
-            tun.transport.flush()
+        async with opened(near) as transport:
+            transport.writelines([packet(0), packet(1)])
+            transport.flush()
+            if where == "in the block":
+                await asyncio.Event().wait()
 
     using = asyncio.ensure_future(use())
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.01)
     assert not using.done()
     using.cancel()
-    await asyncio.wait([using])
+    await asyncio.wait([using], timeout=5)
     assert using.cancelled()
     assert near.counters.dropped_sent == 1
     with pytest.raises(aiotun.ClosedError):
         near.recv()
+    far.close()
+
+
+@every_way
+async def test_a_timeout_ends_a_block_over_a_device_that_pushes_back(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AsyncClosing, "linger", 0.02)
+    near, far = memory_devices(capacity=1, push_back=True)
+
+    async def use() -> None:
+        async with opened(near) as transport:
+            transport.writelines([packet(0), packet(1)])
+            transport.flush()
+            await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(use(), 0.01)
+    assert near.counters.dropped_sent == 1
+    far.close()
+
+
+@every_way
+async def test_an_exception_lets_what_was_written_leave(opened: Callable[..., Any]) -> None:
+    near, far = memory_devices(capacity=1, push_back=True)
+
+    async def use() -> None:
+        async with opened(near) as transport:
+            transport.writelines([packet(0), packet(1)])
+            transport.flush()
+            raise LookupError
+
+    using = asyncio.ensure_future(use())
+    await asyncio.sleep(0)
+    received = [await asyncio.to_thread(far.recv, 2) for _ in range(2)]
+    with pytest.raises(LookupError):
+        await using
+    assert received == [packet(0), packet(1)]
+    assert near.counters.dropped_sent == 0
     far.close()

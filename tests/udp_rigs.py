@@ -71,4 +71,4 @@ async def endpoint(
         yield protocol
     finally:
         transport.abort()
-        await transport.wait_closed()
+        await transport.aclose()

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
+from ..cancelling import Closing
 from ..threads import in_thread
 
 __all__ = ["Namespace", "become_root", "enter_namespace", "own_sysfs"]
@@ -99,7 +99,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int) -> None
     _check(_libc().mount(*words, ctypes.c_ulong(flags), None), f"mount {target}")
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace of its own, with its loopback interface up.
 
     >>> with Namespace() as ns:
@@ -149,17 +149,6 @@ class Namespace:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _loopback_up() -> None:

@@ -383,7 +383,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         try:
             self._call("connection_lost", exc)
         finally:
-            self._closed.set_result(None)
+            self._closed.set_result(exc)
 
     def _abandon(self) -> None:
         self._device.release()

@@ -8,6 +8,8 @@ import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+from ..cancelling import AsyncClosing, despite_cancellation
+
 __all__ = ["MessageTransport"]
 
 logger = logging.getLogger("aiotun")
@@ -16,7 +18,7 @@ HIGH_WATER = 1024
 """Messages that wait for what pushes back, before the protocol is paused."""
 
 
-class MessageTransport(asyncio.BaseTransport):
+class MessageTransport(AsyncClosing, asyncio.BaseTransport):
     """Calls its protocol, pauses and resumes it, and ends once. Counts messages, not bytes."""
 
     noun: ClassVar[str]
@@ -30,7 +32,7 @@ class MessageTransport(asyncio.BaseTransport):
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
         self._warned = False
-        self._closed: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[Exception | None] = loop.create_future()
         self._finished = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -110,8 +112,26 @@ class MessageTransport(asyncio.BaseTransport):
         self._end(None)
 
     async def wait_closed(self) -> None:
-        """Wait until `connection_lost` was called, and nothing is open any more."""
-        await asyncio.shield(self._closed)
+        """Wait until `connection_lost` was called, and nothing is open any more.
+
+        Raises what `connection_lost` was told, such as `InterfaceGoneError`.
+        """
+        exc = await asyncio.shield(self._closed)
+        if exc is not None:
+            raise exc
+
+    async def aclose(self) -> None:
+        """Close, send what waits, and wait until nothing is open any more.
+
+        When cancelled, this drops what waits, and raises once nothing is open.
+        """
+        self.close()
+        try:
+            await asyncio.shield(self._closed)
+        except asyncio.CancelledError:
+            self.abort()
+            await despite_cancellation(self._closed)
+            raise
 
     @abstractmethod
     def _end(self, exc: Exception | None) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..buffers import to_bytes
-from ..streams import despite_cancellation
+from ..cancelling import despite_cancellation
 from ..transports.message import MessageTransport
 from ..transports.tick import flush_since, tick_of
 from .address import from_socket, is_v4, peer_name, to_socket
@@ -91,7 +91,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             await started
         except asyncio.CancelledError:
             self.abort()
-            await despite_cancellation(self.wait_closed())
+            await despite_cancellation(self.aclose())
             raise
 
     # What it is.
@@ -285,7 +285,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             if self._made:
                 self._call("connection_lost", exc)
         finally:
-            self._closed.set_result(None)
+            self._closed.set_result(exc)
 
     def _abandon(self) -> None:
         self._sock.close()

@@ -115,7 +115,7 @@ class WireGuard:
         await self._open_udp(port)
         self.transport.resume_reading()  # the old one cannot ask for it any more
         old.close()
-        await old.wait_closed()
+        await old.aclose()
 
     async def set_fwmark(self, mark: int) -> None:
         """Mark what is sent to peers (0: not). Raises `PermissionError`."""
@@ -157,7 +157,7 @@ class WireGuard:
         for end in ends:
             end.close()
         for end in ends:
-            await end.wait_closed()
+            await end.aclose()
 
     async def _look_up(self, host: str, port: int) -> SocketAddress:
         """An address of the socket's family; a name is looked up off the loop."""

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,29 @@ def test_ping_protocol_over_ipv6(namespace: Namespace) -> None:
         ping(namespace, "fd01:2::1", "fd01:2::abcd")
         example.end(signal.SIGINT)
     assert "3 pings were answered" in example.output
+
+
+def test_the_first_program_of_readme_says_that_its_interface_was_deleted(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    program = tmp_path / "first.py"
+    program.write_text((ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0])
+    process = namespace.run(subprocess.Popen, [sys.executable, str(program)], **settings())
+    with (
+        Program.running(process) as first,
+        namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        while process.poll() is None:
+            try:
+                sock.sendto(b"data", ("10.9.0.2", 9))
+                break
+            except OSError:  # not up yet
+                time.sleep(0.01)
+        first.wait_for(r"\w")
+        namespace.run(outside.delete, "vpn0")
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "InterfaceGoneError: " in output
 
 
 @loops

@@ -431,9 +431,10 @@ async def test_a_descriptor_closed_by_others_ends_the_transport() -> None:
         client.transport.get_extra_info("socket").close()
         client.transport.sendto(b"1", server.addr)
         client.transport.flush()
-        await client.transport.wait_closed()
-        (exc,) = client.named("connection_lost")
-        assert exc.errno == errno.EBADF
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            await client.transport.wait_closed()
+        assert caught.value.errno == errno.EBADF
+        assert client.named("connection_lost") == [caught.value]
 
 
 async def test_an_unclosed_transport_warns() -> None:

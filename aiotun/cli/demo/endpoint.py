@@ -18,8 +18,5 @@ async def endpoint(factory: type[ProtocolT], device: Device) -> AsyncIterator[Pr
     """The device is closed in the end, however that comes."""
     with device:  # which closes it only while it belongs to no transport
         transport, protocol = await create_device_endpoint(factory, device=device)
-    try:
+    async with transport:
         yield protocol
-    finally:
-        transport.close()
-        await transport.wait_closed()

@@ -1,0 +1,79 @@
+"""How a block ends, and how to wait on in a task that was cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AsyncClosing", "Closing", "despite_cancellation"]
+
+T = TypeVar("T")
+
+
+class Closing(ABC):
+    """To be used with `with`."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClosing(ABC):
+    """To be used with `async with`.
+
+    A cancellation ends the block, and nothing tells it again to what the block's end
+    waits for. So closing has limited time when an exception ended the block.
+    """
+
+    linger: ClassVar[float | None] = 1.0
+    """Seconds in which what was sent may still leave after an exception."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close, after sending what waits; without waiting for that when cancelled."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            await self.aclose()
+        else:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.aclose(), self.linger)
+
+
+async def despite_cancellation(awaited: Awaitable[T]) -> T:
+    """Wait to the end in any case; a cancellation that came meanwhile is raised then."""
+    future = asyncio.ensure_future(awaited)
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    return future.result()
