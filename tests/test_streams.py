@@ -304,14 +304,18 @@ async def test_one_cancellation_ends_a_block_over_a_device_that_pushes_back(
     monkeypatch.setattr(AsyncClosing, "linger", 0.02)
     near, far = memory_devices(capacity=1, push_back=True)
 
+    written = asyncio.Event()
+
     async def use() -> None:
         async with opened(near) as transport:
             transport.writelines([packet(0), packet(1)])
             transport.flush()
+            written.set()
             if where == "in the block":
                 await asyncio.Event().wait()
 
     using = asyncio.ensure_future(use())
+    await written.wait()
     await asyncio.sleep(0.01)
     assert not using.done()
     using.cancel()
@@ -337,7 +341,7 @@ async def test_a_timeout_ends_a_block_over_a_device_that_pushes_back(
             await asyncio.Event().wait()
 
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(use(), 0.01)
+        await asyncio.wait_for(use(), 0.2)
     assert near.counters.dropped_sent == 1
     far.close()
 
@@ -353,7 +357,6 @@ async def test_an_exception_lets_what_was_written_leave(opened: Callable[..., An
             raise LookupError
 
     using = asyncio.ensure_future(use())
-    await asyncio.sleep(0)
     received = [await asyncio.to_thread(far.recv, 2) for _ in range(2)]
     with pytest.raises(LookupError):
         await using
