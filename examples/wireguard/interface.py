@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from aiotun.udp import SocketAddress as Address
 from .counters import Counters
 from .keys import KEY_SIZE
 from .routing import AllowedIPs
+from .timers import Timers
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -53,8 +53,7 @@ class Interface:
         self.indices: dict[int, Peer] = {}
         """By our index of a session, or of a handshake that we began."""
         self.outgoing: list[Outgoing] = []
-        self.deadline = math.inf
-        """No peer has anything to do before."""
+        self.timers: Timers[Peer] = Timers()
 
     def set_private_key(self, private_key: bytes) -> None:
         self.private_key = private_key

@@ -78,6 +78,7 @@ class Peer:
         "rx_bytes",
         "_silence_due",
         "_keepalive_due",
+        "visit",
         "_another_keepalive",
         "persistent_keepalive",
         "_next",
@@ -129,6 +130,8 @@ class Peer:
         self._timestamp_sent = 0
         self._timestamp_received = b""
 
+        self.visit = inf
+        """See `timers`."""
         # When a timer is due; infinity: it does not run.
         self._retry_due = inf
         self._silence_due = inf
@@ -384,22 +387,18 @@ class Peer:
 
     # Timers.
 
-    @property
-    def deadline(self) -> float:
-        """When `tick` has something to do."""
-        soonest: float = min(getattr(self, due) for due in TIMERS)
-        return soonest
-
     def tick(self, now: float) -> None:
+        """Do what is due."""
         for due, do in TIMERS.items():
             if getattr(self, due) <= now:
                 setattr(self, due, inf)
                 do(self, now)
+        self._will_be(min([getattr(self, due) for due in TIMERS]))
 
     def _will_be(self, due: float) -> float:
-        """When a timer is due that begins to run: the interface has to know."""
-        if due < self._interface.deadline:
-            self._interface.deadline = due
+        """When a timer is due that begins to run: it is to be visited then."""
+        if due < self.visit:
+            self._interface.timers.begin(self, due)
         return due
 
     def _jitter(self) -> float:

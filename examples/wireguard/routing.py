@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Generic, TypeVar
@@ -20,45 +19,63 @@ class AllowedIPs(Generic[Owner]):
     """Networks with their owners; the longest prefix decides."""
 
     def __init__(self) -> None:
-        self._owners: dict[Network, Owner] = {}
-        self._networks: defaultdict[Owner, dict[Network, None]] = defaultdict(dict)
-        self._tables: dict[int, list[tuple[int, dict[int, Owner]]]] = {}
-        """By an address' size, longest prefix first: the mask, and owners by masked address."""
+        self._networks: dict[Owner, dict[Network, None]] = {}
+        self._tables: dict[int, dict[int, dict[int, Owner]]] = {4: {}, 16: {}}
+        """By an address' size and by mask, the longest prefix first: owners by masked address."""
         self._cache = _Cache(self._search)
         self.find: Callable[[bytes], Owner | None] = self._cache.__getitem__
         """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
 
-    def set(self, owner: Owner, networks: Iterable[Network]) -> None:
-        """Give these networks to an owner, in place of those that it has; others lose them."""
-        for network in self._networks.pop(owner, ()):
-            del self._owners[network]
-        for network in networks:
-            if network in self._owners:
-                del self._networks[self._owners[network]][network]
-            self._owners[network] = owner
-            self._networks[owner][network] = None
-        self._tables.clear()
+    def set(self, owner: Owner, networks: Iterable[Network]) -> bool:
+        """Give these networks to an owner, in place of those that it has; others lose them.
+
+        Returns whether that changed anything. It takes the longer the more networks change,
+        however many others there are.
+        """
+        before, after = self._networks.pop(owner, {}), dict.fromkeys(networks)
+        if after:
+            self._networks[owner] = after
+        for network in before.keys() - after.keys():
+            self._remove(network)
+        for network in after.keys() - before.keys():
+            self._add(network, owner)
+        if before.keys() == after.keys():
+            return False
         self._cache.clear()
+        return True
 
     def of(self, owner: Owner) -> tuple[Network, ...]:
         return tuple(self._networks.get(owner, ()))
 
+    def _add(self, network: Network, owner: Owner) -> None:
+        size, mask, address = _place(network)
+        if mask not in self._tables[size]:  # a longer prefix is a larger mask
+            masks = sorted([*self._tables[size].items(), (mask, {})], reverse=True)
+            self._tables[size] = dict(masks)
+        owners = self._tables[size][mask]
+        if address in owners:
+            del self._networks[owners[address]][network]
+        owners[address] = owner
+
+    def _remove(self, network: Network) -> None:
+        size, mask, address = _place(network)
+        owners = self._tables[size][mask]
+        del owners[address]
+        if not owners:
+            del self._tables[size][mask]
+
     def _search(self, address: bytes) -> Owner | None:
-        if not self._tables:
-            self._tables = {size: self._table(size) for size in (4, 16)}
         number = int.from_bytes(address, "big")
-        for mask, owners in self._tables.get(len(address), ()):
+        for mask, owners in self._tables.get(len(address), {}).items():
             owner = owners.get(number & mask)
             if owner is not None:
                 return owner
         return None
 
-    def _table(self, size: int) -> list[tuple[int, dict[int, Owner]]]:
-        by_mask: dict[int, dict[int, Owner]] = defaultdict(dict)
-        for network, owner in self._owners.items():
-            if network.max_prefixlen == 8 * size:
-                by_mask[int(network.netmask)][int(network.network_address)] = owner
-        return sorted(by_mask.items(), reverse=True)  # a longer prefix is a larger mask
+
+def _place(network: Network) -> tuple[int, int, int]:
+    """An address' size, the mask, and the masked address."""
+    return network.max_prefixlen // 8, int(network.netmask), int(network.network_address)
 
 
 class _Cache(dict[bytes, Owner | None]):

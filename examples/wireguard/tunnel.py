@@ -6,7 +6,6 @@ Nothing that comes from the network raises: what is wrong is dropped and counted
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections import defaultdict
@@ -152,10 +151,11 @@ class Tunnel:
         peer = self._peers.pop(public_key)
         self._route(peer, ())
         peer.forget_sessions()
+        self._interface.timers.forget(peer)
 
     def _route(self, peer: Peer, networks: Iterable[Network]) -> None:
-        self._interface.routes.set(peer, networks)
-        self._good.clear()
+        if self._interface.routes.set(peer, networks):
+            self._good.clear()
 
     def forget_sources(self) -> None:
         """Send from the address that the system chooses, until peers are heard again."""
@@ -312,18 +312,12 @@ class Tunnel:
     @property
     def next_deadline(self) -> float:
         """When to call `tick`; infinity: not before something else was called."""
-        return self._interface.deadline
+        return self._interface.timers.deadline
 
     def tick(self, now: float) -> None:
         """Do what is due. Any other time than the deadline is harmless."""
-        if now < self._interface.deadline:
-            return
-        self._interface.deadline = math.inf
-        for peer in self._peers.values():
+        for peer in self._interface.timers.due(now):
             peer.tick(now)
-        self._interface.deadline = min(
-            (peer.deadline for peer in self._peers.values()), default=math.inf
-        )
 
     def take_packets(self) -> list[bytes]:
         """IP packets for the device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,19 +57,70 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(allowed._cache) <= routing.CACHE_MAX
 
 
+class Unseen(IPv4Network):
+    """A network that is not to be looked at any more."""
+
+    hidden = False
+
+    def __getattribute__(self, name: str) -> object:
+        assert not Unseen.hidden, f"{name} is asked for"
+        return super().__getattribute__(name)
+
+    def __hash__(self) -> int:
+        assert not Unseen.hidden
+        return super().__hash__()
+
+
+def test_a_change_looks_at_no_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cost does not depend on how many peers there are."""
+    allowed: AllowedIPs[str] = AllowedIPs()
+    for number in range(5):
+        allowed.set(f"{number}", [Unseen(f"10.{number}.0.0/16"), Unseen(f"10.9.{number}.0/24")])
+    monkeypatch.setattr(Unseen, "hidden", True)
+    allowed.set("new", [ip_network("10.7.0.0/16"), ip_network("10.1.2.0/24")])
+    allowed.set("new", [ip_network("10.8.0.0/15"), ip_network("10.1.2.0/24")])
+    owners = [
+        find(allowed, address) for address in ("10.0.0.1", "10.9.1.1", "10.9.9.9", "10.1.2.1")
+    ]
+    assert owners == ["0", "1", "new", "new"]
+    allowed.set("new", [])
+    assert find(allowed, "10.1.2.1") == "1"
+
+
+def test_what_is_so_already_changes_nothing() -> None:
+    allowed = table(a=["10.0.0.0/8", "fd00::/8"])
+    assert not allowed.set("a", [ip_network("fd00::/8"), ip_network("10.0.0.0/8")])
+    assert allowed.set("a", [ip_network("10.0.0.0/8")])
+    assert not allowed.set("b", [])
+    assert allowed.set("b", [ip_network("10.0.0.0/8")])
+    assert allowed.set("a", []) is False  # it lost what it had
+
+
 networks = st.builds(
     lambda number, length: ip_network((number << 24 | number, length), strict=False),
     st.integers(8, 11),
     st.integers(0, 32),
+) | st.builds(
+    lambda number, length: ip_network((number << 120 | number, length), strict=False),
+    st.integers(8, 11),
+    st.integers(0, 128),
 )
 
 
-@given(st.dictionaries(networks, st.sampled_from("abc"), max_size=20), st.integers(8, 11))
-def test_like_a_search(owners: dict[IPv4Network, str], number: int) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.lists(networks, max_size=6)), max_size=12),
+)
+def test_like_a_search(changes: list[tuple[str, list[Network]]]) -> None:
     allowed: AllowedIPs[str] = AllowedIPs()
-    for owner in "abc":
-        allowed.set(owner, [network for network, each in owners.items() if each == owner])
-    address = ip_address(number << 24 | number)
-    candidates: list[Network] = [network for network in owners if address in network]
-    best = max(candidates, key=lambda network: network.prefixlen, default=None)
-    assert allowed.find(address.packed) == (owners[best] if best else None)  # type: ignore[index]
+    owners: dict[Network, str] = {}
+    for owner, each in changes:
+        allowed.set(owner, each)
+        owners = {network: other for network, other in owners.items() if other != owner}
+        owners.update(dict.fromkeys(each, owner))
+        for name in "abc":
+            assert set(allowed.of(name)) == {net for net, other in owners.items() if other == name}
+        for number in range(8, 12):
+            for address in (ip_address(number << 24 | number), ip_address(number << 120 | number)):
+                candidates = [network for network in owners if address in network]
+                best = max(candidates, key=lambda network: network.prefixlen, default=None)
+                assert allowed.find(address.packed) == (owners[best] if best else None)

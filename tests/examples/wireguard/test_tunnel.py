@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import pairwise
 from typing import Any, NamedTuple
+from unittest import mock
 
 import packets
 import pytest
@@ -564,6 +565,20 @@ def test_a_persistent_keepalive_keeps_the_session_fresh(world: World) -> None:
     world.sleep(600)
     handshakes = [when - 1000 for when, _, kind in world.sent if kind == INITIATION]
     assert handshakes == [0.0, 125.0, 250.0, 375.0, 500.0]
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_a_tick_visits_nobody_else(world: World, others: int) -> None:
+    """What is due for one peer costs the same however many there are."""
+    connect(world)
+    for _ in range(others):  # they try every 5 s
+        config = PeerConfig(generate_private_key(), persistent_keepalive=25)
+        world.a.tunnel.set_peer(config, world.now, world.b.addr)
+    world.a.take()
+    peer = world.a.meet(world.b, persistent_keepalive=1)
+    with mock.patch.object(Peer, "tick", autospec=True, side_effect=Peer.tick) as tick:
+        world.sleep(4)
+    assert tick.mock_calls == [mock.call(peer, world.now - 3 + n) for n in range(4)]
 
 
 def test_who_began_begins_again_after_two_minutes(world: World) -> None:
