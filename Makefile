@@ -21,7 +21,7 @@ SETUP = PYTHONWARNINGS=ignore $(RUN) $(AS_CALLER) \
 OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network once." >&2; exit 1; }
 
 # What the installed package is made of: a change here installs it anew.
-SOURCES = pyproject.toml $(wildcard setup.py aiotun/offload/native/*)
+SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports udp)))
 
@@ -61,7 +61,7 @@ coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports, udp
 	done
 
 fuzz: $(VENV)/developer ## mutate messages to the WireGuard example for ten minutes
-	@$(RUN) $(AS_CALLER) $(RUN) -m tests.fuzz_wireguard --seconds 600
+	@$(RUN) $(AS_CALLER) $(RUN) -m tests.support.fuzz_wireguard --seconds 600
 
 sanitize: $(VENV)/developer ## test the native module under the address and undefined-behaviour sanitizers
 	@tools/sanitize.sh $(RUN)
@@ -73,7 +73,7 @@ bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=
 	@$(RUN) -m benchmarks $(BENCH)
 
 clean: ## remove all that the other targets made
-	rm -rf .venv* build aiotun/offload/_native*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* build aiotun/native/_native*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find aiotun benchmarks tests examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The environments. A stamp makes the second run instant; nothing is fetched twice.

@@ -6,9 +6,9 @@ from glob import glob
 from setuptools import Extension, setup
 
 native = Extension(
-    "aiotun.offload._native",
-    sources=["aiotun/offload/native/module.c"],
-    depends=glob("aiotun/offload/native/*.h"),
+    "aiotun.native._native",
+    sources=["aiotun/native/src/module.c"],
+    depends=glob("aiotun/native/src/*.h"),
     extra_compile_args=["-std=c11", "-O3"],
     optional=True,
 )

@@ -4,9 +4,7 @@ from typing import TYPE_CHECKING
 
 from . import codecs
 from . import typing as typing
-from .bytestreams import ByteStream
 from .config import Address, DeviceConfig, Route
-from .connections import FramedServer, open_framed_connection, start_framed_server
 from .device import Device
 from .endpoints import create_device_endpoint, create_udp_endpoint, open_device
 from .errors import (
@@ -37,8 +35,18 @@ from .errors import (
     TunError,
     UnsupportedError,
 )
-from .framed import Framed, FramedReader, FramedWriter, Released
-from .halves import FramedCounters, PacketStreamLike
+from .framed import (
+    ByteStream,
+    Framed,
+    FramedCounters,
+    FramedReader,
+    FramedServer,
+    FramedWriter,
+    PacketStreamLike,
+    Released,
+    open_framed_connection,
+    start_framed_server,
+)
 from .interrupt import Interrupt
 from .offload import SuperPacket, VirtioNetHeader
 from .packetio import Counters

@@ -17,8 +17,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
+from .native import Counts, native
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
-from .offload.backend import Counts, native
 from .offload.virtio import Layout
 from .platforms.base import Queue
 

@@ -13,7 +13,7 @@ from .cancelling import despite_cancellation
 from .codecs import Raw
 from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
 from .framed import Framed
-from .halves import DeviceSource, Sink, Source
+from .framed.halves import DeviceSource, Sink, Source
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport

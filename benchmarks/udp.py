@@ -17,7 +17,7 @@ import sys
 import time
 
 from aiotun.testing.namespace import Namespace
-from aiotun.udp.control import UDP_GRO, UDP_SEGMENT
+from aiotun.udp.cmsg import UDP_GRO, UDP_SEGMENT
 
 from .processes import MeasurementError, Process, prepare
 from .programs import PEERS, BuildError, Program

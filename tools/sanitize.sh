@@ -25,12 +25,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT INT TERM
 cp -R aiotun tests tools pyproject.toml setup.py README.md LICENSE "$scratch"
 cd "$scratch"
-rm -f aiotun/offload/_native*.so
+rm -f aiotun/native/_native*.so
 
 flags="-fsanitize=$sanitizers -fno-sanitize-recover=undefined"
 CC=gcc LDSHARED="gcc -shared $flags" CFLAGS="$flags -g -fno-omit-frame-pointer" \
 	"$python" setup.py -q build_ext --inplace
-ls aiotun/offload/_native*.so >/dev/null
+ls aiotun/native/_native*.so >/dev/null
 
 # Python does not free everything at its end, and its own allocator would hide what is
 # read beyond an end. The thread sanitizer knows fewer layouts of memory than Linux

@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": "measure how fast packets pass through Python, beside no other library",
     "demo": "show real traffic going through a Python protocol, in networks of its own",
     "doctor": "show what this machine offers, and what to do about each thing missing",
+    "wireguard": "run a WireGuard interface, make one's files, watch it",
 }
 """Each subcommand with what it is for."""
 

@@ -1,30 +1,17 @@
-"""The implementation in use of what has more than one.
-
-It is native if that was built, unless the environment variable AIOTUN_PURE is 1.
-"""
+"""What there is twice: the Python functions, unless there is the native module."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
-__all__ = ["Counts", "GROTable", "checksum", "gso_split", "implementation", "native"]
+from ..native import native
+from .checksum import checksum
+from .coalesce import GROTable
+from .segment import gso_split
 
-try:
-    if os.environ.get("AIOTUN_PURE") == "1":
-        raise ImportError("the Python implementation was asked for")
-    from . import _native as native
-except ImportError:
-    native = None  # type: ignore[assignment]
+__all__ = ["GROTable", "checksum", "gso_split", "implementation"]
 
-if TYPE_CHECKING or native is None:
-    from .checksum import checksum
-    from .coalesce import GROTable
-    from .segment import gso_split
-
-    class Counts:
-        """What `Counters` is made of, where C counts as well."""
-else:
-    from ._native import Counts, GROTable, checksum, gso_split
+if not TYPE_CHECKING and native is not None:
+    from ..native._native import GROTable, checksum, gso_split
 
 implementation: Literal["native", "python"] = "python" if native is None else "native"

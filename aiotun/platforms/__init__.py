@@ -40,7 +40,7 @@ def adopt(
 
         return linux.adopt(fd, closefd)
     if sys.platform != "win32" and framing is not None:
-        from .fd import FdInterface, FdQueue
+        from .adopted import FdInterface, FdQueue
 
         queue = FdQueue(fd, layer, framing, closefd)
         return FdInterface(fd, mtu), queue

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..cancelling import Closing
-from ..threads import in_thread
+from ..platforms.linux.threads import in_thread
 
 __all__ = ["Namespace", "become_root", "enter_namespace", "own_sysfs"]
 

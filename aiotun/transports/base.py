@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
+from ..native import native
 from ..offload import NO_OFFLOAD, SuperPacket
-from ..offload.backend import native
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
 from .closing import close_off_loop
+from .fastpath import Port
+from .flushing import flush_since, tick_of
 from .message import MessageTransport
-from .port import Port
-from .tick import flush_since, tick_of
 
 if TYPE_CHECKING:
     from ..device import Device

@@ -6,10 +6,10 @@ import asyncio
 import socket
 import sys
 
+from .asyncio_endpoint import PlainUdpTransport
 from .base import UdpTransport
-from .opening import open_socket, set_buffer, set_dont_fragment
-from .plain import PlainUdpTransport
 from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
+from .sockets import open_socket, set_buffer, set_dont_fragment
 
 __all__ = [
     "Datagram",

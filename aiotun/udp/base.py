@@ -16,10 +16,10 @@ from typing import Any
 
 from ..buffers import to_bytes
 from ..cancelling import despite_cancellation
+from ..transports.flushing import flush_since, tick_of
 from ..transports.message import MessageTransport
-from ..transports.tick import flush_since, tick_of
 from .address import from_socket, is_v4, peer_name, to_socket
-from .control import encode
+from .cmsg import encode
 from .messages import Message, Outbox
 from .protocol import Datagram, SocketAddress, UdpCounters
 

@@ -15,9 +15,9 @@ from contextlib import suppress
 from socket import AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP
 
 from ..errors import PathMTUError
-from ..offload.backend import native
+from ..native import native
 from .address import from_socket, is_v4, peer_name, to_socket
-from .control import (
+from .cmsg import (
     ANCILLARY_MAX,
     IP_MTU,
     IP_MTU_DISCOVER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..offload.backend import native
+from ..native import native
 from .protocol import SocketAddress
 
 __all__ = ["Message", "Outbox", "batches"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from aiotun.testing import Namespace
 from aiotun.testing.ping import echo_request
-from examples.wireguard.keys import generate_private_key, public_key_of
-from examples.wireguard.messages import TRANSPORT_OVERHEAD
+from aiotun.wireguard.core.messages import TRANSPORT_OVERHEAD
+from aiotun.wireguard.keys import generate_private_key, public_key_of
 
 from ..processes import MeasurementError, Process
 from .nodes import MTU, PORT, Node, connect, give_address

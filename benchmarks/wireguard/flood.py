@@ -14,9 +14,9 @@ import time
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from examples.wireguard.cookie import CookieJar
-from examples.wireguard.messages import Initiation
-from examples.wireguard.noise import Initiator
+from aiotun.wireguard.core.cookie import CookieJar
+from aiotun.wireguard.core.messages import Initiation
+from aiotun.wireguard.core.noise import Initiator
 
 DIFFERENT = 500
 """Initiations made beforehand."""

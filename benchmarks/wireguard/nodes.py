@@ -17,7 +17,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from types import TracebackType
 
 from aiotun.testing import Namespace
-from examples.wireguard.keys import encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 
 from ..processes import MeasurementError, Process
 from .programs import IMPLEMENTATIONS

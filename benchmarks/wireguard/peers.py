@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from aiotun import Datagram
 from aiotun.testing.ping import echo_request
 from aiotun.udp import SocketAddress
-from examples.wireguard.config import PeerConfig
-from examples.wireguard.keys import generate_private_key
-from examples.wireguard.tunnel import Tunnel
+from aiotun.wireguard.config import PeerConfig
+from aiotun.wireguard.core.tunnel import Tunnel
+from aiotun.wireguard.keys import generate_private_key
 
 from ..workloads import Metrics
 from .crowd import CENTER, host

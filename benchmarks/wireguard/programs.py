@@ -12,7 +12,7 @@ from ..programs import PEERS, BuildError, Program
 __all__ = ["IMPLEMENTATIONS", "MANY"]
 
 IMPLEMENTATIONS = {
-    "aiotun": Program("aiotun", (sys.executable, "-m", "examples.wireguard", "serve")),
+    "aiotun": Program("aiotun", (sys.executable, "-m", "aiotun", "wireguard", "serve")),
     "wireguard-go": Program(
         "wireguard-go",
         (str(PEERS / "wireguard-go/target/wireguard-go"), "--foreground"),

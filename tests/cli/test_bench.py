@@ -13,8 +13,8 @@ import pytest
 from machine import PYTHON, complaints
 from restricted import hide_node
 
+from aiotun.platforms.linux.threads import in_thread
 from aiotun.probes import probe
-from aiotun.threads import in_thread
 
 BENCH = (*PYTHON, "-W", "error", "-m", "aiotun", "bench")
 

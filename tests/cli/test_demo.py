@@ -24,7 +24,7 @@ from restricted import CAP_NET_ADMIN, CAP_SYS_ADMIN, drop, hide_node
 from aiotun.cli.demo import ends
 from aiotun.cli.demo.display import Display, amount
 from aiotun.cli.demo.transfer import PATHS, TransferError, transfer
-from aiotun.threads import in_thread
+from aiotun.platforms.linux.threads import in_thread
 
 assert sys.platform == "linux"
 

@@ -17,10 +17,10 @@ from udp_rigs import Recorder, endpoint
 import aiotun
 import aiotun.endpoints
 from aiotun.udp import make_udp_transport, set_buffer, set_dont_fragment
-from aiotun.udp.opening import FORCED
-from aiotun.udp.plain import PENDING_MAX, PlainUdpTransport
+from aiotun.udp.asyncio_endpoint import PENDING_MAX, PlainUdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.selector import SelectorUdpTransport
+from aiotun.udp.sockets import FORCED
 
 
 @pytest.fixture(params=[SelectorUdpTransport, PlainUdpTransport], ids=["linux", "plain"])
@@ -125,7 +125,7 @@ async def test_one_wake_up_reads_a_bounded_amount() -> None:
 async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio's endpoint cannot be told to stop reading."""
     monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
-    monkeypatch.setattr("aiotun.udp.plain.PENDING_MAX", 10)
+    monkeypatch.setattr("aiotun.udp.asyncio_endpoint.PENDING_MAX", 10)
     assert PENDING_MAX > 100
     async with endpoint() as server, endpoint() as client:
         server.transport.pause_reading()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from implementations import Implementation
 
-from aiotun.offload.backend import native
+from aiotun.native import native
 from aiotun.udp.messages import SEGMENTS_MAX, SIZE_MAX, Message, Outbox
 from aiotun.udp.protocol import SocketAddress
 

@@ -16,10 +16,10 @@ from rigs import until
 from udp_rigs import NARROW, endpoint, udp_socket
 
 import aiotun
-from aiotun.offload.backend import native
+from aiotun.native import native
 from aiotun.testing.namespace import Namespace
 from aiotun.udp import linux
-from aiotun.udp.control import IP_MTU_DISCOVER, IP_RECVERR, UDP_SEGMENT, encode
+from aiotun.udp.cmsg import IP_MTU_DISCOVER, IP_RECVERR, UDP_SEGMENT, encode
 
 SO_NO_CHECK = 11  # asm-generic/socket.h
 

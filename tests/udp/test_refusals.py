@@ -14,7 +14,7 @@ from rigs import until
 from udp_rigs import NARROW, endpoint, udp_socket
 
 from aiotun.testing.namespace import Namespace
-from aiotun.udp.control import UDP_SEGMENT
+from aiotun.udp.cmsg import UDP_SEGMENT
 
 pytestmark = [pytest.mark.requires("netns", "ip"), pytest.mark.usefixtures("python_sends")]
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from udp_rigs import udp_socket
 
-from aiotun.offload.backend import native
+from aiotun.native import native
 from aiotun.udp.linux import UdpSocket, receive_datagrams, send_messages
 from aiotun.udp.messages import Message
-from aiotun.udp.opening import set_buffer
 from aiotun.udp.protocol import Datagram, SocketAddress, UdpCounters
+from aiotun.udp.sockets import set_buffer
 
 pytestmark = pytest.mark.requires("netns", "ip")
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TypeVar
 
 from ...errors import NamespaceError
-from ...threads import in_thread
+from .threads import in_thread
 
 __all__ = ["call_in_namespace", "enter_and_call"]
 

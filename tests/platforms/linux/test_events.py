@@ -37,8 +37,8 @@ from aiotun.platforms.base import (
 from aiotun.platforms.linux.rtnetlink.addresses import encode_address
 from aiotun.platforms.linux.rtnetlink.links import encode_link
 from aiotun.platforms.linux.rtnetlink.messages import Message
+from aiotun.platforms.linux.threads import in_thread
 from aiotun.testing.namespace import Namespace
-from aiotun.threads import in_thread
 
 pytestmark = pytest.mark.requires("tun", "netns")
 

@@ -19,8 +19,8 @@ from aiotun.errors import NoCapabilityError, RouteError
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
 from aiotun.platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
+from aiotun.platforms.linux.threads import in_thread
 from aiotun.testing.namespace import Namespace
-from aiotun.threads import in_thread
 
 pytestmark = pytest.mark.requires("tun", "netns")
 

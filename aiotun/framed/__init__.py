@@ -1,0 +1,19 @@
+"""Framed ends: a codec over packets or over a stream of bytes."""
+
+from .bytestreams import ByteStream
+from .connections import FramedServer, open_framed_connection, start_framed_server
+from .ends import Framed, FramedReader, FramedWriter, Released
+from .halves import FramedCounters, PacketStreamLike
+
+__all__ = [
+    "ByteStream",
+    "Framed",
+    "FramedCounters",
+    "FramedReader",
+    "FramedServer",
+    "FramedWriter",
+    "PacketStreamLike",
+    "Released",
+    "open_framed_connection",
+    "start_framed_server",
+]

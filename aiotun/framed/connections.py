@@ -1,0 +1,211 @@
+"""Framed ends over sockets: TCP, TLS and UNIX."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..cancelling import AsyncClosing
+from ..codecs.base import StreamCodec
+from ..errors import CodecError, UnsupportedError
+from .ends import BUFFER, Framed
+
+if sys.platform != "win32":
+    from socket import AF_UNIX
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+    from socket import socket
+
+__all__ = ["FramedServer", "open_framed_connection", "start_framed_server"]
+
+logger = logging.getLogger("aiotun")
+
+T = TypeVar("T")
+
+BACKLOG = 100
+"""Connections that may wait to be accepted; asyncio's own limit."""
+
+ACCEPT_PAUSE = 1.0
+"""Seconds without accepting once that failed, for want of descriptors say; asyncio's own."""
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds that a TLS handshake may take unless `ssl_handshake_timeout` says otherwise."""
+
+
+async def open_framed_connection(
+    codec: StreamCodec[T],
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    read_size: int = BUFFER,
+    write_size: int = BUFFER,
+    **options: Any,
+) -> Framed[T]:
+    """Connect over TCP to a host and port, or to the UNIX socket at `path`; TLS with `ssl`.
+
+    `options` are those of `loop.create_connection`, such as `server_hostname`,
+    `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
+    Raises what asyncio raises: `OSError`, `ssl.SSLError` among them.
+    """
+    options.update(_tls(ssl, options), limit=read_size)
+    if path is None:
+        streams = await asyncio.open_connection(host, port, **options)
+    elif sys.platform == "win32":
+        raise _no_unix_sockets()
+    else:
+        streams = await asyncio.open_unix_connection(path, **options)
+    return Framed(streams, codec, read_size=read_size, write_size=write_size)
+
+
+async def start_framed_server(
+    handler: Callable[[Framed[T]], Awaitable[None]],
+    codec: StreamCodec[T],
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    read_size: int = BUFFER,
+    write_size: int = BUFFER,
+    **options: Any,
+) -> FramedServer[T]:
+    """Listen at a host and port, or at the UNIX socket `path`; TLS with `ssl`.
+
+    Each connection, once its handshake is done, gets a task that awaits
+    `handler` with its framed end and closes it then. An `OSError` or
+    `CodecError` that leaves the handler ends that connection alone, quietly; any
+    other exception goes to the loop's exception handler too.
+
+    `options` are those of `loop.create_server`, such as `backlog`,
+    `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
+    """
+    loop = asyncio.get_running_loop()
+    options.update(_tls(ssl, options), start_serving=False)
+    if path is None:
+        listener = await loop.create_server(asyncio.Protocol, host, port, **options)
+    elif sys.platform == "win32":
+        raise _no_unix_sockets()
+    else:
+        listener = await loop.create_unix_server(asyncio.Protocol, path, **options)
+    tls = {name: value for name, value in options.items() if name.startswith("ssl")}
+
+    async def frame(connection: socket) -> Framed[T]:
+        reader = asyncio.StreamReader(read_size, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return Framed((reader, writer), codec, read_size=read_size, write_size=write_size)
+
+    return FramedServer(listener, options.get("backlog", BACKLOG), frame, handler)
+
+
+class FramedServer(AsyncClosing, Generic[T]):
+    """What `start_framed_server` returns: to be closed, or entered with `async with`.
+
+    It accepts by itself: asyncio's own server has no way to end the handshakes
+    that are under way.
+    """
+
+    linger = None  # its handlers are cancelled, and each of its connections has a limit
+
+    sockets: tuple[socket, ...]
+    """Those it listens on; `sockets[0].getsockname()` tells the port that the system chose."""
+
+    def __init__(
+        self,
+        listener: asyncio.Server,
+        backlog: int,
+        frame: Callable[[socket], Awaitable[Framed[T]]],
+        handler: Callable[[Framed[T]], Awaitable[None]],
+    ) -> None:
+        self._listener = listener
+        self._frame = frame
+        self._handler = handler
+        self._connections: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Future[None] | None = None
+        self.sockets = tuple(bound.dup() for bound in listener.sockets)
+        for listening in self.sockets:
+            listening.setblocking(False)
+            listening.listen(backlog)
+        self._accepting = [asyncio.ensure_future(self._accept(each)) for each in self.sockets]
+
+    async def _accept(self, listening: socket) -> None:
+        loop = asyncio.get_running_loop()
+        while self.sockets:
+            pause = 0.0
+            try:
+                connection, peer = await loop.sock_accept(listening)
+            except ConnectionAbortedError:  # by its client, before its turn came
+                pass
+            except OSError as exc:
+                message = f"nothing is accepted for {ACCEPT_PAUSE:g} s"
+                loop.call_exception_handler({"message": message, "exception": exc})
+                pause = ACCEPT_PAUSE
+            else:
+                task = asyncio.ensure_future(self._serve(connection, peer))
+                self._connections.add(task)
+                task.add_done_callback(self._connections.discard)
+            await asyncio.sleep(pause)  # others get their turn, however many connect
+
+    async def _serve(self, connection: socket, peer: object) -> None:
+        try:
+            async with await self._frame(connection) as framed:
+                await self._handler(framed)
+        except (OSError, asyncio.TimeoutError, CodecError) as exc:
+            logger.info("the connection of %s ended: %s", peer, exc)
+        except Exception as exc:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"exception in the handler of {peer}", "exception": exc}
+            )
+
+    async def aclose(self) -> None:
+        """Stop listening, cancel handshakes and handlers, wait until all connections are closed."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        listening, self.sockets = self.sockets, ()
+        for each in listening:
+            _remove_socket_file(each)
+            with suppress(NotImplementedError):  # by Windows' proactor, which needs no such help
+                asyncio.get_running_loop().remove_reader(each)  # a cancelled accept may go on
+        await asyncio.sleep(0)  # what was accepted gets its task,
+        await _end(self._accepting)  # and its task has begun
+        for each in listening:
+            each.close()
+        self._listener.close()
+        await _end(self._connections)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _remove_socket_file(listening: socket) -> None:
+    if sys.platform != "win32" and listening.family == AF_UNIX:
+        path = listening.getsockname()
+        if isinstance(path, str) and path:  # an abstract name is bytes
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def _tls(context: ssl_module.SSLContext | None, options: dict[str, Any]) -> dict[str, Any]:
+    timeout = options.get("ssl_handshake_timeout", HANDSHAKE_TIMEOUT)
+    return {"ssl": context, "ssl_handshake_timeout": timeout if context else None}
+
+
+def _no_unix_sockets() -> UnsupportedError:
+    return UnsupportedError(errno.EOPNOTSUPP, "asyncio has no UNIX sockets on Windows")

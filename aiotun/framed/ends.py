@@ -1,0 +1,302 @@
+"""Framed: items instead of bytes, over a device or a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ..cancelling import AsyncClosing
+from ..codecs.base import PacketCodec, StreamCodec
+from ..errors import ClosedError, ConfigError
+from ..streams import PacketStream
+from .bytestreams import AsyncioStream, ByteStream, own_errors
+from .halves import (
+    ByteSink,
+    ByteSource,
+    DeviceSink,
+    DeviceSource,
+    FramedCounters,
+    PacketSink,
+    PacketSource,
+    PacketStreamLike,
+    Sink,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Framed", "FramedReader", "FramedWriter", "Released"]
+
+T = TypeVar("T")
+
+BUFFER = 65536
+"""Bytes of one read, and bytes that gather before `send` waits; asyncio's own limit."""
+
+BATCH = 128
+"""Items between two looks at whether there is room."""
+
+
+@dataclass(frozen=True)
+class Released(Generic[T]):
+    """What `Framed.release` gives back."""
+
+    stream: Any
+    """What the framed end was made of."""
+    items: list[T]
+    """Decoded, and not received yet."""
+    unused: bytes
+    """Read behind these, and no whole item yet."""
+
+
+class _Underneath:
+    """The stream of a framed end, closed when both halves are."""
+
+    def __init__(self, stream: PacketStreamLike | ByteStream, *halves: object) -> None:
+        self.stream = stream
+        self.open_halves = set(halves)
+
+    async def close_half(self, half: object) -> None:
+        if self.open_halves == {half}:
+            await self.close()
+        self.open_halves.discard(half)
+
+    async def close(self) -> None:
+        self.open_halves.clear()
+        with suppress(OSError), own_errors():  # closed is closed, however politely
+            await self.stream.aclose()
+
+    async def close_at_once(self) -> None:
+        closing = asyncio.ensure_future(self.close())
+        await asyncio.sleep(0)  # so that it begins
+        closing.cancel()
+        await asyncio.wait([closing])
+
+
+class FramedReader(AsyncClosing, Generic[T]):
+    """The reading half of a framed end.
+
+    Iteration ends when the other side closes or this end is closed, and raises
+    what broke the stream otherwise.
+    """
+
+    source: Source[T]
+    _underneath: _Underneath
+
+    def __init__(self, source: Source[T], underneath: _Underneath) -> None:
+        self.source = source
+        self._underneath = underneath
+
+    @property
+    def counters(self) -> FramedCounters:
+        return self.source.counters
+
+    async def recv(self) -> T:
+        """The next item. A call that is cancelled or timed out loses none.
+
+        Raises `ClosedError` at the end, `CodecError` for what cannot be decoded
+        (with a recoverable one the next call goes on behind it), `BusyError` if
+        another task is receiving from the same stream of bytes, or what broke
+        the stream, such as `ConnectionResetError` and `InterfaceGoneError`.
+        """
+        return await self.source.recv()
+
+    async def recv_many(self) -> list[T]:
+        """All items that wait, at least one; raises as `recv` does."""
+        return await self.source.recv_many()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self.source.recv()
+        except ClosedError:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Receive no more; the stream is closed when the writing half is, too."""
+        self.source.closed = True
+        await self._underneath.close_half(self.source)
+
+
+class FramedWriter(AsyncClosing, Generic[T]):
+    """The writing half of a framed end. Any number of tasks may send."""
+
+    sink: Sink[T]
+    _underneath: _Underneath
+
+    def __init__(self, sink: Sink[T], underneath: _Underneath) -> None:
+        self.sink = sink
+        self._underneath = underneath
+
+    @property
+    def full(self) -> bool:
+        """Whether `send` would have to wait: for who would rather drop."""
+        return self.sink.full
+
+    async def send(self, item: T) -> None:
+        """Send an item, after waiting until there is room.
+
+        It leaves with the others of this tick. A cancelled call has not sent.
+        Raises `CodecError` for what cannot be encoded, `ClosedError`, or what
+        broke the stream.
+        """
+        await self.sink.ready()
+        self.sink.put((item,))
+
+    async def send_all(self, items: Iterable[T] | AsyncIterable[T]) -> None:
+        """`send` for each; when it raises or is cancelled, those before were sent."""
+        if isinstance(items, AsyncIterable):
+            async for item in items:
+                await self.send(item)
+            return
+        remaining = iter(items)
+        while True:
+            await self.sink.ready()
+            if self.sink.put(islice(remaining, BATCH)) < BATCH:
+                return
+
+    async def flush(self) -> None:
+        """Hand over what was sent, and wait until the stream or device has taken it.
+
+        Raises what broke the stream meanwhile.
+        """
+        await self.sink.flush()
+
+    async def send_eof(self) -> None:
+        """Flush, and tell the other side that nothing follows; receiving goes on.
+
+        Raises `UnsupportedError` where the stream cannot say that without being
+        closed: TLS, and everything that carries packets.
+        """
+        await self.sink.send_eof()
+
+    async def aclose(self) -> None:
+        """Flush and send no more: `send_eof` where the stream has it.
+
+        The stream is closed when the reading half is, too.
+        """
+        if self.sink not in self._underneath.open_halves:
+            return
+        try:
+            with suppress(OSError):
+                await self.sink.flush()
+                await self.sink.send_eof()
+        except asyncio.CancelledError:
+            self.sink.abort()
+            if self._underneath.open_halves == {self.sink}:
+                await self._underneath.close_at_once()
+            raise
+        self.sink.closed = True
+        await self._underneath.close_half(self.sink)
+
+
+class Framed(FramedReader[T], FramedWriter[T]):
+    """A codec over a stream: a packet codec over packets, a stream codec over bytes.
+
+    >>> framed = Framed(tun, codecs.Dpkt())
+    >>> framed = Framed((reader, writer), codecs.LengthPrefixed(2))
+    >>> async for item in framed:
+    ...     await framed.send(item)
+
+    Packets come from a `PacketStream`, or from anything else with the methods of
+    `PacketStreamLike`. Several framed ends may share a `PacketStream`: each
+    packet goes to one that waits, in turn, and none reads ahead.
+
+    Bytes come from asyncio's reader and writer as a tuple, or anything with the
+    methods of `ByteStream`, such as anyio's streams. `read_size` is how many are
+    read at a time, and so bounds what is decoded ahead; `write_size` how many
+    gather before `send` waits.
+
+    A task that waits for items is ended by `ClosedError` when another one closes
+    this end. Raises `ConfigError` for a codec that does not fit the stream.
+    """
+
+    @overload
+    def __init__(self, stream: PacketStreamLike, codec: PacketCodec[T]) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        stream: ByteStream | tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        codec: StreamCodec[T],
+        *,
+        read_size: int = BUFFER,
+        write_size: int = BUFFER,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        stream: Any,
+        codec: PacketCodec[T] | StreamCodec[T],
+        *,
+        read_size: int = BUFFER,
+        write_size: int = BUFFER,
+    ) -> None:
+        self._given = stream
+        if isinstance(stream, tuple):
+            stream = AsyncioStream(*stream)
+        counters = FramedCounters()
+        if isinstance(codec, PacketCodec) and isinstance(stream, PacketStream):
+            protocol = stream.protocol
+            self.source = DeviceSource(protocol, codec, counters)
+            self.sink = DeviceSink(protocol, codec, counters)
+        elif isinstance(codec, PacketCodec) and hasattr(stream, "recv_many"):
+            self.source = PacketSource(stream.recv, stream.recv_many, codec, counters)
+            self.sink = PacketSink(stream, codec, write_size, counters)
+        elif isinstance(codec, StreamCodec) and hasattr(stream, "receive"):
+            self.source = ByteSource(stream, codec, read_size, counters)
+            self.sink = ByteSink(stream, codec, write_size, counters)
+        else:
+            raise ConfigError(
+                f"{codec!r} does not fit {stream!r}: "
+                "a packet codec goes over packets, a stream codec over bytes"
+            )
+        self._underneath = _Underneath(stream, self.source, self.sink)
+
+    def split(self) -> tuple[FramedReader[T], FramedWriter[T]]:
+        """Two halves, for two tasks to own; each is closed by itself."""
+        return FramedReader(self.source, self._underneath), FramedWriter(
+            self.sink, self._underneath
+        )
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio's transport underneath, if there is one, knows by that name."""
+        stream = self._underneath.stream
+        if isinstance(stream, PacketStream):
+            return stream.transport.get_extra_info(name, default)
+        if isinstance(stream, AsyncioStream):
+            return stream.get_extra_info(name, default)
+        return default
+
+    async def release(self) -> Released[T]:
+        """Flush, and give back the stream, open, with what was read and not received.
+
+        This end is closed then. Raises `BusyError` while a task is receiving
+        from a stream of bytes.
+        """
+        await self.sink.flush()
+        items, unused = self.source.release()
+        self.source.closed = self.sink.closed = True
+        self._underneath.open_halves.clear()
+        return Released(self._given, items, unused)
+
+    async def aclose(self) -> None:
+        """Flush, and close what is underneath; without waiting for either when cancelled."""
+        if not self._underneath.open_halves:
+            return
+        try:
+            with suppress(OSError):  # what broke it, the next call was told or will be
+                await self.sink.flush()
+        except asyncio.CancelledError:
+            self.source.closed = True
+            self.sink.abort()
+            await self._underneath.close_at_once()
+            raise
+        self.source.closed = self.sink.closed = True
+        await self._underneath.close()

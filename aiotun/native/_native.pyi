@@ -1,0 +1,111 @@
+"""In C: what is done for every packet.
+
+`checksum`, `gso_split`, `GROTable` and `batches` equal their Python versions. The others
+read and write a descriptor of which read(2) gives one frame and write(2) takes one. They
+end at the first error, whatever it is: who repeats in Python what was not done is
+told, and so a `Port` leaves it to its transport.
+"""
+
+from collections.abc import Iterable, Sized
+from typing import Any
+
+from ..config import Layer
+from ..offload.superpacket import SuperPacket
+from ..packetio import Counters
+from ..transports import fastpath
+from ..transports.base import PacketTransport
+from ..transports.flushing import Tick
+from ..udp.messages import Message
+from ..udp.protocol import Datagram, SocketAddress
+
+class Counts:
+    """What `Counters` is made of: its fields, which a `Port` adds to."""
+
+class Port(fastpath.Port):
+    """Reads, delivers and writes as the transport does, as long as all is plain."""
+
+    def __init__(
+        self,
+        transport: PacketTransport,
+        tick: Tick,
+        size_max: int,
+        limit: int,
+        read_limit: int,
+        fd: int,
+        layer: Layer,
+        vnet_hdr: bool,
+        table: Any,
+        waiting: Sized,
+        counters: Counters,
+        /,
+    ) -> None:
+        """The descriptor is used until `closed` is set.
+
+        `table` is a `GROTable` of this module. What is written goes to the transport
+        while frames wait in `waiting`, so that nothing overtakes them.
+        """
+
+    def write_super(self, packet: SuperPacket, /) -> None:
+        """As `PacketTransport.write_super`, to which all that is not plain goes."""
+
+def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
+def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...
+
+class GROTable:
+    @property
+    def layer(self) -> Layer: ...
+    tcp: bool
+    udp: bool
+    def __new__(cls, layer: Layer = "tun", tcp: bool = True, udp: bool = True) -> GROTable: ...
+    def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
+
+def read_packets(
+    fd: int, limit: int, layer: Layer, /
+) -> tuple[list[bytes], int, int, int, bytes | None]:
+    """Read and split until there are `limit` packets or more.
+
+    The packets; the bytes in them; how many frames they came in; how many of these
+    were split; and the malformed frame at which reading ended, if one did.
+    """
+
+def read_frames(fd: int, limit: int, /) -> list[bytes]:
+    """Read `limit` frames at most, 4 of them larger than half of the largest possible."""
+
+def write_packets(
+    fd: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
+) -> tuple[int, int, int, list[bytes]]:
+    """Coalesce as a `GROTable` does, and write.
+
+    The bytes in the packets; how many frames were written; how many of these are
+    super-packets; and the frames that are left.
+    """
+
+def write_frames(fd: int, frames: Iterable[bytes], /) -> int:
+    """Write them; how many were written."""
+
+def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
+    """Write a frame unless it is malformed, or to be segmented as what is false; whether it was."""
+
+def batches(datagrams: list[bytes], /) -> list[list[bytes]]: ...
+def receive_datagrams(
+    fd: int, limit: int, datagram: type[Datagram], /
+) -> tuple[list[Datagram], int, int, int]:
+    """Receive until there are `limit` datagrams or more (Linux).
+
+    The datagrams; how many messages they came in; the bytes in them; and the errno at
+    which receiving ended, 0 if at the limit.
+    """
+
+def send_messages(
+    fd: int,
+    family: int,
+    remote: SocketAddress | None,
+    messages: list[Message],
+    start: int,
+    /,
+) -> tuple[int, int]:
+    """Send messages of a list, from one on (Linux).
+
+    `family` is the socket's, `remote` where it is connected to. How many were sent; and the errno
+    with which the next one was refused, 0 if all were sent.
+    """

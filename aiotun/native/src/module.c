@@ -1,0 +1,248 @@
+/* aiotun.native._native: what _native.pyi says.
+
+   In C, as that needs nothing but a compiler, and vector code and sanitizers are at
+   first hand. Nothing that calls change is shared between them but what the GIL guards:
+   there is nothing to lock, with the GIL or without. Bytes are immutable, and each
+   function holds what it works on, so work on bytes alone goes on without the GIL. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "checksum.h"
+#include "port.h"
+#include "segment.h"
+#include "state.h"
+#include "table.h"
+#include "udp.h"
+
+/* checksum and gso_split. */
+
+static PyObject *
+native_checksum(PyObject *module, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"data", "initial", NULL};
+    PyObject *data, *initial = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O:checksum", names, &data, &initial))
+        return NULL;
+    bool plain = PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data);
+    unsigned long add = 0;
+    if (plain && initial) {
+        plain = PyLong_Check(initial);
+        add = plain ? PyLong_AsUnsignedLong(initial) : 0;
+        plain = plain && !PyErr_Occurred() && add <= UINT32_MAX;
+    }
+    Py_buffer buffer;
+    if (!plain || PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) {
+        PyErr_Clear();
+        State *state = PyModule_GetState(module);
+        PyObject *checksum = twin(&state->checksum, "aiotun.offload.checksum", "checksum");
+        return checksum ? PyObject_Call(checksum, args, keywords) : NULL;
+    }
+    uint16_t value = (uint16_t)~fold(sum(buffer.buf, (size_t)buffer.len) + htonl((uint32_t)add));
+    PyBuffer_Release(&buffer);
+    return PyLong_FromLong(ntohs(value));
+}
+
+static PyObject *
+native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"frame", "layer", NULL};
+    PyObject *frame, *layer = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O:gso_split", names, &frame, &layer))
+        return NULL;
+    if (PyBytes_Check(frame)) {
+        PyObject *packets = PyList_New(0);
+        if (!packets)
+            return NULL;
+        SplitResult result = split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame),
+                                   layer && is_tap(layer));
+        if (result != MALFORMED) {
+            if (result == FAILED)
+                Py_CLEAR(packets);
+            return packets;
+        }
+        Py_DECREF(packets);
+    }
+    State *state = PyModule_GetState(module);
+    PyObject *gso_split = twin(&state->gso_split, "aiotun.offload.segment", "gso_split");
+    return gso_split ? PyObject_Call(gso_split, args, keywords) : NULL;
+}
+
+/* Reading and writing descriptors. */
+
+static PyObject *
+native_read_packets(PyObject *module, PyObject *args)
+{
+    int fd;
+    Py_ssize_t limit;
+    PyObject *layer;
+    State *state = PyModule_GetState(module);
+    Reading reading;
+    if (!PyArg_ParseTuple(args, "inU:read_packets", &fd, &limit, &layer) ||
+        !read_packets(&reading, &state->kept, fd, limit, is_tap(layer)))
+        return NULL;
+    return Py_BuildValue("NnnnN", reading.packets, reading.bytes, reading.frames,
+                         reading.super_packets,
+                         reading.malformed ? reading.malformed : Py_NewRef(Py_None));
+}
+
+static PyObject *
+native_read_frames(PyObject *module, PyObject *args)
+{
+    int fd;
+    Py_ssize_t limit;
+    State *state = PyModule_GetState(module);
+    if (!PyArg_ParseTuple(args, "in:read_frames", &fd, &limit))
+        return NULL;
+    return read_frames(&state->kept, fd, limit);
+}
+
+static PyObject *
+native_write_packets(PyObject *module, PyObject *args)
+{
+    int fd, tcp, udp;
+    PyObject *packets, *layer;
+    State *state = PyModule_GetState(module);
+    if (!PyArg_ParseTuple(args, "iOUpp:write_packets", &fd, &packets, &layer, &tcp, &udp))
+        return NULL;
+    PyObject *tuple = tuple_of_bytes(packets);
+    if (!tuple)
+        return NULL;
+    Writing writing;
+    const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
+                                    recent_of(&state->kept), fd, is_tap(layer), tcp, udp);
+    Py_DECREF(tuple);
+    if (!done)
+        return NULL;
+    return Py_BuildValue("nnnN", writing.bytes, writing.frames, writing.super_packets,
+                         writing.left ? writing.left : PyList_New(0));
+}
+
+static PyObject *
+native_write_frames(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    PyObject *frames;
+    if (!PyArg_ParseTuple(args, "iO:write_frames", &fd, &frames))
+        return NULL;
+    PyObject *tuple = tuple_of_bytes(frames);
+    if (!tuple)
+        return NULL;
+    const Py_ssize_t written =
+        write_frames(fd, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple));
+    Py_DECREF(tuple);
+    return PyLong_FromSsize_t(written);
+}
+
+static PyObject *
+native_write_super(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd, tcp, udp;
+    PyObject *frame, *layer;
+    if (!PyArg_ParseTuple(args, "iSUpp:write_super", &fd, &frame, &layer, &tcp, &udp))
+        return NULL;
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
+    const size_t size = (size_t)PyBytes_GET_SIZE(frame);
+    const bool tap = is_tap(layer);
+    bool written;
+    Py_BEGIN_ALLOW_THREADS
+    written = write_super(fd, data, size, tap, tcp, udp);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(written);
+}
+
+/* The module. */
+
+static PyTypeObject *
+add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type && PyModule_AddType(module, (PyTypeObject *)type))
+        Py_CLEAR(type);
+    return (PyTypeObject *)type;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    make_flow_keys();
+    state->table_type = add_type(module, &table_spec);
+    state->counts_type = add_type(module, &counts_spec);
+    PyTypeObject *port_type = add_type(module, &port_spec);
+    Py_XDECREF(port_type);
+    return state->table_type && state->counts_type && port_type ? 0 : -1;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->checksum);
+    Py_VISIT(state->gso_split);
+    Py_VISIT(state->table_type);
+    Py_VISIT(state->counts_type);
+    Py_VISIT(state->super_packet);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->checksum);
+    Py_CLEAR(state->gso_split);
+    Py_CLEAR(state->table_type);
+    Py_CLEAR(state->counts_type);
+    Py_CLEAR(state->super_packet);
+    for (size_t i = 0; i < RECENT_MAX; i++)
+        Py_CLEAR(state->kept.recent.segments[i]);
+    for (size_t i = 0; i < LARGE_MAX; i++)
+        Py_CLEAR(state->kept.large[i]);
+    return 0;
+}
+
+#define WITH_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
+
+static PyMethodDef module_methods[] = {
+    {"checksum", WITH_KEYWORDS(native_checksum), NULL},
+    {"gso_split", WITH_KEYWORDS(native_gso_split), NULL},
+    {"read_packets", native_read_packets, METH_VARARGS, NULL},
+    {"read_frames", native_read_frames, METH_VARARGS, NULL},
+    {"write_packets", native_write_packets, METH_VARARGS, NULL},
+    {"write_frames", native_write_frames, METH_VARARGS, NULL},
+    {"write_super", native_write_super, METH_VARARGS, NULL},
+    {"batches", native_batches, METH_O, NULL},
+#ifdef __linux__
+    {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
+    {"send_messages", native_send_messages, METH_VARARGS, NULL},
+#endif
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "aiotun.native._native",
+    .m_size = sizeof(State),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+};
+
+PyMODINIT_FUNC
+PyInit__native(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

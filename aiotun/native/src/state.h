@@ -1,0 +1,59 @@
+/* The module's state, and what functions have in common that Python calls. */
+
+#pragma once
+
+#include <Python.h>
+
+#include "reading.h"
+
+typedef struct {
+    PyObject *checksum, *gso_split; /* in Python, once they were needed: they do what is rare */
+    PyTypeObject *table_type, *counts_type;
+    PyObject *super_packet; /* its type, once it was needed */
+    Kept kept;
+} State;
+
+static PyObject *
+import_from(const char *module, const char *name)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    if (!imported)
+        return NULL;
+    PyObject *found = PyObject_GetAttrString(imported, name);
+    Py_DECREF(imported);
+    return found;
+}
+
+/* A Python twin, imported when it is first needed: this module is loaded before those that have
+   one. Borrowed. */
+static PyObject *
+twin(PyObject **found, const char *module, const char *name)
+{
+    if (!*found)
+        *found = import_from(module, name);
+    return *found;
+}
+
+static bool
+is_tap(PyObject *layer)
+{
+    return PyUnicode_Check(layer) && !PyUnicode_CompareWithASCIIString(layer, "tap");
+}
+
+/* A tuple, which no one else can change, of bytes and nothing else. */
+static PyObject *
+tuple_of_bytes(PyObject *packets)
+{
+    PyObject *tuple = PySequence_Tuple(packets);
+    if (!tuple)
+        return NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        PyObject *packet = PyTuple_GET_ITEM(tuple, i);
+        if (!PyBytes_Check(packet)) {
+            PyErr_Format(PyExc_TypeError, "a packet is bytes, not %s", Py_TYPE(packet)->tp_name);
+            Py_DECREF(tuple);
+            return NULL;
+        }
+    }
+    return tuple;
+}

@@ -1,0 +1,87 @@
+/* GROTable: see coalesce.py. */
+
+#pragma once
+
+#include <Python.h>
+#include <structmember.h>
+
+#include "batch.h"
+#include "state.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *layer;
+    char tcp, udp;
+} Table;
+
+static PyObject *
+table_coalesce(PyObject *self, PyObject *packets)
+{
+    const Table *table = (Table *)self;
+    PyObject *tuple = tuple_of_bytes(packets), *frames = NULL;
+    if (!tuple)
+        return NULL;
+    Batch batch;
+    if (batch_coalesce(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple), NULL,
+                       is_tap(table->layer), table->tcp, table->udp)) {
+        frames = batch_frames(&batch, 0);
+        batch_clear(&batch);
+    }
+    Py_DECREF(tuple);
+    return frames;
+}
+
+static PyObject *
+table_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"layer", "tcp", "udp", NULL};
+    PyObject *layer = NULL;
+    int tcp = 1, udp = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|Upp:GROTable", names, &layer, &tcp, &udp))
+        return NULL;
+    Table *self = (Table *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->layer = layer ? Py_NewRef(layer) : PyUnicode_FromString("tun");
+    self->tcp = (char)tcp;
+    self->udp = (char)udp;
+    if (!self->layer)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static void
+table_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Table *)self)->layer);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef table_members[] = {
+    {"layer", T_OBJECT_EX, offsetof(Table, layer), READONLY, NULL},
+    {"tcp", T_BOOL, offsetof(Table, tcp), 0, NULL},
+    {"udp", T_BOOL, offsetof(Table, udp), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef table_methods[] = {
+    {"coalesce", table_coalesce, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot table_slots[] = {
+    {Py_tp_new, table_new},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_members, table_members},
+    {Py_tp_methods, table_methods},
+    {0, NULL},
+};
+
+static PyType_Spec table_spec = {
+    .name = "aiotun.native._native.GROTable",
+    .basicsize = sizeof(Table),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = table_slots,
+};

@@ -1,0 +1,1 @@
+"""WireGuard: its protocol without I/O in `core`, and an interface of it on a TUN device."""

@@ -1,0 +1,109 @@
+"""A live view of an interface: its peers, when they shook hands, and what passes.
+
+It asks over the UAPI socket, so it shows any implementation that answers there; packets
+dropped, by reason, only ours tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..keys import encode_key, public_key_of
+from ..uapi import Status
+from ..uapi_socket import read_counters, read_status
+
+__all__ = ["find_socket", "render", "show"]
+
+INTERVAL = 1.0
+"""Seconds between two pictures."""
+
+STALE = 180.0
+"""Seconds after a handshake that a session is refused (the paper's REJECT_AFTER_TIME)."""
+
+
+async def show(path: Path, *, once: bool = False) -> None:
+    """Show it until it ends, or once. Raises `OSError`."""
+    status, counters = await read_status(path), await read_counters(path)
+    picture = render(path.stem, status, None, 0, counters)
+    if once:
+        Console().print(picture)
+        return
+    with Live(picture, auto_refresh=False) as live:
+        seen = time.monotonic()
+        while True:
+            await asyncio.sleep(INTERVAL)
+            before, then = status, seen
+            status, counters = await read_status(path), await read_counters(path)
+            seen = time.monotonic()
+            live.update(render(path.stem, status, before, seen - then, counters), refresh=True)
+
+
+def find_socket(name: str | None, directory: Path) -> Path:
+    """The socket of the interface of that name, or of the only one. Raises `ValueError`."""
+    if name is not None:
+        return directory / f"{name}.sock"
+    found = sorted(directory.glob("*.sock"))
+    if len(found) != 1:
+        names = ", ".join(path.stem for path in found) or "none"
+        raise ValueError(f"name the interface; in {directory} there is: {names}")
+    return found[0]
+
+
+def render(
+    name: str, status: Status, before: Status | None, seconds: float, counters: dict[str, int]
+) -> Group:
+    """A picture of the status; rates are against the one of so many seconds `before`."""
+    table = Table(title=f"{name}, UDP port {status.listen_port}", title_justify="left")
+    for heading in ("peer", "endpoint", "allowed IPs", "handshake"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("received", "sent"):
+        table.add_column(heading, justify="right")
+    known = {} if before is None else {peer.public_key: peer for peer in before.peers}
+    for peer in status.peers:
+        last = known.get(peer.public_key, peer)
+        table.add_row(
+            encode_key(peer.public_key),
+            peer.endpoint or "-",
+            "\n".join(map(str, peer.allowed_ips)) or "-",
+            _ago(peer.last_handshake),
+            _volume(peer.rx_bytes, peer.rx_bytes - last.rx_bytes, seconds),
+            _volume(peer.tx_bytes, peer.tx_bytes - last.tx_bytes, seconds),
+        )
+    drops = ", ".join(f"{reason} {count}" for reason, count in counters.items() if count)
+    return Group(
+        table,
+        Text(f"public key {encode_key(public_key_of(status.private_key))}"),
+        Text(f"dropped: {drops or 'nothing'}"),
+    )
+
+
+def _ago(moment: float) -> Text:
+    if not moment:
+        return Text("never", style="dim")
+    seconds = int(max(0.0, time.time() - moment))
+    words = f"{seconds % 60} s ago"
+    if seconds >= 60:
+        words = f"{seconds // 60 % 60} min {words}"
+    if seconds >= 3600:
+        words = f"{seconds // 3600} h {words}"
+    return Text(words, style="yellow" if seconds > STALE else "green")
+
+
+def _volume(total: int, new: int, seconds: float) -> str:
+    rate = 8 * new / seconds if seconds else 0.0
+    return f"{_scaled(total)}B\n{_scaled(rate)}bit/s"
+
+
+def _scaled(value: float) -> str:
+    prefixes = iter(("", "k", "M", "G", "T"))
+    prefix = next(prefixes)
+    while value >= 999.5 and (following := next(prefixes, None)) is not None:
+        value, prefix = value / 1000, following
+    return f"{value:.3g} {prefix}"

@@ -1,0 +1,1 @@
+"""Where the peers and the configuration of an interface are kept."""

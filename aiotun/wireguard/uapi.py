@@ -1,0 +1,197 @@
+"""How the `wg` tool talks to userspace WireGuard: text, see `uapi_socket` for the way it takes.
+
+The protocol is described at www.wireguard.com/xplatform. A request is a line that says what
+is wanted, lines of key=value, and an empty line; so is an answer, its last line an errno.
+`counters=1` is ours: it asks for packets dropped, by reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from .changes import Changeable, Changes, Control, PeerChange
+from .config import format_endpoint, parse_endpoint
+from .core.allowed_ips import Network
+
+__all__ = ["PeerStatus", "Status", "answer", "decode_get", "decode_set", "encode_get"]
+
+logger = logging.getLogger("wireguard")
+
+
+async def answer(control: Control, request: str) -> str:
+    """Do what a request, without its empty line, asks for; return the whole answer."""
+    operation, _, body = request.partition("\n")
+    lines = ""
+    try:
+        if operation == "set=1":
+            await control.apply(decode_set(body))
+        elif operation == "get=1":
+            lines = encode_get(control.interface)
+        elif operation == "counters=1":
+            counters = dataclasses.asdict(control.interface.tunnel.counters)
+            lines = "".join(f"{name}={count}\n" for name, count in counters.items())
+        else:
+            raise ValueError(f"{operation[:40]!r} is no operation")
+    except (OSError, ValueError) as exc:
+        logger.warning("a request over the UAPI socket is refused: %s", exc)
+        number = getattr(exc, "errno", None) or errno.EINVAL
+        return f"errno={-number}\n\n"  # negative, as `wg` and wireguard-go have it
+    return f"{lines}errno=0\n\n"
+
+
+def decode_set(body: str) -> Changes:
+    """The lines of a `set`, all of them checked. Raises `ValueError`."""
+    changes = Changes()
+    peer: PeerChange | None = None
+    for line in body.split("\n"):
+        if not line:
+            continue
+        key, _, value = line.partition("=")
+        try:
+            if key == "public_key":
+                peer = PeerChange(_key(value))
+                changes.peers.append(peer)
+            elif peer is None:
+                setattr(changes, key, SET_INTERFACE[key](value))
+            elif key == "allowed_ip":
+                network = ip_network(value.removeprefix("-"), strict=False)
+                peer.allowed_ips[network] = not value.startswith("-")
+            elif key == "protocol_version":
+                if value != "1":
+                    raise ValueError("version 1 is the only one")
+            else:
+                name, parse = SET_PEER[key]
+                setattr(peer, name, parse(value))
+        except KeyError:
+            raise ValueError(f"{key[:40]!r} is not known here") from None
+        except ValueError as exc:
+            raise ValueError(f"{key}: {exc}") from exc
+    return changes
+
+
+def encode_get(interface: Changeable) -> str:
+    """The lines that say how an interface is."""
+    tunnel = interface.tunnel
+    lines = [f"listen_port={interface.listen_port}"]
+    if any(tunnel.private_key):
+        lines.insert(0, f"private_key={tunnel.private_key.hex()}")
+    if interface.fwmark:
+        lines.append(f"fwmark={interface.fwmark}")
+    for public_key, peer in tunnel.peers.items():
+        fraction, seconds = math.modf(peer.last_handshake or 0)
+        lines += [f"public_key={public_key.hex()}", f"preshared_key={peer.preshared_key.hex()}"]
+        lines.append("protocol_version=1")
+        if peer.endpoint is not None:
+            lines.append(f"endpoint={format_endpoint(peer.endpoint)}")
+        lines += [
+            f"last_handshake_time_sec={seconds:.0f}",
+            f"last_handshake_time_nsec={int(fraction * 10**9)}",
+            f"tx_bytes={peer.tx_bytes}",
+            f"rx_bytes={peer.rx_bytes}",
+            f"persistent_keepalive_interval={peer.persistent_keepalive}",
+        ]
+        lines += [f"allowed_ip={network}" for network in peer.allowed_ips]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class PeerStatus:
+    """How a peer is, as told by whoever runs the interface."""
+
+    public_key: bytes
+    endpoint: str = ""
+    """As text; empty: not known."""
+    allowed_ips: list[Network] = dataclasses.field(default_factory=list)
+    last_handshake: float = 0.0
+    """Unix time; 0: there was none."""
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass
+class Status:
+    """How an interface is."""
+
+    private_key: bytes = bytes(32)
+    listen_port: int = 0
+    peers: list[PeerStatus] = dataclasses.field(default_factory=list)
+
+
+def decode_get(text: str) -> Status:
+    """What `encode_get`, or another implementation, wrote. Raises `ValueError`."""
+    status = Status()
+    peer: PeerStatus | None = None
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "private_key":
+            status.private_key = _key(value)
+        elif key == "listen_port":
+            status.listen_port = int(value)
+        elif key == "public_key":
+            peer = PeerStatus(_key(value))
+            status.peers.append(peer)
+        elif peer is None:
+            continue
+        elif key == "endpoint":
+            peer.endpoint = value
+        elif key == "allowed_ip":
+            peer.allowed_ips.append(ip_network(value))
+        elif key == "last_handshake_time_sec":
+            peer.last_handshake += int(value)
+        elif key == "last_handshake_time_nsec":
+            peer.last_handshake += int(value) / 1e9
+        elif key in ("rx_bytes", "tx_bytes"):
+            setattr(peer, key, int(value))
+    return status
+
+
+def _key(text: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ValueError("a key is 64 hexadecimal digits here")
+    return bytes.fromhex(text)
+
+
+def _number(high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > high:
+            raise ValueError(f"{text[:40]!r} is not a number from 0 to {high}")
+        return int(text)
+
+    return parse
+
+
+def _true(text: str) -> bool:
+    if text != "true":
+        raise ValueError(f"it can only be true, not {text[:40]!r}")
+    return True
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    host, port = parse_endpoint(text)
+    ip_address(host)  # names were resolved by who sends them
+    return host, port
+
+
+SET_INTERFACE: dict[str, Callable[[str], Any]] = {
+    "private_key": _key,
+    "listen_port": _number(65535),
+    "fwmark": _number(2**32 - 1),
+    "replace_peers": _true,
+}
+
+SET_PEER: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "remove": ("remove", _true),
+    "update_only": ("update_only", _true),
+    "preshared_key": ("preshared_key", _key),
+    "endpoint": ("endpoint", _endpoint),
+    "persistent_keepalive_interval": ("persistent_keepalive", _number(65535)),
+    "replace_allowed_ips": ("replace_allowed_ips", _true),
+}

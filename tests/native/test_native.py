@@ -1,0 +1,443 @@
+"""The native module against the Python functions that specify it, and its descriptors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import packets
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS
+from packets import super_packet, tcp, udp
+from strategies import spoiled, super_frames, traffic
+
+from aiotun.config import Layer
+from aiotun.errors import OffloadError
+from aiotun.native import native
+from aiotun.offload import NO_OFFLOAD, VirtioNetHeader
+from aiotun.offload.checksum import checksum
+from aiotun.offload.coalesce import GROTable
+from aiotun.offload.segment import gso_split
+
+if os.environ.get("AIOTUN_PURE") == "1":
+    pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
+pytestmark = pytest.mark.requires("native")
+
+LAYERS: list[Layer] = ["tun", "tap"]
+layers = st.sampled_from(LAYERS)
+
+
+def outcome(function: Callable[..., Any], *args: Any) -> Any:
+    """What it returns, or type and message of what it raises."""
+    try:
+        return function(*args)
+    except Exception as exc:
+        return type(exc), str(exc)
+
+
+headers = st.builds(
+    VirtioNetHeader,
+    flags=st.sampled_from([0, 1, 1, 3]),
+    gso_type=st.sampled_from([0, 1, 4, 5, 0x81, 0x84, 0x85, 3]) | st.integers(0, 255),
+    hdr_len=st.sampled_from([0, 40, 52]) | st.integers(0, 0xFFFF),
+    gso_size=st.sampled_from([1, 100, 0, 0xFFFF]) | st.integers(0, 0xFFFF),
+    csum_start=st.sampled_from([20, 40, 34, 54]) | st.integers(0, 0xFFFF),
+    csum_offset=st.sampled_from([16, 6]) | st.integers(0, 0xFFFF),
+)
+
+
+@st.composite
+def frames(draw: st.DrawFn, layer: Layer) -> bytes:
+    """Good super-packets, spoiled ones, such with another header, and any bytes."""
+    kind = draw(st.integers(0, 5))
+    if kind == 0:
+        return draw(st.binary(max_size=200))
+    frame = draw(super_frames(layer))
+    if kind == 1:
+        return draw(headers).pack() + frame[10:]
+    if kind == 2:
+        return draw(headers).pack() + draw(spoiled(frame[10:]))
+    if kind == 3:
+        header = VirtioNetHeader.unpack(frame)
+        field = draw(st.sampled_from(header._fields))
+        values = st.integers(0, 255 if field in ("flags", "gso_type") else 0xFFFF)
+        return header._replace(**{field: draw(values)}).pack() + frame[10:]
+    return frame if kind == 4 else draw(spoiled(frame))
+
+
+@given(
+    data=st.binary(max_size=3000) | st.binary(max_size=64).map(bytearray),
+    initial=st.integers(0, 0x1_FFFF) | st.integers(0, 1 << 80) | st.integers(max_value=-1),
+)
+def test_checksum(data: bytes, initial: int) -> None:
+    assert outcome(native.checksum, data, initial) == outcome(checksum, data, initial)
+
+
+@pytest.mark.parametrize("offset", range(9))
+@pytest.mark.parametrize("size", [*range(70), 1447, 1448, 65535])
+def test_checksum_at_any_address(size: int, offset: int) -> None:
+    data = memoryview(os.urandom(size + offset))[offset:]
+    assert native.checksum(data) == checksum(data)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_gso_split(layer: Layer, data: st.DataObject) -> None:
+    frame = data.draw(frames(layer))
+    assert outcome(native.gso_split, frame, layer) == outcome(gso_split, frame, layer)
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data(), tcp_on=st.booleans(), udp_on=st.booleans())
+def test_coalesce(
+    layer: Layer, hostile: bool, data: st.DataObject, tcp_on: bool, udp_on: bool
+) -> None:
+    batch = data.draw(traffic(layer, hostile))
+    for on in ((True, True), (tcp_on, udp_on)):
+        assert native.GROTable(layer, *on).coalesce(batch) == GROTable(layer, *on).coalesce(batch)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_coalesce_what_was_split(layer: Layer, data: st.DataObject) -> None:
+    """Runs of real length, disturbed at one place."""
+    batch = gso_split(data.draw(super_frames(layer)), layer)
+    place = data.draw(st.integers(0, len(batch) - 1))
+    batch[place] = data.draw(st.just(batch[place]) | spoiled(batch[place]))
+    assert native.GROTable(layer).coalesce(batch) == GROTable(layer).coalesce(batch)
+
+
+LONG = 16375  # VLAN tags: the headers end beyond what 16 bits can say
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        pytest.param([tcp(4, b"data")[:n] for n in range(45)], id="every length"),
+        pytest.param([udp(6, b"data")[:n] for n in range(53)], id="every length of IPv6"),
+        pytest.param([packets.ethernet(tcp(4, b"data"), 7)[:n] for n in range(63)], id="tap"),
+        pytest.param([packets.ethernet(udp(4, b"d"), *[7] * LONG)] * 2, id="VLAN tags"),
+        pytest.param([udp(4, b"d", identification=n) for n in (9, 9, 10, 11, 11)], id="IDs"),
+        pytest.param([udp(4, bytes(1400))] * 130, id="more than a super-packet"),
+        pytest.param([udp(4, b"d", sport=n % 700) for n in range(2000)], id="many flows"),
+        pytest.param([b"", b"\x45", b"\x60"], id="hardly anything"),
+    ],
+)
+def test_coalesce_edges(batch: list[bytes]) -> None:
+    for layer in LAYERS:
+        assert native.GROTable(layer).coalesce(batch) == GROTable(layer).coalesce(batch)
+
+
+def test_table_attributes() -> None:
+    table = native.GROTable(layer="tap", udp=False)
+    assert (table.layer, table.tcp, table.udp) == ("tap", True, False)
+    table.tcp, table.udp = False, True
+    assert (table.tcp, table.udp) == (False, True)
+    with pytest.raises(AttributeError):
+        table.layer = "tun"  # type: ignore[misc]
+
+
+def test_a_target_is_a_port() -> None:
+    port = IMPLEMENTATIONS["native"].Port(Mock(), [], 1, 1)
+    assert port.target is None
+    for wrong in (1, IMPLEMENTATIONS["python"].Port(Mock(), [], 1, 1)):
+        with pytest.raises(TypeError, match="a target is a Port"):
+            port.target = wrong
+    with pytest.raises(TypeError, match="a target is a Port"):
+        del port.target
+    port.target = port
+    assert port.target is port
+    port.target = None
+    assert port.target is None
+
+
+def test_packets_are_bytes() -> None:
+    for wrong in ([bytearray(20)], ["packet"], [None]):
+        with pytest.raises(TypeError, match="a packet is bytes"):
+            native.GROTable().coalesce(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        native.GROTable().coalesce(1)  # type: ignore[arg-type]
+
+
+# Descriptors: a pair of datagram sockets keeps frames apart as a TUN does.
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    with ours, theirs:
+        yield ours, theirs
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def test_read_packets(pair: Pair) -> None:
+    ours, theirs = pair
+    frame = super_packet(tcp(4, bytes(range(250)) * 10), 1000)
+    for sent in (NO_OFFLOAD + b"any", frame, NO_OFFLOAD + b"", frame):
+        theirs.send(sent)
+    assert native.read_packets(ours.fileno(), 5, "tun") == (
+        [b"any", *gso_split(frame), b""],
+        3 + 2500 + 3 * 40,
+        3,
+        1,
+        None,
+    )
+    assert native.read_packets(ours.fileno(), 1, "tun") == (
+        gso_split(frame),
+        2500 + 3 * 40,
+        1,
+        1,
+        None,
+    )
+    assert native.read_packets(ours.fileno(), 1, "tun") == ([], 0, 0, 0, None)
+
+
+def test_read_packets_ends_at_a_malformed_frame(pair: Pair) -> None:
+    ours, theirs = pair
+    for sent in (NO_OFFLOAD + b"one", b"\0\1malformed", NO_OFFLOAD + b"two"):
+        theirs.send(sent)
+    fd = ours.fileno()
+    assert native.read_packets(fd, 9, "tun") == ([b"one"], 3, 2, 0, b"\0\1malformed")
+    assert native.read_packets(fd, 9, "tun") == ([b"two"], 3, 1, 0, None)
+
+
+def test_read_frames(pair: Pair) -> None:
+    ours, theirs = pair
+    sent = [b"one", b"two" * 30_000, b"three"]
+    for frame in sent:
+        theirs.send(frame)
+    assert native.read_frames(ours.fileno(), 2) == [b"one", (b"two" * 30_000)[:65563]]
+    assert native.read_frames(ours.fileno(), 2) == [b"three"]
+    assert native.read_frames(ours.fileno(), 2) == []
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data(), tcp_on=st.booleans())
+def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool) -> None:
+    batch = data.draw(traffic(layer, True)) + gso_split(data.draw(super_frames(layer)), layer)[:64]
+    expected = GROTable(layer, tcp_on).coalesce(batch)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        size, written, supers, left = native.write_packets(
+            ours.fileno(), batch, layer, tcp_on, True
+        )
+        received = [theirs.recv(1 << 17) for _ in range(written)]
+    assert received + left == expected
+    assert size == sum(map(len, batch))
+    assert supers == sum(1 for frame in received if frame[1])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
+    """What the splitter made is recognised: that must show in nothing but the time it takes."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        kept: list[bytes] = []  # not to be filled anew
+        expected_kept: list[bytes] = []
+        for frame in data.draw(st.lists(frames(layer), min_size=1, max_size=3)):
+            theirs.send(frame)
+            batch = native.read_packets(ours.fileno(), 128, layer)[0]
+            expected = outcome(gso_split, frame, layer)
+            assert batch == (expected if isinstance(expected, list) else [])
+            batch = data.draw(
+                st.sampled_from([batch, batch[1:], batch[::-1], batch[::3], batch + batch])
+            )[:200]
+            batch = data.draw(traffic(layer))[:2] + batch
+            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            received = [theirs.recv(1 << 17) for _ in range(written)]
+            assert received + left == GROTable(layer).coalesce(batch)
+            kept += batch[:3]
+            expected_kept += [bytes(bytearray(packet)) for packet in batch[:3]]
+        assert kept == expected_kept
+
+
+@given(
+    version=st.sampled_from([4, 6]),
+    tap=st.booleans(),
+    sent=st.lists(
+        st.tuples(
+            st.sampled_from([40, 2000, 2020, 3200, 5000]),  # bytes
+            st.sampled_from([50, 1000]),  # gso_size
+            st.sampled_from([packets.ACK] * 3 + [packets.ACK | packets.PSH, packets.CWR]),
+            st.booleans(),  # whether one of another flow comes before it
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    left_out=st.sampled_from([slice(0), slice(0), slice(3, 4), slice(-1, None)]),
+)
+def test_write_what_was_read_of_one_flow(
+    version: int,
+    tap: bool,
+    sent: list[tuple[int, int, int, bool]],
+    left_out: slice,
+) -> None:
+    """Frames that continue each other, whole or not, and more than one run can have."""
+    layer: Layer = "tap" if tap else "tun"
+    identification, seq = 0, 1
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        for size, gso_size, flags, other in sent:
+            ids: dict[str, Any] = {"identification": identification} if version == 4 else {}
+            packet = tcp(version, bytes(size), seq=seq, flags=flags, **ids)
+            if other:
+                stranger = udp(4, b"stranger")
+                theirs.send(NO_OFFLOAD + (packets.ethernet(stranger) if tap else stranger))
+            theirs.send(super_packet(packets.ethernet(packet) if tap else packet, gso_size, layer))
+            seq += size
+            identification += -(-size // gso_size)
+        while batch := native.read_packets(ours.fileno(), 128, layer)[0]:
+            del batch[left_out]
+            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            received = [theirs.recv(1 << 17) for _ in range(written)]
+            assert received + left == GROTable(layer).coalesce(batch)
+
+
+def test_large_frames(pair: Pair) -> None:
+    """Their memory is used again unless somebody holds them; a call reads four."""
+    ours, theirs = pair
+    sent = [bytes([value]) * (60000 - value) for value in range(12)]
+    received: list[list[bytes]] = []
+    for step in range(0, 12, 6):
+        for frame in sent[step : step + 6]:
+            theirs.send(frame)
+        received.append(native.read_frames(ours.fileno(), 9))
+        received.append(native.read_frames(ours.fileno(), 9))
+    assert [len(frames) for frames in received] == [4, 2, 4, 2]
+    assert [frame for frames in received for frame in frames] == sent
+    for value in range(3):
+        frame = bytes([value]) * (50000 + value)
+        theirs.send(frame)
+        (again,) = native.read_frames(ours.fileno(), 9)
+        assert again == frame
+        assert hash(again) == hash(frame)
+        del again  # so that its memory is free to be filled anew
+
+
+def test_segments_are_filled_anew(pair: Pair) -> None:
+    """Only those that nobody else holds, and the hash is that of the new bytes."""
+    ours, theirs = pair
+    kept: list[bytes] = []
+    for value in range(3):
+        frame = super_packet(tcp(4, bytes([value]) * 3000), 1000)
+        theirs.send(frame)
+        segments = native.read_packets(ours.fileno(), 3, "tun")[0]
+        expected = gso_split(frame)
+        assert segments == expected
+        assert list(map(hash, segments)) == list(map(hash, expected))
+        kept.append(segments[1])
+    assert [packet[-1] for packet in kept] == [0, 1, 2]
+
+
+def test_writing_ends_where_no_more_is_taken(pair: Pair) -> None:
+    ours, theirs = pair
+    batch = [udp(4, bytes(1000), sport=n // 3) for n in range(3000)]
+    expected = GROTable().coalesce(batch)
+    size, written, supers, left = native.write_packets(ours.fileno(), batch, "tun", True, True)
+    assert size == 3000 * 1028
+    assert 0 < written == supers < len(expected)
+    assert left == expected[written:]
+    assert native.write_frames(ours.fileno(), left) == 0
+    assert [theirs.recv(1 << 16) for _ in range(written)] == expected[:written]
+    assert native.write_frames(ours.fileno(), left[:2]) == 2
+    assert [theirs.recv(1 << 16) for _ in range(2)] == left[:2]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data(), tcp_on=st.booleans(), udp_on=st.booleans())
+def test_write_super(layer: Layer, data: st.DataObject, tcp_on: bool, udp_on: bool) -> None:
+    """What the header's own check has nothing against is written, and nothing else.
+
+    Nor TCP behind IPv6 extension headers, which some kernels drop.
+    """
+    frame = data.draw(frames(layer))
+    try:
+        header = VirtioNetHeader.unpack(frame)
+        layout = header.check(frame[10:], layer)
+        expected = tcp_on if header.is_tcp else udp_on if header.is_udp else True
+        if header.is_tcp and layout is not None and layout.has_extensions:
+            expected = False
+    except OffloadError:
+        expected = False
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.setblocking(False)
+        assert native.write_super(ours.fileno(), frame, layer, tcp_on, udp_on) is expected
+        if expected:
+            assert theirs.recv(1 << 17) == frame
+        else:
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1)
+
+
+def test_a_descriptor_that_is_none() -> None:
+    assert native.read_packets(-1, 5, "tun") == ([], 0, 0, 0, None)
+    assert native.read_frames(-1, 5) == []
+    assert native.write_packets(-1, [b"any"], "tun", True, True) == (3, 0, 0, [NO_OFFLOAD + b"any"])
+    assert native.write_frames(-1, [b"any"]) == 0
+    assert not native.write_super(-1, NO_OFFLOAD, "tun", True, True)
+
+
+def test_it_can_be_switched_off() -> None:
+    program = "from aiotun.offload import implementation; print(implementation)"
+    for value, expected in (("1", "python"), ("0", "native"), ("", "native")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "AIOTUN_PURE": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_memory_does_not_grow() -> None:
+    """Every path, good and bad, gives back what it took."""
+    frame = super_packet(tcp(4, bytes(60_000)), 1000)
+    batch = native.gso_split(frame)
+
+    def each() -> None:
+        native.GROTable().coalesce(batch)
+        native.gso_split(frame)
+        outcome(native.gso_split, frame[:50])
+        outcome(native.GROTable().coalesce, [*batch, None])
+        native.write_packets(-1, batch, "tun", True, True)
+        native.write_frames(-1, batch)
+        native.read_frames(-1, 1)
+        native.read_packets(-1, 1, "tun")
+        outcome(native.checksum, frame, 1 << 80)
+
+    tracemalloc.start()
+    try:
+        each()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20):
+            each()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10_000  # a call's packets are 60,000 bytes

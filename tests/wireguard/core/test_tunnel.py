@@ -1,0 +1,915 @@
+"""Tunnels joined back to back, with a clock of their own: no socket, no device, no waiting."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Callable
+from ipaddress import ip_network
+from itertools import pairwise
+from typing import Any, NamedTuple
+from unittest import mock
+
+import packets
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiotun import Datagram
+from aiotun.udp import SocketAddress
+from aiotun.wireguard.config import PeerConfig
+from aiotun.wireguard.core import peer as peer_module
+from aiotun.wireguard.core.cookie import COOKIE_REST, SOURCE_BURST, TokenBucket
+from aiotun.wireguard.core.messages import (
+    COOKIE_REPLY,
+    INITIATION,
+    RESPONSE,
+    TRANSPORT,
+    CookieReply,
+)
+from aiotun.wireguard.core.peer import Peer
+from aiotun.wireguard.core.session import REJECT_AFTER_MESSAGES
+from aiotun.wireguard.core.tunnel import HANDSHAKE_BURST, Tunnel
+from aiotun.wireguard.keys import generate_private_key, public_key_of
+
+HANDSHAKE = [INITIATION, RESPONSE]
+JITTER = 0.334
+
+
+class Sent(NamedTuple):
+    """What a tunnel has for the network, with names."""
+
+    addr: SocketAddress
+    local: str | None
+    ecn: int
+    data: list[bytes]
+
+
+class Side:
+    """One end: a tunnel, and where it is."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        world.sides.append(self)
+        self.number = number
+        self.addr: SocketAddress = (f"192.0.2.{number}", 51820)
+        self.private_key = generate_private_key()
+        self.public_key = public_key_of(self.private_key)
+        self.start()
+
+    def start(self) -> None:
+        self.tunnel = Tunnel(
+            self.private_key, random=random.Random(self.number), wall_clock=self.world.wall_clock
+        )
+
+    def meet(self, other: Side, *, endpoint: bool = True, **settings: Any) -> Peer:
+        config = PeerConfig(
+            other.public_key,
+            allowed_ips=(ip_network(f"10.0.{other.number}.0/24"), ip_network("fd00::/8")),
+        )
+        config = dataclasses.replace(config, **settings)
+        return self.tunnel.set_peer(config, self.world.now, other.addr if endpoint else None)
+
+    def packet(self, other: Side, number: int = 0, size: int = 100, **fields: Any) -> bytes:
+        return packets.udp(
+            payload=number.to_bytes(4, "big") + bytes(size - 32),
+            source=f"10.0.{self.number}.1",
+            destination=f"10.0.{other.number}.1",
+            **fields,
+        )
+
+    def send(self, *packets: bytes) -> None:
+        self.tunnel.packets_from_device(list(packets), self.world.now)
+
+    def take(self) -> list[Sent]:
+        return [Sent(*outgoing) for outgoing in self.tunnel.take_datagrams()]
+
+    def receive(self, data: bytes, addr: SocketAddress, ecn: int = 0) -> None:
+        self.tunnel.datagrams_received([Datagram(data, addr, "198.51.100.1", ecn)], self.world.now)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Drops by reason, where there are any."""
+        counters = dataclasses.asdict(self.tunnel.counters)
+        return {name: count for name, count in counters.items() if count}
+
+
+class World:
+    """Two sides, the time, and a network that delivers at once."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.sides: list[Side] = []
+        self.a, self.b = Side(self, 1), Side(self, 2)
+        self.sent: list[tuple[float, int, bytes]] = []
+        """When, by which side, and the first four bytes of what."""
+        self.lost: Callable[[bytes], bool] = lambda data: False
+
+    def wall_clock(self) -> float:
+        return 1_700_000_000 + self.now
+
+    def exchange(self) -> None:
+        """Deliver until nobody has anything to send."""
+        while sum([self.deliver(side) for side in self.sides]):
+            pass
+
+    def deliver(self, side: Side) -> int:
+        """Deliver what one side has sent; how many datagrams that were."""
+        count = 0
+        for outgoing in side.take():
+            (other,) = (each for each in self.sides if each.addr == outgoing.addr)
+            for data in outgoing.data:
+                count += 1
+                self.sent.append((self.now, side.number, data[:4]))
+                if not self.lost(data):
+                    other.receive(data, side.addr, outgoing.ecn)
+        return count
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, with all that happens in it."""
+        end = self.now + seconds
+        while (due := min(side.tunnel.next_deadline for side in self.sides)) <= end:
+            self.now = max(self.now, due)
+            for side in self.sides:
+                side.tunnel.tick(self.now)
+            self.exchange()
+        self.now = end
+
+    def kinds(self, since: float = 0.0) -> list[tuple[int, bytes]]:
+        """Who sent what from then on."""
+        return [(number, kind) for when, number, kind in self.sent if when >= since]
+
+
+@pytest.fixture
+def world() -> World:
+    """Two that know each other; the second one does not know where the first one is."""
+    world = World()
+    world.a.meet(world.b)
+    world.b.meet(world.a, endpoint=False)
+    return world
+
+
+def connect(world: World) -> None:
+    """Complete a handshake that the first one begins."""
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    assert len(world.b.tunnel.take_packets()) == 1
+    assert world.a.dropped == world.b.dropped == {}
+    world.sent.clear()
+
+
+def passes(world: World, sender: Side, receiver: Side) -> bool:
+    packet = sender.packet(receiver, number=7)
+    receiver.tunnel.take_packets()
+    sender.send(packet)
+    world.exchange()
+    return receiver.tunnel.take_packets() == [packet]
+
+
+# The way of a packet.
+
+
+def test_a_handshake_then_packets(world: World) -> None:
+    ours = [world.a.packet(world.b, number) for number in range(3)]
+    world.a.send(*ours)
+    world.exchange()
+    assert world.b.tunnel.take_packets() == ours
+    assert [kind for _, kind in world.kinds()] == [INITIATION, RESPONSE] + 3 * [TRANSPORT]
+    theirs = [world.b.packet(world.a, number) for number in range(3)]
+    world.b.send(*theirs)
+    world.exchange()
+    assert world.a.tunnel.take_packets() == theirs
+    assert world.a.dropped == world.b.dropped == {}
+
+
+def test_what_is_known_of_a_peer(world: World) -> None:
+    peer = world.b.tunnel.peers[world.a.public_key]
+    assert (peer.endpoint, peer.last_handshake, peer.rx_bytes) == (None, None, 0)
+    connect(world)
+    assert peer.endpoint == world.a.addr
+    assert peer.last_handshake == world.wall_clock()
+    other = world.a.tunnel.peers[world.b.public_key]
+    assert peer.rx_bytes == other.tx_bytes == 148 + 112 + 32
+    assert peer.tx_bytes == other.rx_bytes == 92
+    assert peer.allowed_ips == (ip_network("10.0.1.0/24"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("size", "length"), [(96, 128), (97, 144), (111, 144), (1408, 1440), (1409, 1452), (1420, 1452)]
+)
+def test_padding(world: World, size: int, length: int) -> None:
+    connect(world)
+    packet = world.a.packet(world.b, size=size)
+    world.a.send(packet)
+    (outgoing,) = world.a.take()
+    assert [len(data) for data in outgoing.data] == [length]
+    world.b.receive(outgoing.data[0], world.a.addr)
+    assert world.b.tunnel.take_packets() == [packet]
+
+
+def test_ipv6(world: World) -> None:
+    world.b.meet(world.a, allowed_ips=(ip_network("fd01::/64"),))
+    packet = packets.udp(6, b"payload", source="fd01::1", destination="fd02::1")
+    world.a.send(packet)
+    world.exchange()
+    assert world.b.tunnel.take_packets() == [packet]
+
+
+def test_each_peer_gets_its_own(world: World) -> None:
+    third = Side(world, 3)
+    world.a.meet(third)
+    third.meet(world.a)
+    mixed = [world.a.packet(to, number) for number in range(5) for to in (world.b, third)]
+    world.a.send(*mixed)
+    world.exchange()
+    assert world.b.tunnel.take_packets() == mixed[0::2]
+    assert third.tunnel.take_packets() == mixed[1::2]
+
+
+def test_a_batch_from_many_in_many_ways(world: World) -> None:
+    """However they alternate, each peer's packets keep their order, and it is where it was last."""
+    third = Side(world, 3)
+    world.b.meet(third, endpoint=False, allowed_ips=(ip_network("10.0.3.0/24"),))
+    third.meet(world.b)
+    ours: dict[Side, list[bytes]] = {}
+    messages = []
+    for side in (world.a, third):
+        side.send(side.packet(world.b))
+        world.exchange()
+        ours[side] = [side.packet(world.b, number, tos=2) for number in range(6)]
+        side.send(*ours[side])
+        messages.append([data for out in side.take() for data in out.data])
+    world.b.tunnel.take_packets()
+    ways = [(0, 1), (3, 1), (0, 1), (0, 2), (3, 2), (0, 2)]
+    world.b.tunnel.datagrams_received(
+        [
+            Datagram(data, (f"198.51.100.{side.number}", port), None, ecn)
+            for several, (ecn, port) in zip(zip(*messages, strict=True), ways, strict=True)
+            for side, data in zip(ours, several, strict=True)
+        ],
+        world.now,
+    )
+    received = world.b.tunnel.take_packets()
+    for side, packets_sent in ours.items():
+        own = [packet for packet in received if packet[12:16] == packets_sent[0][12:16]]
+        assert [packet[20:] for packet in own] == [packet[20:] for packet in packets_sent]
+        assert [packet[1] & 3 for packet in own] == [2, 3, 2, 2, 3, 2]
+        peer = world.b.tunnel.peers[side.public_key]
+        assert peer.endpoint == (f"198.51.100.{side.number}", 2)
+    assert world.b.dropped == {}
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"\x45", bytes(40), b"\x60" + bytes(20), packets.udp(destination="10.0.9.9")],
+    ids=["empty", "one byte", "zeros", "short IPv6", "to nobody"],
+)
+def test_for_nobody(world: World, packet: bytes) -> None:
+    connect(world)
+    world.a.send(packet)
+    assert world.a.dropped == {"no_route": 1}
+    assert world.a.take() == []
+
+
+def test_a_peer_that_nobody_has_seen(world: World) -> None:
+    world.b.send(world.b.packet(world.a))
+    assert world.b.dropped == {"no_endpoint": 1}
+    assert world.b.take() == []
+
+
+@pytest.mark.parametrize("ecn", range(4))
+@pytest.mark.parametrize(
+    ("inner", "why"),
+    [
+        (b"\x45", "bad_packet"),
+        (bytes(48), "bad_packet"),
+        (b"\x60" + bytes(16), "bad_packet"),
+        (packets.udp(payload=bytes(64))[:50], "bad_packet"),
+        (b"\x45\0\0\x13" + bytes(32), "bad_packet"),
+        (b"\x40" + packets.udp(source="10.0.1.1", tos=2)[1:], "bad_packet"),
+        (b"\x44" + packets.udp(source="10.0.1.1", tos=2)[1:], "bad_packet"),
+        (b"\x4f\2\0\x3b" + packets.udp(source="10.0.1.1", payload=bytes(40))[4:], "bad_packet"),
+        (packets.udp(source="10.0.7.1"), "bad_source"),
+        (packets.udp(6, source="fe80::1"), "bad_source"),
+    ],
+    ids=[
+        *("one byte", "zeros", "short IPv6", "cut", "length below a header", "no header"),
+        *("IHL of 4", "header beyond its length", "source", "source 6"),
+    ],
+)
+def test_what_a_peer_may_not_send(world: World, inner: bytes, why: str, ecn: int) -> None:
+    connect(world)
+    peer = world.a.tunnel.peers[world.b.public_key]
+    peer.send([inner, world.a.packet(world.b, tos=2)], world.now, ecn)
+    world.exchange()
+    assert world.b.dropped == {why: 1}
+    assert len(world.b.tunnel.take_packets()) == 1
+
+
+def test_allowed_ips_of_another(world: World) -> None:
+    connect(world)
+    third = Side(world, 3)
+    world.b.meet(third, allowed_ips=(ip_network("10.0.1.0/24"),))
+    assert world.b.tunnel.peers[world.a.public_key].allowed_ips == (ip_network("fd00::/8"),)
+    assert not passes(world, world.a, world.b)
+    assert world.b.dropped == {"bad_source": 1}
+
+
+@pytest.mark.parametrize("ecn", [1, 2, 3])
+def test_congestion_marks(world: World, ecn: int) -> None:
+    """RFC 6040: the mark is copied out, and one that a router made is copied in."""
+    connect(world)
+    plain, marked = world.a.packet(world.b), world.a.packet(world.b, tos=ecn)
+    world.a.send(plain, marked, marked)
+    first, second = world.a.take()
+    assert (first.ecn, len(first.data), second.ecn, len(second.data)) == (0, 1, ecn, 2)
+    world.b.receive(second.data[0], world.a.addr, ecn)
+    world.b.receive(second.data[1], world.a.addr, 3)
+    assert world.b.tunnel.take_packets() == [marked, world.a.packet(world.b, tos=3)]
+    world.b.receive(first.data[0], world.a.addr, 3)
+    assert world.b.dropped == {"congested": 1}
+
+
+# Handshakes.
+
+
+def test_who_answers_waits_for_the_first_message(world: World) -> None:
+    world.a.send(world.a.packet(world.b))
+    world.deliver(world.a)
+    packet = world.b.packet(world.a)
+    world.b.send(packet)
+    assert [[len(each) for each in out.data] for out in world.b.take()] == [[92]]
+
+
+def test_a_handshake_without_packets_ends_with_a_keepalive(world: World) -> None:
+    world.a.tunnel.peers[world.b.public_key].initiate(world.now)
+    world.exchange()
+    assert world.kinds() == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
+    assert world.b.tunnel.take_packets() == []
+    assert passes(world, world.b, world.a)
+
+
+def test_both_begin_at_once(world: World) -> None:
+    world.b.meet(world.a)
+    world.a.send(world.a.packet(world.b))
+    world.b.send(world.b.packet(world.a))
+    initiations = world.a.take()[0].data + world.b.take()[0].data
+    world.b.receive(initiations[0], world.a.addr)
+    world.a.receive(initiations[1], world.b.addr)
+    world.exchange()
+    assert len(world.a.tunnel.take_packets()) == len(world.b.tunnel.take_packets()) == 1
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.b, world.a)
+
+
+@pytest.mark.parametrize(("theirs", "works"), [(b"\x01" * 32, True), (b"\x02" * 32, False)])
+def test_preshared_key(world: World, theirs: bytes, works: bool) -> None:
+    world.a.meet(world.b, preshared_key=b"\x01" * 32)
+    world.b.meet(world.a, preshared_key=theirs)
+    assert passes(world, world.a, world.b) is works
+    assert world.a.dropped == ({} if works else {"bad_handshake": 1})
+
+
+def test_a_stranger(world: World) -> None:
+    stranger = Side(world, 3)
+    stranger.meet(world.b)
+    stranger.send(stranger.packet(world.b))
+    world.b.receive(stranger.take()[0].data[0], stranger.addr)
+    assert world.b.dropped == {"unknown_peer": 1}
+    assert world.b.take() == []
+
+
+def test_a_peer_restarted(world: World) -> None:
+    connect(world)
+    world.sleep(20)
+    world.a.start()
+    world.a.meet(world.b)
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.b, world.a)
+
+
+def test_an_initiation_again(world: World) -> None:
+    world.a.send(world.a.packet(world.b))
+    (initiation,) = world.a.take()[0].data
+    world.b.receive(initiation, world.a.addr)
+    assert len(world.b.take()) == 1
+    world.now += 10
+    world.b.receive(initiation, ("203.0.113.1", 1))
+    assert world.b.dropped == {"replayed_handshake": 1}
+    assert world.b.take() == []
+    assert world.b.tunnel.peers[world.a.public_key].endpoint == world.a.addr
+
+
+def test_initiations_in_a_row(world: World) -> None:
+    """A peer is answered fifty times a second."""
+    peer = world.a.tunnel.peers[world.b.public_key]
+    for step in (0.0, 0.01, 0.01):
+        world.now += step
+        peer._handshake_sent = 0.0
+        peer.initiate(world.now)
+    for outgoing in world.a.take():
+        world.b.receive(outgoing.data[0], world.a.addr)
+    assert world.b.dropped == {"flooded": 2}
+
+
+def test_timestamps_grow_whatever_the_clock_says(world: World) -> None:
+    connect(world)
+    world.wall_clock = lambda: 0.0  # type: ignore[method-assign]
+    world.a.tunnel._interface.wall_clock = world.wall_clock
+    world.sleep(130)
+    assert passes(world, world.a, world.b)
+    assert (1, INITIATION) in world.kinds()
+    assert world.b.dropped == {}
+
+
+def test_a_response_for_nothing(world: World) -> None:
+    world.a.send(world.a.packet(world.b))
+    world.deliver(world.a)
+    (response,) = world.b.take()[0].data
+    world.a.receive(response, world.b.addr)
+    world.a.receive(response, world.b.addr)
+    assert world.a.dropped == {"bad_handshake": 1}  # the index is the session's by now
+    world.a.tunnel.remove_peer(world.b.public_key)
+    world.a.receive(response, world.b.addr)
+    assert world.a.dropped == {"bad_handshake": 1, "unknown_index": 1}
+
+
+def test_a_public_key_that_nobody_can_have(world: World) -> None:
+    peer = world.a.tunnel.set_peer(PeerConfig(bytes(32)), world.now, world.b.addr)
+    peer.initiate(world.now)
+    assert world.a.take() == []
+
+
+def test_no_private_key(world: World) -> None:
+    world.b.tunnel.set_private_key(bytes(32))
+    assert world.b.tunnel.public_key == bytes(32)
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    assert world.b.dropped == {"bad_mac1": 1}
+    world.b.meet(world.a)
+    world.b.send(world.b.packet(world.a))
+    assert world.b.take() == []
+
+
+def test_another_private_key(world: World) -> None:
+    connect(world)
+    world.sleep(6)
+    key = generate_private_key()
+    world.a.tunnel.set_private_key(key)
+    assert (world.a.tunnel.private_key, world.a.tunnel.public_key) == (key, public_key_of(key))
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    assert world.b.dropped == {"unknown_peer": 1}
+    world.a.tunnel.set_private_key(world.b.private_key)
+    assert world.a.tunnel.peers == {}
+
+
+def test_a_removed_peer(world: World) -> None:
+    connect(world)
+    world.b.tunnel.remove_peer(world.a.public_key)
+    assert not passes(world, world.a, world.b)
+    assert world.b.dropped == {"unknown_index": 1}
+    with pytest.raises(KeyError):
+        world.b.tunnel.remove_peer(world.a.public_key)
+    assert not world.b.tunnel._interface.indices
+    assert not world.b.tunnel._interface.sessions
+
+
+def test_logged_keys() -> None:
+    lines: list[str] = []
+    world = World()
+    world.a.tunnel = Tunnel(world.a.private_key, keylog=lines.append)
+    world.a.meet(world.b)
+    world.a.send(world.a.packet(world.b))
+    assert [line.partition(" = ")[0] for line in lines] == [
+        "LOCAL_STATIC_PRIVATE_KEY",
+        "REMOTE_STATIC_PUBLIC_KEY",
+        "LOCAL_EPHEMERAL_PRIVATE_KEY",
+        "PRESHARED_KEY",
+    ]
+
+
+# Timers (section 6 of the paper).
+
+
+def test_an_answer_at_least_every_ten_seconds(world: World) -> None:
+    connect(world)
+    start = world.now
+    world.sleep(9.9)
+    assert world.kinds() == []
+    world.sleep(100)
+    assert [(when - start, number) for when, number, _ in world.sent] == [(10.0, 2)]
+
+
+def test_further_packets_are_answered_ten_seconds_later(world: World) -> None:
+    connect(world)
+    start = world.now
+    world.sleep(5)
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    world.sleep(100)
+    assert [when - start for when, number, _ in world.sent if number == 2] == [10.0, 20.0]
+
+
+def test_silence_makes_a_new_handshake(world: World) -> None:
+    connect(world)
+    world.sleep(50)
+    start = world.now
+    world.lost = lambda data: True
+    world.a.send(world.a.packet(world.b))
+    world.sleep(16)
+    (when,) = (when for when, _, kind in world.sent if kind == INITIATION)
+    assert 15 <= when - start <= 15 + JITTER
+
+
+def test_keepalives_are_not_answered(world: World) -> None:
+    connect(world)
+    world.sleep(50)
+    world.sent.clear()
+    world.a.tunnel.peers[world.b.public_key].keepalive(world.now)
+    world.exchange()
+    world.sleep(100)
+    assert world.kinds() == [(1, TRANSPORT)]
+
+
+@pytest.mark.parametrize("seconds", [5, 25])
+def test_persistent_keepalive(world: World, seconds: int) -> None:
+    world.a.meet(world.b, persistent_keepalive=seconds)
+    world.exchange()
+    assert world.kinds() == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
+    start = world.now
+    world.sent.clear()
+    world.sleep(100)
+    times = [when - start for when, number, _ in world.sent if number == 1]
+    assert times == [float(when) for when in range(seconds, 101, seconds)]
+    world.a.meet(world.b)
+    world.sent.clear()
+    world.sleep(100)
+    assert world.kinds() == []
+
+
+def test_a_persistent_keepalive_goes_on_whatever_is_lost(world: World) -> None:
+    world.b.meet(world.a, endpoint=False, persistent_keepalive=2)
+    world.lost = lambda data: data[:4] == TRANSPORT  # who answered cannot send yet
+    world.a.tunnel.peers[world.b.public_key].initiate(world.now)
+    world.exchange()
+    world.sent.clear()
+    world.sleep(8)
+    assert INITIATION in [kind for number, kind in world.kinds() if number == 2]
+
+
+def test_a_persistent_keepalive_keeps_the_session_fresh(world: World) -> None:
+    world.a.meet(world.b, persistent_keepalive=25)
+    world.exchange()
+    world.sleep(600)
+    handshakes = [when - 1000 for when, _, kind in world.sent if kind == INITIATION]
+    assert handshakes == [0.0, 125.0, 250.0, 375.0, 500.0]
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_a_tick_visits_nobody_else(world: World, others: int) -> None:
+    """What is due for one peer costs the same however many there are."""
+    connect(world)
+    for _ in range(others):  # they try every 5 s
+        config = PeerConfig(generate_private_key(), persistent_keepalive=25)
+        world.a.tunnel.set_peer(config, world.now, world.b.addr)
+    world.a.take()
+    peer = world.a.meet(world.b, persistent_keepalive=1)
+    with mock.patch.object(Peer, "tick", autospec=True, side_effect=Peer.tick) as tick:
+        world.sleep(4)
+    assert tick.mock_calls == [mock.call(peer, world.now - 3 + n) for n in range(4)]
+
+
+def test_who_began_begins_again_after_two_minutes(world: World) -> None:
+    connect(world)
+    world.sleep(119)
+    assert passes(world, world.a, world.b)
+    world.sleep(2)
+    world.sent.clear()
+    assert passes(world, world.b, world.a)  # who answered does not
+    assert world.kinds() == [(2, TRANSPORT)]
+    assert passes(world, world.a, world.b)
+    assert [kind for _, kind in world.kinds()][1:4] == [TRANSPORT, INITIATION, RESPONSE]
+
+
+def test_and_after_many_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(world)
+    world.sleep(10)
+    monkeypatch.setattr(peer_module, "REKEY_AFTER_MESSAGES", 3)
+    assert passes(world, world.a, world.b)
+    assert (1, INITIATION) not in world.kinds()
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.a, world.b)
+    assert (1, INITIATION) in world.kinds()
+
+
+def test_no_counter_is_used_twice(world: World) -> None:
+    connect(world)
+    session = world.a.tunnel.peers[world.b.public_key]._current
+    assert session is not None
+    session.sent = REJECT_AFTER_MESSAGES
+    world.sleep(10)
+    world.sent.clear()
+    assert passes(world, world.a, world.b)
+    assert world.kinds()[:3] == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
+
+
+def test_who_only_receives_begins_again_in_the_last_minute(world: World) -> None:
+    connect(world)
+    for age in range(10, 161, 10):
+        world.a.tunnel.peers[world.b.public_key]._keepalive_due = math.inf  # it says nothing itself
+        world.now = 1000.0 + age
+        assert passes(world, world.b, world.a)
+    assert {number for number, _ in world.kinds()} == {2}
+    world.now = 1165.0
+    world.sent.clear()
+    assert passes(world, world.b, world.a)
+    assert passes(world, world.b, world.a)
+    assert [kind for _, kind in world.kinds()].count(INITIATION) == 1
+    assert world.kinds()[:3] == [(2, TRANSPORT), (1, INITIATION), (2, RESPONSE)]
+
+
+def test_messages_on_their_way_during_a_rekey(world: World) -> None:
+    connect(world)
+    world.sleep(30)
+    late = world.a.packet(world.b, 1)
+    world.a.send(late)
+    (outgoing,) = world.a.take()
+    world.a.tunnel.peers[world.b.public_key].initiate(world.now)
+    world.exchange()
+    world.b.receive(outgoing.data[0], world.a.addr)
+    assert world.b.tunnel.take_packets() == [late]
+
+
+def test_three_minutes_are_the_end_of_a_session(world: World) -> None:
+    connect(world)
+    world.a.send(world.a.packet(world.b))
+    (outgoing,) = world.a.take()
+    world.now += 180
+    world.b.receive(outgoing.data[0], world.a.addr)
+    assert world.b.dropped == {"expired": 1}
+    world.b.send(world.b.packet(world.a))
+    assert [out.data[0][:4] for out in world.b.take()] == [INITIATION]
+
+
+def test_everything_is_forgotten_after_nine(world: World) -> None:
+    connect(world)
+    world.a.send(world.a.packet(world.b))
+    (outgoing,) = world.a.take()
+    world.sleep(541)
+    for side in (world.a, world.b):
+        assert not side.tunnel._interface.sessions
+        assert not side.tunnel._interface.indices
+    world.b.receive(outgoing.data[0], world.a.addr)
+    assert world.b.dropped["unknown_index"] == 1
+
+
+def test_an_unanswered_handshake_is_tried_for_a_minute_and_a_half(world: World) -> None:
+    world.lost = lambda data: True
+    world.a.send(world.a.packet(world.b), world.a.packet(world.b))
+    world.exchange()
+    world.sleep(300)
+    times = [when for when, _, _ in world.sent]
+    assert len(times) == 19
+    steps = [round(later - when, 6) for when, later in pairwise(times)]
+    assert all(5 <= step <= 5 + JITTER for step in steps)
+    assert len(set(steps)) > 1
+    assert world.a.dropped == {"no_session": 2}
+    world.lost = lambda data: False
+    assert passes(world, world.a, world.b)
+
+
+def test_what_waits_is_bounded(world: World) -> None:
+    waiting = [world.a.packet(world.b, number) for number in range(200)]
+    for packet in waiting:
+        world.a.send(packet)
+    assert world.a.dropped == {"no_session": 72}
+    world.exchange()
+    assert world.b.tunnel.take_packets() == waiting[72:]
+
+
+# The network.
+
+
+def test_roaming(world: World) -> None:
+    connect(world)
+    world.a.addr = ("203.0.113.9", 4000)
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    assert passes(world, world.b, world.a)
+    world.b.send(world.b.packet(world.a))
+    (outgoing,) = world.b.take()
+    assert (outgoing.addr, outgoing.local) == (world.a.addr, "198.51.100.1")
+
+
+def test_what_is_not_authentic_moves_nobody(world: World) -> None:
+    connect(world)
+    world.a.send(world.a.packet(world.b))
+    (data,) = world.a.take()[0].data
+    peer = world.b.tunnel.peers[world.a.public_key]
+    world.b.receive(data[:-1] + bytes([data[-1] ^ 1]), ("203.0.113.9", 1))
+    assert (world.b.dropped, peer.endpoint) == ({"forged": 1}, world.a.addr)
+    world.b.receive(data, world.a.addr)
+    world.b.receive(data, ("203.0.113.9", 1))
+    assert (world.b.dropped, peer.endpoint) == ({"forged": 1, "replayed": 1}, world.a.addr)
+
+
+@pytest.mark.parametrize("size", [0, 3, 4, 8, 15, 16, 31])
+@pytest.mark.parametrize("kind", [INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT, b"\x05\0\0\0"])
+def test_too_short(world: World, kind: bytes, size: int) -> None:
+    connect(world)
+    session = next(iter(world.b.tunnel._interface.sessions))
+    for begin in (kind, session):
+        world.b.receive((begin + bytes(32))[:size], world.a.addr)
+    assert sum(world.b.dropped.values()) == 2
+    assert passes(world, world.a, world.b)
+
+
+@pytest.mark.parametrize("kind", [INITIATION, RESPONSE, COOKIE_REPLY])
+def test_too_long(world: World, kind: bytes) -> None:
+    world.b.receive(kind + bytes(1000), world.a.addr)
+    assert world.b.dropped == {"malformed": 1}
+
+
+def test_reserved_bytes_are_zero(world: World) -> None:
+    world.b.receive(b"\x01\0\0\x01" + bytes(144), world.a.addr)
+    assert world.b.dropped == {"malformed": 1}
+
+
+# Under load.
+
+
+@pytest.fixture
+def load(world: World) -> None:
+    """No handshake is worked on unasked."""
+    world.b.tunnel._unproven = TokenBucket(0, 0)
+
+
+def test_many_initiations_are_load(world: World) -> None:
+    stranger = Side(world, 3)
+    stranger.meet(world.b)
+    stranger.send(stranger.packet(world.b))
+    (initiation,) = stranger.take()[0].data
+    for _ in range(HANDSHAKE_BURST + 1):
+        world.b.receive(initiation, stranger.addr)
+    assert world.b.dropped == {"unknown_peer": HANDSHAKE_BURST, "unproven": 1}
+
+
+@pytest.mark.usefixtures("load")
+def test_a_cookie_under_load(world: World) -> None:
+    packet = world.a.packet(world.b)
+    world.a.send(packet)
+    world.exchange()
+    assert world.kinds() == [(1, INITIATION), (2, COOKIE_REPLY)]
+    assert world.b.dropped == {"unproven": 1}
+    world.sleep(6)
+    assert world.kinds()[2:] == [(1, INITIATION), (2, RESPONSE), (1, TRANSPORT)]
+    assert world.b.dropped == {"unproven": 1}
+    assert world.b.tunnel.take_packets() == [packet]
+
+
+@pytest.mark.usefixtures("load")
+def test_a_cookie_is_of_no_use_elsewhere(world: World) -> None:
+    world.a.send(world.a.packet(world.b))
+    world.exchange()
+    world.a.addr = ("203.0.113.9", 51820)
+    world.sleep(6)
+    assert world.b.dropped == {"unproven": 2}
+
+
+def test_sessions_do_not_feel_the_load(world: World, request: pytest.FixtureRequest) -> None:
+    connect(world)
+    request.getfixturevalue("load")
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.b, world.a)
+
+
+@pytest.mark.usefixtures("load")
+def test_cookies_are_rationed(world: World) -> None:
+    world.a.send(world.a.packet(world.b))
+    (initiation,) = world.a.take()[0].data
+    for _ in range(2 * COOKIE_REST):
+        world.b.receive(initiation, world.a.addr)
+    assert len(world.b.take()) == COOKIE_REST + SOURCE_BURST
+    world.b.receive(initiation, ("198.51.100.7", 1))
+    assert len(world.b.take()) == 1
+    assert world.b.dropped == {"unproven": 2 * COOKIE_REST + 1}
+
+
+@pytest.mark.usefixtures("load")
+def test_a_proven_source_has_its_share(world: World) -> None:
+    peer = world.a.tunnel.peers[world.b.public_key]
+    peer.initiate(world.now)
+    world.exchange()
+    world.now += 5
+    peer.initiate(world.now)
+    (initiation,) = world.a.take()[0].data
+    for _ in range(8):
+        world.b.receive(initiation, world.a.addr)
+    assert world.b.dropped == {"unproven": 1, "replayed_handshake": 4, "flooded": 3}
+
+
+def test_a_cookie_for_nothing(world: World) -> None:
+    connect(world)
+    (index, *_) = world.a.tunnel._interface.indices
+    world.a.receive(CookieReply(index, bytes(24), bytes(32)).pack(), world.b.addr)
+    world.a.receive(CookieReply(index ^ 1, bytes(24), bytes(32)).pack(), world.b.addr)
+    assert world.a.dropped == {"bad_cookie": 1, "unknown_index": 1}
+
+
+# Whatever happens.
+
+
+@given(st.data())
+def test_a_bad_network(data: st.DataObject) -> None:
+    """Reordered, lost, duplicated: no packet comes twice or changed, and later all is well."""
+    world = World()
+    world.a.meet(world.b)
+    world.b.meet(world.a, endpoint=False)
+    under_way: list[tuple[Side, bytes, SocketAddress]] = []
+    sent: dict[Side, list[bytes]] = {world.a: [], world.b: []}
+    got: dict[Side, list[bytes]] = {world.a: [], world.b: []}
+    others = {world.a: world.b, world.b: world.a}
+    for _ in range(data.draw(st.integers(1, 30), "steps")):
+        side = data.draw(st.sampled_from([world.a, world.b]), "side")
+        for _ in range(data.draw(st.integers(0, 3), "packets")):
+            packet = side.packet(others[side], len(sent[side]), size=40)
+            sent[side].append(packet)
+            side.send(packet)
+        for outgoing in side.take():
+            under_way += [(others[side], each, side.addr) for each in outgoing.data]
+        for _ in range(data.draw(st.integers(0, 3), "deliveries")):
+            if under_way:
+                index = data.draw(st.integers(0, len(under_way) - 1), "which")
+                receiver, datagram, addr = under_way[index]
+                receiver.receive(datagram, addr)
+                got[receiver] += receiver.tunnel.take_packets()
+                if data.draw(st.booleans(), "once"):
+                    del under_way[index]
+        if data.draw(st.booleans(), "wait"):
+            world.now += data.draw(st.sampled_from([0.1, 1, 6, 12, 70, 200]), "seconds")
+            side.tunnel.tick(world.now)
+    for side, received in got.items():
+        assert len(set(received)) == len(received)
+        assert set(received) <= set(sent[others[side]])
+    for sender, receiver in ((world.a, world.b), (world.b, world.a)):
+        tries = 1
+        while not passes(world, sender, receiver):
+            # One may have a session that the other has not: it takes 15 s of silence to notice.
+            world.sleep(20)
+            tries += 1
+            assert tries < 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"", INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT]),
+            st.sampled_from([0, 24, 28, 56, 60, 88, 144]) | st.integers(0, 200),
+            st.binary(max_size=40),
+        )
+    )
+)
+def test_any_bytes(messages: list[tuple[bytes, int, bytes]]) -> None:
+    world = World()
+    world.b.meet(world.a)
+    for kind, size, data in messages:
+        world.b.receive(kind + (data + bytes(size))[:size], world.a.addr)
+    assert sum(world.b.dropped.values()) == len(messages)
+    assert world.b.tunnel.take_packets() == []
+
+
+@st.composite
+def nearly_packets(draw: st.DrawFn) -> bytes:
+    """Of any version, header length and mark, mostly as long as it says."""
+    first = draw(st.sampled_from([0x40, 0x60])) | draw(st.integers(0, 15))
+    body = draw(st.binary(max_size=64) | st.binary(min_size=16))
+    length = len(body) + (4 if first < 0x60 else -36) + draw(st.sampled_from([0, 0, 0, 1, -16]))
+    return bytes([first, draw(st.integers(0, 255))]) + (length % 2**16).to_bytes(2, "big") + body
+
+
+@given(st.lists(nearly_packets(), max_size=8))
+def test_any_bytes_sealed(inner: list[bytes]) -> None:
+    """Whatever a peer seals, and whatever mark it gets: the batch loses no packet of others."""
+    world = World()
+    traitor = Side(world, 3)
+    for side, network in ((world.a, "10.0.1.0/24"), (traitor, "0.0.0.0/0")):
+        side.meet(world.b)
+        world.b.meet(side, endpoint=False, allowed_ips=(ip_network(network),))
+        side.tunnel.peers[world.b.public_key].initiate(world.now)
+        world.exchange()
+    for ecn in range(4):
+        traitor.tunnel.peers[world.b.public_key].send(inner, world.now, ecn)
+    good = world.a.packet(world.b)
+    world.a.send(good)
+    batch = [
+        Datagram(data, side.addr, None, outgoing.ecn)
+        for side in (traitor, world.a)
+        for outgoing in side.take()
+        for data in outgoing.data
+    ]
+    world.b.tunnel.datagrams_received(batch, world.now)
+    *others, last = world.b.tunnel.take_packets()
+    assert last == good
+    assert len(others) + sum(world.b.dropped.values()) == 4 * len(inner)

@@ -1,0 +1,71 @@
+"""What the live view shows."""
+
+from __future__ import annotations
+
+import io
+import time
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aiotun.wireguard.cli.show import find_socket, render
+from aiotun.wireguard.keys import encode_key, public_key_of
+from aiotun.wireguard.uapi import PeerStatus, Status
+
+KEY, ALICE, BOB = (bytes([n]) * 32 for n in (8, 1, 2))
+
+
+def picture(status: Status, before: Status | None, seconds: float, drops: dict[str, int]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render("wg9", status, before, seconds, drops))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(text, str)
+    return text
+
+
+def status(received: int, sent: int) -> Status:
+    alice = PeerStatus(
+        ALICE,
+        endpoint="[2001:db8::1]:51820",
+        allowed_ips=[ip_network("10.0.0.2/32"), ip_network("fd00::2/128")],
+        last_handshake=time.time() - 3725,
+        rx_bytes=received,
+        tx_bytes=sent,
+    )
+    return Status(KEY, 51820, [alice, PeerStatus(BOB)])
+
+
+def test_peers_rates_and_drops() -> None:
+    drops = {"replayed": 3, "forged": 0, "no_route": 12}
+    text = picture(status(3_000_000, 1200), status(1_000_000, 1200), 2.0, drops)
+    assert "wg9, UDP port 51820" in text
+    assert encode_key(ALICE) in text
+    assert "[2001:db8::1]:51820" in text
+    assert "fd00::2/128" in text
+    assert "1 h 2 min 5 s ago" in text
+    assert "3 MB" in text
+    assert "8 Mbit/s" in text
+    assert "1.2 kB" in text
+    assert "never" in text
+    assert "dropped: replayed 3, no_route 12" in text
+    assert f"public key {encode_key(public_key_of(KEY))}" in text
+
+
+def test_the_first_picture_has_no_rates() -> None:
+    text = picture(status(5_000, 999_999), None, 0, {})
+    assert "0 bit/s" in text
+    assert "1 MB" in text
+    assert "dropped: nothing" in text
+
+
+def test_the_only_socket_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is: none"):
+        find_socket(None, tmp_path)
+    (tmp_path / "wg0.sock").touch()
+    assert find_socket(None, tmp_path) == tmp_path / "wg0.sock"
+    (tmp_path / "wg1.sock").touch()
+    with pytest.raises(ValueError, match="there is: wg0, wg1"):
+        find_socket(None, tmp_path)
+    assert find_socket("wg7", tmp_path) == tmp_path / "wg7.sock"

@@ -1,0 +1,91 @@
+"""A pair of configurations, and what a phone's camera sees of it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+import segno
+
+from aiotun.wireguard.cli.pair import add_client, make_pair, new_server, qr_code
+from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.keys import public_key_of
+
+ENDPOINT = ("vpn.example.com", 51821)
+
+
+def test_the_two_belong_together(tmp_path: Path) -> None:
+    text = make_pair(tmp_path / "wg0.conf", tmp_path / "phone.conf", ENDPOINT, [])
+    server = parse_config((tmp_path / "wg0.conf").read_text())
+    phone = parse_config((tmp_path / "phone.conf").read_text())
+    assert parse_config(text) == phone
+    ours, theirs = server.peers[0], phone.peers[0]
+    assert ours.public_key == public_key_of(phone.private_key)
+    assert theirs.public_key == public_key_of(server.private_key)
+    assert ours.preshared_key == theirs.preshared_key != bytes(32)
+    assert theirs.endpoint == ENDPOINT
+    assert server.listen_port == ENDPOINT[1]
+    assert [address.ip for address in phone.addresses] == [
+        network.network_address for network in ours.allowed_ips
+    ]
+    assert theirs.allowed_ips == tuple(address.network for address in server.addresses)
+    assert {address.ip.is_private for address in server.addresses} == {True}
+    for name in ("wg0.conf", "phone.conf"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_further_client_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    server = tmp_path / "wg0.conf"
+    make_pair(server, tmp_path / "phone.conf", ENDPOINT, ["10.7.0.0/29"])
+    known = server.read_text() + "# a remark"
+    server.write_text(known)
+    text = make_pair(server, tmp_path / "laptop.conf", ENDPOINT, [])
+    assert server.read_text().startswith(known + "\n# laptop\n[Peer]\n")
+    laptop = parse_config(text)
+    assert laptop.addresses == (ip_interface("10.7.0.3/29"),)
+    config = parse_config(server.read_text())
+    assert [str(peer.allowed_ips[0]) for peer in config.peers] == ["10.7.0.2/32", "10.7.0.3/32"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "phone.conf").write_text("precious")
+    with pytest.raises(FileExistsError):
+        make_pair(tmp_path / "wg0.conf", tmp_path / "phone.conf", ENDPOINT, [])
+    assert os.listdir(tmp_path) == ["phone.conf"]
+
+
+def test_until_no_address_is_left() -> None:
+    server = new_server(["10.7.0.0/30"])
+    peer, _ = add_client(server, ENDPOINT)
+    with pytest.raises(ValueError, match=r"all addresses of 10.7.0.0/30 are taken"):
+        add_client(replace(server, peers=(peer,)), ENDPOINT)
+    with pytest.raises(ValueError, match="too small"):
+        new_server(["10.7.0.0/31"])
+    with pytest.raises(ValueError, match="has no Address"):
+        add_client(replace(server, addresses=()), ENDPOINT)
+
+
+def test_all_of_a_clients_traffic() -> None:
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    _, client = add_client(new_server([]), ENDPOINT, everything, ("10.9.0.1",))
+    assert client.peers[0].allowed_ips == everything
+    assert client.dns == ("10.9.0.1",)
+
+
+def test_the_qr_code_is_drawn_as_it_is() -> None:
+    """Light and dark as segno has them, whatever the colours of the terminal."""
+    text = "[Interface]\nPrivateKey = x\n" * 5
+    lines = qr_code(text).splitlines()
+    assert all(line.startswith("\x1b[97;40m") and line.endswith("\x1b[0m") for line in lines)
+    light = []
+    for line in lines:
+        blocks = line.removeprefix("\x1b[97;40m").removesuffix("\x1b[0m")
+        light += [[block in "█▀" for block in blocks], [block in "█▄" for block in blocks]]
+    expected = io.StringIO()
+    segno.make(text, error="l", micro=False).save(expected, kind="txt", border=4)
+    rows = [[module == "0" for module in line] for line in expected.getvalue().splitlines()]
+    assert light[: len(rows)] == rows

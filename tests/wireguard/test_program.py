@@ -1,0 +1,273 @@
+"""aiotun wireguard: what the README says to type, and what it answers."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import PYTHON, ROOT, Machine
+
+from aiotun.wireguard.config import parse_config
+from benchmarks.wireguard.nodes import connect, give_address
+
+README = ROOT / "aiotun" / "wireguard" / "README.md"
+
+pytestmark = [pytest.mark.requires("tun", "netns", "mountns", "ip"), pytest.mark.timeout(30)]
+
+
+@pytest.fixture
+def machine(no_leaks: None) -> Iterator[Machine]:
+    with Machine() as machine:
+        yield machine
+
+
+def program(*words: str) -> tuple[str, ...]:
+    return (*PYTHON, "-m", "aiotun", "wireguard", *words)
+
+
+def commands_of_the_readme() -> list[list[str]]:
+    """Each command in it, without sudo."""
+    found = re.findall(r"^ +(?:sudo )?aiotun wireguard (.+)$", README.read_text(), re.M)
+    return [command.partition("#")[0].split() for command in found]
+
+
+def test_the_commands_of_the_readme(machine: Machine, tmp_path: Path) -> None:
+    pair, serve, show, *others = commands_of_the_readme()
+    assert (pair[0], serve[0], show[0]) == ("pair", "serve", "show")
+    output = machine.run(*program(*pair), cwd=tmp_path)
+    assert "▀" in output
+    with machine.running(*program(*serve), cwd=tmp_path) as server:
+        server.wait_for("wg0 is up at UDP port 51820, peers: 1, addresses: 10.9.0.1/24, fd")
+        assert machine.run("ip", "-o", "address", "show", "wg0").count("10.9.0.1/24") == 1
+        shown = machine.run(*program(*show, "--once"))
+        assert "wg0, UDP port 51820" in shown
+        assert "never" in shown
+        for command in others:
+            machine.run(*program(*command), cwd=tmp_path)
+        server.wait_for("peers: 2")  # the server saw its file change
+        assert "10.9.0.3/32" in machine.run(*program("show", "wg0", "--once"))
+        server.end(signal.SIGINT)
+    assert "wg0" not in machine.run("ip", "link")
+    machine.run(*program("show", "wg0", "--once"), status=1)
+
+
+@pytest.mark.interop
+@pytest.mark.requires("ping")
+def test_a_pair_reaches_each_other_and_more_join(machine: Machine, tmp_path: Path) -> None:
+    with Machine() as client:
+        connect(machine.namespace, client.namespace)
+        give_address(machine.namespace, "eth0", "192.0.2.1/24")
+        give_address(client.namespace, "eth0", "192.0.2.2/24")
+        pair = ("pair", "--endpoint", "192.0.2.1", "--network", "10.9.0.0/24")
+        machine.run(*program(*pair), cwd=tmp_path)
+        with machine.running(*program("serve"), cwd=tmp_path) as server:
+            server.wait_for("wg0 is up")
+            with client.running(*program("serve", "phone.conf"), cwd=tmp_path) as phone:
+                phone.wait_for("phone is up")
+                client.run("ping", "-c", "2", "-i", "0.1", "-W", "5", "10.9.0.1")
+                shown = machine.run(*program("show", "--once"))
+                assert "192.0.2.2:" in shown.replace("\n", "")
+                assert "s ago" in shown
+                machine.run(*program(*pair[:1], "laptop.conf", *pair[1:3]), cwd=tmp_path)
+                server.wait_for("peers: 2")
+                with client.running(*program("serve", "laptop.conf"), cwd=tmp_path) as laptop:
+                    laptop.wait_for("laptop is up")
+                    ping = ("ping", "-c", "2", "-i", "0.1", "-W", "5", "10.9.0.1")
+                    client.run(*ping, "-I", "laptop")
+                    client.run(*ping, "-I", "phone")  # the session of the first has stayed
+                    laptop.end(signal.SIGINT)
+                phone.end(signal.SIGINT)
+            server.end(signal.SIGINT)
+
+
+def test_what_changes_in_the_file_changes_the_system(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    text = (
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+        "Address = 10.9.0.1/24\nDNS = 10.9.0.53\nMTU = 1400\n"
+        "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+        "AllowedIPs = 10.9.0.2/32, 10.20.0.0/16, fd20::/64\n"
+    )
+    path.write_text(text)
+    path.chmod(0o600)
+    with machine.running(*program("serve", str(path), "--no-uapi")) as server:
+        server.wait_for("wg9 is up")
+        server.wait_for("DNS is not set here: 10.9.0.53")
+        routes = machine.run("ip", "route")
+        assert "10.20.0.0/16 dev wg9" in routes
+        assert "10.9.0.2" not in routes  # the network of the address leads there
+        assert "fd20::/64 dev wg9" in machine.run("ip", "-6", "route")
+        path.write_text(
+            text.replace("10.9.0.1/24", "10.8.0.1/24")
+            .replace("10.20.0.0", "10.30.0.0")
+            .replace("1400", "1300")
+        )
+        server.wait_for("addresses: 10.8.0.1/24")
+        routes = machine.run("ip", "route")
+        assert "10.30.0.0/16 dev wg9" in routes
+        assert "10.20.0.0/16" not in routes
+        assert "10.9.0.2 dev wg9" in routes
+        shown = machine.run("ip", "address", "show", "wg9")
+        assert "10.8.0.1/24" in shown
+        assert "10.9.0.1" not in shown
+        assert "mtu 1300" in shown
+        path.write_text(text + "AllowedIPs = everything\n")
+        server.wait_for("wg9.conf, line 9: AllowedIPs: .* what held before holds on")
+        server.end(signal.SIGTERM)
+
+
+def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    path.write_text(
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+        "Address = 10.9.0.2/24, fd09::2/64\n"
+        "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+        "AllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = 192.0.2.1:51820\nPersistentKeepalive = 25\n"
+    )
+    path.chmod(0o600)
+
+    def way(*words: str) -> str:
+        return machine.run("ip", "route", "get", *words).split(" src ")[0]
+
+    machine.run("ip", "link", "add", "eth0", "type", "veth", "peer", "eth1")
+    machine.run("ip", "address", "add", "198.51.100.2/24", "dev", "eth0")
+    machine.run("ip", "link", "set", "eth1", "up")
+    machine.run("ip", "link", "set", "eth0", "up")
+    machine.run("ip", "route", "add", "default", "via", "198.51.100.1")
+    rules = machine.run("ip", "rule") + machine.run("ip", "-6", "rule")
+    with machine.running(*program("serve", str(path))) as server:
+        server.wait_for("wg9 is up")
+        assert way("203.0.113.1") == "203.0.113.1 dev wg9 table 51820"
+        assert way("2001:db8::1").startswith("2001:db8::1 from :: dev wg9 table 51820")
+        assert way("192.0.2.1", "mark", "51820").startswith("192.0.2.1 via 198.51.100.1 dev eth0")
+        assert way("198.51.100.9") == "198.51.100.9 dev eth0"  # what is nearer stays near
+        # The first handshake message is on that way: the gateway was asked for.
+        assert machine.run("ip", "neighbour", "show", "198.51.100.1").startswith("198.51.100.1 dev")
+        path.write_text(path.read_text().replace("0.0.0.0/0, ::/0", "203.0.113.0/24"))
+        server.wait_for("wg9 is up")
+        assert way("203.0.113.1").startswith("203.0.113.1 dev wg9")
+        assert way("192.0.2.1").startswith("192.0.2.1 via 198.51.100.1 dev eth0")
+        assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
+        path.write_text(path.read_text().replace("203.0.113.0/24", "0.0.0.0/0"))
+        server.wait_for("wg9 is up")
+        assert way("203.0.113.1") == "203.0.113.1 dev wg9 table 51820"
+        server.end(signal.SIGTERM)
+    assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_two_default_routes(machine: Machine, tmp_path: Path, ended: int) -> None:
+    """Each has a mark of its own; the end of one is not the other's."""
+    paths = [tmp_path / f"wg{number}.conf" for number in (8, 9)]
+    for path in paths:
+        path.write_text(
+            "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+            "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+            "AllowedIPs = 0.0.0.0/0\n"
+        )
+        path.chmod(0o600)
+
+    def rules() -> list[str]:
+        return [line.split(":")[1].strip() for line in machine.run("ip", "rule").splitlines()]
+
+    def of(number: int) -> list[str]:
+        mark = 51820 + number
+        return [
+            "from all lookup main suppress_prefixlength 0",
+            f"not from all fwmark {mark:#x} lookup {mark}",
+        ]
+
+    local, *others = rules()
+    with machine.running(*program("serve", str(paths[0]))) as first:
+        first.wait_for("wg8 is up")
+        with machine.running(*program("serve", str(paths[1]))) as second:
+            second.wait_for("wg9 is up")
+            assert rules() == [local, *of(1), *of(0), *others]
+            programs = [first, second]
+            programs.pop(ended).end(signal.SIGTERM)
+            assert rules() == [local, *of(1 - ended), *others]
+            programs.pop().end(signal.SIGTERM)
+    assert rules() == [local, *others]
+
+
+def test_a_table_and_none(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    text = (
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\nTable = 1234\n"
+        "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+        "AllowedIPs = 0.0.0.0/0, 10.20.0.0/16\n"
+    )
+    path.write_text(text)
+    path.chmod(0o600)
+    with machine.running(*program("serve", str(path), "--no-uapi")) as server:
+        server.wait_for("wg9 is up")
+        found = machine.run("ip", "route", "show", "table", "1234")
+        assert [line.split()[0] for line in found.splitlines()] == ["default", "10.20.0.0/16"]
+        assert "lookup 1234" not in machine.run("ip", "rule")
+        path.write_text(text.replace("1234", "off"))
+        server.wait_for("wg9 is up")
+        assert machine.run("ip", "-4", "route", "show", "table", "all", "dev", "wg9") == ""
+        server.end(signal.SIGTERM)
+
+
+def test_commands_around_and_the_file_saved(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    path.write_text(
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+        "SaveConfig = true\n"
+        + "".join(
+            f"{name} = echo {name} %i; ip link show %i >/dev/null 2>&1 && echo there\n"
+            for name in ("PreUp", "PostUp", "PreDown", "PostDown")
+        ).replace(">&1 && echo there\nPostUp", ">&1 || true\nPostUp")
+        + "PostDown = true\n"
+    )
+    path.chmod(0o600)
+    refused = machine.run(*program("serve", str(path)), status=1)
+    assert "line 4: PreUp runs a command" in refused
+    path.write_text(re.sub(r"(PostDown = echo .*)&& echo there", r"\1|| true", path.read_text()))
+    with machine.running(*program("serve", str(path), "--allow-commands")) as server:
+        server.wait_for("^PreUp wg9")
+        server.wait_for("^PostUp wg9")
+        server.wait_for("^there")
+        server.wait_for("wg9 is up")
+        server.end(signal.SIGTERM)
+    assert re.search(r"PreDown wg9\nthere\n(.*\n)?PostDown wg9\n", server.output)
+    saved = parse_config(path.read_text(), allow_commands=True)
+    assert saved.listen_port  # the system's choice
+
+
+def test_it_ends_with_its_socket_and_with_its_interface(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    path.write_text("[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n")
+    path.chmod(0o600)
+    with machine.running(*program("serve", str(path))) as server:
+        server.wait_for("wg9 is up")
+        machine.run("rm", "/var/run/wireguard/wg9.sock")
+        assert server.ended() == 0
+    with machine.running(*program("serve", str(path))) as server:
+        server.wait_for("wg9 is up")
+        machine.run("ip", "link", "delete", "wg9")
+        assert server.ended() == 1
+        assert "was deleted" in server.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("serve", "nothing.conf"), "nothing.conf: No such file or directory"),
+        (("show",), "name the interface"),
+        (("show", "wg9"), "nobody answers at /var/run/wireguard/wg9.sock"),
+        (("pair", "--endpoint", "a b"), "is not host:port"),
+        (("pair", "--endpoint", "a", "--network", "10.0.0.1/24"), "has host bits set"),
+    ],
+    ids=["no file", "no interface", "no such interface", "no endpoint", "no network"],
+)
+def test_errors_in_plain_words(
+    machine: Machine, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    output = machine.run(*program(*words), cwd=tmp_path, status=1)
+    assert message in output
+    assert output.count("\n") == 1

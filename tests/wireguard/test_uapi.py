@@ -1,0 +1,393 @@
+"""Changes to a running interface, and how the `wg` tool asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiotun.wireguard import uapi_socket
+from aiotun.wireguard.changes import Control, difference, snapshot
+from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.core.tunnel import Tunnel
+from aiotun.wireguard.uapi import answer, decode_get, encode_get
+from aiotun.wireguard.uapi_socket import ask, open_uapi, read_counters, read_status
+
+KEY, ALICE, BOB, SECRET = (bytes([n]) * 32 for n in (8, 1, 2, 3))
+
+OK = "errno=0\n\n"
+
+
+def refused(number: int) -> str:
+    return f"errno={-number}\n\n"
+
+
+class Fake:
+    """A real tunnel, and nothing around it."""
+
+    def __init__(self, private_key: bytes = KEY) -> None:
+        self.tunnel = Tunnel(private_key)
+        self.listen_port = 51820
+        self.fwmark = 0
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def set_peer(self, config: PeerConfig) -> None:
+        self.calls.append(("set_peer", config))
+        if config.endpoint == ("nowhere", 1):
+            raise OSError(errno.EADDRNOTAVAIL, "no address")
+        self.tunnel.set_peer(config, 0.0, config.endpoint)
+
+    def remove_peer(self, public_key: bytes) -> None:
+        self.calls.append(("remove_peer", public_key))
+        self.tunnel.remove_peer(public_key)
+
+    def set_private_key(self, private_key: bytes) -> None:
+        self.calls.append(("set_private_key", private_key))
+        self.tunnel.set_private_key(private_key)
+
+    async def set_listen_port(self, port: int) -> None:
+        self.calls.append(("set_listen_port", port))
+        if port == 80:
+            raise PermissionError(errno.EACCES, "not for you")
+        self.listen_port = port
+
+    async def set_fwmark(self, mark: int) -> None:
+        self.calls.append(("set_fwmark", mark))
+        self.fwmark = mark
+
+
+async def asked(fake: Fake, *lines: str) -> str:
+    return await answer(Control(fake), "\n".join(lines))
+
+
+def networks(*texts: str) -> tuple[Any, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+FULL = (
+    "set=1",
+    f"private_key={KEY.hex()}",
+    "listen_port=51999",
+    "fwmark=51966",
+    "replace_peers=true",
+    f"public_key={ALICE.hex()}",
+    "protocol_version=1",
+    f"preshared_key={SECRET.hex()}",
+    "endpoint=192.0.2.1:51820",
+    "persistent_keepalive_interval=25",
+    "replace_allowed_ips=true",
+    "allowed_ip=10.0.0.1/32",
+    "allowed_ip=fd00::/64",
+    f"public_key={BOB.hex()}",
+    "endpoint=[2001:db8::1]:7",
+    "allowed_ip=10.1.0.0/16",
+)
+
+
+async def test_set_and_get() -> None:
+    fake = Fake()
+    assert await asked(fake, *FULL) == OK
+    assert (fake.listen_port, fake.fwmark) == (51999, 51966)
+    fake.tunnel.peers[ALICE].last_handshake = 1700000000.25
+    fake.tunnel.peers[ALICE].rx_bytes = 5
+    fake.tunnel.peers[ALICE].tx_bytes = 148
+    assert await asked(fake, "get=1") == (
+        f"private_key={KEY.hex()}\nlisten_port=51999\nfwmark=51966\n"
+        f"public_key={ALICE.hex()}\npreshared_key={SECRET.hex()}\nprotocol_version=1\n"
+        "endpoint=192.0.2.1:51820\n"
+        "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=250000000\n"
+        "tx_bytes=148\nrx_bytes=5\npersistent_keepalive_interval=25\n"
+        "allowed_ip=10.0.0.1/32\nallowed_ip=fd00::/64\n"
+        f"public_key={BOB.hex()}\npreshared_key={bytes(32).hex()}\nprotocol_version=1\n"
+        "endpoint=[2001:db8::1]:7\n"
+        "last_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
+        "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n"
+        "allowed_ip=10.1.0.0/16\n" + OK
+    )
+
+
+async def test_what_is_not_mentioned_stays() -> None:
+    fake = Fake()
+    await asked(fake, *FULL)
+    fake.calls.clear()
+    await asked(fake, "set=1", f"public_key={ALICE.hex()}", "allowed_ip=10.0.0.2/32")
+    assert fake.calls == [
+        (
+            "set_peer",
+            PeerConfig(
+                ALICE,
+                preshared_key=SECRET,
+                allowed_ips=networks("10.0.0.1/32", "fd00::/64", "10.0.0.2/32"),
+                persistent_keepalive=25,
+            ),
+        )
+    ]
+    assert fake.tunnel.peers[ALICE].endpoint == ("192.0.2.1", 51820)
+
+
+async def test_what_is_so_already_is_not_done_again() -> None:
+    fake = Fake()
+    await asked(fake, *FULL)
+    fake.calls.clear()
+    await asked(fake, *FULL[:4])
+    assert fake.calls == []
+
+
+async def test_allowed_ips_move_and_go() -> None:
+    fake = Fake()
+    await asked(fake, *FULL)
+    await asked(fake, "set=1", f"public_key={BOB.hex()}", "allowed_ip=10.0.0.1/32")
+    assert fake.tunnel.peers[ALICE].allowed_ips == networks("fd00::/64")
+    assert set(fake.tunnel.peers[BOB].allowed_ips) == {*networks("10.1.0.0/16", "10.0.0.1/32")}
+    await asked(fake, "set=1", f"public_key={BOB.hex()}", "allowed_ip=-10.1.0.0/16")
+    assert fake.tunnel.peers[BOB].allowed_ips == networks("10.0.0.1/32")
+    await asked(fake, "set=1", f"public_key={BOB.hex()}", "replace_allowed_ips=true")
+    assert fake.tunnel.peers[BOB].allowed_ips == ()
+
+
+async def test_peers_go() -> None:
+    fake = Fake()
+    await asked(fake, *FULL)
+    for _ in range(2):
+        assert await asked(fake, "set=1", f"public_key={BOB.hex()}", "remove=true") == OK
+        assert list(fake.tunnel.peers) == [ALICE]
+    assert await asked(fake, "set=1", "replace_peers=true") == OK
+    assert not fake.tunnel.peers
+
+
+async def test_update_only() -> None:
+    fake = Fake()
+    lines = ("update_only=true", "persistent_keepalive_interval=3")
+    assert await asked(fake, "set=1", f"public_key={ALICE.hex()}", *lines) == OK
+    assert not fake.tunnel.peers
+    await asked(fake, "set=1", f"public_key={ALICE.hex()}")
+    assert await asked(fake, "set=1", f"public_key={ALICE.hex()}", *lines) == OK
+    assert fake.tunnel.peers[ALICE].persistent_keepalive == 3
+
+
+async def test_the_interface_is_no_peer_of_its_own() -> None:
+    fake = Fake()
+    own = fake.tunnel.public_key.hex()
+    assert await asked(fake, "set=1", f"public_key={own}", "allowed_ip=10.0.0.0/8") == OK
+    assert not fake.tunnel.peers
+
+
+async def test_the_key_taken_away() -> None:
+    fake = Fake()
+    assert await asked(fake, "set=1", f"private_key={bytes(32).hex()}") == OK
+    assert "private_key" not in await asked(fake, "get=1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "listen_port=65536",
+        "listen_port=-1",
+        "listen_port=٣",
+        "fwmark=0x10",
+        "private_key=ab",
+        "private_key=" + "zz" * 32,
+        "replace_peers=false",
+        "endpoint=1.2.3.4:5",  # of no peer
+        "public_key=" + "0" * 65,
+    ],
+)
+async def test_a_malformed_line_of_the_interface(line: str) -> None:
+    fake = Fake()
+    assert await asked(fake, "set=1", "listen_port=1", line) == refused(errno.EINVAL)
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "endpoint=example.com:5",
+        "endpoint=::1:5",
+        "endpoint=1.2.3.4:65536",
+        "allowed_ip=10.0.0.0/33",
+        "allowed_ip=--10.0.0.0/8",
+        "allowed_ip=",
+        "persistent_keepalive_interval=65536",
+        "protocol_version=2",
+        "remove=1",
+        "update_only=",
+        "replace_allowed_ips=yes",
+        "preshared_key=",
+        "listen_port=5",  # of no interface
+        "private_key",
+        "rx_bytes=5",
+    ],
+)
+async def test_a_malformed_line_of_a_peer(line: str) -> None:
+    fake = Fake()
+    request = ("set=1", f"public_key={ALICE.hex()}", line)
+    assert await asked(fake, *request) == refused(errno.EINVAL)
+    assert fake.calls == []  # all or nothing
+
+
+async def test_what_the_system_refuses() -> None:
+    fake = Fake()
+    assert await asked(fake, "set=1", "listen_port=80", "fwmark=1") == refused(errno.EACCES)
+    assert fake.fwmark == 0
+
+
+@pytest.mark.parametrize("operation", ["", "get=2", "set=", "get", "\0"])
+async def test_no_operation(operation: str) -> None:
+    assert await asked(Fake(), operation) == refused(errno.EINVAL)
+
+
+@given(st.lists(st.sampled_from([line + end for line in FULL for end in ("", "x")]) | st.text()))
+def test_any_request_has_an_answer_and_a_refused_one_does_nothing(lines: list[str]) -> None:
+    fake = Fake()
+    answered = asyncio.run(asked(fake, *lines))
+    assert answered.endswith(OK) or fake.calls == []
+
+
+async def test_the_status_is_read_as_it_is() -> None:
+    fake = Fake()
+    await asked(fake, *FULL)
+    fake.tunnel.peers[ALICE].last_handshake = 1700000000.25
+    fake.tunnel.peers[ALICE].tx_bytes = 2**40
+    status = decode_get(encode_get(fake) + "from_the_future=1\n")
+    assert (status.private_key, status.listen_port) == (KEY, 51999)
+    alice, bob = status.peers
+    assert (alice.endpoint, bob.endpoint) == ("192.0.2.1:51820", "[2001:db8::1]:7")
+    assert alice.last_handshake == pytest.approx(1700000000.25)
+    assert (alice.tx_bytes, bob.tx_bytes) == (2**40, 0)
+    assert tuple(bob.allowed_ips) == networks("10.1.0.0/16")
+
+
+# A file that changed.
+
+A = PeerConfig(ALICE, endpoint=("192.0.2.1", 1), allowed_ips=networks("10.0.0.1/32"))
+B = PeerConfig(BOB, preshared_key=SECRET, allowed_ips=networks("10.0.0.2/32", "10.2.0.0/16"))
+BEFORE = InterfaceConfig(KEY, listen_port=51820, peers=(A, B))
+
+
+async def changed(old: InterfaceConfig, new: InterfaceConfig) -> Fake:
+    """What is done to an interface that is as in `old`, but that Alice roams."""
+    fake = Fake()
+    control = Control(fake)
+    await control.apply(difference(InterfaceConfig(KEY, listen_port=51820), old))
+    fake.tunnel.peers[ALICE].set_endpoint(("198.51.100.7", 9))
+    fake.calls.clear()
+    await control.apply(difference(old, new))
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("new", "calls"),
+    [
+        (BEFORE, []),
+        (replace(BEFORE, peers=(B, A), dns=("1.1.1.1",)), []),
+        (replace(BEFORE, listen_port=7), [("set_listen_port", 7)]),
+        (replace(BEFORE, fwmark=7), [("set_fwmark", 7)]),
+        (replace(BEFORE, private_key=SECRET), [("set_private_key", SECRET)]),
+        (replace(BEFORE, peers=(A,)), [("remove_peer", BOB)]),
+        (
+            replace(BEFORE, peers=(replace(A, persistent_keepalive=5), B)),
+            [("set_peer", replace(A, persistent_keepalive=5, endpoint=None))],
+        ),
+        (
+            replace(BEFORE, peers=(replace(A, endpoint=("192.0.2.2", 1)), B)),
+            [("set_peer", replace(A, endpoint=("192.0.2.2", 1)))],
+        ),
+        (
+            replace(BEFORE, peers=(A, replace(B, preshared_key=bytes(32), allowed_ips=()))),
+            [("set_peer", PeerConfig(BOB))],
+        ),
+    ],
+    ids=["nothing", "order", "port", "mark", "key", "removed", "keepalive", "endpoint", "emptied"],
+)
+async def test_only_what_differs_is_done(
+    new: InterfaceConfig, calls: list[tuple[Any, ...]]
+) -> None:
+    fake = await changed(BEFORE, new)
+    assert fake.calls == calls
+
+
+async def test_networks_change_hands() -> None:
+    swapped = replace(
+        BEFORE,
+        peers=(replace(A, allowed_ips=B.allowed_ips), replace(B, allowed_ips=A.allowed_ips)),
+    )
+    fake = await changed(BEFORE, swapped)
+    assert fake.tunnel.peers[ALICE].allowed_ips == B.allowed_ips
+    assert fake.tunnel.peers[BOB].allowed_ips == A.allowed_ips
+
+
+async def test_a_snapshot_is_the_configuration_as_it_is_now() -> None:
+    fake = await changed(BEFORE, BEFORE)
+    now = snapshot(fake, replace(BEFORE, mtu=1300))
+    roamed = replace(A, endpoint=("198.51.100.7", 9))
+    assert now == replace(BEFORE, mtu=1300, peers=(roamed, B))
+    assert difference(BEFORE, now).peers[0].endpoint == ("198.51.100.7", 9)
+
+
+# The socket.
+
+
+async def test_conversation_over_the_socket(tmp_path: Path) -> None:
+    fake = Fake()
+    async with open_uapi(Control(fake), "wg9", tmp_path / "run") as path:
+        assert path == tmp_path / "run" / "wg9.sock"
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        await ask(path, "\n".join(FULL))
+        status, counters = await asyncio.gather(read_status(path), read_counters(path))
+        assert [peer.public_key for peer in status.peers] == [ALICE, BOB]
+        assert counters["replayed"] == 0
+        with pytest.raises(OSError, match="errno -22"):
+            await ask(path, "set=1\nnonsense=1")
+        # Several requests on one connection, in pieces.
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"set=1\nlisten_")
+        await asyncio.sleep(0.01)
+        writer.write(b"port=7\n\nget=1\n\n")
+        assert await reader.readuntil(b"\n\n") == OK.encode()
+        assert b"listen_port=7\n" in await reader.readuntil(b"\n\n")
+        leave = writer  # still connected at the end
+    assert not path.exists()
+    assert await reader.read() == b""
+    leave.close()
+
+
+async def test_a_request_without_end_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uapi_socket, "REQUEST_MAX", 1000)
+    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
+        with pytest.raises(OSError, match=r"no answer|reset|pipe"):
+            await ask(path, "set=1\n" + "listen_port=1\n" * 10000)
+        await ask(path, "get=1")
+
+
+async def test_a_name_in_use_and_a_socket_left_behind(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "wg9.sock"))
+    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
+        with pytest.raises(OSError, match="another WireGuard runs"):
+            async with open_uapi(Control(Fake()), "wg9", tmp_path):
+                pass
+        await ask(path, "get=1")
+
+
+async def test_a_directory_that_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdir(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(PermissionError, match="--no-uapi"):
+        async with open_uapi(Control(Fake()), "wg9", tmp_path):
+            pass
