@@ -17,6 +17,7 @@ from .transports.closing import close_off_loop
 from .udp import (
     SocketAddress,
     UdpTransport,
+    check_socket,
     make_udp_transport,
     open_socket,
     set_buffer,
@@ -151,17 +152,18 @@ async def create_udp_endpoint(
     with `dont_fragment` datagrams that the path does not carry whole are
     dropped, and reported with its MTU as `PathMTUError`.
 
-    Raises `OSError` where the addresses cannot be had, and what the factory raises.
-    When cancelled, nothing is left behind.
+    Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
+    for arguments that cannot be (a protocol that is no `UdpProtocol`), and what the
+    factory raises. When cancelled, nothing is left behind.
     """
     loop = asyncio.get_running_loop()
-    if sock is None:
-        if local_addr is None and remote_addr is None:
-            raise ConfigError("a UDP endpoint needs local_addr=, remote_addr= or sock=")
-        sock = await open_socket(local_addr, remote_addr, reuse_port)
-    elif local_addr is not None or remote_addr is not None or reuse_port:
-        raise ConfigError("a ready sock= is bound already: leave out the addresses")
     try:
+        if sock is None:
+            sock = await open_socket(local_addr, remote_addr, reuse_port)
+        elif local_addr is not None or remote_addr is not None or reuse_port:
+            raise ConfigError("a ready sock= is bound already: leave out the addresses")
+        else:
+            check_socket(sock)
         if receive_buffer is not None:
             set_buffer(sock, socket.SO_RCVBUF, receive_buffer)
         if send_buffer is not None:
@@ -172,6 +174,7 @@ async def create_udp_endpoint(
         transport = make_udp_transport(loop, sock, protocol)
         await transport.start()
     except BaseException:
-        sock.close()
+        if isinstance(sock, socket.socket):
+            sock.close()
         raise
     return transport, protocol

@@ -16,6 +16,7 @@ from .errors import BusyError, ClosedError
 from .line import Line
 from .packetio import PACKET_MAX, check_packet
 from .protocols import PacketProtocol
+from .throttle import Throttle
 from .transports.base import WRITE_BATCH, PacketTransport
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ logger = logging.getLogger("aiotun")
 
 HIGH_WATER = 1024
 """Packets that wait to be received before reading pauses; it resumes at a quarter."""
-
-LOG_INTERVAL = 1.0
-"""Seconds for which the same error is not logged again."""
 
 
 class StreamProtocol(PacketProtocol):
@@ -51,7 +49,7 @@ class StreamProtocol(PacketProtocol):
         self.writable = True
         self.written = 0
         self._yielded = 0
-        self._logged: tuple[object, float] = (None, 0.0)
+        self._warnings = Throttle()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, PacketTransport)
@@ -148,10 +146,7 @@ class StreamProtocol(PacketProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """No call of the user's is at fault, so the log tells; the counters count."""
-        kind = (type(exc), getattr(exc, "errno", None))
-        now = self._loop.time()
-        if kind != self._logged[0] or now - self._logged[1] >= LOG_INTERVAL:
-            self._logged = kind, now
+        if self._warnings.admit((type(exc), getattr(exc, "errno", None))) is not None:
             logger.warning("%s: %s", self.transport.get_extra_info("name"), exc)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -8,9 +8,10 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from rigs import Recorder, packet
+from rigs import Recorder, packet, until
 
 import aiotun
 from aiotun import platforms
@@ -91,6 +92,57 @@ async def test_a_closed_device_is_refused() -> None:
     far.close()
     with pytest.raises(aiotun.ClosedError):
         await aiotun.create_device_endpoint(Recorder, device=near)
+
+
+class Awaited(Recorder):
+    async def packet_received(self, packet: bytes) -> None:  # type: ignore[override]
+        raise AssertionError
+
+
+class AwaitedEnd(Recorder):
+    async def connection_lost(self, exc: Exception | None) -> None:  # type: ignore[override]
+        raise AssertionError
+
+
+class Generating(Recorder):
+    async def packets_received(self, packets: list[bytes]) -> Any:
+        yield packets
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (asyncio.DatagramProtocol, "DatagramProtocol is no PacketProtocol"),
+        (asyncio.Protocol, "Protocol is no PacketProtocol"),
+        (aiotun.UdpProtocol, "UdpProtocol is no PacketProtocol"),
+        (lambda: None, "NoneType is no PacketProtocol"),
+        (lambda: Recorder, "type is no PacketProtocol"),
+        (Awaited, "Awaited.packet_received is an async def"),
+        (AwaitedEnd, "AwaitedEnd.connection_lost is an async def"),
+        (Generating, "Generating.packets_received is an async def"),
+    ],
+)
+async def test_what_cannot_be_a_protocol_is_refused(factory: Any, says: str) -> None:
+    near, far = memory_devices()
+    with far:
+        with pytest.raises(TypeError, match=says):
+            await aiotun.create_device_endpoint(factory, device=near)
+        with pytest.raises(aiotun.ClosedError):
+            near.recv()
+
+
+async def test_what_cannot_follow_a_protocol_is_refused() -> None:
+    near, far = memory_devices()
+    with far:
+        transport, protocol = await aiotun.create_device_endpoint(Recorder, device=near)
+        with pytest.raises(TypeError, match="packet_received is an async def"):
+            transport.set_protocol(Awaited())
+        with pytest.raises(TypeError, match="is no PacketProtocol"):
+            transport.set_protocol(aiotun.UdpProtocol())
+        far.send(packet())
+        await until(lambda: protocol.packets)
+        transport.close()
+        await transport.wait_closed()
 
 
 @needs_tun

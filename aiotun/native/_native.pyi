@@ -107,5 +107,6 @@ def send_messages(
     """Send messages of a list, from one on (Linux).
 
     `family` is the socket's, `remote` where it is connected to. How many were sent; and the errno
-    with which the next one was refused, 0 if all were sent.
+    with which the next one was refused, or 0. A message that raises ends the call; when none
+    was sent before it, it raises.
     """

@@ -47,10 +47,12 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     """
 
     noun = "packet"
+    protocol_kind = PacketProtocol
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
     ) -> None:
+        self._check_protocol(protocol)
         self._device = device
         self._queue = device.queue
         self._events = device.interface.events()
@@ -122,7 +124,11 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         return protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """The packets that follow go to this protocol, also those already read."""
+        """The packets that follow go to this protocol, also those already read.
+
+        Raises `TypeError` unless it is a `PacketProtocol` whose callbacks are plain functions.
+        """
+        self._check_protocol(protocol)
         port = self._port
         port.protocol = protocol
         port.target = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ..cancelling import AsyncClosing, despite_cancellation
+from ..throttle import Throttle
 
 __all__ = ["MessageTransport"]
 
@@ -23,6 +25,8 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
 
     noun: ClassVar[str]
     """What a message is called."""
+    protocol_kind: ClassVar[type[asyncio.BaseProtocol]]
+    """What a protocol has to be an instance of."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, infos: dict[str, Any]) -> None:
         super().__init__()
@@ -32,6 +36,7 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
         self._warned = False
+        self._complaints = Throttle()
         self._closed: asyncio.Future[Exception | None] = loop.create_future()
         self._finished = False
 
@@ -150,6 +155,19 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
 
     # The protocol's callbacks.
 
+    def _check_protocol(self, protocol: object) -> None:
+        """Raise `TypeError` unless it is of the right kind, and each callback a plain function."""
+        kind, given = self.protocol_kind, type(protocol).__name__
+        if not isinstance(protocol, kind):
+            raise TypeError(f"{given} is no {kind.__name__}, which this transport needs")
+        for name in dir(kind):
+            callback = None if name.startswith("_") else getattr(protocol, name)
+            if inspect.iscoroutinefunction(callback) or inspect.isasyncgenfunction(callback):
+                raise TypeError(
+                    f"{given}.{name} is an async def, but callbacks are not awaited: "
+                    "make it a def that starts a task"
+                )
+
     def _call(self, callback: str, *args: object) -> None:
         try:
             getattr(self.get_protocol(), callback)(*args)
@@ -159,9 +177,13 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
             self._complain(exc, callback)
 
     def _complain(self, exc: BaseException, where: str) -> None:
+        held_back = self._complaints.admit((where, type(exc)))
+        if held_back is None:
+            return
+        others = f" (and {held_back} more before it)" if held_back else ""
         self._loop.call_exception_handler(
             {
-                "message": f"exception in {where} of {self!r}",
+                "message": f"exception in {where} of {self!r}{others}",
                 "exception": exc,
                 "transport": self,
                 "protocol": self.get_protocol(),

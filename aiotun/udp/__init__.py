@@ -9,7 +9,7 @@ import sys
 from .asyncio_endpoint import PlainUdpTransport
 from .base import UdpTransport
 from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
-from .sockets import open_socket, set_buffer, set_dont_fragment
+from .sockets import check_socket, open_socket, set_buffer, set_dont_fragment
 
 __all__ = [
     "Datagram",
@@ -17,6 +17,7 @@ __all__ = [
     "UdpCounters",
     "UdpProtocol",
     "UdpTransport",
+    "check_socket",
     "make_udp_transport",
     "open_socket",
     "set_buffer",

@@ -7,17 +7,45 @@ from socket import AF_INET, AF_INET6, inet_pton, socket
 
 from .protocol import SocketAddress
 
-__all__ = ["from_socket", "is_v4", "peer_name", "to_socket"]
+__all__ = ["check_numbers", "check_types", "from_socket", "is_v4", "peer_name", "to_socket"]
 
 MAPPED = "::ffff:"
 """Before an IPv4 address on a dual-stack socket (RFC 4291, section 2.5.5.2)."""
 
+PORT_MAX = 0xFFFF
+
 FLOW_MAX = 0xFFFFF
 """A flow label has 20 bits (RFC 8200, section 3)."""
+
+SCOPE_MAX = 0xFFFFFFFF
+"""sin6_scope_id has 32 bits (RFC 3493, section 3.3)."""
 
 
 def is_v4(host: str) -> bool:
     return ":" not in host
+
+
+def check_types(addr: object) -> None:
+    """Raise `TypeError` for what is no `SocketAddress`, whatever its values are."""
+    if not (isinstance(addr, tuple) and 2 <= len(addr) <= 4):
+        valid = False
+    else:
+        host, *numbers = addr
+        valid = isinstance(host, str) and all(isinstance(each, int) for each in numbers)
+    if not valid:
+        raise TypeError(
+            f"an address is a tuple of a host and a port number, as ('192.0.2.1', 9), not {addr!r}"
+        )
+
+
+def check_numbers(addr: SocketAddress, port_min: int) -> None:
+    """Raise `ValueError` for a port, flow label or scope that cannot be."""
+    if not port_min <= addr[1] <= PORT_MAX:
+        raise ValueError(f"a port is {port_min} to {PORT_MAX}, not {addr[1]}")
+    if len(addr) > 2 and not 0 <= addr[2] <= FLOW_MAX:
+        raise ValueError(f"a flow label is 0 to {FLOW_MAX}, not {addr[2]}")
+    if len(addr) > 3 and not 0 <= addr[3] <= SCOPE_MAX:
+        raise ValueError(f"a scope is 0 to {SCOPE_MAX}, not {addr[3]}")
 
 
 def from_socket(addr: SocketAddress) -> SocketAddress:
@@ -37,14 +65,11 @@ def to_socket(addr: SocketAddress, family: int) -> SocketAddress:
     host, port = addr[0], addr[1]
     try:
         inet_pton(AF_INET if is_v4(host) else AF_INET6, host)
-    except OSError:
+    except (OSError, ValueError):  # a ValueError: a zero or half a character in it
         raise ValueError(
             f"{host!r} is no numeric address: look names up with loop.getaddrinfo"
         ) from None
-    if not 0 < port < 65536:
-        raise ValueError(f"a port is 1 to 65535, not {port}")
-    if len(addr) > 2 and not 0 <= addr[2] <= FLOW_MAX:
-        raise ValueError(f"a flow label is 0 to {FLOW_MAX}, not {addr[2]}")
+    check_numbers(addr, 1)
     if is_v4(host):
         return MAPPED + host if family == AF_INET6 else host, port
     if family == AF_INET:

@@ -75,13 +75,16 @@ class PlainUdpTransport(UdpTransport):
     def _send(self, messages: list[Message]) -> None:
         assert self._endpoint is not None
         sent = 0
-        for addr, _, _, (datagram,) in messages:
-            if self._full:
-                break
-            self._endpoint.sendto(datagram, None if self._remote else to_socket(addr, self._family))
-            sent += 1
-        self.counters.messages_sent += sent
-        del messages[:sent]
+        try:
+            for addr, _, _, (datagram,) in messages:
+                if self._full:
+                    break
+                to = None if self._remote else to_socket(addr, self._family)
+                self._endpoint.sendto(datagram, to)
+                sent += 1
+        finally:
+            self.counters.messages_sent += sent
+            del messages[:sent]
 
     def _watch_readable(self) -> None:
         self._reading = True

@@ -18,10 +18,10 @@ from ..buffers import to_bytes
 from ..cancelling import despite_cancellation
 from ..transports.flushing import flush_since, tick_of
 from ..transports.message import MessageTransport
-from .address import from_socket, is_v4, peer_name, to_socket
+from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
 from .messages import Message, Outbox
-from .protocol import Datagram, SocketAddress, UdpCounters
+from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
 
 __all__ = ["UdpTransport"]
 
@@ -30,6 +30,9 @@ WRITE_BATCH = 512
 
 CHECKED_MAX = 4096
 """Addresses, with the ways to send there, of which it is remembered that they can be sent to."""
+
+ADDRESS_TYPES = {(str, int), (str, int, int, int)}
+"""Of what stands in most addresses."""
 
 
 class UdpTransport(MessageTransport, asyncio.DatagramTransport):
@@ -44,17 +47,20 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     """
 
     noun = "datagram"
+    protocol_kind = UdpProtocol
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
     ) -> None:
+        self._check_protocol(protocol)
         self._sock = sock
         self._family = int(sock.family)  # the enumeration's own hash is slow
         self._remote = peer_name(sock)
         self._protocol = protocol
         self.counters = UdpCounters()
         self._tick = tick_of(loop)
-        self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
+        self._checked = functools.lru_cache(maxsize=CHECKED_MAX)(self._check_values)
+        self._outbox = Outbox(self._check)
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
         self._backlog: list[Message] = []
@@ -107,7 +113,11 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """The datagrams that follow go to this protocol."""
+        """The datagrams that follow go to this protocol.
+
+        Raises `TypeError` unless it is a `UdpProtocol` whose callbacks are plain functions.
+        """
+        self._check_protocol(protocol)
         self._protocol = protocol
 
     def _label(self) -> object:
@@ -155,7 +165,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         what is dropped is counted and reported to `error_received`. After `close`
         datagrams are dropped and counted.
 
-        Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes.
+        Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes
+        or no address.
         """
         if type(data) is not bytes:
             data = to_bytes(data, self.noun)
@@ -194,14 +205,26 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
                 self._loop.call_soon(self.end_of_tick)
 
     def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
-        """Raise `ValueError` for what datagrams cannot be sent with."""
+        """Raise `ValueError` or `TypeError` for what datagrams cannot be sent with."""
+        # Types first: the port 9.0 equals 9, of which it may be remembered that it is good.
+        if addr is not None and not (
+            type(addr) is tuple and tuple(map(type, addr)) in ADDRESS_TYPES
+        ):
+            check_types(addr)
+        if not (local is None or isinstance(local, str)):
+            raise TypeError(f"local is an address in a str, not {local!r}")
+        if not isinstance(ecn, int):
+            raise TypeError(f"ecn is an int, not {ecn!r}")
+        self._checked(addr, local, ecn)
+
+    def _check_values(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
         remote = self._remote
         if remote is None:
             if addr is None:
                 raise ValueError("the endpoint is not connected: say where to send, with addr")
             to_socket(addr, self._family)
             remote = addr
-        elif addr not in (None, remote):
+        elif addr is not None and addr != remote[: len(addr)]:
             raise ValueError(f"the endpoint is connected to {remote}, and sends only there")
         encode(is_v4(remote[0]), local, ecn, 0)
 
@@ -225,10 +248,15 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def _send_backlog(self) -> None:
         """Send what waits, as far as the socket takes it."""
-        try:
-            self._send(self._backlog)
-        except OSError as exc:
-            self._end(exc)
+        while self._backlog:
+            try:
+                self._send(self._backlog)
+                break
+            except OSError as exc:
+                self._end(exc)
+            except Exception as exc:  # no check foresaw it: it costs the message that raised
+                self.counters.dropped_sent += len(self._backlog.pop(0).datagrams)
+                self._note_error(exc)
         if self._backlog:
             self._watch_writable()
         self._report_errors()
@@ -310,7 +338,11 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     @abstractmethod
     def _send(self, messages: list[Message]) -> None:
-        """Send messages, in order; what the socket does not take for now stays in the list."""
+        """Send messages, in order; what the socket does not take for now stays in the list.
+
+        Raises `OSError` for a descriptor that is none any more. Another exception is
+        about the first message that is left in the list.
+        """
 
     @abstractmethod
     def _watch_readable(self) -> None: ...

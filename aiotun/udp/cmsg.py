@@ -104,7 +104,7 @@ def encode(v4: bool, local: str | None, ecn: int, segment: int) -> tuple[Control
     if local is not None:
         try:
             address = inet_pton(AF_INET if v4 else AF_INET6, local)
-        except OSError:
+        except (OSError, ValueError):  # a ValueError: a zero or half a character in it
             version = "IPv4" if v4 else "IPv6"
             raise ValueError(f"local is no {version} address: {local!r}") from None
         if v4:

@@ -92,6 +92,10 @@ def send_messages(
             _send_message(sock, family, remote, messages[at])
         except OSError as exc:
             return at - start, exc.errno or errno.EIO
+        except Exception:
+            if at == start:
+                raise
+            return at - start, 0
     return len(messages) - start, 0
 
 
@@ -185,7 +189,8 @@ class UdpSocket:
     def send(self, messages: list[Message]) -> None:
         """Send messages, in order; what the kernel does not take for now stays in the list.
 
-        Raises `OSError` for a descriptor that is none any more.
+        Raises `OSError` for a descriptor that is none any more, and what the first message
+        raises that is left in the list.
         """
         done = 0
         try:

@@ -42,7 +42,10 @@ class Outbox:
 
     def run(self, addr: SocketAddress | None, local: str | None, ecn: int) -> list[bytes]:
         """The list to append datagrams to that go there in that way."""
-        run = self._latest.get(addr)
+        try:
+            run = self._latest.get(addr)
+        except TypeError:  # it cannot be hashed: the check says what it should be
+            run = None
         if run is not None:
             _, last_local, last_ecn, datagrams = run
             if last_local == local and last_ecn == ecn:

@@ -8,11 +8,15 @@ import socket
 import sys
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..errors import ConfigError, UnsupportedError
+from .address import check_numbers, check_types
 from .cmsg import IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER
 from .protocol import SocketAddress
 
-__all__ = ["open_socket", "set_buffer", "set_dont_fragment"]
+__all__ = ["check_socket", "open_socket", "set_buffer", "set_dont_fragment"]
+
+BUFFER_MAX = (1 << 31) - 1
+"""Bytes: setsockopt(2) takes an int."""
 
 # asm-generic/socket.h: beyond the system's limit, with CAP_NET_ADMIN
 FORCED = {socket.SO_SNDBUF: 32, socket.SO_RCVBUF: 33}
@@ -25,10 +29,16 @@ async def open_socket(
 ) -> socket.socket:
     """A UDP socket bound and connected; names are looked up off the loop.
 
-    Raises the `OSError` of the last of the addresses tried.
+    Raises the `OSError` of the last of the addresses tried, `ConfigError` if there is
+    none to try, and `TypeError` or `ValueError` for what is none.
     """
-    local = await _look_up(local_addr, socket.AI_PASSIVE) if local_addr else []
-    remote = await _look_up(remote_addr) if remote_addr else []
+    if local_addr is None and remote_addr is None:
+        raise ConfigError("a UDP endpoint needs local_addr=, remote_addr= or sock=")
+    local = remote = []
+    if local_addr is not None:
+        local = await _look_up(local_addr, 0, socket.AI_PASSIVE)
+    if remote_addr is not None:
+        remote = await _look_up(remote_addr, 1)
     error: OSError = OSError(
         errno.EAFNOSUPPORT, f"{local_addr} and {remote_addr} have no address family in common"
     )
@@ -40,8 +50,10 @@ async def open_socket(
     raise error
 
 
-async def _look_up(addr: SocketAddress, flags: int = 0) -> list[tuple[int, Any]]:
+async def _look_up(addr: SocketAddress, port_min: int, flags: int = 0) -> list[tuple[int, Any]]:
     """Address families and addresses that a host and port stand for."""
+    check_types(addr)
+    check_numbers(addr, port_min)
     host, port = addr[:2]
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
@@ -91,6 +103,14 @@ def _explain(exc: OSError, addr: Any) -> OSError:
     return OSError(exc.errno, f"{message} ({hint})" if hint else message)
 
 
+def check_socket(sock: object) -> None:
+    """Raise `TypeError` for what is no socket, `ConfigError` for one that is not UDP's."""
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"sock= is a socket.socket, not {sock!r}")
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:
+        raise ConfigError(f"sock= is no UDP socket: {sock!r}")
+
+
 def set_dont_fragment(sock: socket.socket) -> None:
     """Let no datagram be fragmented on its way. Raises `UnsupportedError` but on Linux."""
     if sys.platform != "linux":
@@ -101,7 +121,14 @@ def set_dont_fragment(sock: socket.socket) -> None:
 
 
 def set_buffer(sock: socket.socket, option: int, size: int) -> None:
-    """Ask for so many bytes, beyond the system's limit where the program may."""
+    """Ask for so many bytes, beyond the system's limit where the program may.
+
+    Raises `TypeError` or `ValueError` for what no buffer can have.
+    """
+    if not isinstance(size, int):
+        raise TypeError(f"the size of a buffer is an int, not {size!r}")
+    if not 0 < size <= BUFFER_MAX:
+        raise ValueError(f"a buffer has 1 to {BUFFER_MAX} bytes, not {size}")
     if sys.platform == "linux":
         try:
             sock.setsockopt(socket.SOL_SOCKET, FORCED[option], size)

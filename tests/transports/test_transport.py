@@ -147,6 +147,31 @@ async def test_an_exception_costs_one_packet(rig: Rig, complaints: list[dict[str
         assert context["transport"] is protocol.transport
 
 
+async def test_a_callback_that_always_raises_is_told_of_at_a_rate(
+    rig: Rig, complaints: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("aiotun.throttle.monotonic", lambda: now)
+    async with endpoint(rig.device, Recorder) as protocol:
+        collect(complaints)
+
+        def fail(received: bytes) -> None:
+            raise KeyError if received == packet(50) else RuntimeError("of the test")
+
+        protocol.on_packet = fail
+        for n in range(100):
+            rig.send(packet(n))
+        await until(lambda: len(protocol.packets) == 100)
+        assert [type(each["exception"]) for each in complaints] == [RuntimeError, KeyError]
+        now = 1.5
+        rig.send(packet(100))
+        await until(lambda: len(complaints) == 3)
+        assert complaints[-1]["message"].endswith("(and 98 more before it)")
+        rig.send(packet(101))
+        await until(lambda: len(protocol.packets) == 102)
+        assert len(complaints) == 3
+
+
 @pytest.mark.parametrize("factory", [BatchRecorder, SuperRecorder])
 async def test_an_exception_costs_one_batch(
     rig: Rig, complaints: list[dict[str, Any]], factory: type[Recorder]

@@ -34,6 +34,10 @@ def test_to_socket(given: SocketAddress, family: int, taken: SocketAddress) -> N
         (("192.0.2.1", 0), AF_INET, "1 to 65535, not 0"),
         (("192.0.2.1", 65536), AF_INET, "1 to 65535, not 65536"),
         (("fe80::1", 7, 1 << 20, 3), AF_INET6, "0 to 1048575, not 1048576"),
+        (("fe80::1", 7, 0, 1 << 32), AF_INET6, "0 to 4294967295, not 4294967296"),
+        (("fe80::1", 7, 0, -1), AF_INET6, "0 to 4294967295, not -1"),
+        (("192.0.2.1\0", 7), AF_INET, "no numeric address"),
+        (("\ud800", 7), AF_INET, "no numeric address"),
     ],
 )
 def test_what_cannot_be_sent_to(addr: SocketAddress, family: int, says: str) -> None:

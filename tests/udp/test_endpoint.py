@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import ipaddress
 import socket
 import sys
 import weakref
@@ -172,12 +173,93 @@ async def test_what_is_no_bytes_raises(wrong: Any) -> None:
         (("::1", 7), {}, "IPv4 alone"),
         (("127.0.0.1", 7), {"ecn": 4}, "ecn is 0 to 3"),
         (("127.0.0.1", 7), {"local": "::1"}, "no IPv4 address"),
+        (("127.0.0.1", 7), {"local": "127.0.0.1\0"}, "no IPv4 address"),
+        (("127.0.0.1", 7), {"local": "\ud800"}, "no IPv4 address"),
+        (("127.0.0.1", 1 << 70), {}, "a port is 1 to 65535"),
     ],
 )
 async def test_what_cannot_be_sent_raises(addr: Any, options: dict[str, Any], says: str) -> None:
     async with endpoint() as client:
         with pytest.raises(ValueError, match=says):
             client.transport.sendto(b"", addr, **options)
+
+
+WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
+    "a port with a point": ({"addr": ("127.0.0.1", 9.0)}, "tuple of a host and a port number"),
+    "a port in letters": ({"addr": ("127.0.0.1", "9")}, r"not \('127.0.0.1', '9'\)"),
+    "no port": ({"addr": ("127.0.0.1",)}, "a host and a port number"),
+    "a host alone": ({"addr": "127.0.0.1"}, "not '127.0.0.1'"),
+    "two letters": ({"addr": "ab"}, "not 'ab'"),
+    "a number": ({"addr": 7}, "not 7"),
+    "a list": ({"addr": ["127.0.0.1", 9]}, r"not \['127.0.0.1', 9\]"),
+    "nothing": ({"addr": ()}, r"not \(\)"),
+    "a host of bytes": ({"addr": (b"127.0.0.1", 9)}, "not .b'127.0.0.1', 9"),
+    "no host": ({"addr": (None, 9)}, "not .None, 9"),
+    "a scope with a point": ({"addr": ("::1", 9, 0, 0.0)}, "0, 0.0"),
+    "too many": ({"addr": ("::1", 9, 0, 0, 0)}, "0, 0, 0"),
+    "local bytes": ({"local": b"127.0.0.1"}, "local is an address in a str"),
+    "a local object": ({"local": ipaddress.ip_address("::1")}, "local is an address in a str"),
+    "a local list": ({"local": ["127.0.0.1"]}, "local is an address in a str"),
+    "ECN with a point": ({"ecn": 1.0}, "ecn is an int, not 1.0"),
+    "no ECN": ({"ecn": None}, "ecn is an int, not None"),
+    "ECN in letters": ({"ecn": "1"}, "ecn is an int, not '1'"),
+}
+
+
+@both
+@pytest.mark.parametrize(("wrong", "says"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+async def test_wrong_types_raise_and_cost_nothing_else(wrong: dict[str, Any], says: str) -> None:
+    async with endpoint() as server, endpoint() as client:
+        transport = client.transport
+        for data in (b"1", b"2"):
+            transport.sendto(data, server.addr)
+            arguments = {"addr": server.addr, **wrong}
+            with pytest.raises(TypeError, match=says):
+                transport.sendto(b"", **arguments)
+            with pytest.raises(TypeError, match=says):
+                transport.sendto_many([], **arguments)
+            await until(lambda data=data: data in server.data)  # type: ignore[misc]
+        assert server.data == [b"1", b"2"]
+        assert transport.counters.datagrams_sent == 2
+        assert client.errors == []
+
+
+@both
+async def test_a_number_that_equals_one_that_was_checked(backend: type) -> None:
+    """It may be taken for that one, and stops nothing."""
+    async with endpoint() as server, endpoint() as client:
+        host, port, *_ = server.addr
+        client.transport.sendto(b"1", (host, port))
+        try:
+            client.transport.sendto(b"2", (host, float(port)))  # type: ignore[arg-type]
+        except TypeError:
+            client.transport.sendto(b"2", (host, port))
+        await until(lambda: server.data == [b"1", b"2"])
+        client.transport.flush()
+        with pytest.raises(TypeError, match="a port number"):
+            client.transport.sendto(b"3", (host, float(port)))  # type: ignore[arg-type]
+
+
+@both
+async def test_a_message_that_raises_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no check foresaw."""
+    async with endpoint() as server, endpoint() as client:
+        transport = client.transport
+        transport.sendto(b"1", server.addr)
+        with monkeypatch.context() as unchecked:
+            unchecked.setattr(transport._outbox, "_check", lambda addr, local, ecn: None)
+            for port in ("9", "10"):
+                transport.sendto_many([b"x", b"y"], ("127.0.0.1", port))  # type: ignore[arg-type]
+        transport.sendto(b"2", ("127.0.0.2", 9))
+        transport.sendto(b"3", server.addr)
+        transport.sendto_many([b"4", b"5"], server.addr, ecn=1)
+        await until(lambda: len(server.data) == 4)
+        assert server.data == [b"1", b"3", b"4", b"5"]
+        assert all(isinstance(error, TypeError) for error in client.errors)
+        assert transport.counters.dropped_sent == 4
+        assert transport.get_write_buffer_size() == 0
+        transport.sendto(b"6", server.addr)
+        await until(lambda: len(server.data) == 5)
 
 
 @both
@@ -521,6 +603,46 @@ async def test_several_sockets_on_one_port() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "kind", "says"),
+    [
+        ({"local_addr": "127.0.0.1"}, TypeError, "a host and a port number.* not '127.0.0.1'"),
+        ({"local_addr": ("127.0.0.1", "0")}, TypeError, "not .'127.0.0.1', '0'"),
+        ({"local_addr": ("127.0.0.1",)}, TypeError, "a host and a port number"),
+        ({"local_addr": ()}, TypeError, "a host and a port number"),
+        ({"local_addr": ("127.0.0.1", 70_000)}, ValueError, "a port is 0 to 65535, not 70000"),
+        ({"local_addr": ("::1", 0, 0, 1 << 32)}, ValueError, "a scope is"),
+        ({"remote_addr": "ab"}, TypeError, "a host and a port number"),
+        ({"remote_addr": ("127.0.0.1", 9.0)}, TypeError, "a host and a port number"),
+        ({"remote_addr": ("127.0.0.1", 0)}, ValueError, "a port is 1 to 65535, not 0"),
+        ({"receive_buffer": "1"}, TypeError, "size of a buffer is an int, not '1'"),
+        ({"receive_buffer": b"abcd"}, TypeError, "size of a buffer is an int"),
+        ({"receive_buffer": 0}, ValueError, "1 to 2147483647 bytes, not 0"),
+        ({"send_buffer": 1 << 31}, ValueError, "1 to 2147483647 bytes"),
+        ({"send_buffer": 1.5}, TypeError, "size of a buffer is an int"),
+        ({"sock": 7}, TypeError, "sock= is a socket.socket, not 7"),
+    ],
+)
+async def test_arguments_that_cannot_be(
+    arguments: dict[str, Any], kind: type[Exception], says: str
+) -> None:
+    if not arguments.keys() & {"remote_addr", "sock"}:
+        arguments = {"local_addr": ("127.0.0.1", 0), **arguments}
+    with pytest.raises(kind, match=says):
+        await aiotun.create_udp_endpoint(Recorder, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(socket.AF_INET, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM)],
+)
+async def test_a_socket_of_another_kind(family: int, kind: int) -> None:
+    sock = socket.socket(family, kind)
+    with pytest.raises(aiotun.ConfigError, match="sock= is no UDP socket"):
+        await aiotun.create_udp_endpoint(Recorder, sock=sock)
+    assert sock.fileno() == -1  # it belonged to the endpoint already
+
+
+@pytest.mark.parametrize(
     ("arguments", "number", "says"),
     [
         ({"local_addr": ("192.0.2.1", 0)}, errno.EADDRNOTAVAIL, "no interface of this host has"),
@@ -554,11 +676,33 @@ async def test_a_port_in_use() -> None:
 
 
 async def test_a_ready_socket_has_its_addresses() -> None:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
-        pytest.raises(aiotun.ConfigError, match="leave out the addresses"),
-    ):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with pytest.raises(aiotun.ConfigError, match="leave out the addresses"):
         await aiotun.create_udp_endpoint(aiotun.UdpProtocol, ("127.0.0.1", 0), sock=sock)
+    assert sock.fileno() == -1  # it belonged to the endpoint already
+
+
+class Awaited(Recorder):
+    async def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:  # type: ignore[override]
+        raise AssertionError
+
+
+@both
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (asyncio.DatagramProtocol, "DatagramProtocol is no UdpProtocol"),
+        (aiotun.PacketProtocol, "PacketProtocol is no UdpProtocol"),
+        (lambda: None, "NoneType is no UdpProtocol"),
+        (Awaited, "Awaited.datagrams_received is an async def"),
+    ],
+)
+async def test_what_cannot_be_a_protocol_is_refused(factory: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        await aiotun.create_udp_endpoint(factory, ("127.0.0.1", 0))
+    async with endpoint() as client:
+        with pytest.raises(TypeError, match=says):
+            client.transport.set_protocol(factory())
 
 
 @both

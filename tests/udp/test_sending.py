@@ -150,6 +150,21 @@ def test_a_closed_socket(send: Send, near: socket.socket) -> None:
     assert send(near, AF_INET, None, [Message(addr, None, 0, [b"1"])], 0) == (0, errno.EBADF)
 
 
+def test_a_message_that_raises_ends_the_call(
+    send: Send, near: socket.socket, far: socket.socket
+) -> None:
+    addr = far.getsockname()
+    wrong = Message((addr[0], "9"), None, 0, [b"wrong"])  # type: ignore[arg-type]
+    good = [Message(addr, None, 0, [bytes([n])]) for n in range(100)]
+    for at in (1, 63, 64, 65, 99):
+        messages = [*good[:at], wrong, *good[at:]]
+        assert send(near, AF_INET, None, messages, 0) == (at, 0)
+        with pytest.raises(TypeError):
+            send(near, AF_INET, None, messages, at)
+        assert send(near, AF_INET, None, messages, at + 1) == (100 - at, 0)
+        assert [data for data, *_ in received(far)] == [data for *_, (data,) in good]
+
+
 GOOD: tuple[Any, ...] = (("127.0.0.1", 9), None, 0, [b"1"])
 
 
@@ -178,4 +193,4 @@ def test_the_native_one_refuses_what_no_transport_gives(
 ) -> None:
     if native is not None:
         with pytest.raises((TypeError, ValueError)):
-            native.send_messages(near.fileno(), family, None, [GOOD, wrong], 0)  # type: ignore[list-item]
+            native.send_messages(near.fileno(), family, None, [wrong, GOOD], 0)  # type: ignore[list-item]

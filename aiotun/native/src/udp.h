@@ -352,7 +352,8 @@ udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObje
                              count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : 0);
 }
 
-/* Adds messages of a list, from one on, as many as there is room for. */
+/* Adds messages of a list, from one on, as many as there is room for; up to one that raises, which
+   is told when it is the first. */
 static bool
 udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, Py_ssize_t at)
 {
@@ -360,11 +361,15 @@ udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, P
        is told but once. */
     const unsigned limit = remote == Py_None ? UDP_MESSAGES_MAX : 1;
     bool done = true;
+    unsigned complete = 0;
     while (done && post->messages < limit && at < PyList_GET_SIZE(messages)) {
+        complete = post->messages;
         PyObject *addr, *local, *datagrams, *message = PySequence_GetItem(messages, at++);
         int ecn;
-        if (!message)
-            return false;
+        if (!message) {
+            done = false;
+            break;
+        }
         if (!PyTuple_Check(message))
             PyErr_SetString(PyExc_TypeError, "a message is a tuple");
         done = PyTuple_Check(message) &&
@@ -376,6 +381,11 @@ udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, P
         Py_DECREF(message);
         if (!fits)
             break;
+    }
+    if (!done && complete) {
+        PyErr_Clear();
+        post->messages = complete;
+        done = true;
     }
     return done;
 }
@@ -418,6 +428,10 @@ native_send_messages(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
         while (post.parts)
             Py_DECREF(post.datagrams[--post.parts]);
+    }
+    if (!done && sent) {
+        PyErr_Clear();
+        done = true;
     }
     return done ? Py_BuildValue("ni", sent, number) : NULL;
 }
