@@ -82,7 +82,7 @@ class Changeable(Protocol):
     def listen_port(self) -> int: ...
     @property
     def fwmark(self) -> int: ...
-    async def set_peer(self, config: PeerConfig) -> Any: ...
+    def set_peer(self, config: PeerConfig) -> None: ...
     def remove_peer(self, public_key: bytes) -> None: ...
     def set_private_key(self, private_key: bytes) -> None: ...
     async def set_listen_port(self, port: int) -> None: ...
@@ -94,7 +94,7 @@ class Control:
 
     def __init__(self, interface: Changeable) -> None:
         self.interface = interface
-        self._lock = asyncio.Lock()  # resolving a host name takes its time
+        self._lock = asyncio.Lock()  # opening a socket takes its time
 
     async def apply(self, changes: Changes) -> None:
         """Raises `OSError` at the first that is refused; what came before it stays."""
@@ -110,9 +110,9 @@ class Control:
                 for public_key in list(interface.tunnel.peers):
                     interface.remove_peer(public_key)
             for change in changes.peers:
-                await self._apply_peer(change)
+                self._apply_peer(change)
 
-    async def _apply_peer(self, change: PeerChange) -> None:
+    def _apply_peer(self, change: PeerChange) -> None:
         tunnel = self.interface.tunnel
         if change.public_key == tunnel.public_key:
             return  # one list of peers for all: each leaves itself out
@@ -140,7 +140,7 @@ class Control:
             "allowed_ips": tuple(network for network, wanted in allowed_ips.items() if wanted),
         }
         changed: dict[str, Any] = {name: value for name, value in new.items() if value is not None}
-        await self.interface.set_peer(dataclasses.replace(config, **changed))
+        self.interface.set_peer(dataclasses.replace(config, **changed))
 
 
 def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import math
 import socket
+import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import cast
 
 import aiotun
 
-from ..udp import SocketAddress
 from .config import InterfaceConfig, PeerConfig
+from .core.interface import Address
+from .core.peer import Peer
 from .core.tunnel import Tunnel
+from .names import Names
 
 __all__ = ["WireGuard"]
 
@@ -24,7 +28,18 @@ logger = logging.getLogger("wireguard")
 SOCKET_BUFFER = 4 << 20
 """Bytes to ask for, each way: some 30 ms at 1 Gbit/s while the loop does something else."""
 
+READS_MAX = 64
+"""Wake-ups that read a socket which is to be closed: they empty a buffer of that size."""
+
+TIMER_SLACK = 0.01
+"""Seconds that a timer may be late, so that many peers' timers share a wake-up."""
+
 SO_MARK = 36  # asm-generic/socket.h
+
+clock: Callable[[], float] = time.monotonic
+if sys.platform == "linux":
+    # Sessions get older while the machine sleeps (clock_gettime(2)).
+    clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class WireGuard:
@@ -35,7 +50,7 @@ class WireGuard:
 
     An open `device` is taken instead of making one; its addresses and its MTU
     are then its own. `keylog`: see `Tunnel`. Entering raises `OSError` where the
-    device, the port or the address of a peer cannot be had.
+    device or the port cannot be had.
     """
 
     transport: aiotun.PacketTransport
@@ -60,11 +75,13 @@ class WireGuard:
     async def __aenter__(self) -> WireGuard:
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._names = Names()
         try:
             await self._open_device()
-            await self._open_udp(self._config.listen_port)
+            self.udp = await self._open_udp(self._config.listen_port)
+            self.udp.resume_reading()
             for peer in self._config.peers:
-                await self.set_peer(peer)
+                self.set_peer(peer)
         except BaseException:
             await self._close()
             raise
@@ -93,29 +110,53 @@ class WireGuard:
 
     # Live changes.
 
-    async def set_peer(self, config: PeerConfig) -> None:
+    def set_peer(self, config: PeerConfig) -> None:
         """Add a peer or change it as a whole; its sessions and counters stay.
 
-        Raises `OSError` when the name of its endpoint leads to no address.
+        Where its endpoint is a name, that is looked up until it leads to an address. A peer that
+        is heard meanwhile stays where it is. One that has the interface's own key is left out.
         """
-        endpoint = None if config.endpoint is None else await self._look_up(*config.endpoint)
-        self.tunnel.set_peer(config, self._loop.time(), endpoint)
+        if config.public_key == self.tunnel.public_key:
+            return
+        address = None
+        if config.endpoint is not None:
+            self._names.forget(config.public_key)
+            address = _numeric(config.endpoint, self._family)
+        peer = self.tunnel.set_peer(config, clock(), address)
+        if config.endpoint is not None and address is None:
+            found = partial(self._found, peer, peer.endpoint)
+            self._names.look_up(peer.public_key, config.endpoint, self._family, found)
         self._pass_on()
+
+    def _found(self, peer: Peer, known: Address | None, address: Address) -> None:
+        """The address of an endpoint that was looked up while the peer was known to be there."""
+        if peer.endpoint is known:
+            peer.set_endpoint(address)
+            peer.set_persistent_keepalive(peer.persistent_keepalive, clock())
+            self._pass_on()
 
     def remove_peer(self, public_key: bytes) -> None:
         """Raises `KeyError`."""
         self.tunnel.remove_peer(public_key)
+        self._names.forget(public_key)
 
     def set_private_key(self, private_key: bytes) -> None:
         self.tunnel.set_private_key(private_key)
 
     async def set_listen_port(self, port: int) -> None:
-        """Listen at another port (0: any). Raises `OSError`, and then the old one stays."""
-        old = self.udp
-        await self._open_udp(port)
+        """Listen at another port (0: any); what has come to the old one is delivered.
+
+        Raises `OSError`, and then the old one stays.
+        """
+        new = await self._open_udp(port)
+        old, self.udp = self.udp, new
+        if old.is_reading():
+            new.resume_reading()
         self.transport.resume_reading()  # the old one cannot ask for it any more
-        old.close()
-        await old.aclose()
+        try:
+            await _read_out(old)
+        finally:
+            await old.aclose()
 
     async def set_fwmark(self, mark: int) -> None:
         """Mark what is sent to peers (0: not). Raises `PermissionError`."""
@@ -124,7 +165,14 @@ class WireGuard:
 
     # Opening and closing.
 
-    async def _open_udp(self, port: int) -> None:
+    @property
+    def _family(self) -> int:
+        """Of addresses that the socket can send to."""
+        own = self.udp.get_extra_info("socket").family
+        return socket.AF_UNSPEC if own == socket.AF_INET6 else socket.AF_INET
+
+    async def _open_udp(self, port: int) -> aiotun.UdpTransport:
+        """An endpoint that reads nothing yet."""
         host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
         udp, _ = await aiotun.create_udp_endpoint(
             lambda: _Network(self),
@@ -132,8 +180,13 @@ class WireGuard:
             receive_buffer=SOCKET_BUFFER,
             send_buffer=SOCKET_BUFFER,
         )
-        if self.fwmark:
-            self._mark(udp, self.fwmark)
+        try:
+            if self.fwmark:
+                self._mark(udp, self.fwmark)
+        except OSError:
+            await udp.aclose()
+            raise
+        return udp
 
     def _mark(self, udp: aiotun.UdpTransport, mark: int) -> None:
         udp.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
@@ -151,6 +204,7 @@ class WireGuard:
             await aiotun.create_device_endpoint(lambda: _Host(self), device=self._device)
 
     async def _close(self) -> None:
+        self._names.close()
         if self._timer is not None:
             self._timer.cancel()
         ends = [getattr(self, name) for name in ("transport", "udp") if hasattr(self, name)]
@@ -158,25 +212,6 @@ class WireGuard:
             end.close()
         for end in ends:
             await end.aclose()
-
-    async def _look_up(self, host: str, port: int) -> SocketAddress:
-        """An address of the socket's family; a name is looked up off the loop."""
-        own = self.udp.get_extra_info("socket").family
-        family = socket.AF_UNSPEC if own == socket.AF_INET6 else socket.AF_INET
-        try:
-            found = socket.getaddrinfo(
-                host, port, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-            )
-        except socket.gaierror:
-            try:
-                found = await self._loop.getaddrinfo(
-                    host, port, family=family, type=socket.SOCK_DGRAM
-                )
-            except socket.gaierror as exc:
-                raise OSError(
-                    errno.EADDRNOTAVAIL, f"no address for endpoint {host}: {exc.strerror}"
-                ) from exc
-        return cast(SocketAddress, found[0][4])
 
     # Between the tunnel and its two sides.
 
@@ -187,6 +222,7 @@ class WireGuard:
             try:
                 self.udp.sendto_many(data, addr, local=local, ecn=ecn)
             except ValueError as exc:  # a datagram may come from port 0, but none can go there
+                tunnel.counters.no_endpoint += len(data)
                 logger.debug("to the network: %s", exc)
         packets = tunnel.take_packets()
         if packets:
@@ -195,11 +231,12 @@ class WireGuard:
             if self._timer is not None:
                 self._timer.cancel()
             self._due = tunnel.next_deadline
-            self._timer = self._loop.call_at(self._due, self._tick)
+            delay = max(self._due - clock(), TIMER_SLACK)
+            self._timer = self._loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._due = math.inf
-        self.tunnel.tick(self._loop.time())
+        self.tunnel.tick(clock())
         self._pass_on()
 
     def _lost(self, exc: Exception | None) -> None:
@@ -218,14 +255,14 @@ class _Host(aiotun.PacketProtocol):
         self._wireguard = wireguard
         self._seal = wireguard.tunnel.packets_from_device
         self._pass_on = wireguard._pass_on
-        self._time = wireguard._loop.time
+        self._clock = clock
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wireguard.transport = cast(aiotun.PacketTransport, transport)
         self._wireguard.tunnel.mtu = transport.get_extra_info("mtu")
 
     def packets_received(self, packets: list[bytes]) -> None:
-        self._seal(packets, self._time())
+        self._seal(packets, self._clock())
         self._pass_on()
 
     def pause_writing(self) -> None:
@@ -252,13 +289,14 @@ class _Network(aiotun.UdpProtocol):
         self._wireguard = wireguard
         self._open = wireguard.tunnel.datagrams_received
         self._pass_on = wireguard._pass_on
-        self._time = wireguard._loop.time
+        self._clock = clock
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wireguard.udp = cast(aiotun.UdpTransport, transport)
+        self._transport = cast(aiotun.UdpTransport, transport)
+        self._transport.pause_reading()  # until it is the interface's
 
     def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
-        self._open(datagrams, self._time())
+        self._open(datagrams, self._clock())
         self._pass_on()
 
     def pause_writing(self) -> None:
@@ -272,5 +310,29 @@ class _Network(aiotun.UdpProtocol):
         self._wireguard.tunnel.forget_sources()  # one of them may be no address of ours any more
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:  # None: it was closed, perhaps for one at another port
+        if exc is not None and self._transport is self._wireguard.udp:  # and not replaced
             self._wireguard._lost(exc)
+
+
+def _numeric(endpoint: tuple[str, int], family: int) -> Address | None:
+    """An address as the socket takes it; None for what has to be looked up."""
+    host, port = endpoint
+    try:
+        found = socket.getaddrinfo(
+            host, port, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+    except (OSError, UnicodeError):
+        return None
+    return cast(Address, found[0][4])
+
+
+async def _read_out(udp: aiotun.UdpTransport) -> None:
+    """Let it deliver what has come to its socket."""
+    udp.resume_reading()
+    sock = udp.get_extra_info("socket")
+    for _ in range(READS_MAX):
+        try:
+            sock.recv(1, socket.MSG_PEEK)
+        except OSError:  # there is nothing
+            return
+        await asyncio.sleep(0)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -15,9 +18,12 @@ import pytest
 import aiotun
 from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
+from aiotun.wireguard import endpoint
+from aiotun.wireguard.changes import Changes, Control, PeerChange
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.endpoint import SO_MARK, WireGuard
 from aiotun.wireguard.keys import generate_private_key, public_key_of
+from aiotun.wireguard.names import AT_ONCE
 
 KEYS = [generate_private_key() for _ in range(2)]
 PUBLIC = [public_key_of(key) for key in KEYS]
@@ -77,6 +83,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 async def test_there_and_back(host: str) -> None:
     async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port, host)) as a:
+        await until(lambda: a.wireguard.tunnel.peers[PUBLIC[1]].endpoint is not None)
         await passes(a, b)
         await passes(b, a)
         (known,) = b.wireguard.tunnel.peers.values()
@@ -88,8 +95,7 @@ async def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
         await passes(a, b)
-        with pytest.raises(OSError, match="no address for endpoint ::1"):
-            await a.wireguard.set_peer(peer(1, 1, "::1"))
+        a.wireguard.set_peer(peer(1, 1, "::1"))  # there is no way to it, and it stays where it is
         await passes(b, a)
 
 
@@ -128,6 +134,77 @@ async def test_another_port() -> None:
         await passes(b, a)
 
 
+async def test_what_came_to_the_old_port_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        b.wireguard.udp.pause_reading()
+        many = [packet(0, 1, number) for number in range(600)]
+        await a.host.send_many(many)
+        await until(lambda: a.wireguard.udp.counters.datagrams_sent >= 600)
+        b.wireguard.udp.resume_reading()
+        await b.wireguard.set_listen_port(0)
+        assert [await b.recv() for _ in many] == many
+        await passes(b, a)
+
+
+@pytest.mark.parametrize("how", ["refused", "cancelled at once", "cancelled when it was open"])
+async def test_another_port_in_vain(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one socket, the old or the new one."""
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        opened = [b.wireguard.udp]
+        create = aiotun.create_udp_endpoint
+
+        async def creating(*args: Any, **settings: Any) -> Any:
+            if how == "cancelled at once":
+                task.cancel()
+            made = await create(*args, **settings)
+            opened.append(made[0])
+            if how == "cancelled when it was open":
+                task.cancel()
+            return made
+
+        def refuse(*args: Any) -> None:
+            raise PermissionError(errno.EPERM, "not for you")
+
+        monkeypatch.setattr(aiotun, "create_udp_endpoint", creating)
+        if how == "refused":
+            b.wireguard.fwmark = 5
+            monkeypatch.setattr(b.wireguard, "_mark", refuse)
+        task = asyncio.ensure_future(b.wireguard.set_listen_port(0))
+        with pytest.raises((PermissionError, asyncio.CancelledError)):
+            await task
+        assert [udp for udp in opened if not udp.is_closing()] == [b.wireguard.udp]
+        await passes(b, a)
+        await passes(a, b)
+
+
+async def test_a_port_that_failed_before_it_was_given_up() -> None:
+    """What ends the old socket while it is read out does not end the interface."""
+    async with end(0) as a:
+        old = cast(asyncio.Protocol, a.wireguard.udp.get_protocol())
+        await a.wireguard.set_listen_port(0)
+        old.connection_lost(OSError(9, "bad"))
+        assert not a.wireguard._closed.done()
+
+
+async def test_sessions_age_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = 0.0
+    monkeypatch.setattr(endpoint, "clock", lambda: time.monotonic() + slept)
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        (known,) = a.wireguard.tunnel.peers.values()
+        first = known._current
+        slept = 200.0
+        await passes(a, b)
+        assert known._current is not first
+
+
+def test_the_clock_counts_sleep() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= endpoint.clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 async def test_firewall_mark() -> None:
     def marks(udp: aiotun.UdpTransport) -> int:
         sock = udp.get_extra_info("socket")
@@ -142,8 +219,8 @@ async def test_firewall_mark() -> None:
 
 async def test_peers_come_and_go() -> None:
     async with end(1) as b, end(0) as a:
-        await a.wireguard.set_peer(peer(1, b.wireguard.listen_port))
-        await b.wireguard.set_peer(peer(0))
+        a.wireguard.set_peer(peer(1, b.wireguard.listen_port))
+        b.wireguard.set_peer(peer(0))
         await passes(a, b)
         a.wireguard.remove_peer(PUBLIC[1])
         assert not a.wireguard.tunnel.peers
@@ -160,13 +237,105 @@ async def test_a_persistent_keepalive_begins_at_once() -> None:
             await until(lambda: known.last_handshake is not None)
 
 
-async def test_a_name_that_leads_nowhere() -> None:
-    near, far = memory_devices()
-    with far:
-        config = InterfaceConfig(KEYS[0], peers=(peer(1, 1, "nowhere.invalid"),))
-        with pytest.raises(OSError, match="no address for endpoint nowhere"):
-            async with WireGuard(config, device=near):
-                pass
+class Names:
+    """What names lead to while a test runs; the others are not found."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.known: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.pause = 0.0
+        self.under_way = self.most_under_way = 0
+        monkeypatch.setattr("aiotun.wireguard.names.PAUSE", 0.01)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self.getaddrinfo)
+
+    async def getaddrinfo(self, host: str, port: int, **hints: Any) -> list[Any]:
+        if "example" not in host:
+            return socket.getaddrinfo(host, port, **hints)
+        self.asked.append(host)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(self.pause)
+        self.under_way -= 1
+        if host not in self.known:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return socket.getaddrinfo(self.known[host], port, **hints)
+
+
+@pytest.fixture
+async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return Names(monkeypatch)
+
+
+def to_name(number: int, port: int, name: str = "vpn.example") -> PeerConfig:
+    return replace(peer(number, port, name), persistent_keepalive=25)
+
+
+async def test_a_name_that_is_found_later(names: Names, caplog: pytest.LogCaptureFixture) -> None:
+    async with end(1, peer(0)) as b:
+        lost = PeerConfig(generate_private_key(), endpoint=("nowhere.example", 1))
+        async with end(0, lost, to_name(1, b.wireguard.listen_port)) as a:
+            await until(lambda: names.asked.count("vpn.example") == 3)
+            assert caplog.text.count("vpn.example") == 1
+            assert caplog.text.count("nowhere.example") == 1
+            names.known["vpn.example"] = "127.0.0.1"
+            known = a.wireguard.tunnel.peers[PUBLIC[1]]
+            await until(lambda: known.last_handshake is not None)  # by its keep-alive
+            await passes(a, b)
+
+
+async def test_a_name_keeps_nobody_back(names: Names) -> None:
+    """At the start and at a change alike."""
+    async with end(1, peer(0)) as b:
+        port = b.wireguard.listen_port
+        lost = [PeerConfig(generate_private_key(), endpoint=(f"{n}.example", 1)) for n in range(9)]
+        async with end(0, *lost, peer(1, port)) as a:
+            await passes(a, b)
+            changes = [PeerChange(each.public_key, endpoint=("x.example", 1)) for each in lost]
+            again = PeerChange(PUBLIC[1], endpoint=("127.0.0.1", port), persistent_keepalive=1)
+            await Control(a.wireguard).apply(Changes(peers=[*changes, again]))
+            assert a.wireguard.tunnel.peers[PUBLIC[1]].persistent_keepalive == 1
+            await until(lambda: {"8.example", "x.example"} <= set(names.asked))
+
+
+@pytest.mark.parametrize("instead", ["an address", "another name", "gone", "heard"])
+async def test_a_name_that_is_not_wanted_any_more(names: Names, instead: str) -> None:
+    async with end(1, peer(0)) as b, end(0, to_name(1, 9)) as a:
+        port, key = b.wireguard.listen_port, PUBLIC[1]
+        await until(lambda: "vpn.example" in names.asked)
+        if instead == "an address":
+            a.wireguard.set_peer(peer(1, port))
+        elif instead == "another name":
+            names.known["other.example"] = "127.0.0.1"
+            a.wireguard.set_peer(to_name(1, port, "other.example"))
+        elif instead == "gone":
+            a.wireguard.remove_peer(key)
+        else:
+            b.wireguard.set_peer(peer(0, a.wireguard.listen_port))
+            await passes(b, a)
+        names.known["vpn.example"] = "192.0.2.1"
+        asked = len(names.asked)
+        await until(lambda: not a.wireguard._names._tasks)
+        if instead == "gone":
+            assert key not in a.wireguard.tunnel.peers
+            assert len(names.asked) == asked
+        else:
+            await passes(a, b)
+
+
+async def test_names_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with end(0, peer(1, 1, "a" * 64 + ".example")) as a:
+        await asyncio.sleep(0.01)
+        assert a.wireguard._names._tasks
+
+
+async def test_look_ups_are_few_at_a_time(names: Names) -> None:
+    """They share the threads of the loop with whatever else the program does."""
+    names.pause = 0.01
+    hosts = {f"{number}.example" for number in range(20)}
+    lost = [PeerConfig(generate_private_key(), endpoint=(host, 1)) for host in hosts]
+    async with end(0, *lost):
+        await until(lambda: hosts == set(names.asked))
+    assert names.most_under_way == AT_ONCE
 
 
 async def test_the_port_is_taken() -> None:
@@ -218,10 +387,11 @@ async def test_an_address_of_ours_is_gone() -> None:
 async def test_port_zero() -> None:
     """A datagram can be forged to come from there, and none can go there."""
     async with end(0) as a:
-        await a.wireguard.set_peer(peer(1, 0))
-        a.wireguard.tunnel.peers[PUBLIC[1]].initiate(a.wireguard._loop.time())
+        a.wireguard.set_peer(peer(1, 0))
+        a.wireguard.tunnel.peers[PUBLIC[1]].initiate(endpoint.clock())
         a.wireguard._pass_on()
         assert a.wireguard.udp.counters.datagrams_sent == 0
+        assert a.wireguard.tunnel.counters.no_endpoint == 1
 
 
 async def test_the_mtu_follows_the_device() -> None:

@@ -40,10 +40,8 @@ class Fake:
         self.fwmark = 0
         self.calls: list[tuple[Any, ...]] = []
 
-    async def set_peer(self, config: PeerConfig) -> None:
+    def set_peer(self, config: PeerConfig) -> None:
         self.calls.append(("set_peer", config))
-        if config.endpoint == ("nowhere", 1):
-            raise OSError(errno.EADDRNOTAVAIL, "no address")
         self.tunnel.set_peer(config, 0.0, config.endpoint)
 
     def remove_peer(self, public_key: bytes) -> None:

@@ -49,6 +49,8 @@ class Counters:
     no_route: int = 0
     """No IP packet, or to an address among no peer's allowed IPs."""
     no_endpoint: int = 0
-    """For a peer of which nobody knows where it is."""
+    """For a peer of which nobody knows where it is, or that is where nothing can be sent."""
     no_session: int = 0
     """Waited for a session in vain, or too many did."""
+    looped: int = 0
+    """A datagram of our own to a peer: its route leads into the tunnel."""

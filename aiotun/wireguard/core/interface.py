@@ -51,6 +51,8 @@ class Interface:
         """By what the messages for the session begin with."""
         self.indices: dict[int, Peer] = {}
         """By our index of a session, or of a handshake that we began."""
+        self.contacted: dict[bytes, Peer] = {}
+        """By the address to which handshake messages went: whose they were."""
         self.outgoing: list[Outgoing] = []
         self.timers: Timers[Peer] = Timers()
 

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 from .ecn import ecn_of
 
-__all__ = ["destination_and_ecn", "length_and_source", "length_and_source_field"]
+__all__ = ["destination_and_ecn", "length_and_source", "length_and_source_field", "udp_payload"]
 
-IPV4_HEADER, IPV6_HEADER = 20, 40
+IPV4_HEADER, IPV6_HEADER, UDP_HEADER = 20, 40, 8
+UDP = 17
 
 IPV4_SOURCE, IPV4_DESTINATION = slice(12, 16), slice(16, 20)
 IPV6_SOURCE, IPV6_DESTINATION = slice(8, 24), slice(24, 40)
@@ -48,3 +49,12 @@ def length_and_source(packet: bytes) -> tuple[int, bytes]:
 def length_and_source_field(packet: bytes) -> slice:
     """Packets with the same here and in their first four bytes have the same length and source."""
     return IPV4_SOURCE if packet[0] >> 4 == 4 else IPV6_LENGTH_TO_SOURCE
+
+
+def udp_payload(packet: bytes) -> bytes:
+    """What a UDP datagram carries; nothing of what is none, or begins in another fragment."""
+    if packet[0] >> 4 == 4:
+        header, protocol, offset = (packet[0] & 0xF) * 4, packet[9], packet[6] & 0x1F | packet[7]
+    else:
+        header, protocol, offset = IPV6_HEADER, packet[6], 0
+    return packet[header + UDP_HEADER :] if protocol == UDP and not offset else b""

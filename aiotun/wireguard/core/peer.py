@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ class Peer:
         "_keepalive_due",
         "visit",
         "_another_keepalive",
+        "_contacted",
         "persistent_keepalive",
         "_next",
         "_answered",
@@ -117,6 +119,7 @@ class Peer:
 
         self._local: str | None = None  # the address of ours at which it was last heard
         self._jar = CookieJar(public_key)
+        self._contacted = b""
         self._queue: deque[bytes] = deque()
         self._current: Session | None = None
         self._previous: Session | None = None  # what is still under way
@@ -175,11 +178,18 @@ class Peer:
         if self.endpoint is None:
             self._interface.counters.no_endpoint += len(packets)
             return
-        self._queue.extend(packets)
+        self._queue.extend(filter(None, packets))  # a keep-alive begins a session, and is done
         while len(self._queue) > QUEUE_MAX:
             self._queue.popleft()
             self._interface.counters.no_session += 1
         self.initiate(now)
+        if self._interface.static is None:
+            self.drop_waiting()
+
+    def drop_waiting(self) -> None:
+        """No session will come for the packets that wait for one."""
+        self._interface.counters.no_session += len(self._queue)
+        self._queue.clear()
 
     def received(
         self,
@@ -229,9 +239,10 @@ class Peer:
 
     def keepalive(self, now: float) -> None:
         """Send what waits, or an empty packet: the peer hears of us in any case."""
-        if not self._queue:
-            self._queue.append(KEEPALIVE)
-        self._flush(now)
+        if self._queue:
+            self._flush(now)
+        else:
+            self.send([KEEPALIVE], now)
 
     def _flush(self, now: float) -> None:
         packets = list(self._queue)
@@ -277,12 +288,13 @@ class Peer:
         try:
             noise = initiator.initiation(self._timestamp())
         except HandshakeError:  # no key that anybody could have
+            self.drop_waiting()
             return
         self._drop_handshake()
         index = interface.new_index(self)
         self._handshake = index, initiator
         self._log_keys(initiator.ephemeral)
-        self._transmit([self._jar.stamp(Initiation(index, noise).pack(), now)], now)
+        self._send_handshake(Initiation(index, noise).pack(), now)
         self._retry_due = self._will_be(now + REKEY_TIMEOUT + self._jitter())
 
     def answer(
@@ -313,8 +325,7 @@ class Peer:
         assert responder.ephemeral is not None
         self._log_keys(responder.ephemeral)
         self._heard(INITIATION_SIZE, addr, local, now)
-        response = Response(index, initiation.sender, noise).pack()
-        self._transmit([self._jar.stamp(response, now)], now)
+        self._send_handshake(Response(index, initiation.sender, noise).pack(), now)
 
     def read_response(
         self, response: Response, addr: Address, local: str | None, now: float
@@ -335,6 +346,21 @@ class Peer:
         self._handshake_complete()
         self._heard(RESPONSE_SIZE, addr, local, now)
         self.keepalive(now)  # the peer may not send before it has heard of us
+
+    def _send_handshake(self, message: bytes, now: float) -> None:
+        assert self.endpoint is not None
+        self._contact(ip_address(self.endpoint[0].partition("%")[0]).packed)
+        self._transmit([self._jar.stamp(message, now)], now)
+
+    def _contact(self, address: bytes) -> None:
+        """What the device has for this address may be what we send there."""
+        self._lose_contact()
+        self._contacted = address
+        self._interface.contacted[address] = self
+
+    def _lose_contact(self) -> None:
+        if self._interface.contacted.get(self._contacted) is self:
+            del self._interface.contacted[self._contacted]
 
     def read_cookie(self, reply: CookieReply, now: float) -> bool:
         return self._jar.consume(reply, now)
@@ -372,6 +398,11 @@ class Peer:
         self._timestamp_sent = max(timestamp, self._timestamp_sent + 1)
         return self._timestamp_sent.to_bytes(12, "big")
 
+    def seals(self, head: bytes) -> bool:
+        """Whether transport messages that begin so are ours, to this peer."""
+        sessions = (self._current, self._previous, self._next)
+        return any(session is not None and session.sealed_head == head for session in sessions)
+
     def _log_keys(self, ephemeral: X25519PrivateKey) -> None:
         """In the format of Wireshark's wg.keylog_file."""
         keylog = self._interface.keylog
@@ -407,8 +438,7 @@ class Peer:
     def _retry(self, now: float) -> None:
         """No answer to our initiation."""
         if self._attempts >= ATTEMPTS_MAX:
-            self._interface.counters.no_session += len(self._queue)
-            self._queue.clear()
+            self.drop_waiting()
             self._keepalive_due = inf
             if self._erase_due == inf:
                 self._erase_due = self._will_be(now + ERASE_AFTER)
@@ -436,6 +466,13 @@ class Peer:
     def _erase(self, now: float) -> None:
         """Nothing new for long: keep no key."""
         self.forget_sessions()
+
+    def leave(self) -> None:
+        """It is no peer any more."""
+        self.forget_sessions()
+        self.drop_waiting()
+        self._lose_contact()
+        self._interface.timers.forget(self)
 
     def forget_sessions(self) -> None:
         """End all sessions and handshakes."""

@@ -42,7 +42,7 @@ class Session:
     __slots__ = (  # noqa: RUF023
         "expires",
         "sent",
-        "_head",
+        "sealed_head",
         "_encrypt",
         "rekey_due",
         "_decrypt",
@@ -64,14 +64,15 @@ class Session:
         """When to begin another handshake rather than only send."""
         self.sent = 0
         """Messages: the counter of the next one."""
-        self._head = TRANSPORT + remote_index.to_bytes(4, "little")
+        self.sealed_head = TRANSPORT + remote_index.to_bytes(4, "little")
+        """What all messages that it seals begin with."""
         self._encrypt = ChaCha20Poly1305(keys.send).encrypt
         self._decrypt = ChaCha20Poly1305(keys.receive).decrypt
         self._window = ReplayWindow(REJECT_AFTER_MESSAGES)
 
     def seal(self, packets: Sequence[bytes], mtu: int) -> list[bytes]:
         """A message for each packet, padded to 16 bytes as far as the MTU allows."""
-        head, encrypt, nonce_head = self._head, self._encrypt, NONCE_HEAD
+        head, encrypt, nonce_head = self.sealed_head, self._encrypt, NONCE_HEAD
         messages: list[bytes] = []
         number = self.sent
         self.sent += len(packets)

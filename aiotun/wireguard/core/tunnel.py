@@ -6,6 +6,7 @@ Nothing that comes from the network raises: what is wrong is dropped and counted
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections import defaultdict
@@ -30,7 +31,12 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Responder
-from .packets import destination_and_ecn, length_and_source, length_and_source_field
+from .packets import (
+    destination_and_ecn,
+    length_and_source,
+    length_and_source_field,
+    udp_payload,
+)
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -45,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tunnel"]
 
+logger = logging.getLogger("wireguard")
+
 HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
 """Handshake messages a second, and at once, that are worked on before MAC2 is asked for.
 
@@ -56,6 +64,12 @@ NOTHING_YET = -1, b"", slice(0), b"", 0
 
 TYPE_AND_INDEX = slice(8)
 """Of a message: of one for transport, all that finds its session."""
+
+LOOP = (
+    "a datagram to the endpoint %s came out of the interface itself: its route leads into the "
+    "tunnel. Leave that address out of AllowedIPs, give it a route of its own, or mark what is "
+    "sent to peers (FwMark) and route what is marked past the tunnel"
+)
 
 SIZES = {INITIATION: INITIATION_SIZE, RESPONSE: RESPONSE_SIZE, COOKIE_REPLY: COOKIE_REPLY_SIZE}
 
@@ -121,9 +135,11 @@ class Tunnel:
 
     def set_private_key(self, private_key: bytes) -> None:
         """Take another key. All sessions end; a peer that has the same key is removed."""
+        self._interface.set_private_key(private_key)
         for peer in self._peers.values():
             peer.forget_sessions()
-        self._interface.set_private_key(private_key)
+            if self._interface.static is None:
+                peer.drop_waiting()
         self._checker = CookieChecker(self.public_key)
         if self.public_key in self._peers:
             self.remove_peer(self.public_key)
@@ -149,8 +165,7 @@ class Tunnel:
         """Raises `KeyError`."""
         peer = self._peers.pop(public_key)
         self._route(peer, ())
-        peer.forget_sessions()
-        self._interface.timers.forget(peer)
+        peer.leave()
 
     def _route(self, peer: Peer, networks: Iterable[Network]) -> None:
         if self._interface.routes.set(peer, networks):
@@ -165,8 +180,9 @@ class Tunnel:
 
     def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:
         """Seal IP packets for the peers to whom their destinations belong."""
-        find = self._interface.routes.find
+        find, contacted = self._interface.routes.find, self._interface.contacted
         groups: defaultdict[tuple[Peer | None, int], list[bytes]] = defaultdict(list)
+        suspects: list[bytes] = []
         begin = destination = None
         for packet in packets:
             if packet[:2] != begin:
@@ -174,13 +190,30 @@ class Tunnel:
                 where, ecn = destination_and_ecn(begin)
             if packet[where] != destination:
                 destination = packet[where]
-                group = groups[find(destination), ecn]
+                group = suspects if destination in contacted else groups[find(destination), ecn]
             group.append(packet)
+        for packet in suspects:
+            where, ecn = destination_and_ecn(packet[:2])
+            if not self._is_looped(packet, contacted[packet[where]]):
+                groups[find(packet[where]), ecn].append(packet)
         for (peer, ecn), group in groups.items():
             if peer is None:
                 self.counters.no_route += len(group)
             else:
                 peer.send(group, now, ecn)
+
+    def _is_looped(self, packet: bytes, peer: Peer) -> bool:
+        """Look at a packet to the endpoint of a peer: it may be a datagram of our own."""
+        message = udp_payload(packet)
+        if message[:4] in (INITIATION, RESPONSE):
+            own = int.from_bytes(message[4:8], "little") in self._interface.indices
+        else:
+            own = peer.seals(message[TYPE_AND_INDEX])
+        if own:
+            if not self.counters.looped:
+                logger.warning(LOOP, peer.endpoint and peer.endpoint[0])
+            self.counters.looped += 1
+        return own
 
     # From the network.
 

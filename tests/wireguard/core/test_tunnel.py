@@ -6,7 +6,7 @@ import dataclasses
 import math
 import random
 from collections.abc import Callable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import Any, NamedTuple
 from unittest import mock
@@ -687,6 +687,124 @@ def test_what_waits_is_bounded(world: World) -> None:
     assert world.a.dropped == {"no_session": 72}
     world.exchange()
     assert world.b.tunnel.take_packets() == waiting[72:]
+
+
+def test_what_waits_for_a_peer_that_goes(world: World) -> None:
+    world.a.send(*[world.a.packet(world.b)] * 3)
+    world.a.tunnel.remove_peer(world.b.public_key)
+    assert world.a.dropped == {"no_session": 3}
+
+
+def test_without_a_key_nothing_waits(world: World) -> None:
+    world.a.send(*[world.a.packet(world.b)] * 3)
+    world.a.tunnel.set_private_key(bytes(32))
+    assert world.a.dropped == {"no_session": 3}
+    world.a.send(*[world.a.packet(world.b)] * 2)
+    assert world.a.dropped == {"no_session": 5}
+    world.a.tunnel.set_private_key(world.a.private_key)
+    world.a.take()
+    world.now += 6
+    assert passes(world, world.a, world.b)
+
+
+def test_another_key_keeps_what_waits(world: World) -> None:
+    packet = world.a.packet(world.b)
+    world.a.send(packet)
+    world.a.tunnel.set_private_key(generate_private_key())
+    assert world.a.dropped == {}
+    world.a.tunnel.set_private_key(world.a.private_key)
+    world.a.take()
+    world.sleep(6)
+    assert world.b.tunnel.take_packets() == [packet]
+
+
+def test_for_a_key_that_nobody_has(world: World) -> None:
+    """Its point is of low order."""
+    world.a.tunnel.set_peer(
+        PeerConfig(bytes(32), allowed_ips=(ip_network("10.0.9.0/24"),)), world.now, world.b.addr
+    )
+    world.a.send(packets.udp(destination="10.0.9.1"))
+    assert world.a.dropped == {"no_session": 1}
+    assert world.a.take() == []
+
+
+def test_a_keepalive_that_waits_is_no_packet(world: World) -> None:
+    world.lost = lambda data: True
+    world.a.meet(world.b, persistent_keepalive=25)
+    world.sleep(300)
+    world.a.tunnel.remove_peer(world.b.public_key)
+    assert world.a.dropped == {}
+
+
+# A loop.
+
+
+def wrapped(sent: Sent, number: int = 0, **fields: Any) -> bytes:
+    """A datagram of a tunnel, as it comes out of the device when its route leads there."""
+    version = 6 if ":" in sent.addr[0] else 4
+    fields = {"destination": sent.addr[0], "sport": 51820, "dport": sent.addr[1], **fields}
+    return packets.udp(version, sent.data[number], **fields)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.2", "2001:db8::2", "fe80::2%eth0"])
+def test_a_datagram_of_our_own(world: World, host: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not sealed again and again; all else that goes to that address is."""
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    peer = world.a.meet(world.b, endpoint=False, allowed_ips=everything)
+    peer.set_endpoint((host, 51820))
+    plain = host.partition("%")[0]
+    peer.initiate(world.now)
+    (initiation,) = world.a.take()
+    looped = wrapped(initiation._replace(addr=(plain, 51820)))
+    world.a.send(looped, looped)
+    assert world.a.dropped == {"looped": 2}
+    world.a.send(looped)
+    assert caplog.text.count("route leads into the tunnel") == 1
+    assert plain in caplog.text
+    stranger = Side(world, 3)
+    stranger.meet(world.b)
+    stranger.send(stranger.packet(world.b))
+    others = wrapped(stranger.take()[0]._replace(addr=(plain, 51820)))
+    ping = packets.udp(6 if ":" in host else 4, destination=plain, payload=b"ping")
+    world.a.send(looped, others, ping)
+    assert world.a.dropped == {"looped": 4}
+    assert list(peer._queue) == [others, ping]
+
+
+def test_datagrams_of_a_session_of_our_own(world: World) -> None:
+    """The route changed while the session was up."""
+    world.a.meet(world.b, allowed_ips=(ip_network("0.0.0.0/0"),))
+    connect(world)
+    world.a.send(world.a.packet(world.b), world.a.packet(world.b, 1))
+    (sent,) = world.a.take()
+    fragment = wrapped(sent, fragment=100)
+    options = wrapped(sent, 1, options=bytes(8))
+    world.a.send(wrapped(sent), options, fragment)
+    assert world.a.dropped == {"looped": 2}
+    assert len(world.a.take()[0].data) == 1
+    world.b.tunnel.packets_from_device([wrapped(sent)], world.now)  # another's
+    assert world.b.dropped == {"no_route": 1}
+
+
+def test_only_where_peers_are_is_looked_for_loops(world: World) -> None:
+    def contacted(side: Side) -> list[str]:
+        return [str(ip_address(each)) for each in side.tunnel._interface.contacted]
+
+    connect(world)
+    assert (contacted(world.a), contacted(world.b)) == (["192.0.2.2"], ["192.0.2.1"])
+    world.sleep(20)
+    world.now += 110
+    world.a.addr = ("2001:db8::1", 7)
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.a, world.b)
+    assert contacted(world.b) == ["2001:db8::1"]
+    third = Side(world, 3)
+    third.addr = world.a.addr
+    world.b.meet(third).initiate(world.now)
+    world.b.tunnel.remove_peer(world.a.public_key)
+    assert contacted(world.b) == ["2001:db8::1"]
+    world.b.tunnel.remove_peer(third.public_key)
+    assert contacted(world.b) == []
 
 
 # The network.
