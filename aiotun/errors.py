@@ -1,8 +1,34 @@
 """Every exception that aiotun raises of its own.
 
-Three roots, so that callers can catch by what went wrong rather than by where:
-`TunError` is an `OSError` and always carries an errno; `OffloadError` and
-`CodecError` are `ValueError`s about the bytes of one frame.
+    OSError
+    └── TunError               `errno` is always set; `remedies` say what helps
+        ├── NotPermittedError      (PermissionError) this process may not do that
+        ├── NoDriverError          the system has no driver for such devices, or no node for it
+        ├── NamespaceError         the network namespace is not there, or is none
+        ├── NameInUseError         an interface of that name exists, or is open elsewhere
+        ├── QueueLimitError        the interface has all the queues that it can have
+        ├── UnsupportedError       this system, or this kind of device, cannot do that
+        ├── ConfigError            (ValueError) a value that no device can have
+        │   ├── NameInvalidError
+        │   ├── AddressError
+        │   ├── RouteError
+        │   ├── MTUError
+        │   └── MACError
+        ├── InterfaceGoneError     the interface was deleted
+        ├── InterfaceDownError     a packet was written to an interface that is down
+        ├── PacketError            a packet that the device cannot carry
+        ├── PathMTUError           datagrams that their path does not carry whole
+        ├── BusyError              another task, thread or transport uses it
+        ├── InterruptError         (InterruptedError) an `Interrupt` ended the wait
+        └── ClosedError            the device, transport or stream was closed
+    ValueError
+    ├── OffloadError           a frame that cannot be taken apart
+    │   ├── FrameTooShortError     it ends before its headers do
+    │   └── FrameHeaderError       a header contradicts the bytes that are there
+    └── CodecError             bytes that a codec cannot decode, or an item it cannot encode
+
+Those that programs catch are there as `aiotun.TunError` too; all are as
+`aiotun.errors.TunError`.
 """
 
 from __future__ import annotations
@@ -16,7 +42,6 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
-    "DeviceForbiddenError",
     "FrameHeaderError",
     "FrameTooShortError",
     "InterfaceDownError",
@@ -27,9 +52,8 @@ __all__ = [
     "NameInUseError",
     "NameInvalidError",
     "NamespaceError",
-    "NoCapabilityError",
     "NoDriverError",
-    "NoTunNodeError",
+    "NotPermittedError",
     "OffloadError",
     "PacketError",
     "PathMTUError",
@@ -43,24 +67,33 @@ __all__ = [
 class TunError(OSError):
     """Base of everything that goes wrong with a device; `errno` is always set."""
 
+    remedies: tuple[str, ...]
+    """What to do about it: one of these helps. They end the message, too."""
+
+    def __init__(
+        self,
+        number: int,
+        message: str,
+        filename: str | None = None,
+        *,
+        remedies: tuple[str, ...] = (),
+    ) -> None:
+        if remedies:
+            message += f": {'; or '.join(remedies)}"
+        super().__init__(number, message, *([] if filename is None else [filename]))
+        self.remedies = remedies
+
 
 # Opening a device.
 
 
-class NoTunNodeError(TunError, FileNotFoundError):
-    """ENOENT: the system has no /dev/net/tun."""
+class NotPermittedError(TunError, PermissionError):
+    """EPERM or EACCES: this process may not open, make, change or enter that."""
 
 
 class NoDriverError(TunError):
-    """ENODEV or ENXIO: the node exists, the kernel's driver behind it does not."""
-
-
-class DeviceForbiddenError(TunError, PermissionError):
-    """EPERM or EACCES when opening the node: file mode, or a container's device cgroup."""
-
-
-class NoCapabilityError(TunError, PermissionError):
-    """EPERM when asking for or changing an interface: CAP_NET_ADMIN is missing."""
+    """ENOENT, ENODEV, ENXIO or ENOTTY: the system's driver for such devices, or its node, is
+    missing."""
 
 
 class NameInUseError(TunError):
@@ -68,7 +101,7 @@ class NameInUseError(TunError):
 
 
 class NamespaceError(TunError):
-    """ENOENT, EINVAL or EPERM: the network namespace is not there, or closed to this process."""
+    """ENOENT or EINVAL: the network namespace is not there, or something else is."""
 
 
 class QueueLimitError(TunError):

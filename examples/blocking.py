@@ -32,7 +32,7 @@ def main(address: str, timeout: float) -> None:
             except TimeoutError:
                 print(f"nothing came for {timeout} s")
                 continue
-            except aiotun.InterruptError as exc:
+            except aiotun.errors.InterruptError as exc:
                 print(f"{exc.value} ended it after {device.counters.packets_received} packets")
                 return
             reply = echo_reply(bytes(buffer[HEADROOM : HEADROOM + size]))

@@ -111,7 +111,7 @@ def test_sending_waits_while_the_device_pushes_back() -> None:
     ids=["empty", "too large", "no IP"],
 )
 def test_impossible_packets_raise(rig: Rig, wrong: bytes, number: int) -> None:
-    with pytest.raises(aiotun.PacketError) as caught:
+    with pytest.raises(aiotun.errors.PacketError) as caught:
         rig.device.send(wrong)
     assert caught.value.errno == number
     rig.device.send(packet())
@@ -119,7 +119,7 @@ def test_impossible_packets_raise(rig: Rig, wrong: bytes, number: int) -> None:
 
 
 def test_an_error_does_not_keep_back_the_rest(rig: Rig) -> None:
-    with pytest.raises(aiotun.PacketError):
+    with pytest.raises(aiotun.errors.PacketError):
         rig.device.send_many([packet(0), bytes(64), packet(1)])
     assert [rig.recv(), rig.recv()] == [packet(0), packet(1)]
 
@@ -163,17 +163,17 @@ def test_settings(rig: Rig) -> None:
     device.mtu = 1400
     assert device.mtu == 1400
     for wrong in (67, 65536):
-        with pytest.raises(aiotun.MTUError, match="out of range"):
+        with pytest.raises(aiotun.errors.MTUError, match="out of range"):
             device.mtu = wrong
     device.add_address("10.9.0.1/24")
     assert aiotun.Address.parse("10.9.0.1/24") in device.addresses()
-    with pytest.raises(aiotun.AddressError, match="already"):
+    with pytest.raises(aiotun.errors.AddressError, match="already"):
         device.add_address("10.9.0.1/24")
     device.remove_address("10.9.0.1/24")
     assert aiotun.Address.parse("10.9.0.1/24") not in device.addresses()
-    with pytest.raises(aiotun.AddressError):
+    with pytest.raises(aiotun.errors.AddressError):
         device.remove_address("10.9.0.1/24")
-    with pytest.raises(aiotun.AddressError, match="not an address"):
+    with pytest.raises(aiotun.errors.AddressError, match="not an address"):
         device.add_address("10.9.0.1.5")
 
 
@@ -281,7 +281,7 @@ def test_a_memory_pair_has_no_descriptor_to_give_away() -> None:
 
 @pytest.mark.requires("tun", "netns")
 def test_a_malformed_name_opens_nothing(namespace: Namespace) -> None:
-    with pytest.raises(aiotun.NameInvalidError, match="15 are possible"):
+    with pytest.raises(aiotun.errors.NameInvalidError, match="15 are possible"):
         namespace.run(aiotun.Device, name="much-too-long-name")
     with pytest.raises(aiotun.ConfigError, match="both given"):
         aiotun.Device(config=aiotun.DeviceConfig(), name="x")

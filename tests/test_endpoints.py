@@ -216,7 +216,7 @@ async def test_cancelled_while_opening(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_cancelled_while_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
         time.sleep(0.1)
-        raise aiotun.NoTunNodeError(2, "of the test")
+        raise aiotun.NoDriverError(2, "of the test")
 
     monkeypatch.setattr(platforms, "open_device", open_device)
     opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder))
@@ -227,13 +227,13 @@ async def test_cancelled_while_opening_fails(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_errors_of_opening_arrive_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = aiotun.NoTunNodeError(2, "of the test")
+    error = aiotun.NoDriverError(2, "of the test")
 
     def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
         raise error
 
     monkeypatch.setattr(platforms, "open_device", open_device)
-    with pytest.raises(aiotun.NoTunNodeError) as caught:
+    with pytest.raises(aiotun.NoDriverError) as caught:
         await aiotun.create_device_endpoint(Recorder)
     assert caught.value is error
 

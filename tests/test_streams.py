@@ -209,7 +209,7 @@ async def test_sending_gives_others_a_turn(rig: Rig) -> None:
 @pytest.mark.parametrize(("wrong", "number"), [(b"", errno.EINVAL), (bytes(70000), errno.EMSGSIZE)])
 async def test_impossible_packets_raise(rig: Rig, wrong: bytes, number: int) -> None:
     async with aiotun.open_device(device=rig.device) as tun:
-        with pytest.raises(aiotun.PacketError) as caught:
+        with pytest.raises(aiotun.errors.PacketError) as caught:
             await tun.send(wrong)
         assert caught.value.errno == number
 

@@ -76,7 +76,9 @@ def test_into_a_buffer_that_is_too_small(rig: Rig) -> None:
         lambda: rig.device.recv_into(bytearray(20), bytearray(43), timeout=2),
         lambda: rig.device.recv_many_into([bytearray(70)], timeout=2, headroom=10),
     ):
-        with pytest.raises(aiotun.PacketError, match="64 bytes waits, the buffer has 6") as caught:
+        with pytest.raises(
+            aiotun.errors.PacketError, match="64 bytes waits, the buffer has 6"
+        ) as caught:
             call()
         assert caught.value.errno == errno.EMSGSIZE
     assert rig.device.recv(timeout=2) == packet(1)
@@ -181,7 +183,7 @@ def test_a_sender_waits_behind_another_and_times_out(interrupt: aiotun.Interrupt
             with pytest.raises(TimeoutError, match="no packet was sent"):
                 near.send(packet(2), timeout=timeout)
         interrupt.set()
-        assert isinstance(first.exception(), aiotun.InterruptError)
+        assert isinstance(first.exception(), aiotun.errors.InterruptError)
 
 
 # Interrupts.
@@ -207,11 +209,11 @@ def test_interrupt(interrupt: aiotun.Interrupt) -> None:
 def test_interrupted(rig: Rig, interrupt: aiotun.Interrupt, wait: Callable[..., Any]) -> None:
     for value in (1, 2):
         timer = soon(interrupt.set, value)
-        with pytest.raises(aiotun.InterruptError) as caught:
+        with pytest.raises(aiotun.errors.InterruptError) as caught:
             wait(rig.device, interrupt=interrupt)
         assert (caught.value.value, caught.value.errno) == (value, errno.EINTR)
         assert isinstance(caught.value, InterruptedError)
-        with pytest.raises(aiotun.InterruptError):  # until it is cleared
+        with pytest.raises(aiotun.errors.InterruptError):  # until it is cleared
             wait(rig.device, timeout=0, interrupt=interrupt)
         timer.join()
         interrupt.clear()
@@ -223,11 +225,11 @@ def test_senders_are_interrupted(interrupt: aiotun.Interrupt) -> None:
     near, far = memory_devices(capacity=1, push_back=True)
     with near, far:
         timer = soon(interrupt.set, "stop")
-        with pytest.raises(aiotun.InterruptError):
+        with pytest.raises(aiotun.errors.InterruptError):
             near.send_many([packet(0), packet(1)], interrupt=interrupt)
-        with pytest.raises(aiotun.InterruptError):
+        with pytest.raises(aiotun.errors.InterruptError):
             near.wait_writable(interrupt=interrupt)
-        with pytest.raises(aiotun.InterruptError):
+        with pytest.raises(aiotun.errors.InterruptError):
             near.send(packet(2), interrupt=interrupt)
         timer.join()
 
@@ -246,7 +248,7 @@ def test_interrupted_by_a_signal(rig: Rig, interrupt: aiotun.Interrupt) -> None:
     before = signal.signal(signal.SIGUSR1, lambda number, frame: interrupt.set(number))
     try:
         timer = soon(os.kill, os.getpid(), signal.SIGUSR1)
-        with pytest.raises(aiotun.InterruptError) as caught:
+        with pytest.raises(aiotun.errors.InterruptError) as caught:
             rig.device.recv(timeout=10, interrupt=interrupt)
         assert caught.value.value == signal.SIGUSR1
         timer.join()
@@ -402,7 +404,7 @@ def test_framing(framing: Any, header: bytes) -> None:
         device.send(packet(2))
         assert theirs.recv(100) == header + packet(2)
         if header and framing != "vnet":
-            with pytest.raises(aiotun.PacketError, match="no IP packet"):
+            with pytest.raises(aiotun.errors.PacketError, match="no IP packet"):
                 device.send(bytes(64))
         for unknown in (
             device.addresses,
@@ -479,7 +481,7 @@ TRAFFIC = """
         assert device.carrier == carrier
     try:
         device.mtu = 1300
-    except aiotun.NoCapabilityError as exc:
+    except aiotun.NotPermittedError as exc:
         assert "CAP_NET_ADMIN" in str(exc)
     else:
         raise AssertionError("a user may not")
@@ -513,7 +515,7 @@ def test_attach_as_another_user(namespace: Namespace) -> None:
         """
         try:
             aiotun.Device(name="t0")
-        except aiotun.NoCapabilityError:
+        except aiotun.NotPermittedError:
             pass
         else:
             raise AssertionError("it belongs to another")
@@ -595,7 +597,7 @@ def test_readers_and_writers_interrupted_at_random(rig: Rig) -> None:
         while True:
             try:
                 packets = call(timeout=5, interrupt=interrupt)
-            except aiotun.InterruptError:
+            except aiotun.errors.InterruptError:
                 interrupt.clear()
             except aiotun.ClosedError:
                 return
@@ -608,7 +610,7 @@ def test_readers_and_writers_interrupted_at_random(rig: Rig) -> None:
         while time.monotonic() < end:
             try:
                 device.send_many([packet(n) for n in range(3)], timeout=5, interrupt=interrupt)
-            except aiotun.InterruptError:
+            except aiotun.errors.InterruptError:
                 interrupt.clear()
             else:
                 written[index] += 3

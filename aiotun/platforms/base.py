@@ -205,7 +205,7 @@ class Interface(ABC):
     """The administrator's side of a device. Calls block for some microseconds.
 
     Every method raises `InterfaceGoneError` once the interface was deleted,
-    `NoCapabilityError` when the process may not, and `ClosedError` after `close`.
+    `NotPermittedError` when the process may not, and `ClosedError` after `close`.
     """
 
     @property

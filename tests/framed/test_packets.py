@@ -169,7 +169,7 @@ async def test_what_cannot_be_sent() -> None:
         numbers, raw = aiotun.Framed(tun, Number()), aiotun.Framed(tun, Raw())
         with pytest.raises(aiotun.CodecError):
             await numbers.send_all([1, -1, 2])
-        with pytest.raises(aiotun.PacketError):
+        with pytest.raises(aiotun.errors.PacketError):
             await raw.send(b"")
         with pytest.raises(aiotun.UnsupportedError):
             await raw.send_eof()

@@ -418,7 +418,7 @@ async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
             assert elsewhere.recv() == FRAMES[:2]
             protocol = near.get_protocol()._replaced  # type: ignore[attr-defined]
             told = [type(exc) for exc in protocol.named("error_received")]
-            assert told == [aiotun.FrameHeaderError, aiotun.FrameTooShortError]
+            assert told == [aiotun.errors.FrameHeaderError, aiotun.errors.FrameTooShortError]
             assert (near.counters.packets_received, near.counters.bytes_received) == (4, 129)
             assert (far.counters.packets_sent, far.counters.frames_sent) == (2, 2)
 

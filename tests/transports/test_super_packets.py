@@ -195,7 +195,7 @@ async def test_packets_refused_too_do_not_switch_coalescing_off(
             protocol.transport.writelines(segments(10))
             protocol.transport.flush()
             (error,) = protocol.named("error_received")
-            assert isinstance(error, aiotun.PacketError)
+            assert isinstance(error, aiotun.errors.PacketError)
             assert protocol.transport.counters.dropped_sent == 10
             assert caplog.records == []
             patch.undo()

@@ -319,7 +319,7 @@ async def test_impossible_packets_are_dropped_and_reported(
         protocol.transport.flush()
         assert [rig.recv(), rig.recv()] == [packet(0), packet(1)]
         error = protocol.named("error_received")[0]
-        assert isinstance(error, aiotun.PacketError)
+        assert isinstance(error, aiotun.errors.PacketError)
         assert error.errno == number
         assert says in str(error)
         assert protocol.transport.counters.dropped_sent == 2

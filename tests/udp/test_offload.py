@@ -175,7 +175,7 @@ async def test_segments_that_the_path_does_not_carry_go_in_fragments(
         await until(lambda: len(server.data) == 11)
         assert server.data == [*large, b"small"]
         (error,) = client.errors
-        assert isinstance(error, aiotun.PathMTUError)
+        assert isinstance(error, aiotun.errors.PathMTUError)
         assert (error.mtu, error.addr[:2]) == (NARROW, server.addr)
         assert "carries IP packets of 1400 bytes" in str(error)
         assert client.transport.counters.dropped_sent == 0
@@ -237,7 +237,7 @@ async def test_a_router_tells_that_the_path_is_narrow(namespace: Namespace) -> N
             device.send(packets.ip(4, 1, bytes(icmp), source="10.9.0.2", destination="10.9.0.1"))
             await until(lambda: client.errors)
             (error,) = client.errors
-            assert isinstance(error, aiotun.PathMTUError)
+            assert isinstance(error, aiotun.errors.PathMTUError)
             assert (error.mtu, error.addr) == (1280, ("10.9.0.2", 7))
 
 

@@ -41,7 +41,10 @@ def adopt(fd: int, closefd: bool) -> tuple[LinuxInterface, TunQueue]:
         interface.close()
         raise UnsupportedError(
             errno.EOPNOTSUPP,
-            f"descriptor {fd} was opened with packet information: open it with IFF_NO_PI, or "
-            'do without all but its packets (framing="pi")',
+            f"descriptor {fd} was opened with packet information",
+            remedies=(
+                "open it with IFF_NO_PI",
+                'do without all but its packets (framing="pi")',
+            ),
         )
     return interface, queue

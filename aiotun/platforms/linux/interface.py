@@ -27,7 +27,7 @@ from ...errors import (
     MACError,
     MTUError,
     NameInUseError,
-    NoCapabilityError,
+    NotPermittedError,
     RouteError,
     TunError,
     UnsupportedError,
@@ -279,7 +279,9 @@ class LinuxInterface(Interface):
                 raise NameInUseError(exc.errno, f"there is an interface {name!r} already") from exc
             if exc.errno == errno.EBUSY:  # before Linux 6.2
                 raise BusyError(
-                    exc.errno, "this kernel renames only an interface that is down"
+                    exc.errno,
+                    "this kernel renames only an interface that is down",
+                    remedies=("set it down first (Device.down)",),
                 ) from exc
             raise
 
@@ -316,8 +318,10 @@ class LinuxInterface(Interface):
             ) from exc
         except OSError as exc:
             if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise NoCapabilityError(
-                    errno.EPERM, f"{path} cannot be written here: {exc.strerror}"
+                raise NotPermittedError(
+                    errno.EPERM,
+                    f"{path} cannot be written here ({exc.strerror})",
+                    remedies=("mount /proc/sys read-write", "in a container: --privileged"),
                 ) from exc
             raise
 
@@ -340,7 +344,9 @@ class LinuxInterface(Interface):
         queue = self._queue
         if not queue.multi_queue:
             raise UnsupportedError(
-                errno.EOPNOTSUPP, "the device was made for one queue: make it with multi_queue=True"
+                errno.EOPNOTSUPP,
+                "the device was made for one queue",
+                remedies=("make it with multi_queue=True",),
             )
         offload: Offload = queue.vnet_hdr
         if queue.tcp_offload != queue.udp_offload:
@@ -408,7 +414,8 @@ def _explain_address(exc: OSError, address: Address, done: str) -> None:
     if exc.errno in (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
         raise UnsupportedError(
             errno.EOPNOTSUPP,
-            f"{what}; allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",
+            what,
+            remedies=("allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",),
         ) from exc
 
 

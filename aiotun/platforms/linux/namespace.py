@@ -7,12 +7,13 @@ import sys
 assert sys.platform == "linux"
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
-from ...errors import NamespaceError
+from ...errors import NamespaceError, NotPermittedError
 from .threads import in_thread
 
 __all__ = ["call_in_namespace", "enter_and_call"]
@@ -29,7 +30,8 @@ NAMED = "/run/netns"
 def call_in_namespace(namespace: str | os.PathLike[str] | int, function: Callable[[], T]) -> T:
     """Call the function in a network namespace: by name, by path, or by one of its processes.
 
-    Raises `NamespaceError` when it is not there, is none, or this process may not enter it.
+    Raises `NamespaceError` when it is not there or is none, and `NotPermittedError` when this
+    process may not enter it.
     """
     if isinstance(namespace, int):
         path = f"/proc/{namespace}/ns/net"
@@ -39,11 +41,12 @@ def call_in_namespace(namespace: str | os.PathLike[str] | int, function: Callabl
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
-        raise NamespaceError(
-            exc.errno,
-            f"network namespace {namespace!r} cannot be entered: {exc.strerror}; "
-            "`ip netns` lists those with a name",
+        kind = NotPermittedError if isinstance(exc, PermissionError) else NamespaceError
+        raise kind(
+            exc.errno or 0,
+            f"network namespace {namespace!r} cannot be entered ({exc.strerror})",
             path,
+            remedies=("take one of those that `ip netns` lists",),
         ) from exc
     try:
         return enter_and_call(fd, function)
@@ -70,11 +73,10 @@ def enter_and_call(namespace: int, function: Callable[[], T]) -> T:
 def _enter(namespace: int) -> None:
     if _libc().setns(namespace, CLONE_NEWNET) < 0:  # os.setns came with Python 3.12
         number = ctypes.get_errno()
-        raise NamespaceError(
-            number,
-            f"the network namespace cannot be entered: {os.strerror(number)}; "
-            "it takes CAP_SYS_ADMIN and a file of a network namespace",
-        )
+        what = f"the network namespace cannot be entered ({os.strerror(number)})"
+        if number == errno.EPERM:
+            raise NotPermittedError(number, what, remedies=("run with CAP_SYS_ADMIN",))
+        raise NamespaceError(number, what, remedies=("name a file of a network namespace",))
 
 
 @cache

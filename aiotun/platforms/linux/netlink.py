@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from types import TracebackType
 
-from ...errors import NoCapabilityError, TunError
+from ...errors import NotPermittedError, TunError
 from .rtnetlink.messages import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -62,7 +62,7 @@ class NetlinkSocket:
         """Send one request and return the bodies of the messages that answer it.
 
         With NLM_F_DUMP that is a list, all of it as it was at one moment. Raises
-        `NoCapabilityError`, or `OSError` with the kernel's errno and, where it sent one, its
+        `NotPermittedError`, or `OSError` with the kernel's errno and, where it sent one, its
         message.
         """
         for _ in range(DUMP_ATTEMPTS):
@@ -102,11 +102,14 @@ class NetlinkSocket:
                         continue
                     number, reason = decode_status(message)
                     if number == errno.EPERM:
-                        raise NoCapabilityError(
+                        raise NotPermittedError(
                             errno.EPERM,
-                            "this process may not change the network's settings: it lacks "
-                            "CAP_NET_ADMIN. Run it with sudo, or let an administrator configure "
-                            "the interface (ip link, ip address)",
+                            "this process may not change the network's settings, it lacks "
+                            "CAP_NET_ADMIN",
+                            remedies=(
+                                "run it with sudo",
+                                "let an administrator do it (ip link, ip address, ip route)",
+                            ),
                         )
                     if number:
                         raise OSError(number, reason)

@@ -15,9 +15,6 @@ class Trouble(NamedTuple):
     remedies: tuple[str, ...]
     """One of these helps."""
 
-    def __str__(self) -> str:
-        return f"{self.what}: {'; or '.join(self.remedies)}"
-
 
 _NO_DRIVER = Trouble(
     "the kernel has no TUN driver behind the node",

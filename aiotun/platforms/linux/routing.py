@@ -40,7 +40,7 @@ class Routing:
     """The routing of the network namespace in which the netlink socket was made.
 
     Calls block for some microseconds. Those that change something raise
-    `NoCapabilityError`, and `UnsupportedError` where there is no such IP version.
+    `NotPermittedError`, and `UnsupportedError` where there is no such IP version.
     """
 
     def __init__(self, netlink: NetlinkSocket) -> None:
@@ -119,5 +119,6 @@ def _explain(exc: OSError, what: str) -> None:
     if exc.errno in (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
         raise UnsupportedError(
             errno.EOPNOTSUPP,
-            f"{what}: {exc.strerror}; allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",
+            f"{what}: {exc.strerror}",
+            remedies=("allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",),
         ) from exc

@@ -17,13 +17,11 @@ from ...config import DeviceConfig, Offload
 from ...errors import (
     ClosedError,
     ConfigError,
-    DeviceForbiddenError,
     InterfaceDownError,
     InterfaceGoneError,
     NameInUseError,
-    NoCapabilityError,
     NoDriverError,
-    NoTunNodeError,
+    NotPermittedError,
     QueueLimitError,
     TunError,
     UnsupportedError,
@@ -82,13 +80,6 @@ OFFLOADS: dict[Offload, tuple[int, ...]] = {
 }
 """What to ask for, the most first."""
 
-NODE_ERRORS: dict[int, type[TunError]] = {
-    errno.ENOENT: NoTunNodeError,
-    errno.EACCES: DeviceForbiddenError,
-    errno.EPERM: DeviceForbiddenError,
-}
-"""What is raised by the errno of opening the node; else it has no driver."""
-
 IFREQ = struct.Struct("=16sH22x")
 """struct ifreq (linux/if.h) with its ifr_flags."""
 
@@ -126,8 +117,8 @@ class TunQueue(DescriptorQueue):
         except OSError as exc:
             raise UnsupportedError(
                 errno.EOPNOTSUPP,
-                f"descriptor {fd} is not of a TUN or TAP ({exc.strerror}): "
-                'say what its frames look like (framing="none", layer="tun")',
+                f"descriptor {fd} is not of a TUN or TAP ({exc.strerror})",
+                remedies=('say what its frames look like (framing="none", layer="tun")',),
             ) from exc
         flags = IFREQ.unpack(request)[1]
         self = cls.__new__(cls)
@@ -212,7 +203,7 @@ def _explain(exc: OSError) -> None:
         raise InterfaceGoneError(exc.errno, "the interface was deleted") from exc
     if exc.errno == errno.EIO:
         raise InterfaceDownError(
-            exc.errno, "the interface is down: set it up first (ip link set NAME up)"
+            exc.errno, "the interface is down", remedies=("set it up first (ip link set NAME up)",)
         ) from exc
     if exc.errno == errno.EBADF:
         raise ClosedError from exc
@@ -238,9 +229,10 @@ def _features(fd: int) -> int:
 
 def _explain_node(exc: OSError) -> None:
     """Raise what an error of the node means, and what to do about it."""
-    if exc.errno in NODE_TROUBLES:
-        kind = NODE_ERRORS.get(exc.errno, NoDriverError)
-        raise kind(exc.errno, str(NODE_TROUBLES[exc.errno]), NODE) from exc
+    trouble = NODE_TROUBLES.get(exc.errno or 0)
+    if trouble is not None:
+        kind = NotPermittedError if isinstance(exc, PermissionError) else NoDriverError
+        raise kind(exc.errno or 0, trouble.what, NODE, remedies=trouble.remedies) from exc
 
 
 def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
@@ -257,35 +249,47 @@ def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
     try:
         fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(os.fsencode(name), flags))
     except PermissionError as exc:
-        raise NoCapabilityError(
+        raise NotPermittedError(
             errno.EPERM,
-            f"this process may not make or use the interface {name!r}: {CAPABILITY}",
+            f"this process may not make or use the interface {name!r}, {CAPABILITY.what}",
+            remedies=CAPABILITY.remedies,
         ) from exc
     except OSError as exc:
         if exc.errno == errno.E2BIG:
             raise QueueLimitError(
-                exc.errno, f"interface {name!r} has all the queues that it can have: close one"
+                exc.errno,
+                f"interface {name!r} has all the queues that it can have",
+                remedies=("close one",),
             ) from exc
         if exc.errno == errno.EBUSY and config.exclusive:
             raise NameInUseError(
                 exc.errno,
-                f"interface {name!r} exists: take another name, delete it first (ip link del), "
-                "or attach to it (exclusive=False)",
+                f"interface {name!r} exists",
+                remedies=(
+                    "take another name",
+                    "delete it first (ip link del)",
+                    "attach to it (exclusive=False)",
+                ),
             ) from exc
         if exc.errno in (errno.EBUSY, errno.EEXIST):
             raise NameInUseError(
                 exc.errno,
-                f"interface {name!r} is open elsewhere: close it there, or take another name "
-                '("tun%d" lets the system choose the number)',
+                f"interface {name!r} is open elsewhere",
+                remedies=(
+                    "close it there",
+                    'take another name ("tun%d" lets the system choose the number)',
+                ),
             ) from exc
         if exc.errno == errno.EINVAL and _exists(name):
             raise NameInUseError(
                 errno.EEXIST,
                 f"interface {name!r} exists and is not a {layer} with "
-                f"{'several queues' if config.multi_queue else 'a single queue'}: "
-                "take another name, or delete it first (ip link del)",
+                f"{'several queues' if config.multi_queue else 'a single queue'}",
+                remedies=("take another name", "delete it first (ip link del)"),
             ) from exc
-        raise TunError(exc.errno, f"interface {name!r} cannot be made: {exc.strerror}") from exc
+        raise TunError(
+            exc.errno or 0, f"interface {name!r} cannot be made: {exc.strerror}"
+        ) from exc
 
 
 def _exists(name: str) -> bool:

@@ -27,7 +27,7 @@ from aiotun.errors import (
     InterfaceGoneError,
     MACError,
     MTUError,
-    NoCapabilityError,
+    NotPermittedError,
     TunError,
     UnsupportedError,
 )
@@ -302,7 +302,7 @@ def test_without_the_capability(
     """The socket's opener counts, too: the refusal is injected where the kernel gives it."""
     with opened(namespace) as (interface, _):
         monkeypatch.setattr(netlink, "decode_status", lambda message: (errno.EPERM, "no"))
-        with pytest.raises(NoCapabilityError, match=r"CAP_NET_ADMIN.*sudo") as caught:
+        with pytest.raises(NotPermittedError, match=r"CAP_NET_ADMIN.*sudo") as caught:
             use(interface)
         assert caught.value.errno == errno.EPERM
 
@@ -335,7 +335,7 @@ def test_what_this_kernel_does_not_refuse(
 @pytest.mark.requires("ipv6", "sysctl")
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(errno.EROFS, NoCapabilityError), (errno.EACCES, NoCapabilityError), (errno.EIO, OSError)],
+    [(errno.EROFS, NotPermittedError), (errno.EACCES, NotPermittedError), (errno.EIO, OSError)],
 )
 def test_variables_that_cannot_be_written(
     namespace: Namespace,

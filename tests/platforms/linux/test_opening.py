@@ -28,11 +28,9 @@ from restricted import CAP_DAC_OVERRIDE, CAP_NET_ADMIN, drop_capabilities
 from aiotun.config import DeviceConfig
 from aiotun.errors import (
     AddressError,
-    DeviceForbiddenError,
     NameInUseError,
-    NoCapabilityError,
     NoDriverError,
-    NoTunNodeError,
+    NotPermittedError,
     TunError,
 )
 from aiotun.platforms.linux import open_device, tun
@@ -72,13 +70,13 @@ def refused(namespace: Namespace, prepare: Callable[[], object]) -> OSError:
     ("make", "expected", "number", "words"),
     [
         pytest.param(
-            lambda path: None, NoTunNodeError, errno.ENOENT, ["modprobe tun", "--device"], id="none"
+            lambda path: None, NoDriverError, errno.ENOENT, ["modprobe tun", "--device"], id="none"
         ),
         pytest.param(node(10, 254), NoDriverError, errno.ENODEV, ["modprobe tun"], id="no driver"),
         pytest.param(node(241, 0), NoDriverError, errno.ENXIO, ["modprobe tun"], id="no major"),
         pytest.param(node(1, 3), NoDriverError, errno.ENOTTY, ["modprobe tun"], id="/dev/null"),
         pytest.param(
-            node(10, 200, mode=0), DeviceForbiddenError, errno.EACCES, ["chmod 0666"], id="mode 000"
+            node(10, 200, mode=0), NotPermittedError, errno.EACCES, ["chmod 0666"], id="mode 000"
         ),
     ],
 )
@@ -103,7 +101,7 @@ def test_node(
 
 def test_node_forbidden_by_device_cgroup(namespace: Namespace) -> None:
     error = refused(namespace, restricted.node_forbidden)
-    assert type(error) is DeviceForbiddenError
+    assert type(error) is NotPermittedError
     assert error.errno == errno.EPERM
     assert "cgroup" in str(error)
     assert "--device /dev/net/tun" in str(error)
@@ -121,7 +119,7 @@ def test_other_errors_of_the_node_stay_what_they_are(monkeypatch: pytest.MonkeyP
 
 def test_no_capability(namespace: Namespace) -> None:
     error = refused(namespace, lambda: drop_capabilities(CAP_NET_ADMIN))
-    assert isinstance(error, NoCapabilityError)
+    assert isinstance(error, NotPermittedError)
     assert isinstance(error, PermissionError)
     assert error.errno == errno.EPERM
     for way in ("CAP_NET_ADMIN", "root", "setcap", "ip tuntap add", "unshare"):
@@ -175,7 +173,7 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
     def attach() -> None:
         drop_capabilities(CAP_NET_ADMIN)
         interface, queue = open_device(config)
-        with pytest.raises(NoCapabilityError, match="CAP_NET_ADMIN"):
+        with pytest.raises(NotPermittedError, match="CAP_NET_ADMIN"):
             interface.set_mtu(1300)
         interface.close()
         queue.close()
@@ -217,7 +215,7 @@ def test_who_may_attach_without_a_capability(
     if allowed:
         namespace.run(attach)
     else:
-        with pytest.raises(NoCapabilityError):
+        with pytest.raises(NotPermittedError):
             namespace.run(attach)
 
 

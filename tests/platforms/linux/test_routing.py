@@ -15,7 +15,7 @@ import pytest
 import restricted
 
 from aiotun.config import Route
-from aiotun.errors import NoCapabilityError, RouteError
+from aiotun.errors import NotPermittedError, RouteError
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
 from aiotun.platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
@@ -185,7 +185,7 @@ def test_without_the_capability(namespace: Namespace) -> None:
         with NetlinkSocket() as netlink:
             routing = Routing(netlink)
             assert routing.rules(4)
-            with pytest.raises(NoCapabilityError, match=r"CAP_NET_ADMIN.*sudo"):
+            with pytest.raises(NotPermittedError, match=r"CAP_NET_ADMIN.*sudo"):
                 routing.add_rule(Rule(4, 100))
 
     namespace.run(in_thread, attempt)

@@ -21,6 +21,7 @@ import outside
 import pytest
 
 import aiotun
+from aiotun import errors
 from aiotun.config import DeviceConfig
 from aiotun.platforms.linux.tun import TunQueue
 from aiotun.testing.namespace import Namespace, own_sysfs
@@ -266,12 +267,12 @@ def test_routes(namespace: Namespace) -> None:
             "10.7.0.0/16 via 10.9.0.2 metric 5",
         }
         assert str(device.broadcast) == "10.9.0.255"
-        with pytest.raises(aiotun.RouteError, match=r"10.8.0.0/16 cannot be added: .*exists"):
+        with pytest.raises(errors.RouteError, match=r"10.8.0.0/16 cannot be added: .*exists"):
             device.add_route("10.8.0.0/16")
-        with pytest.raises(aiotun.RouteError, match=r"10.5.0.0/16 cannot be removed"):
+        with pytest.raises(errors.RouteError, match=r"10.5.0.0/16 cannot be removed"):
             device.remove_route("10.5.0.0/16")
         device.down()
-        with pytest.raises(aiotun.RouteError, match="not up"):
+        with pytest.raises(errors.RouteError, match="not up"):
             device.add_route("10.5.0.0/16")
 
 
@@ -282,40 +283,50 @@ def test_set_addresses(namespace: Namespace) -> None:
             wanted = [addresses] if isinstance(addresses, str) else addresses
             found = [str(a) for a in device.addresses() if not a.interface.ip.is_link_local]
             assert sorted(found) == sorted(wanted)
-        with pytest.raises(aiotun.AddressError, match="without an IPv4 address"):
+        with pytest.raises(errors.AddressError, match="without an IPv4 address"):
             device.broadcast = "10.9.0.255"
-        with pytest.raises(aiotun.AddressError, match="not an IPv4 address"):
+        with pytest.raises(errors.AddressError, match="not an IPv4 address"):
             device.broadcast = "fd09::1"
-        with pytest.raises(aiotun.AddressError, match="twice"):
+        with pytest.raises(errors.AddressError, match="twice"):
             device.set_addresses(["10.9.0.1/24"] * 2)
 
 
 ERRORS: dict[str, tuple[dict[str, Any], type[aiotun.TunError], int, str]] = {
     "no such user": ({"owner": "nobody-here"}, aiotun.ConfigError, errno.EINVAL, "no user"),
     "no such group": ({"group": "nobody-here"}, aiotun.ConfigError, errno.EINVAL, "no group"),
-    "no such namespace": ({"namespace": "none"}, aiotun.NamespaceError, errno.ENOENT, "'none'"),
-    "no such process": ({"namespace": 2**22 + 1}, aiotun.NamespaceError, errno.ENOENT, "cannot"),
+    "no such namespace": (
+        {"namespace": "none"},
+        errors.NamespaceError,
+        errno.ENOENT,
+        "'none'",
+    ),
+    "no such process": (
+        {"namespace": 2**22 + 1},
+        errors.NamespaceError,
+        errno.ENOENT,
+        "cannot",
+    ),
     "no namespace": (
         {"namespace": "/proc/self/ns/mnt"},
-        aiotun.NamespaceError,
+        errors.NamespaceError,
         errno.EINVAL,
         "cannot be entered",
     ),
     "no namespace file": (
         {"namespace": "/dev/null"},
-        aiotun.NamespaceError,
+        errors.NamespaceError,
         errno.EINVAL,
         "cannot be entered",
     ),
     "unreachable gateway": (
         {"routes": "10.8.0.0/16 via 10.7.0.1"},
-        aiotun.RouteError,
+        errors.RouteError,
         errno.EINVAL,
         "cannot be added",
     ),
     "route of a device that is down": (
         {"up": None, "routes": "10.8.0.0/16"},
-        aiotun.RouteError,
+        errors.RouteError,
         errno.EINVAL,
         "not up",
     ),
@@ -371,9 +382,9 @@ def test_mtu_for_ipv6_alone(namespace: Namespace, named: str) -> None:
         assert namespace.run(file.read_text) == "1280\n"
         device.mtu_v6 = 1400
         assert namespace.run(file.read_text) == "1400\n"
-        with pytest.raises(aiotun.MTUError, match="more than the interface's mtu"):
+        with pytest.raises(errors.MTUError, match="more than the interface's mtu"):
             device.mtu_v6 = 1501
-        with pytest.raises(aiotun.MTUError, match="IPv6 needs 1280"):
+        with pytest.raises(errors.MTUError, match="IPv6 needs 1280"):
             device.mtu_v6 = 1279
         device.mtu = 1279
         with pytest.raises(aiotun.UnsupportedError, match="no IPv6 on interface 't0'"):
@@ -388,20 +399,20 @@ def test_rename(namespace: Namespace) -> None:
         with pytest.raises(aiotun.NameInUseError, match="'t1' already"):
             device.name = "t1"
         for wrong in ("much-too-long-name", "vpn%d", ""):
-            with pytest.raises(aiotun.NameInvalidError):
+            with pytest.raises(errors.NameInvalidError):
                 device.name = wrong
         assert device.name == "t0"
 
 
 def test_wrong_values_at_run_time(namespace: Namespace) -> None:
     with namespace.run(aiotun.Device) as device:
-        with pytest.raises(aiotun.MACError, match="a TUN has no MAC"):
+        with pytest.raises(errors.MACError, match="a TUN has no MAC"):
             device.mac = "02:00:00:00:00:01"
         with pytest.raises(aiotun.ConfigError, match="tx_queue_len 0 is out of range"):
             device.tx_queue_len = 0
     with (
         namespace.run(aiotun.Device, layer="tap") as device,
-        pytest.raises(aiotun.MACError, match="for groups"),
+        pytest.raises(errors.MACError, match="for groups"),
     ):
         device.mac = "03:00:00:00:00:01"
 
@@ -493,7 +504,7 @@ def test_queue_limit(namespace: Namespace) -> None:
         config = DeviceConfig(name="t0", multi_queue=True)
         queues = [namespace.run(TunQueue, config) for _ in range(255)]
         assert device.queues == 256
-        with pytest.raises(aiotun.QueueLimitError, match="all the queues") as caught:
+        with pytest.raises(errors.QueueLimitError, match="all the queues") as caught:
             device.open_queue()
         assert caught.value.errno == errno.E2BIG
         threads = [threading.Thread(target=queue.close) for queue in queues]
