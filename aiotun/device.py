@@ -39,13 +39,14 @@ from .errors import (
     PacketError,
 )
 from .interrupt import Interrupt
+from .lease import Lease, Lendable
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-__all__ = ["Device", "DeviceSettings"]
+__all__ = ["Device", "DeviceLease", "DeviceSettings"]
 
 
 class DeviceSettings(TypedDict, total=False):
@@ -81,7 +82,7 @@ Buffer = bytearray | memoryview
 """Where a packet is received into: writable, and a sequence of bytes."""
 
 
-class Device(Closing):
+class Device(Closing, Lendable):
     """An open TUN or TAP device.
 
     >>> with Device(addresses=["10.9.0.1/24"]) as device:
@@ -103,6 +104,8 @@ class Device(Closing):
     `interface` and `queue` are the two parts a device is made of, see
     `platforms.base`.
     """
+
+    _busy = "the device belongs to a transport: use that"
 
     def __init__(
         self, *, config: DeviceConfig | None = None, **settings: Unpack[DeviceSettings]
@@ -148,7 +151,7 @@ class Device(Closing):
         self.interface = interface
         self.queue = queue
         self._counters = Counters()
-        self._closed = self._shut = self._taken = False
+        self._closed = self._shut = False
         self._read_errors: list[Exception] = []
         self._write_errors: list[Exception] = []
         self._reader = PacketReader(queue, self._counters, self._read_errors.append)
@@ -616,8 +619,7 @@ class Device(Closing):
     def _check_usable(self) -> None:
         if self._closed:
             raise ClosedError
-        if self._taken:
-            raise BusyError(errno.EBUSY, "the device belongs to a transport: use that")
+        self._check_free()
 
     # Its life.
 
@@ -644,23 +646,6 @@ class Device(Closing):
         self.interface.close()
         return fd
 
-    def take_over(self) -> None:
-        """For who hands the device to a transport, which alone may use it from now on.
-
-        Raises `BusyError` when another transport has it or a thread waits for it, and
-        `ClosedError`.
-        """
-        with self._waiting:
-            self._check()
-            if self._readers.count or self._writers.count:
-                raise BusyError(errno.EBUSY, "a thread is waiting for this device")
-            self._taken = True
-
-    def take_pending(self) -> list[bytes]:
-        """For the transport that took the device over: packets that were read, not received."""
-        packets, self._pending = self._pending[::-1], []
-        return packets
-
     def shutdown(self) -> None:
         """End all use: calls that wait, in whatever thread, raise `ClosedError`, and so do others.
 
@@ -677,12 +662,11 @@ class Device(Closing):
         Blocks for some 20 ms. Not for signal handlers: it waits for the threads in other
         calls to leave these. Idempotent. Raises `BusyError` when a transport owns the device.
         """
-        if self._taken and not self._closed:
-            raise BusyError(errno.EBUSY, "the device belongs to a transport: close that")
-        self.release()
+        if not self._closed:
+            self._check_free()
+            self._close()
 
-    def release(self) -> None:
-        """For the transport that took the device over: close it."""
+    def _close(self) -> None:
         if not self._closed:
             self._end_waiting()
             self._closed = True
@@ -700,13 +684,13 @@ class Device(Closing):
             pass  # who came in before has left then
 
     def __exit__(self, *exc_info: Any) -> None:
-        if not self._taken:
+        if self._lease is None:
             super().__exit__(*exc_info)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             warnings.warn(f"unclosed device {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.release()
+            self._close()
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} {self.layer}"
@@ -716,6 +700,25 @@ class Device(Closing):
             return f"<{kind} {self.name} open>"
         except OSError:  # the interface was deleted, or moved to where this process cannot look
             return f"<{kind} gone>"
+
+
+class DeviceLease(Lease[Device]):
+    """A device in the hands of a transport, which alone may use it from now on, and closes it."""
+
+    def __init__(self, device: Device) -> None:
+        """Raises `BusyError` also while a thread waits for the device, and `ClosedError`."""
+        with device._waiting:
+            device._check()
+            if device._readers.count or device._writers.count:
+                raise BusyError(errno.EBUSY, "a thread is waiting for this device")
+            super().__init__(device)
+        self.pending = device._pending[::-1]
+        """Packets that were read, and not received."""
+        device._pending.clear()
+
+    def close(self) -> None:
+        """Close the device, which no other can have then; this blocks as `Device.close` does."""
+        self.lent._close()
 
 
 class _Waiters:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cancelling import despite_cancellation
-from .device import Device, make_config
+from .device import Device, DeviceLease, make_config
 from .errors import ConfigError
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport, make_transport
@@ -56,12 +56,12 @@ async def create_device_endpoint(
         device = await _open(loop, make_config(config, settings))
     elif config is not None or settings:
         raise ConfigError("an open device= is configured already: leave out the other keywords")
-    device.take_over()
+    lease = DeviceLease(device)
     try:
         protocol = protocol_factory()
-        transport = make_transport(loop, device, protocol)
+        transport = make_transport(loop, lease, protocol)
     except BaseException:
-        await despite_cancellation(close_off_loop(loop, device.release))
+        await despite_cancellation(close_off_loop(loop, lease.close))
         raise
     started = transport.start()
     try:

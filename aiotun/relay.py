@@ -14,6 +14,7 @@ from .codecs import Raw
 from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
 from .framed import Framed
 from .framed.halves import DeviceSource, Sink, Source
+from .lease import Lease
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport
@@ -76,29 +77,33 @@ async def relay(
 
     A side that pushes back pauses the other. Raises what ended either side
     (`InterfaceGoneError`, `ConnectionResetError`), `ClosedError` if one is
-    closed already, and `BusyError` for an end and itself.
+    closed already, and `BusyError` for an end and itself, and for one that
+    another relay has.
 
     Between devices, super-packets pass as they are, and are split only for a
     device without that offload. What a `PacketStream` had received already goes
     first. `filter` is asked about each super-packet (an ordinary packet is one
     too, with gso_type NONE): all its segments belong to one flow. It is dropped
     if the answer is false. When this returns, raises or is cancelled, what is
-    still open goes back to the protocol or stream it had before. Raises
-    `ConfigError` for a TUN and a TAP, whose packets differ.
+    still open goes back to the protocol or stream it had before, and reading is
+    paused again if it was. Raises `ConfigError` for a TUN and a TAP, whose packets
+    differ.
 
     Between framed ends, or one and a `PacketStream`, items pass: those for which
     `filter` is true, as `map` returns them. An item that cannot be decoded or
     encoded is dropped (`counters` tell) unless nothing can follow it. Both ends
     stay open; no item is lost when this is cancelled.
     """
-    if a is b:
+    ends = [end.transport if isinstance(end, PacketStream) else end for end in (a, b)]
+    if ends[0] is ends[1]:
         raise BusyError(errno.EBUSY, "an end is relayed to another, not to itself")
     if isinstance(a, Framed) or isinstance(b, Framed):
-        await _relay_items(_framed(a), _framed(b), filter, map)
+        with Lease(ends[0]), Lease(ends[1]):
+            await _relay_items(_framed(a), _framed(b), filter, map)
     elif map is not None:
         raise ConfigError("super-packets are not mapped: relay framed ends instead")
     else:
-        await _relay_super_packets(a, b, filter)
+        await _relay_super_packets(ends[0], ends[1], filter)
 
 
 def _framed(end: PacketStream | Framed[T]) -> Framed[Any]:
@@ -171,25 +176,47 @@ def _put(sink: Sink[Any], items: Iterator[Any]) -> None:
 
 
 async def _relay_super_packets(
-    a: DeviceEnd, b: DeviceEnd, filter: Callable[[SuperPacket], bool] | None
+    a: PacketTransport, b: PacketTransport, filter: Callable[[SuperPacket], bool] | None
 ) -> None:
-    ends = [end.transport if isinstance(end, PacketStream) else end for end in (a, b)]
-    layers = [end.get_extra_info("device").layer for end in ends]
+    layers = [end.get_extra_info("device").layer for end in (a, b)]
     if layers[0] != layers[1]:
         raise ConfigError(f"a {layers[0]} and a {layers[1]} have different packets: no relay")
-    if ends[0] is ends[1]:
-        raise BusyError(errno.EBUSY, "a device is relayed to another, not to itself")
-    if any(end.is_closing() for end in ends):
-        raise ClosedError
+    for end in (a, b):
+        if end.is_closing():
+            raise ClosedError
+        end._check_free()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    protocols = [_RelayProtocol(end, other, filter, ended) for end, other in (ends, ends[::-1])]
+    protocols = [
+        _RelayProtocol(TransportLease(end), other, filter, ended) for end, other in ((a, b), (b, a))
+    ]
     for protocol in protocols:
         protocol.start()
     try:
         await ended
     finally:
         for protocol in protocols:
-            protocol.stop()
+            protocol.lease.close()
+
+
+class TransportLease(Lease[PacketTransport]):
+    """A transport in the hands of a relay; it goes back with its protocol, reading or paused."""
+
+    def __init__(self, transport: PacketTransport) -> None:
+        super().__init__(transport)
+        self.protocol: Any = transport.get_protocol()
+        self.pending: list[bytes] = []
+        """Packets that a stream has received, and nobody has received from it."""
+        if isinstance(self.protocol, StreamProtocol):
+            self.pending = self.protocol.drain()
+        self._was_reading = transport.is_reading()
+
+    def close(self) -> None:
+        super().close()
+        self.lent.set_protocol(self.protocol)
+        if self._was_reading:
+            self.lent.resume_reading()
+        else:
+            self.lent.pause_reading()
 
 
 class _RelayProtocol(PacketProtocol):
@@ -197,29 +224,27 @@ class _RelayProtocol(PacketProtocol):
 
     def __init__(
         self,
-        transport: PacketTransport,
+        lease: TransportLease,
         other: PacketTransport,
         filter: Callable[[SuperPacket], bool] | None,
         ended: asyncio.Future[None],
     ) -> None:
-        self._transport = transport
+        self.lease = lease
+        self._replaced = lease.protocol
         self._other = other
         self._filter = filter
         self._ended = ended
-        self._replaced: Any = transport.get_protocol()
 
     def start(self) -> None:
-        if isinstance(self._replaced, StreamProtocol):
-            self._other.writelines(self._replaced.packets)
-            self._replaced.packets.clear()
-        self._transport.set_protocol(self)
+        transport = self.lease.lent
+        self._other.writelines(self.lease.pending)
+        transport.set_protocol(self)
         if self._filter is None:
-            self._transport._pass_to(self._other)
-        self._transport.resume_reading()
-
-    def stop(self) -> None:
-        self._transport.set_protocol(self._replaced)
-        self._transport.resume_reading()
+            transport._pass_to(self._other)
+        if self._other._protocol_paused:  # before there was a relay to be told of it
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
         write_super = self._other.write_super

@@ -132,6 +132,131 @@ async def test_the_side_that_stays_open_goes_back_too() -> None:
         assert await ends.streams[1].recv() == packet(7)
 
 
+async def test_an_end_is_in_one_relay_at_a_time() -> None:
+    async with opened() as ends, opened() as others:
+        relaying = ends.relay()
+        await asyncio.sleep(0)
+        for a, b in ((ends, others), (others, ends)):
+            streams = a.streams[0], b.streams[1]
+            with pytest.raises(aiotun.BusyError, match="relayed already"):
+                await aiotun.relay(*streams)
+            with pytest.raises(aiotun.BusyError, match="relayed already"):
+                await aiotun.relay(*(stream.transport for stream in streams))
+        ends.a.send(packet(1))
+        others.a.send(packet(2))
+        assert await others.streams[0].recv() == packet(2)  # nothing was done to it
+        await until(lambda: ends.streams[1].transport.counters.packets_sent)
+        assert ends.b.recv() == packet(1)
+        relaying.cancel()
+        await ended(relaying)
+        again = asyncio.ensure_future(aiotun.relay(ends.streams[0], others.streams[0]))
+        await asyncio.sleep(0)
+        assert not again.done()
+        again.cancel()
+        await ended(again)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "other closed"])
+async def test_what_its_protocol_had_paused_is_paused_afterwards(end: str) -> None:
+    rigs = [MemoryRig() for _ in range(2)]
+    ends = [await aiotun.create_device_endpoint(Recorder, device=rig.device) for rig in rigs]
+    (transport, protocol), (other, _) = ends
+    transport.pause_reading()
+    relaying = asyncio.ensure_future(aiotun.relay(transport, other))
+    await asyncio.sleep(0)
+    rigs[0].send(packet(1))
+    await until(lambda: other.counters.packets_sent)
+    if end == "cancelled":
+        relaying.cancel()
+    else:
+        await other.aclose()
+    await ended(relaying)
+    assert not transport.is_reading()
+    rigs[0].send(packet(2))
+    await asyncio.sleep(0.01)
+    assert protocol.packets == []
+    transport.resume_reading()
+    await until(lambda: protocol.packets)
+    assert protocol.packets == [packet(2)]
+    for each, _ in ends:
+        await each.aclose()
+    for rig in rigs:
+        rig.close()
+
+
+async def test_an_end_that_the_relay_had_paused_reads_afterwards() -> None:
+    async with opened(b={"capacity": 1, "push_back": True}) as ends:
+        ends.streams[1].transport.set_write_buffer_limits(high=0)
+        relaying = ends.relay()
+        await asyncio.sleep(0)
+        for n in range(3):
+            ends.a.send(packet(n))
+        await until(lambda: not ends.streams[0].transport.is_reading())
+        relaying.cancel()
+        await ended(relaying)
+        assert ends.streams[0].transport.is_reading()
+        ends.a.send(packet(3))
+        assert await ends.streams[0].recv() == packet(3)
+
+
+async def test_a_stream_that_was_full_reads_on() -> None:
+    async with opened(b={"capacity": 4096}) as ends:
+        total = 0
+        while ends.streams[0].transport.is_reading():
+            ends.a.send(packet(total))
+            total += 1
+            if total % 100 == 0:
+                await asyncio.sleep(0.001)
+        relaying = ends.relay()
+        for n in range(total):
+            assert await asyncio.to_thread(ends.b.recv) == packet(n)
+        relaying.cancel()
+        await ended(relaying)
+        ends.a.send(packet(total))
+        assert await ends.streams[0].recv() == packet(total)
+
+
+async def test_a_side_that_pushed_back_before_pauses_the_other() -> None:
+    async with opened(b={"capacity": 1, "push_back": True}) as ends:
+        ends.streams[1].transport.set_write_buffer_limits(high=0)
+        await ends.streams[1].send_many([packet(0), packet(1)])
+        ends.streams[1].transport.flush()
+        relaying = ends.relay()
+        ends.a.send(packet(2))
+        await asyncio.sleep(0.01)
+        assert ends.streams[0].transport.counters.packets_received == 0
+        received: list[bytes] = []
+        while len(received) < 3:
+            received.append(await asyncio.to_thread(ends.b.recv))
+        assert received == [packet(n) for n in range(3)]
+        relaying.cancel()
+        await ended(relaying)
+
+
+async def test_the_protocol_that_is_replaced_hears_that_its_device_pushes_back() -> None:
+    near, far = memory_devices(capacity=1, push_back=True)
+    rig = MemoryRig()
+    transport, protocol = await aiotun.create_device_endpoint(Recorder, device=near)
+    transport.set_write_buffer_limits(high=0)
+    other, _ = await aiotun.create_device_endpoint(Recorder, device=rig.device)
+    relaying = asyncio.ensure_future(aiotun.relay(transport, other))
+    await asyncio.sleep(0)
+    for n in range(2):
+        rig.send(packet(n))
+    await until(lambda: protocol.named("pause_writing"))
+    assert protocol.named("resume_writing") == []
+    assert await asyncio.to_thread(far.recv, 2) == packet(0)
+    await until(lambda: protocol.named("resume_writing"))
+    assert len(protocol.named("pause_writing")) == 1
+    relaying.cancel()
+    await ended(relaying)
+    for each in (transport, other):
+        each.abort()
+        await each.aclose()
+    far.close()
+    rig.close()
+
+
 async def test_deletion_is_raised() -> None:
     async with opened() as ends:
         relaying = ends.relay()

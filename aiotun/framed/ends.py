@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from ..cancelling import AsyncClosing
 from ..codecs.base import PacketCodec, StreamCodec
 from ..errors import ClosedError, ConfigError
+from ..lease import Lendable
 from ..streams import PacketStream
 from .bytestreams import AsyncioStream, ByteStream, own_errors
 from .halves import (
@@ -196,7 +197,7 @@ class FramedWriter(AsyncClosing, Generic[T]):
         await self._underneath.close_half(self.sink)
 
 
-class Framed(FramedReader[T], FramedWriter[T]):
+class Framed(FramedReader[T], FramedWriter[T], Lendable):
     """A codec over a stream: a packet codec over packets, a stream codec over bytes.
 
     >>> framed = Framed(tun, codecs.Dpkt())
@@ -216,6 +217,8 @@ class Framed(FramedReader[T], FramedWriter[T]):
     A task that waits for items is ended by `ClosedError` when another one closes
     this end. Raises `ConfigError` for a codec that does not fit the stream.
     """
+
+    _busy = "this end is relayed already"
 
     @overload
     def __init__(self, stream: PacketStreamLike, codec: PacketCodec[T]) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..device import Device
+from ..device import DeviceLease
 from ..platforms.memory import MemoryQueue
 from .base import PacketTransport
 from .memory import MemoryTransport
@@ -14,9 +14,9 @@ __all__ = ["PacketTransport", "make_transport"]
 
 
 def make_transport(
-    loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
+    loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
 ) -> PacketTransport:
     """The transport that knows how to wait for this device."""
-    if isinstance(device.queue, MemoryQueue):
-        return MemoryTransport(loop, device, protocol)
-    return SelectorTransport(loop, device, protocol)
+    if isinstance(lease.lent.queue, MemoryQueue):
+        return MemoryTransport(loop, lease, protocol)
+    return SelectorTransport(loop, lease, protocol)

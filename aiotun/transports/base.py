@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
 from ..native import native
+from ..lease import Lendable
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
@@ -26,7 +27,7 @@ from .flushing import flush_since, tick_of
 from .message import MessageTransport
 
 if TYPE_CHECKING:
-    from ..device import Device
+    from ..device import DeviceLease
     from ..packetio import Counters
 
 __all__ = ["WRITE_BATCH", "PacketTransport"]
@@ -35,7 +36,7 @@ WRITE_BATCH = 256
 """Packets that gather before they are written without waiting for the end of the tick."""
 
 
-class PacketTransport(MessageTransport, asyncio.Transport):
+class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
     """Moves the packets of one device between the kernel and a `PacketProtocol`.
 
     Made by `create_device_endpoint`. Unlike a stream transport it keeps packet
@@ -48,12 +49,14 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     noun = "packet"
     protocol_kind = PacketProtocol
+    _busy = "this end is relayed already"
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
     ) -> None:
         self._check_protocol(protocol)
-        self._device = device
+        self._ownership = lease
+        self._device = device = lease.lent
         self._queue = device.queue
         self._events = device.interface.events()
         self._reader = PacketReader(self._queue, device.counters, self._report)
@@ -61,7 +64,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         self._packet_max = PACKET_MAX[device.layer]
         self._tick = tick_of(loop)
         self._port = self._make_port()  # what is read, written and called goes there first
-        self._port.pending.extend(device.take_pending())
+        self._port.pending.extend(lease.pending)
         self.write = self._port.write  # type: ignore[method-assign]
         infos = {
             "device": device,
@@ -378,7 +381,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     def _close_device(self) -> asyncio.Future[None]:
         """Closing a TUN blocks for some 20 ms (the kernel waits for its own readers)."""
-        return close_off_loop(self._loop, self._device.release)
+        return close_off_loop(self._loop, self._ownership.close)
 
     def _lost(self, exc: Exception | None, closing: asyncio.Future[None]) -> None:
         failure = closing.exception()
@@ -392,7 +395,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
             self._closed.set_result(exc)
 
     def _abandon(self) -> None:
-        self._device.release()
+        self._ownership.close()
 
     def _report(self, exc: Exception) -> None:
         self._call("error_received", exc)

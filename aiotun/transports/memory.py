@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..device import Device
+from ..device import DeviceLease
 from ..platforms.memory import MemoryEvents, MemoryQueue, nothing
 from .base import PacketTransport
 
@@ -19,9 +19,9 @@ class MemoryTransport(PacketTransport):
     _events: MemoryEvents
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, device: Device, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
     ) -> None:
-        super().__init__(loop, device, protocol)
+        super().__init__(loop, lease, protocol)
         self._due: set[Callable[[], None]] = set()
 
     def _fileno(self) -> None:
@@ -78,6 +78,6 @@ class MemoryTransport(PacketTransport):
 
     def _close_device(self) -> asyncio.Future[None]:
         closed = self._loop.create_future()
-        self._device.release()  # nothing here blocks, and nothing needs a thread
+        self._ownership.close()  # nothing here blocks, and nothing needs a thread
         closed.set_result(None)
         return closed

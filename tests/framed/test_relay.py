@@ -46,6 +46,28 @@ async def test_it_ends_when_one_side_does() -> None:
         assert [await d.recv(), await d.recv()] == [b"1", b"2"]
 
 
+async def test_an_end_is_in_one_relay_at_a_time() -> None:
+    rig = MemoryRig()
+    async with (
+        link("tcp") as (a, b),
+        link("tcp") as (c, d),
+        aiotun.open_device(device=rig.device) as tun,
+    ):
+        for ends in ((b, c), (tun, b)):
+            relaying = asyncio.ensure_future(aiotun.relay(*ends))
+            await asyncio.sleep(0)
+            with pytest.raises(aiotun.BusyError, match="relayed already"):
+                await aiotun.relay(d, ends[0])
+            with pytest.raises(aiotun.BusyError, match="relayed already"):
+                await aiotun.relay(ends[1], tun if ends[0] is b else d)
+            assert not relaying.done()
+            relaying.cancel()
+            await asyncio.wait([relaying])
+        await a.send(b"1")
+        assert await b.recv() == b"1"
+    rig.close()
+
+
 async def test_filter_and_map() -> None:
     def kept(item: bytes) -> bool:
         if item == b"bad":

@@ -149,7 +149,7 @@ class Far:
         return frames
 
     def close(self) -> None:
-        self.device.release()
+        self.device._close()
         self.socket.close()
 
 

@@ -1,0 +1,39 @@
+"""Lease: the sole use of a device, a transport or a framed end."""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar, Generic, TypeVar
+
+from .cancelling import Closing
+from .errors import BusyError
+
+__all__ = ["Lease", "Lendable"]
+
+
+class Lendable:
+    """Something that one borrower at a time has the use of."""
+
+    _busy: ClassVar[str]
+    """What a second one is told."""
+    _lease: Lease[Lendable] | None = None
+
+    def _check_free(self) -> None:
+        """Raise `BusyError` while it is lent."""
+        if self._lease is not None:
+            raise BusyError(errno.EBUSY, self._busy)
+
+
+LentT = TypeVar("LentT", bound=Lendable, covariant=True)
+
+
+class Lease(Closing, Generic[LentT]):
+    """The use of `lent`, which goes back by `close`. Raises `BusyError` while another has it."""
+
+    def __init__(self, lent: LentT) -> None:
+        lent._check_free()
+        lent._lease = self
+        self.lent = lent
+
+    def close(self) -> None:
+        self.lent._lease = None
