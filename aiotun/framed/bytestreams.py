@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ..errors import BusyError, ClosedError, UnsupportedError
+from ..errors import BusyError, ClosedError
 
-__all__ = ["AsyncioStream", "ByteStream", "own_errors"]
+__all__ = ["AsyncioStream", "ByteStream", "loaded_class", "own_errors"]
 
 
 class ByteStream(Protocol):
@@ -64,23 +65,33 @@ class AsyncioStream:
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise anyio's errors, known by name so that anyio need not be there, as aiotun's."""
+    """Raise anyio's errors, and the end of a TLS stream, as aiotun's."""
     try:
         yield
     except Exception as exc:
-        own = OWN.get(type(exc).__name__)
-        if own is None:
-            raise
-        raise own() from exc
+        for module, name, own in OWN:
+            if isinstance(exc, loaded_class(module, name)):
+                raise own() from exc
+        raise
 
 
-OWN: dict[str, Callable[[], Exception]] = {
-    "EndOfStream": lambda: ClosedError("the other side closed the stream"),
-    "SSLZeroReturnError": lambda: ClosedError("the other side closed the stream"),
-    "ClosedResourceError": lambda: ClosedError("the stream is closed"),
-    "BrokenResourceError": lambda: ConnectionResetError(errno.ECONNRESET, "connection lost"),
-    "BusyResourceError": lambda: BusyError(errno.EBUSY, "another task uses this stream"),
-    "NotImplementedError": lambda: UnsupportedError(
-        errno.EOPNOTSUPP, "this stream cannot be closed in one direction alone"
+OWN: list[tuple[str, str, Callable[[], Exception]]] = [
+    ("anyio", "EndOfStream", lambda: ClosedError("the other side closed the stream")),
+    ("ssl", "SSLZeroReturnError", lambda: ClosedError("the other side closed the stream")),
+    ("anyio", "ClosedResourceError", lambda: ClosedError("the stream is closed")),
+    (
+        "anyio",
+        "BrokenResourceError",
+        lambda: ConnectionResetError(errno.ECONNRESET, "connection lost"),
     ),
-}
+    (
+        "anyio",
+        "BusyResourceError",
+        lambda: BusyError(errno.EBUSY, "another task uses this stream"),
+    ),
+]
+
+
+def loaded_class(module: str, name: str) -> Any:
+    """A class of a module that need not be there, for `isinstance`: nothing if it is not loaded."""
+    return getattr(sys.modules.get(module), name, ())

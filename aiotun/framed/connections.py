@@ -7,13 +7,16 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..cancelling import AsyncClosing
 from ..codecs.base import StreamCodec
-from ..errors import CodecError, UnsupportedError
+from ..errors import ClosedError, CodecError, UnsupportedError
+from ..line import Line
+from ..throttle import Throttle
+from .bytestreams import loaded_class
 from .ends import BUFFER, Framed
 
 if sys.platform != "win32":
@@ -35,8 +38,15 @@ BACKLOG = 100
 ACCEPT_PAUSE = 1.0
 """Seconds without accepting once that failed, for want of descriptors say; asyncio's own."""
 
+HANDSHAKES_MAX = 64
+"""TLS handshakes that a server has under way: each takes some 300 KB of memory."""
+
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a TLS handshake may take unless `ssl_handshake_timeout` says otherwise."""
+
+
+UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
+"""Errors of a connection that are no `ConnectionError` in Python."""
 
 
 async def open_framed_connection(
@@ -76,14 +86,19 @@ async def start_framed_server(
     ssl: ssl_module.SSLContext | None = None,
     read_size: int = BUFFER,
     write_size: int = BUFFER,
+    max_connections: int | None = None,
     **options: Any,
 ) -> FramedServer[T]:
     """Listen at a host and port, or at the UNIX socket `path`; TLS with `ssl`.
 
     Each connection, once its handshake is done, gets a task that awaits
-    `handler` with its framed end and closes it then. An `OSError` or
-    `CodecError` that leaves the handler ends that connection alone, quietly; any
+    `handler` with its framed end and closes it then. What connections end with
+    ends that connection alone, and is logged at INFO when it leaves the handler:
+    a `ConnectionError`, an error of TLS, a `ClosedError` or a `CodecError`. Any
     other exception goes to the loop's exception handler too.
+
+    At most `max_connections` handlers run at a time; further connections wait. At
+    most 64 TLS handshakes are under way: a newcomer ends the oldest of them.
 
     `options` are those of `loop.create_server`, such as `backlog`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
@@ -96,6 +111,19 @@ async def start_framed_server(
         raise _no_unix_sockets()
     else:
         listener = await loop.create_unix_server(asyncio.Protocol, path, **options)
+    try:
+        if not listener.sockets:  # asyncio skips a socket that it cannot make, and tells nobody
+            raise OSError(errno.EADDRNOTAVAIL, f"no socket could be made to listen at {host}")
+        sockets = _duplicates(listener.sockets)
+    except BaseException:
+        listener.close()
+        if path is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        raise
+    for each in sockets:
+        each.setblocking(False)
+        each.listen(options.get("backlog", BACKLOG))
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
 
     async def frame(connection: socket) -> Framed[T]:
@@ -105,7 +133,14 @@ async def start_framed_server(
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         return Framed((reader, writer), codec, read_size=read_size, write_size=write_size)
 
-    return FramedServer(listener, options.get("backlog", BACKLOG), frame, handler)
+    return FramedServer(listener, sockets, frame, handler, max_connections)
+
+
+def _duplicates(sockets: Iterable[socket]) -> tuple[socket, ...]:
+    with ExitStack() as stack:
+        duplicates = tuple(stack.enter_context(each.dup()) for each in sockets)
+        stack.pop_all()
+    return duplicates
 
 
 class FramedServer(AsyncClosing, Generic[T]):
@@ -123,25 +158,29 @@ class FramedServer(AsyncClosing, Generic[T]):
     def __init__(
         self,
         listener: asyncio.Server,
-        backlog: int,
+        sockets: tuple[socket, ...],
         frame: Callable[[socket], Awaitable[Framed[T]]],
         handler: Callable[[Framed[T]], Awaitable[None]],
+        max_connections: int | None,
     ) -> None:
         self._listener = listener
+        self.sockets = sockets
         self._frame = frame
         self._handler = handler
         self._connections: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[Any, None] = {}  # their tasks, the oldest first
+        self._handled = 0
+        self._room = Line(lambda: max_connections is None or self._handled < max_connections)
+        self._endings = Throttle()
         self._closing: asyncio.Future[None] | None = None
-        self.sockets = tuple(bound.dup() for bound in listener.sockets)
-        for listening in self.sockets:
-            listening.setblocking(False)
-            listening.listen(backlog)
-        self._accepting = [asyncio.ensure_future(self._accept(each)) for each in self.sockets]
+        self._closed = asyncio.get_running_loop().create_future()
+        self._accepting = [asyncio.ensure_future(self._accept(each)) for each in sockets]
 
     async def _accept(self, listening: socket) -> None:
         loop = asyncio.get_running_loop()
         while self.sockets:
             pause = 0.0
+            await self._room.turn()
             try:
                 connection, peer = await loop.sock_accept(listening)
             except ConnectionAbortedError:  # by its client, before its turn came
@@ -158,14 +197,56 @@ class FramedServer(AsyncClosing, Generic[T]):
 
     async def _serve(self, connection: socket, peer: object) -> None:
         try:
-            async with await self._frame(connection) as framed:
-                await self._handler(framed)
-        except (OSError, asyncio.TimeoutError, CodecError) as exc:
-            logger.info("the connection of %s ended: %s", peer, exc)
+            framed = await self._shake_hands(connection, peer)
+            if framed is None:
+                return
+            async with framed:
+                await self._room.turn()
+                self._handled += 1
+                try:
+                    await self._handler(framed)
+                finally:
+                    self._handled -= 1
+                    self._room.serve()
         except Exception as exc:
+            if _ends_connections(exc):
+                self._log("connection", peer, exc)
+                return
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"exception in the handler of {peer}", "exception": exc}
             )
+
+    async def _shake_hands(self, connection: socket, peer: object) -> Framed[T] | None:
+        """A connection's framed end; None when its handshake failed, which is logged."""
+        if len(self._handshakes) >= HANDSHAKES_MAX:
+            next(iter(self._handshakes)).cancel()
+        task = asyncio.current_task()
+        self._handshakes[task] = None
+        try:
+            return await self._frame(connection)
+        except (OSError, asyncio.TimeoutError) as exc:
+            self._log("handshake", peer, exc)
+        except asyncio.CancelledError:
+            if self._closing is not None:
+                raise
+            self._log("handshake", peer, "a newcomer took its place")
+        finally:
+            del self._handshakes[task]
+        return None
+
+    def _log(self, what: str, peer: object, why: object) -> None:
+        held_back = self._endings.admit(what)
+        if held_back is not None:
+            others = f" (and {held_back} more before it)" if held_back else ""
+            logger.info("the %s of %s ended: %s%s", what, peer, why, others)
+
+    async def serve_forever(self) -> None:
+        """Wait until the server was closed; a cancellation closes it."""
+        try:
+            await asyncio.shield(self._closed)
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Stop listening, cancel handshakes and handlers, wait until all connections are closed."""
@@ -185,6 +266,14 @@ class FramedServer(AsyncClosing, Generic[T]):
             each.close()
         self._listener.close()
         await _end(self._connections)
+        self._closed.set_result(None)
+
+
+def _ends_connections(exc: Exception) -> bool:
+    """Whether connections end with this, so that it is no fault of a handler's."""
+    if isinstance(exc, (ConnectionError, ClosedError, CodecError, loaded_class("ssl", "SSLError"))):
+        return True
+    return isinstance(exc, OSError) and exc.errno in UNREACHABLE
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..cancelling import AsyncClosing
 from ..codecs.base import PacketCodec, StreamCodec
-from ..errors import ClosedError, ConfigError
+from ..errors import ClosedError, ConfigError, UnsupportedError
 from ..lease import Lendable
 from ..streams import PacketStream
 from .bytestreams import AsyncioStream, ByteStream, own_errors
@@ -215,7 +216,8 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
     gather before `send` waits.
 
     A task that waits for items is ended by `ClosedError` when another one closes
-    this end. Raises `ConfigError` for a codec that does not fit the stream.
+    this end. Raises `ConfigError` for a codec that does not fit the stream, and
+    `UnsupportedError` where no event loop of asyncio's runs, as on trio.
     """
 
     _busy = "this end is relayed already"
@@ -241,6 +243,12 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         read_size: int = BUFFER,
         write_size: int = BUFFER,
     ) -> None:
+        if not _asyncio_runs():
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                "a framed end needs asyncio's event loop, running: with anyio, "
+                'anyio.run(..., backend="asyncio")',
+            )
         self._given = stream
         if isinstance(stream, tuple):
             stream = AsyncioStream(*stream)
@@ -303,3 +311,11 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
             raise
         self.source.closed = self.sink.closed = True
         await self._underneath.close()
+
+
+def _asyncio_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -423,8 +423,13 @@ class ByteSink(GatheringSink[T]):
 
     async def send_eof(self) -> None:
         await self.flush()
-        with own_errors():
-            await self._stream.send_eof()
+        try:
+            with own_errors():
+                await self._stream.send_eof()
+        except NotImplementedError as exc:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP, "this stream cannot be closed in one direction alone"
+            ) from exc
         self.closed = True
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
+import logging
 import os
 import resource
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +60,31 @@ async def test_a_unix_socket_is_removed_at_the_end(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(RuntimeError("of the test"), 1), (OSError("of the test"), 0)],
-    ids=["a mistake", "a broken connection"],
-)
+QUIET = {
+    "reset": ConnectionResetError(errno.ECONNRESET, "of the test"),
+    "timed out": OSError(errno.ETIMEDOUT, "of the test"),
+    "unreachable": OSError(errno.EHOSTUNREACH, "of the test"),
+    "TLS": ssl.SSLError("of the test"),
+    "certificate": ssl.SSLCertVerificationError("of the test"),
+    "codec": aiotun.CodecError("of the test"),
+    "closed": aiotun.ClosedError("of the test"),
+}
+LOUD = {
+    "mistake": RuntimeError("of the test"),
+    "no file": FileNotFoundError(errno.ENOENT, "of the test"),
+    "no permission": PermissionError(errno.EACCES, "of the test"),
+    "no descriptors": OSError(errno.EMFILE, "of the test"),
+    "no interface": aiotun.InterfaceGoneError(errno.ENODEV, "of the test"),
+    "not implemented": NotImplementedError("of the test"),
+    "own timeout": asyncio.TimeoutError(),
+}
+
+
+@pytest.mark.parametrize("kind", [*QUIET, *LOUD])
 async def test_a_handler_that_fails_ends_its_connection_alone(
-    error: Exception, told: int, complaints: Complaints
+    kind: str, complaints: Complaints
 ) -> None:
+    error = {**QUIET, **LOUD}[kind]
 
     async def handler(framed: aiotun.Framed[bytes]) -> None:
         if await framed.recv() == b"fail":
@@ -82,7 +102,7 @@ async def test_a_handler_that_fails_ends_its_connection_alone(
                 await failing.recv()
             await other.send(b"still here")
             assert await other.recv() == b"still here"
-    assert len(complaints) == told
+    assert [each["exception"] for each in complaints] == ([error] if kind in LOUD else [])
 
 
 async def test_closing_the_server_ends_its_connections() -> None:
@@ -120,6 +140,132 @@ async def test_handshakes_that_stall_are_ended(complaints: Complaints) -> None:
                 assert await end_of(stalled) == b""
     assert len(started) == 1
     assert complaints == []
+
+
+async def test_silent_connections_cost_no_more_than_so_many_handshakes(
+    complaints: Complaints, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newcomer ends the oldest one, so that others still get in."""
+    caplog.set_level(logging.INFO, "aiotun")
+    tls = tls_contexts()
+    async with await aiotun.start_framed_server(
+        echo, CODEC, "127.0.0.1", 0, ssl=tls[0], backlog=300
+    ) as server:
+        address = server.sockets[0].getsockname()
+        with contextlib.ExitStack() as stack:
+            flood = [stack.enter_context(socket.create_connection(address)) for _ in range(200)]
+            ended = 200 - connections.HANDSHAKES_MAX
+            for stalled in flood[:ended]:
+                assert await end_of(stalled) == b""
+            await asyncio.sleep(0.02)
+            assert len(server._connections) == connections.HANDSHAKES_MAX
+            for stalled in flood[ended:]:
+                stalled.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    stalled.recv(1)
+            async with await aiotun.open_framed_connection(
+                CODEC, *address, ssl=tls[1], server_hostname=SERVER
+            ) as framed:
+                await framed.send(b"meanwhile")
+                assert await framed.recv() == b"meanwhile"
+    assert complaints == []
+    told = [each.getMessage() for each in caplog.records if "handshake" in each.getMessage()]
+    assert 1 <= len(told) < 20
+    assert "a newcomer took its place" in told[0]
+
+
+async def test_no_more_connections_are_served_than_the_limit() -> None:
+    started: list[bytes] = []
+
+    async def handler(framed: aiotun.Framed[bytes]) -> None:
+        started.append(await framed.recv())
+        await echo(framed)
+
+    async with await aiotun.start_framed_server(
+        handler, CODEC, "127.0.0.1", 0, max_connections=2
+    ) as server:
+        address = server.sockets[0].getsockname()
+        clients = []
+        for number in range(5):
+            clients.append(await aiotun.open_framed_connection(CODEC, *address))
+            await clients[-1].send(bytes([number]))
+        await until(lambda: len(started) == 2)
+        await asyncio.sleep(0.02)
+        assert len(started) == 2
+        for ended in range(3):
+            await clients[ended].aclose()
+            await until(lambda ended=ended: len(started) == 3 + ended)  # type: ignore[misc]
+        assert started == [bytes([number]) for number in range(5)]
+        for client in clients:
+            await client.aclose()
+
+
+async def test_a_failed_handler_makes_room(complaints: Complaints) -> None:
+    async def handler(framed: aiotun.Framed[bytes]) -> None:
+        if await framed.recv() == b"fail":
+            raise LookupError
+
+    async with await aiotun.start_framed_server(
+        handler, CODEC, "127.0.0.1", 0, max_connections=1
+    ) as server:
+        for each in (b"fail", b"end", b"end"):
+            address = server.sockets[0].getsockname()
+            async with await aiotun.open_framed_connection(CODEC, *address) as framed:
+                await framed.send(each)
+                with pytest.raises(aiotun.ClosedError):
+                    await framed.recv()
+    assert len(complaints) == 1
+
+
+@pytest.mark.parametrize("end", ["closed", "cancelled"])
+async def test_serving_for_ever(end: str) -> None:
+    server = await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0)
+    serving = asyncio.ensure_future(server.serve_forever())
+    async with await aiotun.open_framed_connection(
+        CODEC, *server.sockets[0].getsockname()
+    ) as framed:
+        await framed.send(b"one")
+        assert await framed.recv() == b"one"
+        assert not serving.done()
+        if end == "closed":
+            await server.aclose()
+            await asyncio.wait_for(serving, 5)
+        else:
+            serving.cancel()
+            await asyncio.wait([serving], timeout=5)
+            assert serving.cancelled()
+        assert server.sockets == ()
+        with pytest.raises((aiotun.ClosedError, ConnectionError)):
+            await framed.recv()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_without_descriptors_nothing_is_left_behind(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    where: dict[str, Any] = {"path": path} if kind == "unix" else {"host": "127.0.0.1", "port": 0}
+    await (await aiotun.start_framed_server(echo, CODEC, **where)).aclose()  # libuv keeps one
+    await asyncio.sleep(0.01)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = len(os.listdir("/proc/self/fd"))
+    failed = 0
+    for free in range(20):
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + free, limits[1]))
+        try:
+            server = await aiotun.start_framed_server(echo, CODEC, **where)
+        except OSError:
+            failed += 1
+        else:
+            break
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert not path.exists()
+        assert len(os.listdir("/proc/self/fd")) == held
+    await server.aclose()
+    assert failed >= 2
 
 
 async def test_closing_ends_a_handshake_at_once(complaints: Complaints) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import pty
 import socket
+import ssl
 import struct
 import tty
 from collections.abc import AsyncIterator, Iterator
@@ -442,6 +443,74 @@ async def test_anyios_closed_stream() -> None:
         await framed.send(b"item")
         with pytest.raises(aiotun.ClosedError):
             await framed.flush()
+
+
+class EndOfStream(Exception):
+    """One of the user's own, by the name of one of anyio's."""
+
+
+class LinkReset(anyio.BrokenResourceError):
+    """One of anyio's, by a name of the user's own."""
+
+
+class Failing:
+    """A stream of bytes whose every call fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def receive(self, max_bytes: int) -> bytes:
+        raise self.error
+
+    async def send(self, item: bytes) -> None:
+        raise self.error
+
+    async def send_eof(self) -> None:
+        raise self.error
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (EndOfStream("mine"), EndOfStream),
+        (LookupError("mine"), LookupError),
+        (LinkReset(), ConnectionResetError),
+        (anyio.EndOfStream(), aiotun.ClosedError),
+        (ssl.SSLZeroReturnError(), aiotun.ClosedError),
+        (anyio.ClosedResourceError(), aiotun.ClosedError),
+        (anyio.BrokenResourceError(), ConnectionResetError),
+        (anyio.BusyResourceError("receiving"), aiotun.BusyError),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else "",
+)
+async def test_errors_of_anyio_are_told_from_others_of_their_names(
+    error: Exception, told: type[Exception]
+) -> None:
+    framed = aiotun.Framed(Failing(error), RawStream())
+    with pytest.raises(told):
+        await framed.recv()
+    with pytest.raises(told):
+        await framed.send_eof()
+    await framed.send(b"item")
+    with pytest.raises(told):
+        await framed.flush()
+
+
+async def test_what_is_not_implemented_is_a_mistake_but_for_the_end() -> None:
+    framed = aiotun.Framed(Failing(NotImplementedError("a bug")), RawStream())
+    with pytest.raises(NotImplementedError):
+        await framed.recv()
+    with pytest.raises(aiotun.UnsupportedError, match="one direction alone"):
+        await framed.send_eof()
+
+
+def test_where_asyncio_does_not_run() -> None:
+    """As on trio, whose coroutines asyncio knows nothing of."""
+    with pytest.raises(aiotun.UnsupportedError, match='backend="asyncio"'):
+        aiotun.Framed(Failing(LookupError()), RawStream())
 
 
 async def test_anyios_broken_stream() -> None:
