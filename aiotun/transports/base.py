@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
-from ..native import native
 from ..lease import Lendable
+from ..native import native
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
 from ..platforms.base import InterfaceGone, LinkChanged
