@@ -33,6 +33,9 @@ def test_table() -> None:
         r"(asyncio|uvloop) +\d+\.\d\d  +\d+\.\d\d to \d+\.\d\d +\d+% +\d+", done.stdout
     )
     assert len(rows) == 4 * LOOPS
+    table = done.stdout.partition("   way ")[2].splitlines()
+    assert max(map(len, table)) < 60
+    assert len(set(table)) == len(table)
 
 
 @pytest.mark.requires("tun", "netns")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import io
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -265,3 +268,31 @@ def test_drawings(encoding: str, bar: str, curve: str) -> None:
     assert display.bar(0.5, 4) == bar
     assert display.curve([0.1, 5, 10]) == curve
     assert display.curve([]) == ""
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_lines_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    controlling, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    with open(controlling, "rb", buffering=0) as shown:
+        with open(terminal, "w") as stream:
+            display = Display(stream)
+            display.line("word " * 30)
+            display.heading("word " * 30)
+            display.row("a way", "word " * 30)
+            stream.write("end")
+            stream.flush()
+            text = b""
+            while not text.endswith(b"end"):
+                text += shown.read(4096)
+    lines = text.decode().replace("\33[K", "").replace("\r", "").splitlines()[:-1]
+    assert max(map(len, lines)) <= columns
+    assert {line.index("word") for line in lines if line} == {0, 3, 14}
+
+
+def test_lines_stay_whole_where_no_terminal_is() -> None:
+    stream = io.StringIO()
+    Display(stream).line("word " * 30)
+    assert stream.getvalue() == "word " * 30 + "\n"

@@ -82,10 +82,10 @@ async def _in_kernel(display: Display, seconds: float) -> bool:
         try:
             result = await transfer(path, seconds, display)
         except TransferError as exc:
-            display.line(f"   {path.name:11}{exc}")
+            display.row(path.name, str(exc))
             complete = False
         else:
-            display.line(f"   {path.name:11}{_figures(result)}")
+            display.row(path.name, _figures(result))
             results.append(result)
     if results:
         _compare(display, results)
@@ -106,8 +106,6 @@ def _compare(display: Display, results: list[Result]) -> None:
     most = max(result.gbits for result in results)
     for result in results:
         bar = display.bar(result.gbits / most, BAR)
-        display.line(
-            f"   {result.path.name:11}{result.gbits:5.2f} Gbit/s {bar}  {result.path.meaning}"
-        )
+        display.row(result.path.name, f"{result.gbits:5.2f} Gbit/s {bar}  {result.path.meaning}")
     if implementation == "python":
         display.line("   Here Python splits and merges: correct, but slow (see aiotun doctor).")
