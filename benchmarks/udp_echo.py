@@ -65,5 +65,6 @@ if __name__ == "__main__":
     if options.loop == "uvloop":
         import uvloop
 
-        uvloop.install()
-    asyncio.run(echo(options.what))
+        uvloop.run(echo(options.what))
+    else:
+        asyncio.run(echo(options.what))

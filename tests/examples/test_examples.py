@@ -28,8 +28,7 @@ pytestmark = pytest.mark.requires("tun", "netns")
 EXAMPLES = ROOT / "examples"
 
 ON_UVLOOP = (
-    "import asyncio, runpy, sys, uvloop; del sys.argv[0];"
-    " asyncio.set_event_loop_policy(uvloop.EventLoopPolicy());"
+    "import asyncio, runpy, sys, uvloop; del sys.argv[0]; asyncio.run = uvloop.run;"
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs the program that its arguments name."""
