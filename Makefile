@@ -23,10 +23,14 @@ OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network onc
 # What the installed package is made of: a change here installs it anew.
 SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
+# A dependency group of pyproject.toml, as it is locked.
+LOCKED = --require-hashes -r requirements/
+LOCKS = build uvloop dev bench
+
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads bench clean
+.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +76,15 @@ sanitize-threads: $(VENV)/developer ## test threads, and the native module in th
 bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=--quick: two minutes)
 	@$(RUN) -m benchmarks $(BENCH)
 
+# One file fits each Python, for all systems: it names what each of them takes.
+lock: $(VENV)/installed ## pin the newest dependencies of development, with their hashes
+	@$(SETUP) --group lock || $(OFFLINE)
+	@for group in $(LOCKS); do \
+		$(RUN) $(AS_CALLER) $(RUN) -m uv pip compile -q --upgrade --universal --python-version 3.10 \
+			--generate-hashes --no-annotate --custom-compile-command "make lock" \
+			--group $$group -o requirements/$$group.txt || exit; \
+	done
+
 clean: ## remove all that the other targets made
 	rm -rf .venv* build aiotun/native/_native*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find aiotun benchmarks tests examples tools -name __pycache__ -prune -exec rm -rf {} +
@@ -90,17 +103,17 @@ $(RUN):
 	echo "(Debian, Ubuntu: apt-get install python3-venv; or name one: make PYTHON=...)." >&2; \
 	exit 1
 
-$(VENV)/installed: $(SOURCES) | $(RUN)
-	@$(SETUP) "pip>=25.1" "setuptools>=77" || $(OFFLINE)
+$(VENV)/installed: $(SOURCES) requirements/build.txt requirements/uvloop.txt | $(RUN)
+	@$(SETUP) $(LOCKED)build.txt || $(OFFLINE)
 	@$(SETUP) --no-build-isolation -e . || $(OFFLINE)
-	@$(SETUP) --no-build-isolation -e ".[uvloop]" || \
+	@$(SETUP) $(LOCKED)uvloop.txt || \
 		echo "Without uvloop, then: asyncio's own loop does the work."
 	@$(RUN) $(AS_CALLER) touch $@
 
-$(VENV)/developer: $(VENV)/installed
-	@$(SETUP) --group dev || $(OFFLINE)
+$(VENV)/developer: requirements/dev.txt $(VENV)/installed
+	@$(SETUP) $(LOCKED)dev.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
-$(VENV)/bench: $(VENV)/developer
-	@$(SETUP) --group bench || $(OFFLINE)
+$(VENV)/bench: requirements/bench.txt $(VENV)/developer
+	@$(SETUP) $(LOCKED)bench.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@

@@ -276,17 +276,16 @@ def test_lines_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NO_COLOR", "1")
     controlling, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    with open(controlling, "rb", buffering=0) as shown:
-        with open(terminal, "w") as stream:
-            display = Display(stream)
-            display.line("word " * 30)
-            display.heading("word " * 30)
-            display.row("a way", "word " * 30)
-            stream.write("end")
-            stream.flush()
-            text = b""
-            while not text.endswith(b"end"):
-                text += shown.read(4096)
+    with open(controlling, "rb", buffering=0) as shown, open(terminal, "w") as stream:
+        display = Display(stream)
+        display.line("word " * 30)
+        display.heading("word " * 30)
+        display.row("a way", "word " * 30)
+        stream.write("end")
+        stream.flush()
+        text = b""
+        while not text.endswith(b"end"):
+            text += shown.read(4096)
     lines = text.decode().replace("\33[K", "").replace("\r", "").splitlines()[:-1]
     assert max(map(len, lines)) <= columns
     assert {line.index("word") for line in lines if line} == {0, 3, 14}
