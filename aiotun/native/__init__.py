@@ -6,10 +6,12 @@ the package, which specifies it.
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
-__all__ = ["Counts", "native"]
+__all__ = ["Counts", "native", "tell_if_missing"]
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
@@ -24,3 +26,17 @@ if TYPE_CHECKING or native is None:
         """What `Counters` is made of, where C counts as well."""
 else:
     from ._native import Counts
+
+
+@cache
+def tell_if_missing() -> None:
+    """Log, once in a process, what is slow without the native module and how to get it.
+
+    A program that asked for Python knows already. The installation cannot tell: pip shows
+    nothing of what a build that succeeds has to say.
+    """
+    if native is None and os.environ.get("AIOTUN_PURE") != "1":
+        logging.getLogger("aiotun").warning(
+            "aiotun was installed without its native module: Python splits, coalesces and "
+            "checks packets in its place, many times slower (`aiotun doctor` says what to do)"
+        )

@@ -7,6 +7,7 @@ import sys
 
 from ..config import DeviceConfig, Layer
 from ..errors import UnsupportedError
+from ..native import tell_if_missing
 from .base import Framing, Interface, Queue
 
 __all__ = ["adopt", "open_device"]
@@ -21,6 +22,7 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
     if sys.platform == "linux":
         from . import linux
 
+        tell_if_missing()
         return linux.open_device(config)
     raise UnsupportedError(
         errno.EOPNOTSUPP, f"aiotun cannot make devices on {sys.platform}: only on Linux"

@@ -19,11 +19,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..cancelling import Closing
-from ..platforms.linux.threads import in_thread
 
 __all__ = ["Namespace", "become_root", "enter_namespace", "own_sysfs"]
 
 T = TypeVar("T")
+
+if sys.platform == "linux":
+    from ..platforms.linux.threads import in_thread
+else:
+
+    def in_thread(function: Callable[[], T]) -> T:
+        raise OSError(errno.ENOSYS, "only Linux has namespaces")
+
 
 # linux/sched.h
 CLONE_NEWNS = 0x00020000

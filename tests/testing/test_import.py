@@ -31,3 +31,8 @@ def test_types_of_arguments_have_a_place() -> None:
     with device, other:
         add(device, "10.9.0.1/24")
         assert [str(address) for address in device.addresses()] == ["10.9.0.1/24"]
+
+
+def test_testing_can_be_imported_on_other_systems() -> None:
+    program = "import asyncio, sys; sys.platform = 'win32'; import aiotun.testing"
+    subprocess.run([sys.executable, "-c", program], check=True)
