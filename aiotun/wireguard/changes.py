@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .config import InterfaceConfig, PeerConfig
+from .config import InterfaceConfig, PeerConfig, format_host
 from .core.allowed_ips import Network
 
 __all__ = ["Changeable", "Changes", "Control", "PeerChange", "difference", "snapshot"]
@@ -22,7 +22,7 @@ class PeerChange:
     remove: bool = False
     update_only: bool = False
     """Do nothing unless there is such a peer."""
-    preshared_key: bytes | None = None
+    preshared_key: bytes | None = dataclasses.field(default=None, repr=False)
     endpoint: tuple[str, int] | None = None
     persistent_keepalive: int | None = None
     replace_allowed_ips: bool = False
@@ -34,7 +34,7 @@ class PeerChange:
 class Changes:
     """What to change about an interface; None: leave it."""
 
-    private_key: bytes | None = None
+    private_key: bytes | None = dataclasses.field(default=None, repr=False)
     listen_port: int | None = None
     fwmark: int | None = None
     replace_peers: bool = False
@@ -155,7 +155,7 @@ def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:
             PeerConfig(
                 public_key,
                 preshared_key=peer.preshared_key,
-                endpoint=None if peer.endpoint is None else (peer.endpoint[0], peer.endpoint[1]),
+                endpoint=peer.endpoint and (format_host(peer.endpoint), peer.endpoint[1]),
                 allowed_ips=peer.allowed_ips,
                 persistent_keepalive=peer.persistent_keepalive,
             )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import (
     IPv4Interface,
     IPv4Network,
@@ -17,7 +18,7 @@ from ipaddress import (
 )
 from typing import Any, Literal, NamedTuple
 
-from .keys import decode_key, encode_key
+from .keys import KEY_SIZE, decode_key, encode_key
 
 __all__ = [
     "ConfigFileError",
@@ -25,10 +26,15 @@ __all__ = [
     "PeerConfig",
     "format_config",
     "format_endpoint",
+    "format_host",
     "format_peer",
     "parse_config",
     "parse_endpoint",
+    "parse_network",
+    "quote",
 ]
+
+logger = logging.getLogger("wireguard")
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,12 @@ class PeerConfig:
 
     public_key: bytes
     """32 bytes."""
-    preshared_key: bytes = field(default=bytes(32), repr=False)
+    preshared_key: bytes = field(default=bytes(KEY_SIZE), repr=False)
     """32 bytes; all zero: none."""
     endpoint: tuple[str, int] | None = None
-    """Where it is: a host name or an address, and a UDP port; None: it has to come to us."""
+    """Where it is: a host name or an address, and a UDP port; None: it has to come to us.
+
+    An IPv6 address may have its zone behind a percent sign (RFC 4007, section 11)."""
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] = ()
     """What it may send from, and what is sent to it."""
     persistent_keepalive: int = 0
@@ -51,8 +59,8 @@ class PeerConfig:
 class InterfaceConfig:
     """One interface with its peers, as configured."""
 
-    private_key: bytes = field(repr=False)
-    """32 bytes."""
+    private_key: bytes = field(default=bytes(KEY_SIZE), repr=False)
+    """32 bytes; all zero: none, until the `wg` tool sets it."""
     listen_port: int = 0
     """UDP; 0: the system's choice."""
     fwmark: int = 0
@@ -65,7 +73,7 @@ class InterfaceConfig:
     table: int | Literal["auto", "off"] = "auto"
     """Where the routes to the peers' allowed IPs go, see `routes`."""
     pre_up: tuple[str, ...] = ()
-    """Shell commands to run before the interface is made; "%i" is its name."""
+    """Commands of bash(1) to run before the interface is configured; "%i" is its name."""
     post_up: tuple[str, ...] = ()
     pre_down: tuple[str, ...] = ()
     post_down: tuple[str, ...] = ()
@@ -81,11 +89,12 @@ class ConfigFileError(ValueError):
 def parse_config(
     text: str, source: str = "configuration", *, allow_commands: bool = False
 ) -> InterfaceConfig:
-    """Read what wg-quick reads. Raises `ConfigFileError`.
+    """Read what wg-quick reads. Raises `ConfigFileError`, which never quotes a key.
 
     Sections and keys in any case; `Address`, `DNS`, `AllowedIPs` and the commands add up
     when they stand several times, of others the last counts. Commands (`PreUp` and its kin)
-    are refused unless they are allowed: who writes the file would be root.
+    are refused unless they are allowed: who writes the file would be root. A private key is
+    not asked for where a command may set it.
     """
     interface: dict[str, Any] = {}
     peers: list[dict[str, Any]] = []
@@ -98,27 +107,29 @@ def parse_config(
         return ConfigFileError(f"{source}, line {line}: {message}")
 
     for number, line in enumerate(text.split("\n"), 1):
-        line = line.partition("#")[0].strip()
-        if not line:
+        words = _without_spaces(line)
+        if not words:
             continue
-        if line.startswith("["):
-            if line.lower() == "[interface]":
+        if words.startswith("["):
+            if words.lower() == "[interface]":
                 section, keys = interface, INTERFACE
-            elif line.lower() == "[peer]":
+            elif words.lower() == "[peer]":
                 section, keys = {}, PEER
                 peers.append(section)
                 places.append(number)
             else:
-                raise fail(f"{line} is neither [Interface] nor [Peer]", number)
+                raise fail(f"{quote(words)} is neither [Interface] nor [Peer]", number)
             continue
         if section is None:
             raise fail("this stands before any section: begin with [Interface]", number)
-        name, equals, value = (part.strip() for part in line.partition("="))
+        name, equals, _ = words.partition("=")
         key = keys.get(name.lower())
         if not equals or key is None:
             where = "an [Interface]" if section is interface else "a [Peer]"
             known = ", ".join(key.name for key in keys.values())
-            raise fail(f"{name!r} is not known in {where}; these are: {known}", number)
+            raise fail(
+                f"{quote(name)} is no key of {where}; 'key = value' takes these: {known}", number
+            )
         if key.field in COMMANDS and not allow_commands:
             raise fail(
                 f"{key.name} runs a command with this program's rights: allow it with "
@@ -126,12 +137,12 @@ def parse_config(
                 number,
             )
         try:
-            parsed = key.parse(value)
+            parsed = key.parse(line.partition("=")[2])
         except ValueError as exc:
-            raise fail(f"{key.name}: {exc}", number) from exc
-        section[key.field] = section.get(key.field, ()) + parsed if key.adds_up else parsed
+            raise fail(f"{key.name}: {exc}", number) from None
+        section[key.field] = key.join(section.get(key.field, ()), parsed)
 
-    if "private_key" not in interface:
+    if "private_key" not in interface and not (interface.keys() & COMMANDS_THAT_SET_A_KEY):
         raise fail("[Interface] has no PrivateKey: `wg genkey` makes one", number)
     known_peers: dict[bytes, int] = {}
     for peer, place in zip(peers, places, strict=True):
@@ -155,81 +166,202 @@ def format_peer(peer: PeerConfig) -> str:
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:
-    """A host and a port from "host:51820", "192.0.2.1:51820" or "[2001:db8::1]:51820"."""
-    match = ENDPOINT.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not host:port or [IPv6 address]:port")
-    if match[1]:
-        ip_address(match[1])  # raises
-    return match[1] or match[2], _number(match[3], 1, 65535)
+    """A host and a port: "host:51820", "192.0.2.1:51820", "[2001:db8::1]:51820".
 
-
-ENDPOINT = re.compile(r"(?:\[([^\s\[\]]+)\]|([^\s:\[\]]{1,253})):([0-9]{1,5})")  # RFC 1035: 253
+    As `wg` has it, an IPv6 address may do without its brackets, the port may be the name of a
+    UDP service, or 0, to which nothing is sent. Raises `ValueError`.
+    """
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]:")
+    else:
+        host, _, port = text.rpartition(":")
+    if not (port and re.fullmatch(r"[^\s\[\]]{1,253}", host)):  # RFC 1035: 253
+        raise ValueError(f"{quote(text)} is not host:port or [IPv6 address]:port")
+    if ":" in host:
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError(f"{quote(host)} is no IPv6 address") from None
+    return host, _port(port)
 
 
 def format_endpoint(endpoint: tuple[Any, ...]) -> str:
-    """What `parse_endpoint` reads; of a socket's address the host and the port."""
-    host, port = endpoint[:2]
+    """What `parse_endpoint` reads; of a socket's address the host, with its zone, and the port."""
+    host, port = format_host(endpoint), endpoint[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def format_host(endpoint: tuple[Any, ...]) -> str:
+    """The host of an endpoint, or of a socket's address, with its zone (RFC 4007, section 11)."""
+    host: str = endpoint[0]
+    scope = endpoint[3] if len(endpoint) > 3 else 0
+    if not scope:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:  # there is no such interface any more
+        return f"{host}%{scope}"
+
+
+def parse_network(text: str) -> IPv4Network | IPv6Network:
+    """A network, or a single address. Bits behind the prefix are taken away, as `wg` does it.
+
+    Raises `ValueError`, also for a zone and for a netmask: "10.0.0.1/0.0.0.0" is everything,
+    and looks like one address.
+    """
+    try:
+        if re.fullmatch(r"[^/%]+(/[0-9]+)?", text):
+            return ip_network(text, strict=False)
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{quote(text)} is not an address without a zone, or a network with the length of its "
+        "prefix, such as 10.0.0.0/8"
+    )
+
+
+def quote(text: str) -> str:
+    """The text for a message, unless it may be a key or a part of one."""
+    return "what stands there" if re.search(r"[A-Za-z0-9+/=]{20}", text) else repr(text[:60])
+
+
+def _without_spaces(text: str) -> str:
+    """What `wg` reads of a line: no comment and no spaces, wherever they stand."""
+    return "".join(text.partition("#")[0].split())
+
+
+def _words(text: str) -> list[str]:
+    """Separated by commas, spaces, or both."""
+    return text.partition("#")[0].replace(",", " ").split()
+
+
 def _number(text: str, low: int, high: int) -> int:
-    if not (re.fullmatch(r"[0-9]{1,10}", text) and low <= int(text) <= high):
-        raise ValueError(f"{text!r} is not a number from {low} to {high}")
+    if not (re.fullmatch(r"0*[0-9]{1,10}", text) and low <= int(text) <= high):
+        raise ValueError(f"{quote(text)} is not a number from {low} to {high}")
     return int(text)
 
 
-def _number_or_off(text: str, high: int) -> int:
-    """0 for "off"; hexadecimal too, with 0x."""
-    if text.lower() == "off":
-        return 0
-    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", text):
+def _seconds(text: str) -> int:
+    return 0 if text.lower() == "off" else _number(text, 0, 65535)
+
+
+def _unsigned(text: str, low: int) -> int:
+    """32 bits; hexadecimal with 0x."""
+    if re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
         text = str(int(text, 16))
-    return _number(text, 0, high)
+    return _number(text, low, 2**32 - 1)
+
+
+def _mark(text: str) -> int:
+    return 0 if text.lower() == "off" else _unsigned(text, 0)
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return _number(text, 0, 65535)
+    try:
+        return socket.getservbyname(text, "udp")
+    except (OSError, ValueError):
+        raise ValueError(
+            f"{quote(text)} is neither a port from 0 to 65535 nor the name of a UDP service"
+        ) from None
+
+
+def _mtu(text: str) -> int:
+    return _number(text, 68, 65535) if text else InterfaceConfig.mtu  # RFC 791: 68
 
 
 def _table(text: str) -> int | str:
-    """A routing table, of which 32 bits are its number."""
-    word = text.lower()
-    return word if word in ("auto", "off") else _number(text, 1, 2**32 - 1)
+    word = text.lower() or "auto"
+    if re.fullmatch(r"0[0-9]+", word):
+        raise ValueError(f"{quote(word)} is octal to ip(8): write it without the zero")
+    return word if word in ("auto", "off") else TABLES.get(word) or _unsigned(word, 1)
+
+
+TABLES = {"default": 253, "main": 254, "local": 255}  # linux/rtnetlink.h
 
 
 def _yes_or_no(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise ValueError(f"{text!r} is neither true nor false")
+        raise ValueError(f"{quote(text)} is neither true nor false")
     return text.lower() == "true"
 
 
-def _words(text: str) -> tuple[str, ...]:
-    """Separated by commas, spaces, or both."""
-    return tuple(text.replace(",", " ").split())
+def _addresses(text: str) -> tuple[Any, ...]:
+    return tuple(map(_address, _words(text)))
 
 
-def _interfaces(text: str) -> tuple[Any, ...]:
-    return tuple(ip_interface(word) for word in _words(text))
+def _address(word: str) -> IPv4Interface | IPv6Interface:
+    """As ip(8) takes it, with a netmask too, but not with its inverse."""
+    try:
+        address = ip_interface(word)
+        mask = word.partition("/")[2]
+        if "%" not in word and ("." not in mask or mask == str(address.netmask)):
+            return address
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{quote(word)} is not an address without a zone, with the length of its prefix, "
+        "such as 10.9.0.1/24"
+    )
 
 
-def _networks(text: str) -> tuple[Any, ...]:
-    """Bits behind the prefix are taken away, as `wg` does it."""
-    return tuple(ip_network(word, strict=False) for word in _words(text))
+def _allowed_ips(text: str) -> list[tuple[IPv4Network | IPv6Network, bool]]:
+    """Each network, and whether it is added (with or without "+") or taken away ("-")."""
+    changes = []
+    for word in filter(None, _without_spaces(text).split(",")):
+        plain = word[1:] if word[0] in "+-" else word
+        network = parse_network(plain)
+        if network.network_address != ip_interface(plain).ip:
+            logger.warning("AllowedIPs: %s has bits behind its prefix: it means %s", word, network)
+        changes.append((network, word[0] != "-"))
+    return changes
 
 
 def _list(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values))
 
 
+def _last(before: object, value: Any) -> Any:
+    return value
+
+
+def _add(before: tuple[Any, ...], value: tuple[Any, ...]) -> tuple[Any, ...]:
+    return before + value
+
+
+def _change(before: tuple[Any, ...], changes: Iterable[tuple[Any, bool]]) -> tuple[Any, ...]:
+    """As a peer's allowed IPs are changed, one after the other."""
+    networks = dict.fromkeys(before)
+    for network, added in changes:
+        if added:
+            networks[network] = None
+        else:
+            networks.pop(network, None)
+    return tuple(networks)
+
+
 class _Key(NamedTuple):
-    """One key of a section: how its value is read and written."""
+    """One key of a section: how what stands behind "=" is read and written."""
 
     name: str
     field: str
     parse: Callable[[str], Any]
     format: Callable[[Any], str] = str
-    adds_up: bool = False
+    join: Callable[[Any, Any], Any] = _last
+    """What was there before, and what a further line says."""
+
+
+def _one(
+    name: str, field: str, parse: Callable[[str], Any], format: Callable[[Any], str] = str
+) -> _Key:
+    """A key with a single value, in which spaces do not count."""
+    return _Key(name, field, lambda text: parse(_without_spaces(text)), format)
 
 
 def _commands(name: str, field: str) -> _Key:
-    return _Key(name, field, lambda text: (text,), str, adds_up=True)
+    """A line of bash(1), which knows itself what a comment is."""
+    return _Key(name, field, lambda text: (text.strip(),) if text.strip() else (), str, _add)
 
 
 def _by_name(*keys: _Key) -> dict[str, _Key]:
@@ -237,29 +369,31 @@ def _by_name(*keys: _Key) -> dict[str, _Key]:
 
 
 INTERFACE = _by_name(
-    _Key("PrivateKey", "private_key", decode_key, encode_key),
-    _Key("ListenPort", "listen_port", partial(_number, low=0, high=65535)),
-    _Key("FwMark", "fwmark", partial(_number_or_off, high=2**32 - 1), hex),
-    _Key("Address", "addresses", _interfaces, _list, adds_up=True),
-    _Key("MTU", "mtu", partial(_number, low=68, high=65535)),  # RFC 791
-    _Key("DNS", "dns", _words, _list, adds_up=True),
-    _Key("Table", "table", _table),
+    _one("PrivateKey", "private_key", decode_key, encode_key),
+    _one("ListenPort", "listen_port", _port),
+    _one("FwMark", "fwmark", _mark, hex),
+    _Key("Address", "addresses", _addresses, _list, _add),
+    _one("MTU", "mtu", _mtu),
+    _Key("DNS", "dns", lambda text: tuple(_words(text)), _list, _add),
+    _one("Table", "table", _table),
     _commands("PreUp", "pre_up"),
     _commands("PostUp", "post_up"),
     _commands("PreDown", "pre_down"),
     _commands("PostDown", "post_down"),
-    _Key("SaveConfig", "save_config", _yes_or_no, lambda value: str(value).lower()),
+    _one("SaveConfig", "save_config", _yes_or_no, lambda value: str(value).lower()),
 )
 
 PEER = _by_name(
-    _Key("PublicKey", "public_key", decode_key, encode_key),
-    _Key("PresharedKey", "preshared_key", decode_key, encode_key),
-    _Key("AllowedIPs", "allowed_ips", _networks, _list, adds_up=True),
-    _Key("Endpoint", "endpoint", parse_endpoint, format_endpoint),
-    _Key("PersistentKeepalive", "persistent_keepalive", partial(_number_or_off, high=65535)),
+    _one("PublicKey", "public_key", decode_key, encode_key),
+    _one("PresharedKey", "preshared_key", decode_key, encode_key),
+    _Key("AllowedIPs", "allowed_ips", _allowed_ips, _list, _change),
+    _one("Endpoint", "endpoint", parse_endpoint, format_endpoint),
+    _one("PersistentKeepalive", "persistent_keepalive", _seconds),
 )
 
 COMMANDS = ("pre_up", "post_up", "pre_down", "post_down")
+
+COMMANDS_THAT_SET_A_KEY = {"pre_up", "post_up"}
 
 
 def _format_section(title: str, config: object, keys: dict[str, _Key]) -> str:

@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig
 from .endpoint import WireGuard
+from .keys import KEY_SIZE
 from .stores.file import Store
 from .system_routes import Routes, with_mark
 from .uapi_socket import DIRECTORY, open_uapi
+from .wg_quick import interface_name, run_hooks
 
 __all__ = ["Server"]
 
@@ -25,45 +28,67 @@ INTERVAL = 1.0
 
 
 class Server:
-    """Runs one interface."""
+    """Runs one interface. Raises `ValueError` for a name that none can have."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
-        self.name = name
+        self.name = interface_name(name)
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
         """Serve until cancelled, or until the interface or its UAPI socket is deleted.
 
         Raises `OSError` and `ValueError` for what cannot be.
         """
-        self.config = config = await asyncio.to_thread(with_mark, await self.store.load())
+        config = await asyncio.to_thread(with_mark, await self.store.load())
         async with contextlib.AsyncExitStack() as stack:
-            await self._commands(config.pre_up)
-            stack.push_async_callback(self._commands, config.post_down)
-            self.wireguard = WireGuard(config, name=self.name)
-            await stack.enter_async_context(self.wireguard)
-            self.control = Control(self.wireguard)
-            self.routes = Routes(self.wireguard.device)
-            stack.push_async_callback(asyncio.to_thread, self.routes.close)
-            await asyncio.to_thread(self.routes.update, config)
-            if config.save_config:
-                stack.push_async_callback(self._save)
-            stack.push_async_callback(self._commands, config.pre_down)
-            await self._commands(config.post_up)
+            path = await self._up(config, stack, directory if uapi else None)
+            up = stack.pop_all()
+        try:
             parts = [self.wireguard.wait_closed(), self._follow_store()]
-            if uapi:
-                path = await stack.enter_async_context(
-                    open_uapi(self.control, self.name, directory)
-                )
+            if path is not None:
                 parts.append(_until_deleted(path))
-            self._tell()
             await _until_one_ends(parts)
+        finally:
+            await self._down(up)
+
+    async def _up(
+        self, config: InterfaceConfig, stack: contextlib.AsyncExitStack, directory: Path | None
+    ) -> Path | None:
+        """As `wg-quick up` does it; what has to be undone is left to the stack.
+
+        The interface has its port and its socket in the directory before the first command runs,
+        so that the `wg` tool works there, and what the file says of it only behind PreUp.
+        """
+        self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
+        self.wireguard = WireGuard(self.config, name=self.name)
+        await stack.enter_async_context(self.wireguard)
+        self.control = Control(self.wireguard)
+        path = None
+        if directory is not None:
+            path = await stack.enter_async_context(open_uapi(self.control, self.name, directory))
+        await run_hooks(config.pre_up, self.name)
+        self.routes = Routes(self.wireguard.device)
+        stack.push_async_callback(asyncio.to_thread, self.routes.close)
+        await self._become(config)
+        await run_hooks(config.post_up, self.name)
+        self._tell()
+        return path
+
+    async def _down(self, up: contextlib.AsyncExitStack) -> None:
+        """As `wg-quick down` does it. A step that fails keeps back none of the others."""
+        async with contextlib.AsyncExitStack() as stack:  # from its end
+            stack.push_async_callback(run_hooks, self.config.post_down, self.name)
+            stack.push_async_callback(up.aclose)
+            if self.config.save_config:
+                stack.push_async_callback(self._save)
+            stack.push_async_callback(run_hooks, self.config.pre_down, self.name)
 
     async def _follow_store(self) -> None:
         async for config in self.store.watch():
             try:
                 present = self.wireguard.fwmark
                 await self._become(await asyncio.to_thread(with_mark, config, present))
+                self._tell()
             except OSError as exc:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 
@@ -76,19 +101,9 @@ class Server:
             device.mtu = config.mtu
         await asyncio.to_thread(self.routes.update, config)
         self.config = config
-        self._tell()
 
     async def _save(self) -> None:
         await self.store.save(snapshot(self.wireguard, self.config))
-
-    async def _commands(self, commands: Iterable[str]) -> None:
-        """Run them in a shell. Raises `OSError` for one that fails."""
-        for command in commands:
-            command = command.replace("%i", self.name)
-            logger.info("%s", command)
-            process = await asyncio.create_subprocess_shell(command)
-            if await process.wait():
-                raise OSError(f"this command failed with status {process.returncode}: {command}")
 
     def _tell(self) -> None:
         print(

@@ -7,6 +7,7 @@ is wanted, lines of key=value, and an empty line; so is an answer, its last line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import logging
@@ -14,11 +15,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 from .changes import Changeable, Changes, Control, PeerChange
-from .config import format_endpoint, parse_endpoint
+from .config import format_endpoint, parse_endpoint, parse_network, quote
 from .core.allowed_ips import Network
 
 __all__ = ["PeerStatus", "Status", "answer", "decode_get", "decode_set", "encode_get"]
@@ -39,7 +40,7 @@ async def answer(control: Control, request: str) -> str:
             counters = dataclasses.asdict(control.interface.tunnel.counters)
             lines = "".join(f"{name}={count}\n" for name, count in counters.items())
         else:
-            raise ValueError(f"{operation[:40]!r} is no operation")
+            raise ValueError(f"{quote(operation)} is no operation")
     except (OSError, ValueError) as exc:
         logger.warning("a request over the UAPI socket is refused: %s", exc)
         number = getattr(exc, "errno", None) or errno.EINVAL
@@ -62,8 +63,11 @@ def decode_set(body: str) -> Changes:
             elif peer is None:
                 setattr(changes, key, SET_INTERFACE[key](value))
             elif key == "allowed_ip":
-                network = ip_network(value.removeprefix("-"), strict=False)
+                network = parse_network(value.removeprefix("-"))
                 peer.allowed_ips[network] = not value.startswith("-")
+            elif key == "replace_allowed_ips":
+                peer.replace_allowed_ips = _true(value)
+                peer.allowed_ips.clear()  # wireguard-go takes away what came before it
             elif key == "protocol_version":
                 if value != "1":
                     raise ValueError("version 1 is the only one")
@@ -71,9 +75,9 @@ def decode_set(body: str) -> Changes:
                 name, parse = SET_PEER[key]
                 setattr(peer, name, parse(value))
         except KeyError:
-            raise ValueError(f"{key[:40]!r} is not known here") from None
+            raise ValueError(f"{quote(key)} is not known here") from None
         except ValueError as exc:
-            raise ValueError(f"{key}: {exc}") from exc
+            raise ValueError(f"{key}: {exc}") from None
     return changes
 
 
@@ -120,7 +124,7 @@ class PeerStatus:
 class Status:
     """How an interface is."""
 
-    private_key: bytes = bytes(32)
+    private_key: bytes = dataclasses.field(default=bytes(32), repr=False)
     listen_port: int = 0
     peers: list[PeerStatus] = dataclasses.field(default_factory=list)
 
@@ -143,7 +147,7 @@ def decode_get(text: str) -> Status:
         elif key == "endpoint":
             peer.endpoint = value
         elif key == "allowed_ip":
-            peer.allowed_ips.append(ip_network(value))
+            peer.allowed_ips.append(parse_network(value))
         elif key == "last_handshake_time_sec":
             peer.last_handshake += int(value)
         elif key == "last_handshake_time_nsec":
@@ -162,7 +166,7 @@ def _key(text: str) -> bytes:
 def _number(high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > high:
-            raise ValueError(f"{text[:40]!r} is not a number from 0 to {high}")
+            raise ValueError(f"{quote(text)} is not a number from 0 to {high}")
         return int(text)
 
     return parse
@@ -170,14 +174,17 @@ def _number(high: int) -> Callable[[str], int]:
 
 def _true(text: str) -> bool:
     if text != "true":
-        raise ValueError(f"it can only be true, not {text[:40]!r}")
+        raise ValueError(f"it can only be true, not {quote(text)}")
     return True
 
 
 def _endpoint(text: str) -> tuple[str, int]:
-    host, port = parse_endpoint(text)
-    ip_address(host)  # names were resolved by who sends them
-    return host, port
+    endpoint = parse_endpoint(text)
+    with contextlib.suppress(ValueError):
+        ip_address(endpoint[0])  # names were looked up by who sends it
+        if format_endpoint(endpoint) == text:
+            return endpoint
+    raise ValueError(f"{quote(text)} is neither 192.0.2.1:51820 nor [2001:db8::1]:51820")
 
 
 SET_INTERFACE: dict[str, Callable[[str], Any]] = {
@@ -193,5 +200,4 @@ SET_PEER: dict[str, tuple[str, Callable[[str], Any]]] = {
     "preshared_key": ("preshared_key", _key),
     "endpoint": ("endpoint", _endpoint),
     "persistent_keepalive_interval": ("persistent_keepalive", _number(65535)),
-    "replace_allowed_ips": ("replace_allowed_ips", _true),
 }

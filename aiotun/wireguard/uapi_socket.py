@@ -12,8 +12,9 @@ from pathlib import Path
 
 from .changes import Control
 from .uapi import Status, answer, decode_get
+from .wg_quick import interface_name
 
-__all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status"]
+__all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status", "socket_path"]
 
 DIRECTORY = Path("/var/run/wireguard")
 """Where `wg` looks for NAME.sock."""
@@ -26,8 +27,11 @@ REQUEST_MAX = 8 << 20
 async def open_uapi(
     control: Control, name: str, directory: Path = DIRECTORY
 ) -> AsyncIterator[Path]:
-    """Answer at NAME.sock, for the user who runs this alone. Yields its path; raises `OSError`."""
-    path = directory / f"{name}.sock"
+    """Answer at NAME.sock, for the user who runs this alone. Yields its path.
+
+    Raises `OSError`, and `ValueError` for what is no name of an interface.
+    """
+    path = socket_path(name, directory)
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,6 +70,11 @@ async def _converse(
             await writer.drain()
 
 
+def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
+    """Where an interface answers. Raises `ValueError` for what is no name of one."""
+    return directory / f"{interface_name(name)}.sock"
+
+
 def _listen(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     try:
@@ -96,6 +105,7 @@ async def ask(path: Path, request: str) -> str:
 
     Raises `OSError`, also for an answer that says what went wrong.
     """
+    operation = request.partition("\n")[0]  # keys may stand behind it
     try:
         reader, writer = await asyncio.open_unix_connection(str(path), limit=REQUEST_MAX)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
@@ -104,14 +114,14 @@ async def ask(path: Path, request: str) -> str:
         writer.write(f"{request}\n\n".encode())
         text = (await asyncio.wait_for(reader.readuntil(b"\n\n"), 5)).decode("ascii", "replace")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError) as exc:
-        raise OSError(errno.EPROTO, f"{path} gave no answer to {request!r}") from exc
+        raise OSError(errno.EPROTO, f"{path} gave no answer to {operation!r}") from exc
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
     lines, _, number = text[:-2].rpartition("errno=")
     if number != "0":
-        raise OSError(errno.EPROTO, f"{path} refused {request!r} with errno {number}")
+        raise OSError(errno.EPROTO, f"{path} refused {operation!r} with errno {number}")
     return lines
 
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -44,12 +45,15 @@ async def until_signal(program: Coroutine[None, None, None]) -> None:
 def main() -> None:
     args = arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.command == "server":
-        make_certificates(args.directory, args.clients)
-        program = serve(args.directory, args.host, args.port, args.networks, args.name)
-    else:
-        program = connect(args.directory, args.who, args.host, args.port, args.name)
-    asyncio.run(until_signal(program))
+    try:
+        if args.command == "server":
+            make_certificates(args.directory, args.clients)
+            program = serve(args.directory, args.host, args.port, args.networks, args.name)
+        else:
+            program = connect(args.directory, args.who, args.host, args.port, args.name)
+        asyncio.run(until_signal(program))
+    except ValueError as exc:
+        sys.exit(str(exc))
 
 
 if __name__ == "__main__":

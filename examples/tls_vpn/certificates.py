@@ -8,7 +8,7 @@ certificate, which everybody needs, and ca.key its private key, which stays at h
 
 from __future__ import annotations
 
-import os
+import re
 import ssl
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,8 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
 
+from aiotun.files import create_file
+
 SERVER = "aiotun-vpn-server"
 """The server's name in its certificate: clients look for this, wherever the server is."""
+
+RESERVED = ("ca", SERVER)
 
 LIFETIME = timedelta(days=365)
 
@@ -36,17 +40,35 @@ AUTHORITY: dict[x509.ExtensionType, bool] = {
 }
 
 
+def client_name(text: str) -> str:
+    """The text, if a client can have that name: one label of a domain's (RFC 1123, section 2.1).
+
+    It becomes a file's name, which none of the VPN's own may be. Raises `ValueError`.
+    """
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", text) or text.lower() in RESERVED:
+        raise ValueError(
+            f"{text!r} is no name for a client: it takes 1 to 63 letters, digits and hyphens, "
+            f"and none of {', '.join(RESERVED)}"
+        )
+    return text
+
+
 def make_certificates(directory: Path, clients: list[str]) -> None:
-    """Make what is not there yet: the authority, the server's certificate and the clients'."""
+    """Make what is not there yet: the authority, the server's certificate and the clients'.
+
+    Raises `ValueError` for a name that no client can have, before anything is made.
+    """
+    clients = [client_name(who) for who in clients]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (directory / "ca.key").exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        _write_key(directory / "ca.key", key)
-        name = _name("aiotun-vpn-authority")
-        (directory / "ca.pem").write_bytes(_certificate(name, key, name, key, AUTHORITY))
-    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes()).subject
+        create_file(directory / "ca.key", _pem(ec.generate_private_key(ec.SECP256R1())))
     issuer_key = load_pem_private_key((directory / "ca.key").read_bytes(), None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    if not (directory / "ca.pem").exists():
+        name = _name("aiotun-vpn-authority")
+        own = _certificate(name, issuer_key, name, issuer_key, AUTHORITY)
+        create_file(directory / "ca.pem", own)
+    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes()).subject
     for who in (SERVER, *clients):
         path = directory / f"{who}.pem"
         if not path.exists():
@@ -56,7 +78,8 @@ def make_certificates(directory: Path, clients: list[str]) -> None:
                 x509.SubjectAlternativeName([x509.DNSName(who)]): False,
                 x509.ExtendedKeyUsage([usage]): False,
             }
-            _write_key(path, key, _certificate(_name(who), key, issuer, issuer_key, extensions))
+            certificate = _certificate(_name(who), key, issuer, issuer_key, extensions)
+            create_file(path, _pem(key) + certificate)
 
 
 def tls_context(certificate: Path, authority: Path, *, server: bool) -> ssl.SSLContext:
@@ -100,8 +123,5 @@ def _certificate(
     return builder.sign(issuer_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, certificate: bytes = b"") -> None:
-    """For its owner's eyes only, from the start."""
-    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(text + certificate)
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

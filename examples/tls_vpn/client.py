@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiotun
 
-from .certificates import SERVER, tls_context
+from .certificates import SERVER, client_name, tls_context
 from .wire import CODEC, MTU, addresses_of, while_alive
 
 __all__ = ["connect"]
@@ -22,8 +22,8 @@ FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 
 
 async def connect(directory: Path, who: str, host: str, port: int, name: str) -> None:
-    """Stay connected until cancelled."""
-    context = tls_context(directory / f"{who}.pem", directory / "ca.pem", server=False)
+    """Stay connected until cancelled. Raises `ValueError` for what is no client's name."""
+    context = tls_context(directory / f"{client_name(who)}.pem", directory / "ca.pem", server=False)
     tun: aiotun.PacketStream | None = None
     addresses: list[str] = []
     delay = FIRST_DELAY

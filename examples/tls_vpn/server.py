@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aiotun
+from aiotun.files import replace_file
 
-from .certificates import SERVER, tls_context
+from .certificates import SERVER, client_name, tls_context
 from .wire import CODEC, MTU, addresses_of, while_alive
 
 __all__ = ["serve"]
@@ -72,10 +73,12 @@ class Server:
     def assign(self, name: str) -> list[Any]:
         """The same addresses for the same name, for good."""
         numbers = json.loads(self.numbers.read_text()) if self.numbers.exists() else {}
-        number = numbers.setdefault(name, len(numbers) + 2)
-        if any(number >= network.num_addresses - 1 for network in self.networks):
-            raise ConnectionRefusedError("no address is left")
-        self.numbers.write_text(json.dumps(numbers))
+        if name not in numbers:
+            numbers[name] = len(numbers) + 2
+            if any(numbers[name] >= network.num_addresses - 1 for network in self.networks):
+                raise ConnectionRefusedError("no address is left")
+            replace_file(self.numbers, json.dumps(numbers).encode())
+        number = numbers[name]
         return [
             ipaddress.ip_interface(f"{network[number]}/{network.prefixlen}")
             for network in self.networks
@@ -109,7 +112,7 @@ class Server:
 
 def _name(framed: Client) -> str:
     certificate = framed.get_extra_info("ssl_object").getpeercert()
-    return str(dict(pair for (pair,) in certificate["subject"])["commonName"])
+    return client_name(dict(pair for (pair,) in certificate["subject"])["commonName"])
 
 
 async def _close_soon(framed: Client) -> None:

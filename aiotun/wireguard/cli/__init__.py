@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from ..config import parse_endpoint
@@ -64,9 +64,10 @@ def pair(args: argparse.Namespace) -> None:
     from .pair import PORT, make_pair, qr_code
 
     try:
-        endpoint = parse_endpoint(args.endpoint)
+        endpoint = (str(ip_address(args.endpoint.strip("[]"))), PORT)
     except ValueError:
-        endpoint = parse_endpoint(f"{args.endpoint}:{PORT}")
+        has_port = ":" in args.endpoint
+        endpoint = parse_endpoint(args.endpoint if has_port else f"{args.endpoint}:{PORT}")
     text = make_pair(
         args.server, args.client, endpoint, args.network, args.allowed_ips, tuple(args.dns)
     )

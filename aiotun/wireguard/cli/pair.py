@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, ip_network
 from pathlib import Path
 
 import segno
 
+from ...files import create_file, replace_file
 from ..config import InterfaceConfig, PeerConfig, format_config, format_peer, parse_config
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
+from ..wg_quick import interface_name
 
 __all__ = ["KEEPALIVE", "PORT", "add_client", "make_pair", "new_server", "qr_code"]
 
@@ -92,20 +93,26 @@ def make_pair(
     """Write the client's file, and the server's unless it is there: then the peer is added.
 
     Returns the text of the client's file. Raises `OSError` (also where the client's file
-    exists) and `ValueError`; the server's file is as it was then.
+    exists) and `ValueError`; both files are as they were then.
     """
+    for file in (server_file, client_file):
+        interface_name(file.stem)
     if server_file.exists():
         known = server_file.read_text(encoding="utf-8")
         server = parse_config(known, str(server_file), allow_commands=True)
-        text = "\n"
     else:
         server = new_server(networks, endpoint[1])
-        text = format_config(server) + "\n"
+        known = format_config(server)
     peer, client = add_client(server, endpoint, allowed_ips, dns)
-    _write(client_file, format_config(client), os.O_EXCL)
-    # Whole, in one piece, and what stands there stays: a server may be watching the file.
-    _write(server_file, f"{text}# {client_file.stem}\n{format_peer(peer)}", os.O_APPEND)
-    return format_config(client)
+    text = format_config(client)
+    create_file(client_file, text.encode())
+    try:
+        known += f"\n# {client_file.stem}\n{format_peer(peer)}"
+        replace_file(server_file, known.encode())
+    except BaseException:
+        client_file.unlink()
+        raise
+    return text
 
 
 def qr_code(text: str) -> str:
@@ -113,13 +120,6 @@ def qr_code(text: str) -> str:
     drawn = io.StringIO()
     segno.make(text, error="l", micro=False).terminal(drawn, compact=True)
     return "".join(f"{WHITE_ON_BLACK}{line}{AS_BEFORE}\n" for line in drawn.getvalue().splitlines())
-
-
-def _write(path: Path, text: str, flags: int) -> None:
-    """For its owner's eyes only, from the start."""
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600)
-    with open(number, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _first(network: Network) -> IPv4Interface | IPv6Interface:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..keys import encode_key, public_key_of
 from ..uapi import Status
-from ..uapi_socket import read_counters, read_status
+from ..uapi_socket import read_counters, read_status, socket_path
 
 __all__ = ["find_socket", "render", "show"]
 
@@ -48,7 +48,7 @@ async def show(path: Path, *, once: bool = False) -> None:
 def find_socket(name: str | None, directory: Path) -> Path:
     """The socket of the interface of that name, or of the only one. Raises `ValueError`."""
     if name is not None:
-        return directory / f"{name}.sock"
+        return socket_path(name, directory)
     found = sorted(directory.glob("*.sock"))
     if len(found) != 1:
         names = ", ".join(path.stem for path in found) or "none"
@@ -60,7 +60,8 @@ def render(
     name: str, status: Status, before: Status | None, seconds: float, counters: dict[str, int]
 ) -> Group:
     """A picture of the status; rates are against the one of so many seconds `before`."""
-    table = Table(title=f"{name}, UDP port {status.listen_port}", title_justify="left")
+    title = Text(f"{name}, UDP port {status.listen_port}")
+    table = Table(title=title, title_justify="left")
     for heading in ("peer", "endpoint", "allowed IPs", "handshake"):
         table.add_column(heading, overflow="fold")
     for heading in ("received", "sent"):
@@ -70,16 +71,17 @@ def render(
         last = known.get(peer.public_key, peer)
         table.add_row(
             encode_key(peer.public_key),
-            peer.endpoint or "-",
+            Text(peer.endpoint or "-"),  # a string would be markup, and [fd00::1] a tag
             "\n".join(map(str, peer.allowed_ips)) or "-",
             _ago(peer.last_handshake),
             _volume(peer.rx_bytes, peer.rx_bytes - last.rx_bytes, seconds),
             _volume(peer.tx_bytes, peer.tx_bytes - last.tx_bytes, seconds),
         )
     drops = ", ".join(f"{reason} {count}" for reason, count in counters.items() if count)
+    key = encode_key(public_key_of(status.private_key)) if any(status.private_key) else "(none)"
     return Group(
         table,
-        Text(f"public key {encode_key(public_key_of(status.private_key))}"),
+        Text(f"public key {key}"),
         Text(f"dropped: {drops or 'nothing'}"),
     )
 

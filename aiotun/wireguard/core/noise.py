@@ -12,8 +12,8 @@ published vectors can be run through it.
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass, field
 from hashlib import blake2s
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -36,11 +36,12 @@ class HandshakeError(ValueError):
     """A message that is not what it should be: forged, damaged or for somebody else."""
 
 
-class Keys(NamedTuple):
+@dataclass(frozen=True)
+class Keys:
     """What the handshake is for."""
 
-    send: bytes
-    receive: bytes
+    send: bytes = field(repr=False)
+    receive: bytes = field(repr=False)
 
 
 class Initiator:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import stat
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
+from ...files import replace_file
 from ..config import ConfigFileError, InterfaceConfig, format_config, parse_config
 
 __all__ = ["FileStore", "Store"]
@@ -52,19 +51,30 @@ class FileStore:
         """Which state of the file was loaded."""
 
     async def load(self) -> InterfaceConfig:
-        self._loaded = self._state()
-        return await asyncio.to_thread(self._read)
+        """A file that changes while it is read is read again."""
+        while True:
+            state = self._state()
+            text = await asyncio.to_thread(self._read)
+            if state == self._state():
+                break
+        self._loaded = state
+        return parse_config(text, str(self.path), allow_commands=self.allow_commands)
 
     async def save(self, config: InterfaceConfig) -> None:
-        """Write the file anew, for its owner alone; comments go."""
-        await asyncio.to_thread(self._write, format_config(config))
+        """Write the file anew, or leave it as it was; comments go."""
+        await asyncio.to_thread(replace_file, self.path, format_config(config).encode())
 
     async def watch(self) -> AsyncGenerator[InterfaceConfig, None]:
-        """A file that cannot be used is reported once, and what held before holds on."""
+        """A file that cannot be used is reported once, and what held before holds on.
+
+        A state counts once two looks have found it: at the first somebody may be writing still.
+        """
+        seen = self._loaded
         while True:
             await asyncio.sleep(INTERVAL)
             with contextlib.suppress(OSError):  # an editor is about to replace it
-                if self._state() != self._loaded:
+                before, seen = seen, self._state()
+                if before == seen != self._loaded:
                     try:
                         config = await self.load()
                     except ValueError as exc:
@@ -76,24 +86,11 @@ class FileStore:
         found = self.path.stat()
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
-    def _read(self) -> InterfaceConfig:
+    def _read(self) -> str:
         modes = self.path.stat().st_mode & self.path.absolute().parent.stat().st_mode
         if modes & stat.S_IRWXO:
             logger.warning("%s is open to everybody, keys and all: chmod 600 it", self.path)
         try:
-            text = self.path.read_text(encoding="utf-8-sig")  # Windows' editors leave a mark
-        except UnicodeDecodeError as exc:
-            raise ConfigFileError(f"{self.path} is no text: {exc}") from exc
-        return parse_config(text, str(self.path), allow_commands=self.allow_commands)
-
-    def _write(self, text: str) -> None:
-        number, name = tempfile.mkstemp(prefix=self.path.name, dir=self.path.parent)
-        try:
-            with open(number, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(number)
-            os.replace(name, self.path)
-        except BaseException:
-            os.unlink(name)
-            raise
+            return self.path.read_text(encoding="utf-8-sig")  # Windows' editors leave a mark
+        except UnicodeDecodeError:
+            raise ConfigFileError(f"{self.path} is no text: write it in UTF-8") from None

@@ -1,0 +1,84 @@
+"""Files that are replaced whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aiotun.files import create_file, replace_file
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    replace_file(path, b"1")
+    assert (path.read_bytes(), mode(path)) == (b"1", 0o600)
+    create_file(tmp_path / "other", b"2")
+    assert ((tmp_path / "other").read_bytes(), mode(tmp_path / "other")) == (b"2", 0o600)
+    assert sorted(os.listdir(tmp_path)) == ["new", "other"]
+
+
+def test_a_file_that_is_there_keeps_its_mode_and_owner(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 1, 1)
+    known = path.stat()
+    replace_file(path, b"new")
+    found = path.stat()
+    assert path.read_bytes() == b"new"
+    assert (found.st_mode, found.st_uid, found.st_gid) == (
+        known.st_mode,
+        known.st_uid,
+        known.st_gid,
+    )
+    assert found.st_ino != known.st_ino  # who has it open reads the old one to its end
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "file"
+    link = tmp_path / "link"
+    link.symlink_to("elsewhere/file")
+    for data in (b"made", b"replaced"):
+        replace_file(link, data)
+        assert link.is_symlink()
+        assert target.read_bytes() == data
+    assert os.listdir(target.parent) == ["file"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with pytest.raises(FileExistsError):
+            create_file(tmp_path / name, b"new")
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "fchmod"])
+def test_a_failure_leaves_what_was_there(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    with pytest.raises(OSError, match="No space left"):
+        create_file(tmp_path / "other", b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
