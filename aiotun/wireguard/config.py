@@ -177,11 +177,13 @@ def parse_endpoint(text: str) -> tuple[str, int]:
         host, _, port = text.rpartition(":")
     if not (port and re.fullmatch(r"[^\s\[\]]{1,253}", host)):  # RFC 1035: 253
         raise ValueError(f"{quote(text)} is not host:port or [IPv6 address]:port")
-    if ":" in host:
-        try:
+    try:
+        if ":" in host:
             ip_address(host)
-        except ValueError:
-            raise ValueError(f"{quote(host)} is no IPv6 address") from None
+        else:
+            host.encode("idna")  # as getaddrinfo does it
+    except ValueError:
+        raise ValueError(f"{quote(host)} is neither an address nor a name of a host") from None
     return host, _port(port)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import socket
@@ -18,8 +19,13 @@ import packets
 import pytest
 
 import aiotun
+from aiotun.files import create_file
 from aiotun.testing import Namespace
-from examples.tls_vpn.certificates import SERVER, make_certificates, tls_context
+from examples.tls_vpn import certificates
+from examples.tls_vpn import server as tls_vpn_server
+from examples.tls_vpn.certificates import SERVER, client_name, make_certificates, tls_context
+from examples.tls_vpn.client import connect
+from examples.tls_vpn.server import Server
 from examples.tls_vpn.wire import CODEC, PORT, addresses_of, stay_alive
 
 ROOT = Path(__file__).parents[2]
@@ -268,3 +274,71 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     before = (tmp_path / "alice.pem").read_bytes()
     make_certificates(tmp_path, ["alice", "bob"])
     assert (tmp_path / "alice.pem").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["alice", "A", "a-1", "x" * 63])
+def test_names_of_clients(name: str) -> None:
+    assert client_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "ca", "CA", SERVER, "../x", "/x", "x\n", "x\ny", "a b", "a.b", "-x", "x-", "é", "x" * 64],
+)
+async def test_what_is_no_name_of_a_client(name: str, tmp_path: Path) -> None:
+    """Before anything is made, or read."""
+    with pytest.raises(ValueError, match="is no name for a client"):
+        make_certificates(tmp_path / "new", ["alice", name])
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ValueError, match="is no name for a client"):
+        await connect(tmp_path, name, "127.0.0.1", 1, "vpn0")
+
+
+def test_an_error_in_plain_words(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.tls_vpn", "--directory", str(tmp_path / "new")]
+    done = subprocess.run([*command, "server", "ca"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("'ca' is no name for a client: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_certificates_that_could_not_be_written_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after each file in turn; none is left half written."""
+    allowed = 0
+
+    def full(path: Path, data: bytes) -> None:
+        if len(os.listdir(tmp_path)) == allowed:
+            raise OSError("No space left on device")
+        create_file(path, data)
+
+    monkeypatch.setattr(certificates, "create_file", full)
+    for allowed in range(4):  # noqa: B007
+        with pytest.raises(OSError, match="No space left"):
+            make_certificates(tmp_path, ["alice"])
+    monkeypatch.undo()
+    make_certificates(tmp_path, ["alice"])
+    tls_context(tmp_path / f"{SERVER}.pem", tmp_path / "ca.pem", server=True)
+    tls_context(tmp_path / "alice.pem", tmp_path / "ca.pem", server=False)
+
+
+def test_a_number_is_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = tmp_path / "numbers.json"
+    network = [ipaddress.ip_network("10.8.0.0/29")]
+    vpn = Server(None, network, numbers)  # type: ignore[arg-type]
+    assert [str(vpn.assign(who)[0]) for who in ("a", "b", "a")] == [
+        "10.8.0.2/29",
+        "10.8.0.3/29",
+        "10.8.0.2/29",
+    ]
+    known = numbers.read_text()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tls_vpn_server, "replace_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        vpn.assign("c")
+    assert numbers.read_text() == known
+    assert str(vpn.assign("b")[0]) == "10.8.0.3/29"  # which takes no writing

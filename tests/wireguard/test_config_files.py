@@ -227,7 +227,8 @@ def test_no_message_shows_a_key(line: str, caplog: pytest.LogCaptureFixture) -> 
         ("[Interfaces]", 1, "neither [Interface] nor [Peer]"),
         ("[Interface]\nPostUp = rm -r /", 2, "--allow-commands"),
         (f"[Interface]\nPrivateKey={KEY}\n[Peer]\nEndpoint = a:1", 3, "no PublicKey"),
-        ("[Peer]\nEndpoint = 2001:db8::1", 2, "'2001:db8:' is no IPv6 address"),
+        ("[Peer]\nEndpoint = 2001:db8::1", 2, "'2001:db8:' is neither an address nor a name"),
+        ("[Peer]\nEndpoint = vpn..example:51820", 2, "'vpn..example' is neither an address nor"),
         ("[Peer]\nEndpoint = vpn.example", 2, "is not host:port"),
         ("[Peer]\nEndpoint = vpn.example:", 2, "is not host:port"),
         ("[Peer]\nEndpoint = :51820", 2, "is not host:port"),
@@ -310,7 +311,7 @@ interfaces = st.one_of(
     st.builds(IPv6Interface, st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 128))),
 )
 hosts = st.one_of(
-    st.from_regex(r"[a-z0-9][a-z0-9.-]{0,30}", fullmatch=True),
+    st.from_regex(r"[a-z0-9]([a-z0-9-]{1,9}\.){0,3}[a-z0-9-]{1,9}", fullmatch=True),
     st.ip_addresses().map(str),
     st.just("fe80::1%eth0"),
 )

@@ -53,6 +53,24 @@ def test_peers_rates_and_drops() -> None:
     assert f"public key {encode_key(public_key_of(KEY))}" in text
 
 
+@pytest.mark.parametrize("endpoint", ["[fd00::1]:51820", "[fe80::1%eth0]:7", "[b]:1", "[/b]:1"])
+def test_an_address_in_brackets_is_no_markup(endpoint: str) -> None:
+    text = picture(Status(KEY, 51820, [PeerStatus(ALICE, endpoint=endpoint)]), None, 0, {})
+    assert endpoint in text
+
+
+def test_names_are_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render("[wg]", Status(), None, 0, {"[b]": 1}))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[wg], UDP port 0" in text
+    assert "dropped: [b] 1" in text
+
+
+def test_an_interface_without_a_key() -> None:
+    assert "public key (none)" in picture(Status(), None, 0, {})
+
+
 def test_the_first_picture_has_no_rates() -> None:
     text = picture(status(5_000, 999_999), None, 0, {})
     assert "0 bit/s" in text
@@ -69,3 +87,5 @@ def test_the_only_socket_is_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is: wg0, wg1"):
         find_socket(None, tmp_path)
     assert find_socket("wg7", tmp_path) == tmp_path / "wg7.sock"
+    with pytest.raises(ValueError, match="no name of an interface"):
+        find_socket("../wg7", tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import segno
 
+from aiotun.wireguard.cli import pair
 from aiotun.wireguard.cli.pair import add_client, make_pair, new_server, qr_code
 from aiotun.wireguard.config import parse_config
 from aiotun.wireguard.keys import public_key_of
@@ -56,6 +57,44 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         make_pair(tmp_path / "wg0.conf", tmp_path / "phone.conf", ENDPOINT, [])
     assert os.listdir(tmp_path) == ["phone.conf"]
+
+
+@pytest.mark.parametrize("name", ["a\n[Peer]", "phone;x", "pho%ne", "the phone", "a" * 16])
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_a_name_that_no_interface_can_have(tmp_path: Path, name: str, side: str) -> None:
+    """It would stand in the server's file, and be the interface's name on the client."""
+    files = {"server": tmp_path / "wg0.conf", "client": tmp_path / "phone.conf"}
+    files[side] = tmp_path / f"{name}.conf"
+    with pytest.raises(ValueError, match="is no name of an interface"):
+        make_pair(files["server"], files["client"], ENDPOINT, [])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_both_files_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = tmp_path / "wg0.conf"
+    make_pair(server, tmp_path / "phone.conf", ENDPOINT, [])
+    known = server.read_text()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pair, "replace_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_pair(server, tmp_path / "laptop.conf", ENDPOINT, [])
+    assert server.read_text() == known
+    assert sorted(os.listdir(tmp_path)) == ["phone.conf", "wg0.conf"]
+
+
+def test_a_server_behind_a_link_stays_there(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    link = tmp_path / "wg0.conf"
+    link.symlink_to("etc/wg0.conf")
+    for name in ("phone.conf", "laptop.conf"):
+        make_pair(link, tmp_path / name, ENDPOINT, [])
+    assert link.is_symlink()
+    assert len(parse_config((tmp_path / "etc/wg0.conf").read_text()).peers) == 2
 
 
 def test_until_no_address_is_left() -> None:

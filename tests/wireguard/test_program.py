@@ -11,6 +11,7 @@ import pytest
 from machine import PYTHON, ROOT, Machine
 
 from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.keys import decode_key, encode_key, public_key_of
 from benchmarks.wireguard.nodes import connect, give_address
 
 README = ROOT / "aiotun" / "wireguard" / "README.md"
@@ -239,6 +240,76 @@ def test_commands_around_and_the_file_saved(machine: Machine, tmp_path: Path) ->
     assert saved.listen_port  # the system's choice
 
 
+@pytest.mark.requires("wg")
+def test_the_wg_tool_works_in_the_commands(machine: Machine, tmp_path: Path) -> None:
+    """In the order of wg-quick 1.0.20260223: PreUp finds the interface, without what the file
+    says of it, and the key that it sets stays."""
+    path = tmp_path / "wg9.conf"
+    other = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+    names = ("PreUp", "PostUp", "PreDown")
+    (tmp_path / "key").write_text("yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=")
+    show = "echo NAME $(wg show %i public-key) '#' $(wg show %i allowed-ips) # $(false)"
+    path.write_text(
+        "[Interface]\nListenPort = 51820\nAddress = 10.9.0.1/24\n"
+        "PreUp = ip link show %i >/dev/null\n"
+        + f"PreUp = {show}\nPreUp = wg set %i private-key {tmp_path}/key\n".replace("NAME", "new")
+        + "".join(f"{name} = {show.replace('NAME', name)}\n" for name in names)
+        + "PostDown = echo PostDown; ! ip link show %i 2>/dev/null\n"
+        f"[Peer]\nPublicKey = {other}\nAllowedIPs = 10.9.0.2/32\n"
+    )
+    path.chmod(0o600)
+    with machine.running(*program("serve", str(path), "--allow-commands")) as server:
+        server.wait_for("wg9 is up")
+        server.end(signal.SIGTERM)
+    own = encode_key(public_key_of(decode_key((tmp_path / "key").read_text())))
+    assert re.findall("^(?:new|Pre|Post).*", server.output, re.M) == [
+        "new (none) #",
+        f"PreUp {own} #",
+        f"PostUp {own} # {other} 10.9.0.2/32",
+        f"PreDown {own} # {other} 10.9.0.2/32",
+        "PostDown",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("PreUp = exit 3\n", "failed with status 3: exit 3"),
+        ("PostUp = exit 3\n", "failed with status 3: exit 3"),
+    ],
+    ids=["PreUp", "PostUp"],
+)
+def test_a_failed_start_leaves_nothing(
+    machine: Machine, tmp_path: Path, lines: str, message: str
+) -> None:
+    """Nor does it run the commands of the end, as wg-quick does not."""
+    path = tmp_path / "wg9.conf"
+    path.write_text(
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+        "PreDown = echo PreDown\nPostDown = echo PostDown\n" + lines
+    )
+    path.chmod(0o600)
+    output = machine.run(*program("serve", str(path), "--allow-commands"), status=1)
+    assert message in output
+    assert "Warning" not in output  # that a coroutine was never awaited
+    assert "Down" not in output
+    assert "wg9" not in machine.run("ip", "link")
+    assert machine.run("ls", "/run/wireguard") == ""
+
+
+def test_a_second_one_of_the_same_name(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "wg9.conf"
+    path.write_text("[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n")
+    path.chmod(0o600)
+    with machine.running(*program("serve", str(path))) as server:
+        server.wait_for("wg9 is up")
+        output = machine.run(*program("serve", str(path)), status=1)
+        assert "wg9" in output
+        assert "Warning" not in output
+        machine.run(*program("show", "wg9", "--once"))
+        server.end(signal.SIGTERM)
+
+
 def test_it_ends_with_its_socket_and_with_its_interface(machine: Machine, tmp_path: Path) -> None:
     path = tmp_path / "wg9.conf"
     path.write_text("[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n")
@@ -260,10 +331,26 @@ def test_it_ends_with_its_socket_and_with_its_interface(machine: Machine, tmp_pa
         (("serve", "nothing.conf"), "nothing.conf: No such file or directory"),
         (("show",), "name the interface"),
         (("show", "wg9"), "nobody answers at /var/run/wireguard/wg9.sock"),
+        (("show", "../wg9"), "'../wg9' is no name of an interface"),
+        (("serve", "--name", "wg;reboot", "wg0.conf"), "'wg;reboot' is no name of an interface"),
+        (("serve", "--name", "wg%d", "wg0.conf"), "'wg%d' is no name of an interface"),
+        (("serve", "wg 0.conf"), "'wg 0' is no name of an interface"),
         (("pair", "--endpoint", "a b"), "is not host:port"),
+        (("pair", "x\n[Peer].conf", "--endpoint", "a"), "is no name of an interface"),
         (("pair", "--endpoint", "a", "--network", "10.0.0.1/24"), "has host bits set"),
     ],
-    ids=["no file", "no interface", "no such interface", "no endpoint", "no network"],
+    ids=[
+        "no file",
+        "no interface",
+        "no such interface",
+        "path",
+        "shell",
+        "format",
+        "no name",
+        "no endpoint",
+        "newline",
+        "no network",
+    ],
 )
 def test_errors_in_plain_words(
     machine: Machine, tmp_path: Path, words: tuple[str, ...], message: str

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from aiotun.wireguard import uapi_socket
 from aiotun.wireguard.changes import Control, difference, snapshot
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.core.noise import Keys
 from aiotun.wireguard.core.tunnel import Tunnel
-from aiotun.wireguard.uapi import answer, decode_get, encode_get
+from aiotun.wireguard.keys import encode_key
+from aiotun.wireguard.uapi import Status, answer, decode_get, decode_set, encode_get
 from aiotun.wireguard.uapi_socket import ask, open_uapi, read_counters, read_status
 
 KEY, ALICE, BOB, SECRET = (bytes([n]) * 32 for n in (8, 1, 2, 3))
@@ -152,6 +154,35 @@ async def test_allowed_ips_move_and_go() -> None:
     assert fake.tunnel.peers[BOB].allowed_ips == ()
 
 
+async def test_networks_are_replaced_where_it_stands() -> None:
+    """As wireguard-go does it: what came before in the request goes too."""
+    fake = Fake()
+    lines = ("allowed_ip=10.0.0.1/32", "replace_allowed_ips=true", "allowed_ip=10.0.0.2/32")
+    assert await asked(fake, "set=1", f"public_key={ALICE.hex()}", *lines) == OK
+    assert fake.tunnel.peers[ALICE].allowed_ips == networks("10.0.0.2/32")
+    lines = ("allowed_ip=10.0.0.3/32", "replace_allowed_ips=true", "")
+    assert await asked(fake, "set=1", f"public_key={ALICE.hex()}", *lines) == OK
+    assert fake.tunnel.peers[ALICE].allowed_ips == ()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["192.0.2.1:0", "[2001:db8::1]:0", "[fe80::1%lo]:7", "[fe80::1%1]:7"]
+)
+async def test_endpoints_that_wireguard_go_takes(endpoint: str) -> None:
+    fake = Fake()
+    assert await asked(fake, "set=1", f"public_key={ALICE.hex()}", f"endpoint={endpoint}") == OK
+    assert f"\nendpoint={endpoint}\n" in await asked(fake, "get=1")
+
+
+async def test_the_zone_of_an_endpoint_is_told() -> None:
+    fake = Fake()
+    await asked(fake, "set=1", f"public_key={ALICE.hex()}")
+    fake.tunnel.peers[ALICE].set_endpoint(("fe80::1", 7, 0, 1))  # as a socket has it
+    assert "\nendpoint=[fe80::1%lo]:7\n" in await asked(fake, "get=1")
+    (peer,) = snapshot(fake, InterfaceConfig(KEY)).peers
+    assert peer.endpoint == ("fe80::1%lo", 7)
+
+
 async def test_peers_go() -> None:
     fake = Fake()
     await asked(fake, *FULL)
@@ -211,6 +242,11 @@ async def test_a_malformed_line_of_the_interface(line: str) -> None:
     [
         "endpoint=example.com:5",
         "endpoint=::1:5",
+        "endpoint=[192.0.2.1]:5",
+        "endpoint=192.0.2.1:domain",
+        "allowed_ip=10.0.0.1/0.0.0.0",
+        "allowed_ip=10.0.0.0/0.255.255.255",
+        "allowed_ip=fe80::1%lo/128",
         "endpoint=1.2.3.4:65536",
         "allowed_ip=10.0.0.0/33",
         "allowed_ip=--10.0.0.0/8",
@@ -242,6 +278,39 @@ async def test_what_the_system_refuses() -> None:
 @pytest.mark.parametrize("operation", ["", "get=2", "set=", "get", "\0"])
 async def test_no_operation(operation: str) -> None:
     assert await asked(Fake(), operation) == refused(errno.EINVAL)
+
+
+SECRETS = (KEY.hex(), KEY.hex()[:40], encode_key(bytes(range(32))))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "line",
+    ["{}", "set={}", "set=1{}", "set=1\n{}", "set=1\n{}=1", "set=1\nprivate_key{}"]
+    + [f"set=1\n{key}=x{{}}" for key in ("private_key", "listen_port", "replace_peers")]
+    + [
+        f"set=1\npublic_key={ALICE.hex()}\n{key}={{}}"
+        for key in ("allowed_ip", "endpoint", "remove", "preshared_key ", "protocol_version")
+    ]
+    + [f"set=1\npublic_key={ALICE.hex()}\nendpoint={{}}:1"],
+)
+async def test_no_message_shows_a_key(
+    line: str, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await asked(Fake(), line.format(secret)) == refused(errno.EINVAL)
+    assert len(caplog.records) == 1
+    assert secret[:30] not in caplog.text
+
+
+def test_no_repr_shows_a_key() -> None:
+    changes = decode_set(
+        f"private_key={KEY.hex()}\npublic_key={ALICE.hex()}\npreshared_key={SECRET.hex()}\n"
+    )
+    keys = Keys(KEY, SECRET)
+    for shown in (repr(changes), repr(changes.peers), repr(keys), repr(Status(KEY))):
+        for key in (KEY, SECRET):
+            assert repr(key) not in shown
+            assert key.hex() not in shown
 
 
 @given(st.lists(st.sampled_from([line + end for line in FULL for end in ("", "x")]) | st.text()))
@@ -377,6 +446,21 @@ async def test_a_name_in_use_and_a_socket_left_behind(tmp_path: Path) -> None:
             async with open_uapi(Control(Fake()), "wg9", tmp_path):
                 pass
         await ask(path, "get=1")
+
+
+@pytest.mark.parametrize("name", ["../wg9", "wg9;reboot", "wg%d", "wg9\n", "", "..", "a" * 16])
+async def test_a_name_that_no_interface_has(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="is no name of an interface"):
+        async with open_uapi(Control(Fake()), name, tmp_path / "run"):
+            pass
+    assert not os.listdir(tmp_path)
+
+
+async def test_what_cannot_be_asked_is_told_without_keys(tmp_path: Path) -> None:
+    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
+        with pytest.raises(OSError, match="refused 'set=1' with errno -22") as caught:
+            await ask(path, f"set=1\nprivate_key={KEY.hex()}\nnonsense=1")
+        assert KEY.hex() not in str(caught.value)
 
 
 async def test_a_directory_that_is_not_ours(
