@@ -1,5 +1,10 @@
 """aiotun wireguard: the commands of `aiotun.wireguard`."""
 
-from ..wireguard.cli import add_arguments, main
+from __future__ import annotations
+
+try:
+    from ..wireguard.cli import add_arguments, main
+except ModuleNotFoundError as exc:
+    raise SystemExit(f"{exc.name} is not there: pip install 'aiotun[wireguard]'") from exc
 
 __all__ = ["add_arguments", "main"]

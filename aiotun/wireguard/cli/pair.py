@@ -1,21 +1,37 @@
-"""A pair of configurations: a server's, and that of a phone or whoever else connects to it."""
+"""aiotun wireguard pair: a server's configuration, and that of a phone or whatever connects."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import secrets
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import (
+    IPv4Interface,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from pathlib import Path
 
 import segno
 
 from ...files import create_file, replace_file
-from ..config import InterfaceConfig, PeerConfig, format_config, format_peer, parse_config
+from ..config import (
+    InterfaceConfig,
+    PeerConfig,
+    format_config,
+    format_peer,
+    parse_config,
+    parse_endpoint,
+    parse_network,
+)
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
 from ..wg_quick import interface_name
 
-__all__ = ["KEEPALIVE", "PORT", "add_client", "make_pair", "new_server", "qr_code"]
+__all__ = ["add_arguments", "add_client", "main", "make_pair", "new_server", "qr_code"]
 
 PORT = 51820
 
@@ -24,6 +40,47 @@ KEEPALIVE = 25
 
 # ECMA-48, SGR: whatever the terminal's colours, or half of the scanners see a negative.
 WHITE_ON_BLACK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("client", nargs="?", type=Path, default=Path("phone.conf"))
+    parser.add_argument("--server", type=Path, default=Path("wg0.conf"), metavar="FILE")
+    parser.add_argument(
+        "--endpoint", required=True, metavar="HOST[:PORT]", help="where clients find the server"
+    )
+    parser.add_argument(
+        "--network", action="append", default=[], metavar="NETWORK", help="of a new server"
+    )
+    parser.add_argument(
+        "--allowed-ips",
+        default="",
+        metavar="NETWORK,...",
+        help="what the client sends to the server; 0.0.0.0/0,::/0 is everything",
+    )
+    parser.add_argument("--dns", action="append", default=[], metavar="ADDRESS")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Make the files, and show the client's as a QR code. Raises `OSError` and `ValueError`."""
+    text = make_pair(
+        args.server,
+        args.client,
+        _endpoint(args.endpoint),
+        args.network,
+        tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
+        tuple(word for text in args.dns for word in text.replace(",", " ").split()),
+    )
+    print(qr_code(text))
+    print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
+    print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    """The port may be left out."""
+    try:
+        return str(ip_address(text.strip("[]"))), PORT
+    except ValueError:
+        return parse_endpoint(text if ":" in text else f"{text}:{PORT}")
 
 
 def new_server(networks: list[str], port: int = PORT) -> InterfaceConfig:

@@ -1,4 +1,4 @@
-"""A live view of an interface: its peers, when they shook hands, and what passes.
+"""aiotun wireguard show: an interface's peers, when they shook hands, and what passes.
 
 It asks over the UAPI socket, so it shows any implementation that answers there; packets
 dropped, by reason, only ours tells.
@@ -6,6 +6,7 @@ dropped, by reason, only ours tells.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from pathlib import Path
@@ -17,9 +18,10 @@ from rich.text import Text
 
 from ..keys import encode_key, public_key_of
 from ..uapi import Status
-from ..uapi_socket import read_counters, read_status, socket_path
+from ..uapi_socket import DIRECTORY, read_counters, read_status, socket_path
+from .loop import run
 
-__all__ = ["find_socket", "render", "show"]
+__all__ = ["add_arguments", "find_socket", "main", "render"]
 
 INTERVAL = 1.0
 """Seconds between two pictures."""
@@ -28,7 +30,17 @@ STALE = 180.0
 """Seconds after a handshake that a session is refused (the paper's REJECT_AFTER_TIME)."""
 
 
-async def show(path: Path, *, once: bool = False) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="not needed if there is only one")
+    parser.add_argument("--once", action="store_true", help="one picture instead of a live view")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Raises `OSError` and `ValueError`."""
+    run(_show(find_socket(args.name, DIRECTORY), once=args.once))
+
+
+async def _show(path: Path, *, once: bool = False) -> None:
     """Show it until it ends, or once. Raises `OSError`."""
     status, counters = await read_status(path), await read_counters(path)
     picture = render(path.stem, status, None, 0, counters)
