@@ -144,8 +144,12 @@ class Control:
 
 
 def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:
-    """The configuration as it is now: that of the interface, and what `config` has besides."""
+    """The configuration as it is now: that of the interface, and what `config` has besides.
+
+    The endpoint of a peer that is nowhere yet, as its name was not found, is as it was there.
+    """
     tunnel = interface.tunnel
+    endpoints = {peer.public_key: peer.endpoint for peer in config.peers}
     return dataclasses.replace(
         config,
         private_key=tunnel.private_key,
@@ -155,7 +159,9 @@ def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:
             PeerConfig(
                 public_key,
                 preshared_key=peer.preshared_key,
-                endpoint=peer.endpoint and (format_host(peer.endpoint), peer.endpoint[1]),
+                endpoint=(format_host(peer.endpoint), peer.endpoint[1])
+                if peer.endpoint is not None
+                else endpoints.get(public_key),
                 allowed_ips=peer.allowed_ips,
                 persistent_keepalive=peer.persistent_keepalive,
             )

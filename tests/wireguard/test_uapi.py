@@ -401,6 +401,13 @@ async def test_a_snapshot_is_the_configuration_as_it_is_now() -> None:
     assert difference(BEFORE, now).peers[0].endpoint == ("198.51.100.7", 9)
 
 
+async def test_the_endpoint_of_a_peer_whose_name_was_not_found_is_kept() -> None:
+    fake = Fake()
+    await asked(fake, "set=1", f"public_key={ALICE.hex()}", f"public_key={BOB.hex()}")
+    known = replace(BEFORE, peers=(replace(A, endpoint=("vpn.example", 7)), B))
+    assert [peer.endpoint for peer in snapshot(fake, known).peers] == [("vpn.example", 7), None]
+
+
 # The socket.
 
 
