@@ -1,6 +1,5 @@
-"""The native module, which the package does without where it cannot be built."""
+"""The native module, which the package does without where it does not compile."""
 
-import os
 from glob import glob
 
 from setuptools import Extension, setup
@@ -13,5 +12,4 @@ native = Extension(
     optional=True,
 )
 
-# It reads and writes descriptors as POSIX has them.
-setup(ext_modules=[native] if os.name == "posix" else [])
+setup(ext_modules=[native])

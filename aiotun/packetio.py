@@ -12,9 +12,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .native import Counts, native
@@ -64,6 +64,10 @@ class Counters(Counts):
     super_packets_sent: int = field(default_factory=int)
     dropped_sent: int = field(default_factory=int)
     """Packets that were refused: by the kernel, for their size, or by a closed transport."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a copy is made of: in C nothing else tells it."""
+        return type(self), astuple(self)
 
 
 def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import errno
 import gc
 import socket
@@ -34,6 +36,14 @@ def test_recv_and_send(rig: Rig) -> None:
         bytes_sent=192,
         frames_sent=3,
     )
+
+
+def test_counters_are_copied() -> None:
+    counters = Counters(packets_sent=3, dropped_received=1)
+    for copied in (copy.copy(counters), copy.deepcopy(counters), dataclasses.replace(counters)):
+        assert copied == counters
+        copied.packets_sent += 1
+    assert counters.packets_sent == 3
 
 
 def test_recv_many_and_recv_take_from_the_same(rig: Rig) -> None:

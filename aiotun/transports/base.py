@@ -285,11 +285,11 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
         """
         if not isinstance(packet, SuperPacket):
             raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
+        self.flush()
         if self._port.closed:
             self._refuse_late()
-            return
-        self.flush()
-        self._write(self._writer.write_super, packet)
+        else:
+            self._write(self._writer.write_super, packet)
 
     def flush(self) -> None:
         """Hand everything written so far to the device now, coalesced."""

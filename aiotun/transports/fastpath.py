@@ -72,7 +72,8 @@ class Port:
 
     def take(self) -> list[bytes]:
         """What was gathered, and is no more."""
-        packets, self._packets = self._packets, []
+        none: list[bytes] = []  # first of all: a finalizer may write and flush when it is made
+        packets, self._packets = self._packets, none
         return packets
 
     def end_of_tick(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -27,8 +28,20 @@ def tick_of(loop: asyncio.AbstractEventLoop) -> Tick:
 
 
 def flush_since(tick: Tick, start: int) -> None:
-    """End the delivery that began when the tick was so long."""
-    written = tick[start:]
-    del tick[start:]
-    for each in written:
-        each.end_of_tick()
+    """End the delivery that began when the tick was so long.
+
+    All that is in it is flushed, whatever the flush of one raises.
+    """
+    written: list[Flushed] = []
+    while len(tick) > start:  # one by one: a finalizer may write at any time, and add to it
+        written.append(tick.pop(start))
+    _flush(iter(written))
+
+
+def _flush(remaining: Iterator[Flushed]) -> None:
+    try:
+        for each in remaining:
+            each.end_of_tick()
+    except BaseException:
+        _flush(remaining)
+        raise

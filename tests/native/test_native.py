@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -317,6 +319,24 @@ def test_write_what_was_read_of_one_flow(
             assert received + left == GROTable(layer).coalesce(batch)
 
 
+def test_segments_of_a_tun_are_none_of_a_tap(pair: Pair) -> None:
+    """Written to a TAP they are looked at anew, whatever headers a TAP finds in them."""
+    looks: dict[str, Any] = {
+        "source": "8.0.69.0",  # EtherType, and the beginning of an IPv4 header
+        "destination": "3.246.0.0",  # its length
+        "sport": 0x4000,  # no fragment
+        "dport": 0x4006,  # TTL, TCP
+    }
+    payload = bytearray(989)
+    payload[6] = 0x50  # the size of its TCP header
+    ours, theirs = pair
+    theirs.send(super_packet(tcp(4, bytes(payload), **looks), 988))
+    segments = native.read_packets(ours.fileno(), 9, "tun")[0]
+    native.read_packets(ours.fileno(), 9, "tap")
+    left = native.write_packets(-1, segments, "tap", True, True)[3]
+    assert left == GROTable("tap").coalesce(segments)
+
+
 def test_large_frames(pair: Pair) -> None:
     """Their memory is used again unless somebody holds them; a call reads four."""
     ours, theirs = pair
@@ -400,6 +420,21 @@ def test_a_descriptor_that_is_none() -> None:
     assert native.write_packets(-1, [b"any"], "tun", True, True) == (3, 0, 0, [NO_OFFLOAD + b"any"])
     assert native.write_frames(-1, [b"any"]) == 0
     assert not native.write_super(-1, NO_OFFLOAD, "tun", True, True)
+
+
+def test_an_import_that_fails_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.find_spec(native.__name__)
+    assert spec
+    assert spec.loader
+    monkeypatch.setitem(sys.modules, gso_split.__module__, None)
+    held = sys.getrefcount(checksum)
+    module = importlib.util.module_from_spec(spec)
+    with contextlib.suppress(ImportError):
+        spec.loader.exec_module(module)
+    assert sys.getrefcount(checksum) == held + 1
+    vars(module).clear()  # no cycle is left: the module is freed, and not collected
+    del module
+    assert sys.getrefcount(checksum) == held
 
 
 def test_it_can_be_switched_off() -> None:

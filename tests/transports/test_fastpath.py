@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import socket
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from finalizers import collecting_within
 from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS, Implementation
@@ -101,6 +104,25 @@ def test_the_one_that_reaches_the_limit_goes_to_the_transport(
     assert port.take() == [b"1", b"2", b"5"]
 
 
+@pytest.mark.parametrize("flushes", [False, True])
+def test_a_finalizer_within_taking(offload_impl: Implementation, flushes: bool) -> None:
+    """It writes to the same transport, and may flush it."""
+    port = Transport(offload_impl, limit=99).port
+    port.due = True
+    taken: list[list[bytes]] = []
+
+    def act() -> None:
+        port.write(b"3")
+        if flushes:
+            taken.append(port.take())
+
+    for data in (b"1", b"2"):
+        port.write(data)
+    taken.append(collecting_within(port.take, [act]))
+    taken.append(port.take())
+    assert [data for each in taken for data in each] == [b"1", b"2", b"3"]
+
+
 def test_what_the_transport_raises(offload_impl: Implementation) -> None:
     with pytest.raises(TypeError, match="seven"):
         Transport(offload_impl).port.write("seven")
@@ -143,7 +165,7 @@ class Far:
     def recv(self) -> list[bytes]:
         """All that the device wrote so far."""
         frames = []
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while frame := self.socket.recv(1 << 17):
                 frames.append(frame)
         return frames
@@ -365,6 +387,111 @@ async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None
         assert counters.super_packets_sent == 1
 
 
+@pytest.mark.parametrize("after", range(8))
+@pytest.mark.parametrize(
+    "act", ["write", "flush", "write elsewhere", "pause_reading", "close", "set_protocol"]
+)
+async def test_a_finalizer_within_a_delivery(device: Far, act: str, after: int) -> None:
+    """Whenever it acts: all is delivered in order, all that was written leaves."""
+    with contextlib.closing(Far()) as elsewhere:
+        async with (
+            endpoint(device.device, Recorder) as protocol,
+            endpoint(elsewhere.device, Recorder) as other,
+        ):
+            await asyncio.sleep(0)
+            transport = protocol.transport
+            second = Recorder()
+            protocol.on_packet = second.on_packet = transport.write
+            write = partial(transport.write, PACKETS[0])
+            acts: dict[str, list[Callable[[], object]]] = {
+                "write": [write],
+                "flush": [write, transport.flush],
+                "write elsewhere": [partial(other.transport.write, PACKETS[0])],
+                "pause_reading": [transport.pause_reading],
+                "close": [transport.close],
+                "set_protocol": [partial(transport.set_protocol, second)],
+            }
+            device.send(*PACKETS)
+            collecting_within(transport._port.read_ready, acts[act], after)
+            transport.resume_reading()
+            if act == "close":
+                await transport.wait_closed()
+            else:
+                await until(lambda: len(protocol.packets + second.packets) == 4)
+                await asyncio.sleep(0)
+                transport.write(PACKETS[0])  # nothing keeps it from leaving
+                await asyncio.sleep(0)
+            received = protocol.packets + second.packets
+            assert received == PACKETS[: len(received)]
+            written = len(received) + (act in ("write", "flush")) + (act != "close")
+            assert len(device.recv()) == written - transport.counters.dropped_sent
+            assert len(elsewhere.recv()) == (act == "write elsewhere")
+
+
+@pytest.mark.parametrize("act", ["write", "flush", "close"])
+async def test_a_finalizer_within_a_flush(device: Far, act: str) -> None:
+    async with endpoint(device.device, Recorder) as protocol:
+        transport = protocol.transport
+        acts = {"write": [], "flush": [transport.flush], "close": [transport.close]}
+        for each in PACKETS[:2]:
+            transport.write(each)
+        collecting_within(
+            transport._port.end_of_tick, [partial(transport.write, PACKETS[2]), *acts[act]]
+        )
+        await asyncio.sleep(0)
+        assert sorted(device.recv()) == FRAMES[:3]
+
+
+async def test_what_a_protocol_appends_to_its_batch_is_its_own(device: Far) -> None:
+    class Appending(BatchRecorder):
+        def packets_received(self, packets: list[bytes]) -> None:
+            super().packets_received(packets.copy())
+            packets.append(b"of the protocol")
+
+    async with endpoint(device.device, Appending) as protocol:
+        await asyncio.sleep(0)
+        for sent in PACKETS[:2]:
+            device.send(sent)
+            protocol.transport._port.read_ready()
+        assert protocol.named("packets_received") == [[PACKETS[0]], [PACKETS[1]]]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+async def test_all_are_flushed_whatever_two_of_them_raise(
+    device: Far, error: type[BaseException]
+) -> None:
+    class Leaving(Recorder):
+        def error_received(self, exc: Exception) -> None:
+            super().error_received(exc)
+            raise error
+
+    with contextlib.closing(Far()) as second, contextlib.closing(Far()) as third:
+        async with (
+            endpoint(device.device, Leaving) as one,
+            endpoint(second.device, Leaving) as two,
+            endpoint(third.device, Recorder) as last,
+        ):
+            await asyncio.sleep(0)
+            for far in (device, second):
+                far.socket.shutdown(socket.SHUT_RD)
+                far.device.queue.write = refuse  # type: ignore[method-assign]
+
+            def answer(received: bytes) -> None:
+                for protocol in (one, two, last):
+                    protocol.transport.write(received)
+
+            last.on_packet = answer
+            third.send(PACKETS[0])
+            with pytest.raises(error):
+                last.transport._port.read_ready()
+            assert len(one.named("error_received")) == len(two.named("error_received")) == 1
+            assert third.recv() == FRAMES[:1]
+
+
+def refuse(frame: bytes) -> None:
+    raise OSError(errno.EIO, "of the test")
+
+
 # Relayed: the native port passes frames on without the protocol.
 
 
@@ -407,6 +534,19 @@ def read_frames(transport: Any, count: int) -> None:
     for _ in range(count):
         transport._port.read_ready()
     assert transport.counters.frames_received == count
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_a_finalizer_that_ends_a_relay(device: Far, after: int) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            recorder = SuperRecorder()
+            device.send(*PACKETS)
+            collecting_within(near._port.read_ready, [partial(near.set_protocol, recorder)], after)
+            await until(lambda: len(recorder.packets) + far.counters.packets_sent == 4)
+            relayed_on = elsewhere.recv()
+            assert relayed_on == FRAMES[: len(relayed_on)]
+            assert recorder.packets == PACKETS[len(relayed_on) :]
 
 
 async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:

@@ -4,12 +4,9 @@
 
 #include <Python.h>
 
-#include <errno.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
 #include "coalesce.h"
 #include "segment.h"
+#include "system.h"
 
 typedef struct {
     PyObject *const *items; /* bytes, which the caller holds */
@@ -18,16 +15,14 @@ typedef struct {
 } Batch;
 
 /* To be called with the GIL; it is given back for the work. False with an exception set,
-   else batch_clear is to follow. `recent` may be NULL. */
+   else batch_clear is to follow. `recent` is of the same layer, or NULL. */
 static bool
 batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *recent, bool tap,
                bool tcp, bool udp)
 {
     const size_t size = (size_t)(count ? count : 1) * sizeof(Packet);
-    Packet *packets = count <= INT32_MAX ? aligned_alloc(CACHE_LINE, size) : NULL;
+    Packet *packets = count <= INT32_MAX ? allocate_aligned(CACHE_LINE, size) : NULL;
     *batch = (Batch){items, (int32_t)count, packets};
-    if (recent && recent->tap != tap)
-        recent = NULL;
     size_t announced = 0;
     for (int32_t i = 0; packets && i < count; i += packets[i].segments, announced++) {
         const int32_t segments = recent ? count_recent(recent, items + i, count - i) : 0;
@@ -45,7 +40,7 @@ batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *r
     PyMem_RawFree(slots);
     Py_END_ALLOW_THREADS
     if (!done) {
-        free(packets);
+        free_aligned(packets);
         PyErr_NoMemory();
     }
     return done;
@@ -54,7 +49,7 @@ batch_coalesce(Batch *batch, PyObject *const *items, Py_ssize_t count, Recent *r
 static void
 batch_clear(Batch *batch)
 {
-    free(batch->packets);
+    free_aligned(batch->packets);
 }
 
 static Py_ssize_t
@@ -75,7 +70,7 @@ batch_frames(const Batch *batch, int32_t from)
         if (batch->packets[i].merged)
             continue;
         Head head;
-        struct iovec parts[PARTS_MAX];
+        Part parts[PARTS_MAX];
         const int count = frame_parts(batch->packets, batch->items, i, &head, parts);
         Py_ssize_t size = 0;
         for (int j = 0; j < count; j++)
@@ -96,33 +91,13 @@ batch_frames(const Batch *batch, int32_t from)
 
 /* Without the GIL. */
 
-static bool
-write_frame(int fd, const void *frame, size_t size)
-{
-    ssize_t written;
-    do
-        written = write(fd, frame, size);
-    while (written < 0 && errno == EINTR);
-    return written >= 0;
-}
-
-static bool
-write_parts(int fd, const struct iovec *parts, int count)
-{
-    ssize_t size;
-    do
-        size = writev(fd, parts, count);
-    while (size < 0 && errno == EINTR);
-    return size >= 0;
-}
-
 /* A packet as it is. The kernel takes a small one sooner in one piece than in two. */
 static bool
 write_packet(int fd, const uint8_t *packet, size_t size)
 {
     uint8_t frame[VIRTIO_SIZE + 512] = {0};
     if (size > sizeof frame - VIRTIO_SIZE)
-        return write_parts(fd, (struct iovec[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
+        return write_parts(fd, (Part[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
     memcpy(frame + VIRTIO_SIZE, packet, size);
     return write_frame(fd, frame, VIRTIO_SIZE + size);
 }
@@ -152,7 +127,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         if (p->merged)
             continue;
         Head head;
-        struct iovec parts[PARTS_MAX];
+        Part parts[PARTS_MAX];
         if (p->count > 1
                 ? !write_parts(fd, parts, frame_parts(batch.packets, items, i, &head, parts))
                 : !write_packet(fd, p->data, (size_t)PyBytes_GET_SIZE(items[i])))

@@ -5,12 +5,9 @@
 
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <arpa/inet.h>
+#include "system.h"
 
 #define NEEDED_AT_RUN_TIME(isa) __attribute__((target(isa)))
 

@@ -4,9 +4,6 @@
 
 #include <Python.h>
 
-#include <stdlib.h>
-#include <sys/uio.h>
-
 #include "checksum.h"
 #include "headers.h"
 
@@ -429,16 +426,10 @@ _Static_assert(offsetof(Head, bytes) == VIRTIO_SIZE, "they follow each other in 
 
 enum { PARTS_MAX = 3 + SEGMENTS_MAX };
 
-static inline struct iovec
-part(const void *from, size_t size)
-{
-    return (struct iovec){(void *)from, size};
-}
-
 /* Fill in the parts of the frame that begins with a packet; how many they are. */
 static int
 frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *head,
-            struct iovec *parts)
+            Part *parts)
 {
     const Packet *run = &packets[index];
     parts[0] = part(&head->virtio, VIRTIO_SIZE);
@@ -482,7 +473,7 @@ frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *
         parts[count++] = part(ip, at->payload - at->ip);
     }
     else /* both in one */
-        parts[0].iov_len += at->payload;
+        parts[0] = part(&head->virtio, VIRTIO_SIZE + at->payload);
     for (int32_t i = index;; i = packets[i].next) {
         for (int32_t j = i; j < i + packets[i].segments; j++)
             parts[count++] = part(PyBytes_AS_STRING(items[j]) + at->payload,

@@ -2,13 +2,9 @@
 
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "system.h"
 
 enum { TCP = IPPROTO_TCP, UDP = IPPROTO_UDP };
 

@@ -1,9 +1,12 @@
 /* aiotun.native._native: what _native.pyi says.
 
    In C, as that needs nothing but a compiler, and vector code and sanitizers are at
-   first hand. Nothing that calls change is shared between them but what the GIL guards:
-   there is nothing to lock, with the GIL or without. Bytes are immutable, and each
-   function holds what it works on, so work on bytes alone goes on without the GIL. */
+   first hand. The GIL guards all that calls share. It is given back for system calls and
+   for work on bytes, which are immutable: each function holds those that it works on.
+
+   Garbage may be collected wherever Python allocates an object that can be part of a cycle
+   (before 3.12), and its finalizers may call any function of this module again. So nothing
+   is allocated between a look at what is shared and the use of it. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -54,8 +57,8 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
         PyObject *packets = PyList_New(0);
         if (!packets)
             return NULL;
-        SplitResult result = split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame),
-                                   layer && is_tap(layer));
+        SplitResult result = split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame),
+                                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer));
         if (result != MALFORMED) {
             if (result == FAILED)
                 Py_CLEAR(packets);
@@ -77,10 +80,14 @@ native_read_packets(PyObject *module, PyObject *args)
     Py_ssize_t limit;
     PyObject *layer;
     State *state = PyModule_GetState(module);
-    Reading reading;
-    if (!PyArg_ParseTuple(args, "inU:read_packets", &fd, &limit, &layer) ||
-        !read_packets(&reading, &state->kept, fd, limit, is_tap(layer)))
+    Reading reading = {0};
+    if (!PyArg_ParseTuple(args, "inU:read_packets", &fd, &limit, &layer))
         return NULL;
+    reading.packets = PyList_New(0);
+    if (!reading.packets || !read_packets(&reading, &state->kept, fd, limit, is_tap(layer))) {
+        reading_clear(&reading);
+        return NULL;
+    }
     return Py_BuildValue("NnnnN", reading.packets, reading.bytes, reading.frames,
                          reading.super_packets,
                          reading.malformed ? reading.malformed : Py_NewRef(Py_None));
@@ -94,7 +101,10 @@ native_read_frames(PyObject *module, PyObject *args)
     State *state = PyModule_GetState(module);
     if (!PyArg_ParseTuple(args, "in:read_frames", &fd, &limit))
         return NULL;
-    return read_frames(&state->kept, fd, limit);
+    PyObject *frames = PyList_New(0);
+    if (frames && !read_frames(frames, &state->kept, fd, limit))
+        Py_CLEAR(frames);
+    return frames;
 }
 
 static PyObject *
@@ -108,9 +118,10 @@ native_write_packets(PyObject *module, PyObject *args)
     PyObject *tuple = tuple_of_bytes(packets);
     if (!tuple)
         return NULL;
+    const bool tap = is_tap(layer);
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
-                                    recent_of(&state->kept), fd, is_tap(layer), tcp, udp);
+                                    &state->kept.recent[tap], fd, tap, tcp, udp);
     Py_DECREF(tuple);
     if (!done)
         return NULL;
@@ -167,11 +178,12 @@ module_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     make_flow_keys();
-    state->table_type = add_type(module, &table_spec);
-    state->counts_type = add_type(module, &counts_spec);
-    PyTypeObject *port_type = add_type(module, &port_spec);
+    PyTypeObject *port_type = NULL;
+    const bool done = (state->table_type = add_type(module, &table_spec)) &&
+                      (state->counts_type = add_type(module, &counts_spec)) &&
+                      (port_type = add_type(module, &port_spec));
     Py_XDECREF(port_type);
-    return state->table_type && state->counts_type && port_type ? 0 : -1;
+    return done ? 0 : -1;
 }
 
 static int
@@ -195,11 +207,18 @@ module_clear(PyObject *module)
     Py_CLEAR(state->table_type);
     Py_CLEAR(state->counts_type);
     Py_CLEAR(state->super_packet);
-    for (size_t i = 0; i < RECENT_MAX; i++)
-        Py_CLEAR(state->kept.recent.segments[i]);
+    for (size_t tap = 0; tap < 2; tap++)
+        for (size_t i = 0; i < RECENT_MAX; i++)
+            Py_CLEAR(state->kept.recent[tap].segments[i]);
     for (size_t i = 0; i < LARGE_MAX; i++)
         Py_CLEAR(state->kept.large[i]);
     return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
 }
 
 #define WITH_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
@@ -225,9 +244,8 @@ static PyModuleDef_Slot module_slots[] = {
 #if PY_VERSION_HEX >= 0x030C0000
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
-#if PY_VERSION_HEX >= 0x030D0000
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
+    /* No Py_mod_gil: an interpreter without the GIL takes it again for this module, as what
+       calls share has no lock of its own. */
     {0, NULL},
 };
 
@@ -239,6 +257,7 @@ static PyModuleDef module_definition = {
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC

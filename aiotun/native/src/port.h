@@ -60,16 +60,8 @@ typedef struct Port {
     bool tap, vnet_hdr;
     Py_ssize_t size_max, limit, read_limit;
     char hold, closed, due;
-    Py_ssize_t count;
-    PyObject **packets; /* that were written: room for `limit`, or NULL */
+    PyObject *packets; /* a list of those that were written; nobody else has it */
 } Port;
-
-static void
-drop_packets(PyObject **packets, Py_ssize_t count)
-{
-    for (Py_ssize_t i = 0; i < count; i++)
-        Py_DECREF(packets[i]);
-}
 
 /* Writing. */
 
@@ -84,37 +76,33 @@ done_with(PyObject *result)
 static bool
 port_flush(Port *self)
 {
-    if (!self->count)
+    if (!PyList_GET_SIZE(self->packets))
         return true;
+    PyObject *none = PyList_New(0); /* a finalizer may write, flush and close */
+    if (!none)
+        return false;
     const Py_ssize_t waiting = PyObject_Size(self->backlog);
-    if (waiting)
+    if (waiting) {
+        Py_DECREF(none);
         return waiting > 0 && done_with(PyObject_CallMethod(self->transport, "flush", NULL));
-    /* Taken away, as other code may run as soon as the GIL is given back. */
-    PyObject **packets = self->packets;
-    const Py_ssize_t count = self->count;
-    self->packets = NULL;
-    self->count = 0;
+    }
+    PyObject *packets = self->packets; /* taken away: others run while the GIL is given back */
+    self->packets = none;
+    PyObject *const *items = PySequence_Fast_ITEMS(packets);
+    const Py_ssize_t count = PyList_GET_SIZE(packets);
     Writing writing = {0};
     bool done = true;
     if (self->vnet_hdr)
-        done = write_packets(&writing, packets, count, recent_of(self->kept), self->fd, self->tap,
-                             self->table->tcp, self->table->udp);
+        done = write_packets(&writing, items, count, &self->kept->recent[self->tap],
+                             self->fd, self->tap, self->table->tcp, self->table->udp);
     else {
         for (Py_ssize_t i = 0; i < count; i++)
-            writing.bytes += PyBytes_GET_SIZE(packets[i]);
-        writing.frames = write_frames(self->fd, packets, count);
-        if (writing.frames < count) {
-            writing.left = PyList_New(count - writing.frames);
-            done = writing.left;
-        }
-        for (Py_ssize_t i = writing.frames; done && i < count; i++)
-            PyList_SET_ITEM(writing.left, i - writing.frames, Py_NewRef(packets[i]));
+            writing.bytes += PyBytes_GET_SIZE(items[i]);
+        writing.frames = write_frames(self->fd, items, count);
+        if (writing.frames < count)
+            done = (writing.left = PyList_GetSlice(packets, writing.frames, count));
     }
-    drop_packets(packets, count);
-    if (self->packets)
-        PyMem_Free(packets);
-    else
-        self->packets = packets;
+    Py_DECREF(packets);
     if (!done)
         return false;
     self->counts->packets_sent += (unsigned long long)count;
@@ -126,34 +114,20 @@ port_flush(Port *self)
     return done;
 }
 
-/* With bytes, and below the limit. */
-static bool
-gather(Port *self, PyObject *packet)
-{
-    if (!self->packets)
-        self->packets = PyMem_Calloc((size_t)self->limit, sizeof *self->packets);
-    if (!self->packets) {
-        PyErr_NoMemory();
-        return false;
-    }
-    self->packets[self->count++] = Py_NewRef(packet);
-    return true;
-}
-
 static PyObject *
 port_write(PyObject *object, PyObject *data)
 {
     Port *self = (Port *)object;
     if (!PyBytes_CheckExact(data) || !PyBytes_GET_SIZE(data) ||
         PyBytes_GET_SIZE(data) > self->size_max || self->closed ||
-        self->count + 1 >= self->limit || !(self->due || PyList_GET_SIZE(self->tick)))
+        PyList_GET_SIZE(self->packets) + 1 >= self->limit || !(self->due || PyList_GET_SIZE(self->tick)))
         return PyObject_CallOneArg(self->write, data);
     if (!self->due) {
         if (PyList_Append(self->tick, object))
             return NULL;
         self->due = true;
     }
-    if (!gather(self, data))
+    if (PyList_Append(self->packets, data))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -161,12 +135,9 @@ port_write(PyObject *object, PyObject *data)
 static PyObject *
 port_append(PyObject *object, PyObject *packet)
 {
-    Port *self = (Port *)object;
-    if (!PyBytes_CheckExact(packet) || self->count >= self->limit) {
-        PyErr_SetString(PyExc_ValueError, "that is no packet, or one too many");
-        return NULL;
-    }
-    if (!gather(self, packet))
+    if (!PyBytes_CheckExact(packet))
+        return PyErr_Format(PyExc_TypeError, "a packet is bytes");
+    if (PyList_Append(((Port *)object)->packets, packet))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -175,19 +146,18 @@ static PyObject *
 port_take(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Port *self = (Port *)object;
-    PyObject *packets = PyList_New(self->count);
-    if (!packets)
+    PyObject *none = PyList_New(0); /* a finalizer may write and flush */
+    if (!none)
         return NULL;
-    for (Py_ssize_t i = 0; i < self->count; i++)
-        PyList_SET_ITEM(packets, i, self->packets[i]);
-    self->count = 0;
+    PyObject *packets = self->packets;
+    self->packets = none;
     return packets;
 }
 
 static Py_ssize_t
 port_length(PyObject *object)
 {
-    return ((Port *)object)->count;
+    return PyList_GET_SIZE(((Port *)object)->packets);
 }
 
 static void
@@ -203,15 +173,16 @@ static PyObject *
 port_write_super(PyObject *object, PyObject *packet)
 {
     Port *self = (Port *)object;
-    if (self->closed || !self->vnet_hdr ||
-        !PyObject_TypeCheck(packet, (PyTypeObject *)self->super_packet))
+    if (!PyObject_TypeCheck(packet, (PyTypeObject *)self->super_packet))
         return PyObject_CallOneArg(self->write_super, packet);
-    if (!port_flush(self))
-        return NULL;
     PyObject *frame = PyObject_GetAttr(packet, self->frame);
-    if (!frame)
+    if (!frame || !port_flush(self)) {
+        Py_XDECREF(frame);
         return NULL;
-    bool written = PyBytes_CheckExact(frame) && !PyObject_Size(self->backlog);
+    }
+    /* Not before all that may close it, or leave something that waits. */
+    bool written = PyBytes_CheckExact(frame) && self->vnet_hdr && !self->closed &&
+                   !PyObject_Size(self->backlog);
     if (written) {
         const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
         const size_t size = (size_t)PyBytes_GET_SIZE(frame);
@@ -254,8 +225,7 @@ new_super_packet(const Port *self, PyObject *frame)
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    reading->packets = read_frames(self->kept, self->fd, self->read_limit);
-    if (!reading->packets)
+    if (!read_frames(reading->packets, self->kept, self->fd, self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     for (Py_ssize_t i = 0; i < reading->frames; i++) {
@@ -264,37 +234,32 @@ read_super_packets(Port *self, Reading *reading)
         reading->bytes += packet_size(size);
         reading->super_packets += size > 1 && PyBytes_AS_STRING(frame)[1];
         PyObject *packet = new_super_packet(self, frame);
-        if (!packet) {
-            reading_clear(reading);
+        if (!packet)
             return false;
-        }
         PyList_SetItem(reading->packets, i, packet);
     }
     return true;
 }
 
 /* Frames that one call passes on. */
-enum { PASS_MAX = 64 };
+enum { PASSED_FRAMES_MAX = 64 };
 
 /* Write what is read to the target, through one buffer, up to the first frame that is not plain:
    that one is to be delivered. */
 static bool
 pass_frames(Port *self, Reading *reading)
 {
-    Port *target = self->target;
     PyObject **place = &self->kept->large[0];
     PyObject *room = take_room(place);
-    reading->packets = room ? PyList_New(0) : NULL;
-    if (!reading->packets) {
-        Py_XDECREF(room);
+    if (!room)
         return false;
-    }
+    Port *target = (Port *)Py_NewRef(self->target); /* others run while the GIL is given back */
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
     const bool tcp = target->table->tcp, udp = target->table->udp;
-    ssize_t size = 0;
+    ptrdiff_t size = 0;
     Py_BEGIN_ALLOW_THREADS
-    while (reading->frames < PASS_MAX) {
-        size = read_frame_unlocked(self->fd, frame);
+    while (reading->frames < PASSED_FRAMES_MAX) {
+        size = read_frame(self->fd, frame, FRAME_MAX);
         if (size <= 0 || !write_super(target->fd, frame, (size_t)size, self->tap, tcp, udp))
             break;
         reading->frames++;
@@ -305,6 +270,7 @@ pass_frames(Port *self, Reading *reading)
     Py_END_ALLOW_THREADS
     self->counts->packets_received += (unsigned long long)reading->frames;
     count_super_packets(target->counts, reading->frames, reading->super_packets, reading->bytes);
+    Py_DECREF(target);
     bool done = true;
     if (size > 0) {
         shrink_room(room, size);
@@ -314,8 +280,6 @@ pass_frames(Port *self, Reading *reading)
         reading->bytes += packet_size(size);
     }
     keep_room(place, room);
-    if (!done)
-        reading_clear(reading);
     return done;
 }
 
@@ -324,7 +288,7 @@ may_pass(const Port *self)
 {
     const Port *target = self->target;
     return target && self->vnet_hdr && target->vnet_hdr && self->tap == target->tap &&
-           !target->closed && !target->count && !PyObject_Size(target->backlog);
+           !target->closed && !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
 }
 
 static bool
@@ -336,8 +300,7 @@ read_batch(Port *self, Reading *reading)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->fd, self->read_limit, self->tap);
-    reading->packets = read_frames(self->kept, self->fd, self->read_limit);
-    if (!reading->packets)
+    if (!read_frames(reading->packets, self->kept, self->fd, self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     for (Py_ssize_t i = 0; i < reading->frames; i++)
@@ -370,78 +333,109 @@ raise_exception(PyObject *stolen)
     Py_DECREF(stolen);
 }
 
-/* Call the protocol; what it does not take is pending then. False with an exception set. */
+/* Call the protocol for each packet; those that it is not to get are pending then. */
 static bool
-hand_over(Port *self, PyObject *packets)
+hand_over_each(Port *self, PyObject *callback, PyObject *packets)
 {
-    PyObject *callback = PyObject_GetAttr(self->protocol, self->callback);
+    const Py_ssize_t count = PyList_GET_SIZE(packets);
     Py_ssize_t taken = 0;
-    bool done = callback;
-    if (callback && self->delivery == EACH)
-        while (done && !self->hold && taken < PyList_GET_SIZE(packets))
-            done = done_with(PyObject_CallOneArg(callback, PyList_GET_ITEM(packets, taken++)));
-    else if (callback) {
-        taken = PyList_GET_SIZE(packets);
-        done = done_with(PyObject_CallOneArg(callback, packets));
-    }
+    bool done = true;
+    while (done && !self->hold && taken < count)
+        done = done_with(PyObject_CallOneArg(callback, PyList_GET_ITEM(packets, taken++)));
+    if (taken == count)
+        return done;
+    PyObject *exception = take_exception();
+    const bool kept = !PyList_SetSlice(packets, 0, taken, NULL) &&
+                      !PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets);
+    if (kept && exception)
+        raise_exception(exception);
+    else
+        Py_XDECREF(exception);
+    return done && kept;
+}
+
+/* Call the protocol. False with an exception set. */
+static bool
+hand_over(Port *self, PyObject *name, PyObject *packets)
+{
+    const bool each = self->delivery == EACH;
+    PyObject *protocol = Py_NewRef(self->protocol); /* another one may come within */
+    PyObject *callback = PyObject_GetAttr(protocol, name);
+    const bool done = callback && (each ? hand_over_each(self, callback, packets)
+                                        : done_with(PyObject_CallOneArg(callback, packets)));
     Py_XDECREF(callback);
-    if (taken < PyList_GET_SIZE(packets)) {
-        PyObject *exception = take_exception();
-        const Py_ssize_t end = PyList_GET_SIZE(self->pending);
-        PyObject *rest = PyList_GetSlice(packets, taken, PyList_GET_SIZE(packets));
-        if (rest)
-            PyList_SetSlice(self->pending, end, end, rest);
-        Py_XDECREF(rest);
-        if (exception)
-            raise_exception(exception);
-    }
+    Py_DECREF(protocol);
     return done;
+}
+
+/* Tell the loop of an exception that is none of those that end it. False with one set. */
+static bool
+complain(Port *self, PyObject *where)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+        return false;
+    return done_with(
+        PyObject_CallMethod(self->transport, "_complain", "NO", take_exception(), where));
+}
+
+/* Like flush_since(), of all in the tick, into an empty list. It goes on from exceptions; false with
+   the last one set. */
+static bool
+flush_tick(Port *self, PyObject *written)
+{
+    PyObject *exception = take_exception();
+    const bool taken = !PyList_SetSlice(written, 0, 0, self->tick) &&
+                       !PyList_SetSlice(self->tick, 0, PY_SSIZE_T_MAX, NULL);
+    for (Py_ssize_t i = 0; taken && i < PyList_GET_SIZE(written); i++) {
+        PyObject *port = PyList_GET_ITEM(written, i);
+        if (!done_with(Py_TYPE(port) == Py_TYPE(self)
+                           ? port_end_of_tick(port, NULL)
+                           : PyObject_CallMethod(port, "end_of_tick", NULL))) {
+            PyObject *later = take_exception();
+            PyException_SetContext(later, exception);
+            exception = later;
+        }
+    }
+    if (exception && taken)
+        raise_exception(exception);
+    else
+        Py_XDECREF(exception);
+    return !exception && taken;
 }
 
 /* Like transport._deliver(), of the one whose turn it is. */
 static bool
 deliver(Port *self, PyObject *packets)
 {
-    if (PyList_Append(self->tick, (PyObject *)self))
+    PyObject *written = PyList_New(0); /* a finalizer may write: so before the tick begins */
+    if (!written || PyList_Append(self->tick, (PyObject *)self)) {
+        Py_XDECREF(written);
         return false;
-    self->due = true;
-    bool done = hand_over(self, packets);
-    if (!done && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
-        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        PyObject *exception = take_exception();
-        done = done_with(
-            PyObject_CallMethod(self->transport, "_complain", "NO", exception, self->callback));
     }
+    self->due = true;
+    PyObject *name = Py_NewRef(self->callback);
+    bool done = hand_over(self, name, packets) || complain(self, name);
+    Py_DECREF(name);
     if (done && PyList_GET_SIZE(self->pending))
         done = done_with(PyObject_CallMethod(self->transport, "_deliver", "[]"));
-    PyObject *exception = take_exception();
-    const Py_ssize_t count = PyList_GET_SIZE(self->tick);
-    PyObject *written = PyList_GetSlice(self->tick, 0, count);
-    PyList_SetSlice(self->tick, 0, count, NULL);
-    for (Py_ssize_t i = 0; written && i < count; i++) {
-        PyObject *port = PyList_GET_ITEM(written, i);
-        done = done_with(Py_TYPE(port) == Py_TYPE(self)
-                             ? port_end_of_tick(port, NULL)
-                             : PyObject_CallMethod(port, "end_of_tick", NULL));
-        if (!done && exception)
-            PyErr_Clear();
-    }
-    Py_XDECREF(written);
-    if (exception)
-        raise_exception(exception);
-    return !PyErr_Occurred();
+    const bool flushed = flush_tick(self, written);
+    Py_DECREF(written);
+    return done && flushed;
 }
 
 static PyObject *
 port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Port *self = (Port *)object;
-    if (self->hold || self->closed || PyList_GET_SIZE(self->pending) ||
-        PyList_GET_SIZE(self->tick) || (self->delivery == SUPER && !self->vnet_hdr))
-        return PyObject_CallMethod(self->transport, "_read_ready", NULL);
-    Reading reading = {0};
-    if (!read_batch(self, &reading))
+    Reading reading = {.packets = PyList_New(0)};
+    if (!reading.packets)
         return NULL;
+    const bool plain = !self->hold && !self->closed && !PyList_GET_SIZE(self->pending) &&
+                       !PyList_GET_SIZE(self->tick) && (self->delivery != SUPER || self->vnet_hdr);
+    if (plain && !read_batch(self, &reading)) {
+        reading_clear(&reading);
+        return NULL;
+    }
     if (!reading.frames) { /* it may be an error */
         reading_clear(&reading);
         return PyObject_CallMethod(self->transport, "_read_ready", NULL);
@@ -488,6 +482,7 @@ port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->callback = Py_NewRef(Py_None);
     self->tick = Py_NewRef(tick);
     self->pending = PyList_New(0);
+    self->packets = PyList_New(0);
     self->backlog = Py_NewRef(backlog);
     self->counts = (Counts *)Py_NewRef(counters);
     self->table = (Table *)Py_NewRef(table);
@@ -501,8 +496,8 @@ port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->limit = limit;
     self->read_limit = read_limit;
     self->hold = true;
-    if (!self->write || !self->write_super || !self->pending || !self->super_packet ||
-        !self->frame)
+    if (!self->write || !self->write_super || !self->pending || !self->packets ||
+        !self->super_packet || !self->frame)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -556,8 +551,7 @@ port_dealloc(PyObject *object)
     Py_XDECREF(self->table);
     Py_XDECREF(self->super_packet);
     Py_XDECREF(self->frame);
-    drop_packets(self->packets, self->count);
-    PyMem_Free(self->packets);
+    Py_XDECREF(self->packets);
     type->tp_free(object);
     Py_DECREF(type);
 }

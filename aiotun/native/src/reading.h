@@ -4,10 +4,8 @@
 
 #include <Python.h>
 
-#include <errno.h>
-#include <unistd.h>
-
 #include "segment.h"
+#include "system.h"
 
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
@@ -15,25 +13,14 @@ enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 /* Large frames that one call reads. */
 enum { LARGE_MAX = 4 };
 
-/* What is kept from one call to the next. */
+/* What is kept from one call to the next. The GIL guards it. */
 typedef struct {
-    Recent recent;
+    Recent recent[2]; /* of a TUN and of a TAP: what is a segment of one is none of the other */
     PyObject *large[LARGE_MAX]; /* frames as read_frames read them last */
 } Kept;
 
-/* NULL where no GIL guards it. */
-static inline Recent *
-recent_of(Kept *kept)
-{
-#ifdef Py_GIL_DISABLED
-    (void)kept;
-    return NULL;
-#else
-    return &kept->recent;
-#endif
-}
-
-/* What one call read. */
+/* What one call read. The caller makes the list, as that may run finalizers, which may close
+   the descriptor; from the look at it to the last read nothing does. */
 typedef struct {
     PyObject *packets; /* a list of bytes */
     PyObject *malformed; /* the frame at which reading ended, or NULL */
@@ -54,23 +41,13 @@ packet_size(Py_ssize_t frame_size)
     return frame_size > VIRTIO_SIZE ? frame_size - VIRTIO_SIZE : 0;
 }
 
-/* Without the GIL. */
-static ssize_t
+/* Without the GIL meanwhile. */
+static ptrdiff_t
 read_frame_unlocked(int fd, uint8_t *buffer)
 {
-    ssize_t size;
-    do
-        size = read(fd, buffer, FRAME_MAX);
-    while (size < 0 && errno == EINTR);
-    return size;
-}
-
-static ssize_t
-read_frame(int fd, uint8_t *buffer)
-{
-    ssize_t size;
+    ptrdiff_t size;
     Py_BEGIN_ALLOW_THREADS
-    size = read_frame_unlocked(fd, buffer);
+    size = read_frame(fd, buffer, FRAME_MAX);
     Py_END_ALLOW_THREADS
     return size;
 }
@@ -80,15 +57,11 @@ static bool
 read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
 {
     uint8_t buffer[FRAME_MAX];
-    Recent *recent = recent_of(kept);
-    if (recent) {
-        recent->next = recent->cursor = 0;
-        recent->tap = tap;
-    }
-    *reading = (Reading){.packets = PyList_New(0)};
-    SplitResult result = reading->packets ? ONE_PACKET : FAILED;
+    Recent *recent = &kept->recent[tap];
+    recent->next = recent->cursor = 0;
+    SplitResult result = ONE_PACKET;
     while (result > MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        const ssize_t size = read_frame(fd, buffer);
+        const ptrdiff_t size = read_frame_unlocked(fd, buffer);
         if (size <= 0) /* an error, or the end of a descriptor that has one */
             break;
         reading->frames++;
@@ -101,10 +74,8 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
                 result = FAILED;
         }
     }
-    if (result == FAILED) {
-        reading_clear(reading);
+    if (result == FAILED)
         return false;
-    }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
     return true;
@@ -112,7 +83,7 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
 
 /* Bytes with room for the largest frame: those of an earlier one that nobody else holds any
    more, as glibc gives free memory of that size back to the system and takes it again page by
-   page (M_TRIM_THRESHOLD in mallopt(3)). The GIL guards them; without it none are kept. */
+   page (M_TRIM_THRESHOLD in mallopt(3)). */
 static PyObject *
 take_room(PyObject **kept)
 {
@@ -127,12 +98,7 @@ take_room(PyObject **kept)
 static void
 keep_room(PyObject **kept, PyObject *stolen)
 {
-#ifdef Py_GIL_DISABLED
-    (void)kept;
-    Py_DECREF(stolen);
-#else
     Py_XSETREF(*kept, stolen);
-#endif
 }
 
 /* Bytes of that many from now on. */
@@ -144,13 +110,12 @@ shrink_room(PyObject *room, Py_ssize_t size)
     forget_hash(room);
 }
 
-/* Read `limit` frames at most, as they are; NULL with an exception set. */
-static PyObject *
-read_frames(Kept *kept, int fd, Py_ssize_t limit)
+/* Read `limit` frames at most, as they are, into a list; false with an exception set. */
+static bool
+read_frames(PyObject *frames, Kept *kept, int fd, Py_ssize_t limit)
 {
-    PyObject *frames = PyList_New(0);
     size_t large = 0;
-    bool done = frames;
+    bool done = true;
     while (done && large < LARGE_MAX && PyList_GET_SIZE(frames) < limit) {
         PyObject **place = &kept->large[large];
         PyObject *room = take_room(place);
@@ -159,7 +124,7 @@ read_frames(Kept *kept, int fd, Py_ssize_t limit)
             break;
         }
         char *buffer = PyBytes_AS_STRING(room);
-        const ssize_t size = read_frame(fd, (uint8_t *)buffer);
+        const ptrdiff_t size = read_frame_unlocked(fd, (uint8_t *)buffer);
         if (size > FRAME_MAX / 2) {
             shrink_room(room, size);
             done = append(frames, Py_NewRef(room));
@@ -171,7 +136,5 @@ read_frames(Kept *kept, int fd, Py_ssize_t limit)
         if (size <= 0)
             break;
     }
-    if (!done)
-        Py_CLEAR(frames);
-    return frames;
+    return done;
 }

@@ -16,7 +16,6 @@ enum { RECENT_MAX = 256 };
 typedef struct {
     PyObject *segments[RECENT_MAX];
     uint16_t frames[RECENT_MAX]; /* of the first segment of a frame: how many there are */
-    bool tap;      /* the layer they were read from */
     size_t next;   /* to be replaced */
     size_t cursor; /* where the next one written is expected */
 } Recent;

@@ -29,8 +29,10 @@ import_from(const char *module, const char *name)
 static PyObject *
 twin(PyObject **found, const char *module, const char *name)
 {
-    if (!*found)
-        *found = import_from(module, name);
+    if (!*found) {
+        PyObject *imported = import_from(module, name);
+        Py_XSETREF(*found, imported); /* it may have been found meanwhile */
+    }
     return *found;
 }
 
