@@ -68,6 +68,10 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
     # Writing.
 
     @abstractmethod
+    def flush(self) -> None:
+        """Hand over what gathered for the end of the tick."""
+
+    @abstractmethod
     def get_write_buffer_size(self) -> int: ...
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -77,10 +81,10 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the marks, in packets or datagrams, between which the protocol is paused and resumed.
 
-        Defaults as in asyncio: `low` is a quarter of `high`. Raises `ValueError`
-        unless high >= low >= 0. They matter where a device or a socket pushes
-        back; Linux' TUN takes all that is written and drops what its reader does
-        not take.
+        It is paused or resumed at once where the new marks ask for it. Defaults as
+        in asyncio: `low` is a quarter of `high`. Raises `ValueError` unless
+        high >= low >= 0. They matter where a device or a socket pushes back;
+        Linux' TUN takes all that is written and drops what its reader does not take.
         """
         if high is None:
             high = HIGH_WATER if low is None else 4 * low
@@ -89,6 +93,10 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
         if not high >= low >= 0:
             raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
         self._high, self._low = high, low
+        if self.get_write_buffer_size() > high:
+            self.flush()  # what only waits for the end of the tick pauses nobody
+        self._pause_protocol()
+        self._resume_protocol()
 
     def _pause_protocol(self) -> None:
         """For when something waits: pause the protocol if it is too much."""

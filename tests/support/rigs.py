@@ -234,6 +234,24 @@ def check_write_buffer_limits(transport: MessageTransport) -> None:
             transport.set_write_buffer_limits(**wrong)
 
 
+def check_limits_at_once(
+    transport: MessageTransport, calls: Calls, write: Callable[[], object]
+) -> None:
+    """New limits pause and resume at once. Ten messages wait; writing gathers one more."""
+    assert (transport.get_write_buffer_size(), calls.named("pause_writing")) == (10, [])
+    transport.set_write_buffer_limits(high=10)
+    assert calls.named("pause_writing") == []
+    transport.set_write_buffer_limits(high=9, low=9)
+    assert len(calls.named("pause_writing")) == 1
+    transport.set_write_buffer_limits(high=10, low=9)
+    assert calls.named("resume_writing") == []
+    transport.set_write_buffer_limits(high=10, low=10)
+    assert len(calls.named("resume_writing")) == 1
+    write()
+    transport.set_write_buffer_limits(high=9, low=9)
+    assert len(calls.named("pause_writing")) == 2
+
+
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
     """Let the loop run until the condition holds."""
     loop = asyncio.get_running_loop()

@@ -17,6 +17,7 @@ from rigs import (
     Rig,
     SuperRecorder,
     TunRig,
+    check_limits_at_once,
     check_write_buffer_limits,
     endpoint,
     packet,
@@ -410,6 +411,25 @@ async def test_a_device_that_pushes_back_pauses_the_protocol(
         await until(lambda: protocol.named("resume_writing"))
         assert transport.get_write_buffer_size() == 0
         assert [rig.recv() for _ in range(15)] == [packet(n) for n in range(15)]
+
+
+async def test_new_limits_pause_and_resume_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_back(rig.device.queue, 3, monkeypatch)
+    async with endpoint(rig.device, Recorder) as protocol:
+        transport = protocol.transport
+        transport.writelines([packet(n) for n in range(13)])
+        transport.flush()
+        check_limits_at_once(transport, protocol, lambda: transport.write(packet(13)))
+
+
+async def test_new_limits_pause_nobody_for_what_leaves(rig: Rig) -> None:
+    """What only waits for the end of the tick does not wait for the device."""
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.write(packet())
+        protocol.transport.set_write_buffer_limits(high=0)
+        assert (rig.recv(), protocol.named("pause_writing")) == (packet(), [])
 
 
 async def test_close_writes_what_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from rigs import check_write_buffer_limits, until
+from rigs import check_limits_at_once, check_write_buffer_limits, until
 from udp_rigs import Recorder, endpoint
 
 import aiotun
@@ -419,6 +419,19 @@ async def test_a_socket_that_pushes_back_pauses_the_protocol() -> None:
         assert server.data == [bytes([n]) for n in range(14)]
         assert transport.get_write_buffer_size() == 0
         assert transport.counters.dropped_sent == 0
+
+
+@hesitating
+async def test_new_limits_pause_and_resume_at_once() -> None:
+    near = Hesitant()
+    async with endpoint() as server, endpoint(sock=near) as client:
+        near.hesitate = True
+        client.transport.sendto_many([b"data"] * 10, server.addr)
+        client.transport.flush()
+        check_limits_at_once(
+            client.transport, client, lambda: client.transport.sendto(b"data", server.addr)
+        )
+        near.hesitate = False
 
 
 async def test_plain_waits_while_the_loops_endpoint_is_full(
