@@ -38,10 +38,11 @@ from .errors import (
     NameInvalidError,
     PacketError,
 )
-from .interrupt import Interrupt
+from .interrupt import Interrupt, wait_for
 from .lease import Lease, Lendable
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -160,8 +161,10 @@ class Device(Closing, Lendable):
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
         self._waiting = threading.Condition()  # guards what follows, and `_shut`
-        self._readers = _Waiters()
-        self._writers = _Waiters()
+        self._readers = Waiters()  # for packets
+        self._writers = Waiters()  # for the system, which pushes back
+        self._senders = Waiters()  # for the thread that sends
+        self._all_waiters = self._readers, self._writers, self._senders
 
     # What it is.
 
@@ -490,16 +493,16 @@ class Device(Closing, Lendable):
         Waits where the system pushes back; what could not be written before
         `TimeoutError` or `InterruptError` is dropped and counted. Raises, before anything
         is written, `PacketError` for what cannot be a packet and `TypeError` for what is
-        not bytes. What the system refuses
-        does not keep back the rest: the first such error is raised at the end
-        (`InterfaceDownError`, `PacketError`, or an `OSError` with its errno).
+        not bytes. What the system refuses does not keep back the rest: the first such error
+        is raised at the end (`InterfaceDownError`, `PacketError`, or an `OSError` with its
+        errno).
         `InterfaceGoneError` and `ClosedError` are raised at once.
         """
         batch = [each if type(each) is bytes else to_bytes(each) for each in packets]
         for packet in batch:
             check_packet(packet, self.layer)
         deadline = _deadline(timeout)
-        if not self._sending.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        if not self._acquire_sending(deadline, interrupt):
             raise _timed_out("no packet was sent", timeout)
         try:
             self._check(interrupt)
@@ -514,7 +517,7 @@ class Device(Closing, Lendable):
             self._write_errors.clear()
             raise
         finally:
-            self._sending.release()
+            self._release_sending()
 
     def wait_readable(
         self, timeout: float | None = None, *, interrupt: Interrupt | None = None
@@ -569,7 +572,7 @@ class Device(Closing, Lendable):
         with self._waiting:
             if self._pending and self._readers.count:
                 self._readers.wake()
-            elif not self._shut:
+            else:
                 self._readers.sleep()
 
     def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
@@ -584,6 +587,27 @@ class Device(Closing, Lendable):
         with self._waits(self._writers) as wake:
             return self._wait(self.queue.wait_writable, deadline, wake, interrupt)
 
+    def _acquire_sending(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
+        """Wait until no other thread sends; False if time is over before."""
+        if self._sending.acquire(blocking=False):
+            return True
+        with self._waits(self._senders) as wake:
+            while True:
+                with self._waiting:
+                    self._senders.sleep()
+                # Tried after this thread is known to wait: who releases it looks at these
+                # in the opposite order.
+                if self._sending.acquire(blocking=False):
+                    return True
+                if not self._wait(wait_for, deadline, wake, interrupt):
+                    return False
+
+    def _release_sending(self) -> None:
+        self._sending.release()
+        if self._senders.count:
+            with self._waiting:
+                self._senders.wake()
+
     def _wait(
         self,
         wait: Callable[..., bool],
@@ -597,7 +621,7 @@ class Device(Closing, Lendable):
         return found
 
     @contextmanager
-    def _waits(self, waiters: _Waiters) -> Iterator[Interrupt]:
+    def _waits(self, waiters: Waiters) -> Iterator[Interrupt]:
         """Counts the calling thread, so that `close` waits for it."""
         with self._waiting:
             self._check()
@@ -606,7 +630,7 @@ class Device(Closing, Lendable):
             yield wake
         finally:
             with self._waiting:
-                waiters.count -= 1
+                waiters.leave()
                 self._waiting.notify_all()
 
     def _check(self, interrupt: Interrupt | None = None) -> None:
@@ -653,8 +677,8 @@ class Device(Closing, Lendable):
         """
         with self._waiting:
             self._shut = True
-            self._readers.wake()
-            self._writers.wake()
+            for waiters in self._all_waiters:
+                waiters.end()
 
     def close(self) -> None:
         """Shut down and give the device back; without another queue its interface is gone then.
@@ -677,9 +701,9 @@ class Device(Closing, Lendable):
         """Wait until no thread uses the queue any more, and let none begin."""
         self.shutdown()
         with self._waiting:
-            self._waiting.wait_for(lambda: not self._readers.count + self._writers.count)
-            self._readers.close()
-            self._writers.close()
+            self._waiting.wait_for(lambda: not any(each.count for each in self._all_waiters))
+            for waiters in self._all_waiters:
+                waiters.close()
         with self._receiving, self._sending:
             pass  # who came in before has left then
 
@@ -719,36 +743,6 @@ class DeviceLease(Lease[Device]):
     def close(self) -> None:
         """Close the device, which no other can have then; this blocks as `Device.close` does."""
         self.lent._close()
-
-
-class _Waiters:
-    """Threads that wait for the same, and what wakes them all."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._wake: Interrupt | None = None  # made for the first of them
-        self._awake = False
-
-    def join(self) -> Interrupt:
-        """For a thread that is about to wait: what to wait for."""
-        self.count += 1
-        if self._wake is None:
-            self._wake = Interrupt()
-        return self._wake
-
-    def wake(self) -> None:
-        if self._wake is not None and not self._awake:
-            self._awake = True
-            self._wake.set()
-
-    def sleep(self) -> None:
-        if self._wake is not None and self._awake:
-            self._awake = False
-            self._wake.clear()
-
-    def close(self) -> None:
-        if self._wake is not None:
-            self._wake.close()
 
 
 def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 from contextlib import suppress
 
 from .cancelling import Closing
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "wait_for"]
 
 
 class Interrupt(Closing):
@@ -60,3 +61,11 @@ class Interrupt(Closing):
         """Idempotent. No call may be waiting for it."""
         self._reading.close()
         self._writing.close()
+
+
+def wait_for(timeout: float | None, *interrupts: Interrupt) -> bool:
+    """Block the calling thread until one of them is set; False after so many seconds."""
+    with selectors.DefaultSelector() as selector:
+        for interrupt in interrupts:
+            selector.register(interrupt, selectors.EVENT_READ)
+        return bool(selector.select(None if timeout is None else max(0.0, timeout)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import errno
 import fcntl
@@ -22,9 +23,12 @@ from typing import Any
 
 import outside
 import pytest
+from lines import AtLine
 from rigs import Rig, TunRig, packet, segments
 
-import aiotun
+import aiotun.device
+from aiotun import interrupt as interrupts
+from aiotun.platforms.memory import MemoryQueue
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
 
@@ -41,6 +45,14 @@ def soon(action: Callable[..., object], *args: object) -> threading.Timer:
     timer = threading.Timer(0.05, action, args)
     timer.start()
     return timer
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+    """For what another thread does."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.001)
 
 
 # Buffers.
@@ -234,6 +246,49 @@ def test_senders_are_interrupted(interrupt: aiotun.Interrupt) -> None:
         timer.join()
 
 
+@pytest.mark.parametrize("how", ["interrupt", "shutdown", "close"])
+def test_a_sender_behind_another_is_woken(interrupt: aiotun.Interrupt, how: str) -> None:
+    near, far = memory_devices(capacity=1, push_back=True)
+    with near, far, ThreadPoolExecutor(3) as pool:
+        first = pool.submit(near.send_many, [packet(0), packet(1)])
+        wait_until(lambda: near._writers.count == 1)
+        behind = [pool.submit(near.send, packet(2), interrupt=interrupt) for _ in range(2)]
+        wait_until(lambda: near._senders.count == 2)
+        if how == "interrupt":
+            interrupt.set("stop")
+            expected: type[Exception] = aiotun.errors.InterruptError
+        else:
+            getattr(near, how)()
+            expected = aiotun.ClosedError
+        for each in behind:
+            assert isinstance(each.exception(5), expected)
+        if how == "interrupt":
+            assert not first.done()
+            assert far.recv(5) == packet(0)
+            first.result(5)
+        else:
+            assert isinstance(first.exception(5), expected)
+
+
+def test_senders_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    def wait_for(*args: Any) -> bool:
+        waits.append(args)
+        return interrupts.wait_for(*args)
+
+    monkeypatch.setattr(aiotun.device, "wait_for", wait_for)
+    near, far = memory_devices(capacity=1, push_back=True)
+    with near, far, ThreadPoolExecutor(5) as pool:
+        sent = [[packet(10 * n + each) for each in range(10)] for n in range(5)]
+        sending = [pool.submit(near.send_many, packets, timeout=20) for packets in sent]
+        received = [far.recv(20) for _ in range(50)]
+        for each in sending:
+            each.result(20)
+    assert sorted(received[at : at + 10] for at in range(0, 50, 10)) == sorted(sent)
+    assert 4 <= len(waits) <= 50  # they slept meanwhile
+
+
 def test_one_interrupt_for_many_threads(rig: Rig, interrupt: aiotun.Interrupt) -> None:
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(rig.device.recv, interrupt=interrupt) for _ in range(8)]
@@ -276,6 +331,30 @@ def test_the_end_wakes_every_thread(rig: Rig, wait: Callable[..., Any], end: str
         rig.device.wait_writable(0)
 
 
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_close_waits_for_a_thread_in_the_queue(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = memory_devices()
+    entered, leave = threading.Event(), threading.Event()
+    really = getattr(near.queue, name)
+
+    def slowly(*args: Any) -> Any:
+        entered.set()
+        assert leave.wait(10)
+        return really(*args)  # raises ClosedError if it was not waited for
+
+    monkeypatch.setattr(near.queue, name, slowly)
+    with near, far, ThreadPoolExecutor(2) as pool:
+        far.send(packet())
+        inside = pool.submit(near.recv) if name == "read" else pool.submit(near.send, packet())
+        assert entered.wait(10)
+        closing = pool.submit(near.close)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            closing.result(0.1)
+        leave.set()
+        closing.result(10)
+        assert inside.result(10) == (packet() if name == "read" else None)
+
+
 def test_the_end_ends_iteration(rig: Rig) -> None:
     timer = soon(rig.device.shutdown)
     assert list(rig.device) == []
@@ -289,6 +368,22 @@ def test_the_end_wakes_a_sender() -> None:
         with pytest.raises(aiotun.ClosedError):
             near.send_many([packet(0), packet(1)])
         timer.join()
+
+
+@pytest.mark.parametrize("name", ["recv", "send"])
+def test_the_end_at_every_line_before_the_wait(name: str) -> None:
+    """As from a signal handler, between any two lines of the thread that is about to wait."""
+    for line in itertools.count():
+        near, far = memory_devices(capacity=1, push_back=True)
+        with near, far:
+            near.send(packet(0))  # so that sending waits as receiving does
+            waiting = f"wait_{'readable' if name == 'recv' else 'writable'}"
+            end = AtLine(line, near.shutdown, getattr(MemoryQueue, waiting).__code__)
+            with end, pytest.raises(aiotun.ClosedError):
+                near.recv(20) if name == "recv" else near.send(packet(1), timeout=20)
+            if not end.early:
+                assert line > 20
+                return
 
 
 def test_shutdown_leaves_the_interface(rig: Rig) -> None:

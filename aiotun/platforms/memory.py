@@ -46,8 +46,8 @@ def open_pair(
     is dropped and counted, as a TUN does; with `push_back` the writer gets
     `BlockingIOError` instead, as from a ring that is full.
     """
-    wakers = _Wakers()
-    first, second = (MemoryQueue(config, capacity, push_back, wakers) for _ in range(2))
+    pair = _Pair()
+    first, second = (MemoryQueue(config, capacity, push_back, pair) for _ in range(2))
     first.peer, second.peer = second, first
     return [(MemoryInterface(config, queue), queue) for queue in (first, second)]
 
@@ -57,13 +57,14 @@ def nothing() -> None:
 
 
 class MemoryQueue(Queue):
-    """The frames that wait to be read here; writing appends to the peer's."""
+    """The frames that wait to be read here; writing appends to the peer's.
+
+    Any thread may use it.
+    """
 
     peer: MemoryQueue
 
-    def __init__(
-        self, config: DeviceConfig, capacity: int, push_back: bool, wakers: _Wakers
-    ) -> None:
+    def __init__(self, config: DeviceConfig, capacity: int, push_back: bool, pair: _Pair) -> None:
         self.layer = config.layer
         self.vnet_hdr = bool(config.offload)
         self.tcp_offload = config.offload in (True, "tcp")
@@ -79,7 +80,7 @@ class MemoryQueue(Queue):
         self._frames: deque[bytes] = deque()
         self.capacity = capacity
         self._push_back = push_back
-        self._wakers = wakers
+        self._pair = pair
         self._gone = self._closed = False
 
     @property
@@ -97,27 +98,29 @@ class MemoryQueue(Queue):
         return len(self._frames) < self.capacity
 
     def read(self) -> bytes:
-        self.check_open()
-        if not self._frames:
-            raise BlockingIOError(errno.EAGAIN, "no frame is waiting")
-        was_full = not self._has_room
-        frame = self._frames.popleft()
-        self.packets[0] += 1
-        self.bytes[0] += len(frame)
-        if was_full:
-            self._wake(self.peer.on_writable)
-        return frame
+        with self._pair.lock:
+            self.check_open()
+            if not self._frames:
+                raise BlockingIOError(errno.EAGAIN, "no frame is waiting")
+            was_full = not self._has_room
+            frame = self._frames.popleft()
+            self.packets[0] += 1
+            self.bytes[0] += len(frame)
+            if was_full:
+                self._wake(self.peer.on_writable)
+            return frame
 
     def write(self, frame: bytes) -> None:
-        self.check_open()
-        if not self.up:
-            raise InterfaceDownError(errno.EIO, "the interface is down: set it up")
-        self._check_frame(frame)
-        if not self.writable:
-            raise BlockingIOError(errno.EAGAIN, "the peer's queue is full")
-        self.packets[1] += 1
-        self.bytes[1] += len(frame)
-        self.peer._arrive(frame)
+        with self._pair.lock:
+            self.check_open()
+            if not self.up:
+                raise InterfaceDownError(errno.EIO, "the interface is down: set it up")
+            self._check_frame(frame)
+            if not self.writable:
+                raise BlockingIOError(errno.EAGAIN, "the peer's queue is full")
+            self.packets[1] += 1
+            self.bytes[1] += len(frame)
+            self.peer._arrive(frame)
 
     def _check_frame(self, frame: bytes) -> None:
         """Refuse what a TUN refuses."""
@@ -140,13 +143,15 @@ class MemoryQueue(Queue):
 
     def delete(self) -> None:
         """What `ip link delete` does to a device that is open."""
-        self._gone = True
-        self._wake(self.on_readable)
+        with self._pair.lock:
+            self._gone = True
+            self._wake(self.on_readable)
 
     def close(self) -> None:
-        self._closed = True
-        self._frames.clear()
-        self._wake(self.peer.on_writable)
+        with self._pair.lock:
+            self._closed = True
+            self._frames.clear()
+            self._wake(self.peer.on_writable)
 
     def check_open(self) -> None:
         """Raise `InterfaceGoneError` or `ClosedError` if it is no more."""
@@ -165,7 +170,7 @@ class MemoryQueue(Queue):
         self, ready: Callable[[], bool], timeout: float | None, interrupts: tuple[Interrupt, ...]
     ) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._wakers.waiting() as waker, selectors.DefaultSelector() as selector:
+        with self._pair.waiting() as waker, selectors.DefaultSelector() as selector:
             for interrupt in (waker, *interrupts):
                 selector.register(interrupt, selectors.EVENT_READ)
             while not ready():
@@ -177,33 +182,33 @@ class MemoryQueue(Queue):
         return True
 
     def _wake(self, callback: Callable[[], None]) -> None:
-        self._wakers.wake()
+        self._pair.wake()
         callback()
 
 
-class _Wakers:
-    """Wakes the threads that wait for either queue of a pair."""
+class _Pair:
+    """What both queues share: a lock, and the threads that wait for either."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # or one would be woken whose descriptor is closed already
+        self.lock = threading.RLock()  # taken again by a queue that is closed as garbage
         self._interrupts: set[Interrupt] = set()
 
     @contextmanager
     def waiting(self) -> Iterator[Interrupt]:
         """What wakes the calling thread."""
         with Interrupt() as interrupt:
-            with self._lock:
+            with self.lock:
                 self._interrupts.add(interrupt)
             try:
                 yield interrupt
-            finally:
-                with self._lock:
+            finally:  # before its descriptor is closed
+                with self.lock:
                     self._interrupts.discard(interrupt)
 
     def wake(self) -> None:
-        with self._lock:
-            for interrupt in self._interrupts:
-                interrupt.set()
+        """With the lock: wake all that wait."""
+        for interrupt in self._interrupts:
+            interrupt.set()
 
 
 class MemoryEvents(EventSource):
@@ -212,15 +217,14 @@ class MemoryEvents(EventSource):
     def __init__(self) -> None:
         self.on_event: Callable[[], None] = nothing
         """Called, in the thread that made the change, when `read` has something."""
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()  # any thread may use it
 
     def put(self, event: Event) -> None:
         self._waiting.append(event)
         self.on_event()
 
     def read(self) -> list[Event]:
-        events, self._waiting = self._waiting, []
-        return events
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
     def close(self) -> None:
         self.on_event = nothing

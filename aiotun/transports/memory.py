@@ -1,8 +1,9 @@
-"""MemoryTransport: one end of a pair of devices in memory, both on the same loop."""
+"""MemoryTransport: one end of a pair of devices in memory; any thread may have the other."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 from ..device import DeviceLease
@@ -23,6 +24,7 @@ class MemoryTransport(PacketTransport):
     ) -> None:
         super().__init__(loop, lease, protocol)
         self._due: set[Callable[[], None]] = set()
+        self._thread = threading.get_ident()
 
     def _fileno(self) -> None:
         return None
@@ -69,7 +71,9 @@ class MemoryTransport(PacketTransport):
     def _soon(self, act: Callable[[], None]) -> None:
         if act not in self._due:
             self._due.add(act)
-            self._loop.call_soon(self._turn, act)
+            same = threading.get_ident() == self._thread
+            call_soon = self._loop.call_soon if same else self._loop.call_soon_threadsafe
+            call_soon(self._turn, act)
 
     def _turn(self, act: Callable[[], None]) -> None:
         self._due.discard(act)

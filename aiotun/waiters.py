@@ -1,0 +1,58 @@
+"""Waiters: threads that wait for the same, counted and woken together."""
+
+from __future__ import annotations
+
+from .interrupt import Interrupt
+
+__all__ = ["Waiters"]
+
+
+class Waiters:
+    """The caller's lock guards it. Only `end` may come at any moment, from a signal handler.
+
+    So what `end` did is looked at again after each step that could undo it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """How many threads wait."""
+        self._interrupt: Interrupt | None = None  # made for the first of them
+        self._awake = self._ended = False
+
+    def join(self) -> Interrupt:
+        """For a thread that is about to wait: what to wait for."""
+        self.count += 1
+        if self._interrupt is None:
+            self._interrupt = Interrupt()
+        if self._ended:
+            self._interrupt.set()
+        return self._interrupt
+
+    def leave(self) -> None:
+        """For a thread that waited."""
+        self.count -= 1
+
+    def wake(self) -> None:
+        """Let all go on that wait, and that will wait until `sleep`."""
+        if self._interrupt is not None and not self._awake:
+            self._awake = True
+            self._interrupt.set()
+
+    def sleep(self) -> None:
+        """Let all wait from now on."""
+        if self._interrupt is not None and self._awake:
+            self._interrupt.clear()
+            self._awake = False
+            if self._ended:
+                self._interrupt.set()
+
+    def end(self) -> None:
+        """Let nobody wait any more."""
+        self._ended = True
+        if self._interrupt is not None:
+            self._interrupt.set()
+
+    def close(self) -> None:
+        """Idempotent. Nobody may be waiting."""
+        if self._interrupt is not None:
+            self._interrupt.close()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from lines import AtLine
+
+from aiotun.waiters import Waiters
+
+
+@pytest.fixture
+def waiters() -> Iterator[Waiters]:
+    waiters = Waiters()
+    yield waiters
+    waiters.close()
+
+
+def test_woken_until_sleep(waiters: Waiters) -> None:
+    waiters.wake()  # nobody is there to be woken
+    interrupt = waiters.join()
+    assert waiters.join() is interrupt
+    assert waiters.count == 2
+    assert not interrupt.is_set()
+    waiters.sleep()
+    for _ in range(2):
+        waiters.wake()
+        waiters.wake()
+        assert interrupt.is_set()
+        waiters.sleep()
+        assert not interrupt.is_set()
+    waiters.leave()
+    assert waiters.count == 1
+
+
+def test_nobody_waits_after_the_end(waiters: Waiters) -> None:
+    waiters.end()
+    interrupt = waiters.join()
+    assert interrupt.is_set()
+    waiters.wake()
+    waiters.sleep()
+    assert interrupt.is_set()
+
+
+STEPS = [("join",), ("join", "wake"), ("join", "wake", "sleep"), ("join", "leave")]
+
+
+def nothing() -> None: ...
+
+
+@pytest.mark.parametrize("steps", STEPS, ids=" ".join)
+def test_an_end_at_any_line_is_heard(steps: tuple[str, ...]) -> None:
+    for line in itertools.count():
+        waiters = Waiters()
+        with AtLine(line, waiters.end, nothing.__code__) as end:
+            for step in steps:
+                getattr(waiters, step)()
+        assert not end.early or waiters.join().is_set()
+        waiters.close()
+        if not end.early:
+            assert line > 3
+            return

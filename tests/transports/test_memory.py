@@ -1,0 +1,92 @@
+"""A device in memory whose other end belongs to another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from rigs import Recorder, endpoint, packet
+
+import aiotun
+from aiotun.testing import memory_devices
+
+
+class Waited(Recorder):
+    """Sets an event when one of its callbacks was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = asyncio.Event()
+
+    def packet_received(self, packet: bytes) -> None:
+        super().packet_received(packet)
+        self.called.set()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.called.set()
+
+    def device_changed(self, event: aiotun.Event) -> None:
+        super().device_changed(event)
+        self.called.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.called.set()
+
+
+ACTS: dict[str, tuple[str, Callable[[aiotun.Device, aiotun.Device], object]]] = {
+    "a packet": ("packet_received", lambda near, far: far.send(packet())),
+    "room": ("resume_writing", lambda near, far: far.recv_many()),
+    "a change": ("device_changed", lambda near, far: near.interface.set_mtu(1400)),
+    "the end": ("connection_lost", lambda near, far: near.interface.delete()),  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize(("callback", "act"), ACTS.values(), ids=ACTS)
+async def test_a_thread_wakes_the_loop(
+    callback: str, act: Callable[[aiotun.Device, aiotun.Device], object]
+) -> None:
+    loop = asyncio.get_running_loop()
+    near, far = memory_devices(capacity=4, push_back=True)
+    with far:
+        async with endpoint(near, Waited) as protocol:
+            protocol.transport.set_write_buffer_limits(high=0)
+            if callback == "resume_writing":
+                protocol.transport.writelines([packet(n) for n in range(6)])
+                protocol.transport.flush()
+            await asyncio.sleep(0.01)  # until the loop has nothing left to do
+            protocol.calls.clear()
+            protocol.called.clear()
+            start = loop.time()
+            thread = threading.Timer(0.05, act, (near, far))
+            thread.start()
+            await asyncio.wait_for(protocol.called.wait(), 30)
+            assert loop.time() - start < 15  # it was woken, and found it not by chance
+            assert protocol.calls[0][0] == callback
+            thread.join()
+
+
+def receive(device: aiotun.Device, count: int) -> list[bytes]:
+    return [device.recv(50) for _ in range(count)]
+
+
+def test_threads_lose_nothing() -> None:
+    """With one place in the queue, so that each side wakes the other for each frame."""
+    near, far = memory_devices(capacity=1, push_back=True)
+    count = 200
+    with near, far, ThreadPoolExecutor(8) as pool:
+        for there, back in ((near, far), (far, near)):
+            for n in range(2):
+                sent = [packet(n * count + each) for each in range(count)]
+                pool.submit(there.send_many, sent, timeout=50)
+            reading = [pool.submit(receive, back, count) for _ in range(2)]
+            received = [each for future in reading for each in future.result(50)]
+            assert sorted(received) == sorted(packet(n) for n in range(2 * count))
+    for device in (near, far):
+        statistics = device.statistics()
+        assert statistics.packets_received == statistics.packets_sent == 2 * count
+        assert statistics.dropped_received == 0
