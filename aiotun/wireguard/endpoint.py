@@ -23,7 +23,7 @@ from .names import Names
 
 __all__ = ["WireGuard"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 SOCKET_BUFFER = 4 << 20
 """Bytes to ask for, each way: some 30 ms at 1 Gbit/s while the loop does something else."""
@@ -31,8 +31,9 @@ SOCKET_BUFFER = 4 << 20
 READS_MAX = 64
 """Wake-ups that read a socket which is to be closed: they empty a buffer of that size."""
 
-TIMER_SLACK = 0.01
-"""Seconds that a timer may be late, so that many peers' timers share a wake-up."""
+TIMER_SLACK = 0.1
+"""Seconds that a timer may be late, so that many peers' timers share a wake-up: the shortest of
+the protocol's has 5 s."""
 
 SO_MARK = 36  # asm-generic/socket.h
 

@@ -12,7 +12,7 @@ from ..udp import SocketAddress
 
 __all__ = ["Names"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 AT_ONCE = 4
 """Look-ups at the same time: each holds a thread of the loop's executor, some 10 s if no name

@@ -21,7 +21,7 @@ from .wg_quick import interface_name, run_hooks
 
 __all__ = ["Server"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 INTERVAL = 1.0
 """Seconds between two looks whether the UAPI socket is still there."""

@@ -24,7 +24,7 @@ from .core.allowed_ips import Network
 
 __all__ = ["PeerStatus", "Status", "answer", "decode_get", "decode_set", "encode_get"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 
 async def answer(control: Control, request: str) -> str:

@@ -17,7 +17,7 @@ from ..programs import ROOT
 from ..ratios import running_order
 from ..results import Results
 from ..workloads import Metrics
-from . import flows
+from . import flows, keepalives
 from .crowd import crowd, time_sending
 from .peers import COUNTS, RUNS, Star
 from .programs import build
@@ -26,6 +26,8 @@ from .tables import SERVERS, tables
 OUTPUT = ROOT / "build" / "benchmarks" / "wireguard.json"
 
 CROWD_SECONDS = 1.5
+
+KEEPALIVE_SECONDS = 5.0
 
 NEEDED = ("netns", "mountns", "tun", "ip", "ping", "iperf3", "go")
 
@@ -55,6 +57,9 @@ def run(rounds: int, seconds: int, output: Path) -> Results:
         todo[row.title] = "tcp", name, partial(flows.measure, row, seconds)
     for count in COUNTS:
         todo[f"{count} peers"] = "peers", f"{count}", partial(time_packets, count)
+    for count in keepalives.COUNTS:
+        measure = partial(keepalives.measure, count, KEEPALIVE_SECONDS)
+        todo[f"keep-alives of {count} peers"] = "keepalives", f"{count}", measure
     for name in SERVERS:
         for count in COUNTS:
             title = f"{count} peers of {name}"

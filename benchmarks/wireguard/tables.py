@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ratios import ratios, summarize, values
 from ..results import Results
 from ..tables import Table, number, spread
-from . import flows
+from . import flows, keepalives
 from .peers import COUNTS, RUNS
 
 __all__ = ["SERVERS", "tables"]
@@ -16,7 +16,13 @@ PEERS = {"seal": "to a peer", "open": "from a peer", "cipher": "ChaCha20-Poly130
 
 
 def tables(results: Results) -> list[Table]:
-    return [_flows(results), _peers(results), _crowd(results), _memory(results)]
+    return [
+        _flows(results),
+        _peers(results),
+        _crowd(results),
+        _keepalives(results),
+        _memory(results),
+    ]
 
 
 def _flows(results: Results) -> Table:
@@ -78,6 +84,20 @@ def _by_count(
         title,
         *(_median(results, metric, workload, each) for each in (few, *more)),
         *(spread(summarize(ratios(results.samples, metric, workload, each, few))) for each in more),
+    )
+
+
+def _keepalives(results: Results) -> Table:
+    lines = [
+        (
+            f"{count}",
+            *(_median(results, metric, "keepalives", f"{count}") for metric in ("sent", "core")),
+        )
+        for count in keepalives.COUNTS
+    ]
+    columns = ("peers", "datagrams a second", "processor time, % of a core")
+    return Table(
+        f"An interface that sends keep-alives every {keepalives.INTERVAL} s", columns, lines
     )
 
 

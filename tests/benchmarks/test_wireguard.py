@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.ratios import Sample
 from benchmarks.results import Results
 from benchmarks.wireguard.flows import METRICS
+from benchmarks.wireguard.keepalives import COUNTS, measure
 from benchmarks.wireguard.peers import RUNS, Star
 from benchmarks.wireguard.tables import PEERS, tables
 
@@ -14,6 +15,12 @@ def test_time_a_packet() -> None:
         times = Star(3).time_a_packet(run)
         assert set(times) == set(PEERS)
         assert all(0.1 < microseconds < 1000 for microseconds in times.values())
+
+
+def test_keepalives_are_counted_and_spread() -> None:
+    found = measure(100, 1.0)
+    assert 2 <= found["sent"] <= 6
+    assert 0 < found["core"] < 100
 
 
 def test_tables() -> None:
@@ -27,7 +34,10 @@ def test_tables() -> None:
             results.samples.append(Sample(number, count, "peers", metrics))
             times = {f"{run}": 3 * float(count) for run in RUNS}
             results.samples.append(Sample(number, f"aiotun {count}", "crowd", times))
-    flows, peers, crowd, memory = tables(results)
+        for count in map(str, COUNTS):
+            metrics = {"core": 0.5, "sent": float(count) / 25}
+            results.samples.append(Sample(number, count, "keepalives", metrics))
+    flows, peers, crowd, timers, memory = tables(results)
     by_name = {line[0]: line for line in flows.lines}
     assert by_name["aiotun to aiotun"][-3:] == ("0.50 (0.50 to 0.50)", "0.50 (0.50 to 0.50)", "")
     assert by_name["aiotun to aiotun, flooded"][-1] == "0.50 (0.50 to 0.50)"
@@ -35,5 +45,6 @@ def test_tables() -> None:
     assert peers.lines[0][-1] == "200.00 (200.00 to 200.00)"
     assert crowd.lines[0][-1] == "200.00 (200.00 to 200.00)"
     assert crowd.lines[-1][1:] == ("",) * (len(crowd.columns) - 1)
-    for table in (flows, peers, crowd, memory):
+    assert timers.lines == [("80", "3.2", "0.5"), ("8000", "320", "0.5")]
+    for table in (flows, peers, crowd, timers, memory):
         assert all(len(line) == len(table.columns) for line in table.lines)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tunnel"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
 """Handshake messages a second, and at once, that are worked on before MAC2 is asked for.

@@ -19,7 +19,7 @@ from ..config import ConfigFileError, InterfaceConfig, format_config, parse_conf
 
 __all__ = ["FileStore", "Store"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 INTERVAL = 1.0
 """Seconds between two looks at a file."""
