@@ -40,6 +40,7 @@ from .errors import (
 )
 from .interrupt import Interrupt, wait_for
 from .lease import Lease, Lendable
+from .logs import DeviceLogger
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
 from .waiters import Waiters
@@ -151,12 +152,14 @@ class Device(Closing, Lendable):
     def _assemble(self, interface: Interface, queue: Queue) -> None:
         self.interface = interface
         self.queue = queue
+        self.logger = DeviceLogger(interface.name)
+        """Says in each line which device it is about; below the logger `aiotun`."""
         self._counters = Counters()
         self._closed = self._shut = False
         self._read_errors: list[Exception] = []
         self._write_errors: list[Exception] = []
         self._reader = PacketReader(queue, self._counters, self._read_errors.append)
-        self._writer = PacketWriter(queue, self._counters, self._write_errors.append)
+        self._writer = PacketWriter(queue, self._counters, self._write_errors.append, self.logger)
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
@@ -188,6 +191,7 @@ class Device(Closing, Lendable):
         if "%" in name:
             raise NameInvalidError(f"{name!r} is a pattern: an interface is renamed to one name")
         self.interface.set_name(name)
+        self.logger.device = name
 
     @property
     def index(self) -> int:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .cancelling import despite_cancellation
 from .device import Device, DeviceLease, make_config
 from .errors import ConfigError
+from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport, make_transport
 from .transports.closing import close_off_loop
 from .udp import (
     SocketAddress,
+    UdpProtocol,
     UdpTransport,
     check_socket,
     make_udp_transport,
@@ -32,16 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenDevice", "create_device_endpoint", "create_udp_endpoint", "open_device"]
 
-ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+PacketProtocolT = TypeVar("PacketProtocolT", bound=PacketProtocol)
+UdpProtocolT = TypeVar("UdpProtocolT", bound=UdpProtocol)
 
 
 async def create_device_endpoint(
-    protocol_factory: Callable[[], ProtocolT],
+    protocol_factory: Callable[[], PacketProtocolT],
     *,
     device: Device | None = None,
     config: DeviceConfig | None = None,
     **settings: Unpack[DeviceSettings],
-) -> tuple[PacketTransport, ProtocolT]:
+) -> tuple[PacketTransport, PacketProtocolT]:
     """Open a device and connect it to a protocol; return once `connection_made` was called.
 
     What the device should be is said by the fields of `DeviceConfig` as
@@ -129,7 +132,7 @@ class OpenDevice(Awaitable[PacketStream]):
 
 
 async def create_udp_endpoint(
-    protocol_factory: Callable[[], ProtocolT],
+    protocol_factory: Callable[[], UdpProtocolT],
     local_addr: SocketAddress | None = None,
     remote_addr: SocketAddress | None = None,
     *,
@@ -138,7 +141,7 @@ async def create_udp_endpoint(
     receive_buffer: int | None = None,
     send_buffer: int | None = None,
     dont_fragment: bool = False,
-) -> tuple[UdpTransport, ProtocolT]:
+) -> tuple[UdpTransport, UdpProtocolT]:
     """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
 
     `local_addr` is what to bind to: `("::", port)` takes IPv6 and IPv4, port 0 any

@@ -8,7 +8,6 @@ as all is well; what it stops at is then done here, and so is all without it.
 from __future__ import annotations
 
 import errno
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
+from .logs import DeviceLogger
 from .native import Counts, native
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
 from .offload.virtio import Layout
@@ -35,7 +35,6 @@ __all__ = [
     "check_packet",
 ]
 
-logger = logging.getLogger("aiotun")
 
 READ_BATCH = 128
 """Packets after which one wake-up reads no further frame."""
@@ -181,11 +180,16 @@ class PacketWriter:
     """
 
     def __init__(
-        self, queue: Queue, counters: Counters, report: Callable[[Exception], None]
+        self,
+        queue: Queue,
+        counters: Counters,
+        report: Callable[[Exception], None],
+        logger: DeviceLogger,
     ) -> None:
         self._queue = queue
         self._counters = counters
         self._report = report
+        self._logger = logger
         self.table = GROTable(queue.layer, tcp=queue.tcp_offload, udp=queue.udp_offload)
         """What is coalesced; it changes with what the queue refuses."""
         self.waiting: deque[bytes] = deque()
@@ -332,7 +336,7 @@ class PacketWriter:
             self.table.tcp = False
         else:
             self.table.udp = False
-        logger.warning(
+        self._logger.warning(
             "the kernel refuses %s super-packets (%s) and takes their packets: "
             "%s is sent without offload from now on",
             kind,

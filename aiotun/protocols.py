@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .offload import SuperPacket
     from .platforms.base import Event
+    from .transports import PacketTransport
 
-__all__ = ["PacketProtocol"]
+    class Callbacks:
+        """`asyncio.BaseProtocol`, but for `connection_made`: each kind says what it is given.
+
+        Type checkers let no subclass narrow what a method of its base takes.
+        """
+
+        def pause_writing(self) -> None: ...
+        def resume_writing(self) -> None: ...
+        def connection_lost(self, exc: Exception | None) -> None: ...
+else:
+    Callbacks = asyncio.BaseProtocol
+
+__all__ = ["Callbacks", "PacketProtocol"]
 
 
-class PacketProtocol(asyncio.BaseProtocol):
+class PacketProtocol(Callbacks):
     """Receives the packets of a device; every method may be overridden, none must be.
 
     Exactly one of the three `*_received` methods is called for a packet. Which
@@ -22,11 +35,13 @@ class PacketProtocol(asyncio.BaseProtocol):
     An exception that leaves a callback goes to the loop's exception handler and
     costs the packets of that call, not the transport.
 
-    `connection_made`, `pause_writing`, `resume_writing` and `connection_lost`
-    are asyncio's own.
+    `pause_writing` and `resume_writing` are asyncio's own.
     """
 
     __slots__ = ()
+
+    def connection_made(self, transport: PacketTransport) -> None:
+        """The device is open, and this is what it is written to with; called first."""
 
     def packet_received(self, packet: bytes) -> None:
         """One IP packet (TUN) or Ethernet frame (TAP), its checksums complete."""

@@ -178,7 +178,7 @@ def _put(sink: Sink[Any], items: Iterator[Any]) -> None:
 async def _relay_super_packets(
     a: PacketTransport, b: PacketTransport, filter: Callable[[SuperPacket], bool] | None
 ) -> None:
-    layers = [end.get_extra_info("device").layer for end in (a, b)]
+    layers = [end.device.layer for end in (a, b)]
     if layers[0] != layers[1]:
         raise ConfigError(f"a {layers[0]} and a {layers[1]} have different packets: no relay")
     for end in (a, b):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from .device import Device
 
 __all__ = ["PacketStream", "StreamProtocol"]
-
-logger = logging.getLogger("aiotun")
 
 HIGH_WATER = 1024
 """Packets that wait to be received before reading pauses; it resumes at a quarter."""
@@ -51,10 +48,9 @@ class StreamProtocol(PacketProtocol):
         self._yielded = 0
         self._warnings = Throttle()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, PacketTransport)
+    def connection_made(self, transport: PacketTransport) -> None:
         self.transport = transport
-        self._layer: Layer = transport.get_extra_info("device").layer
+        self._layer: Layer = transport.device.layer
         self._largest = PACKET_MAX[self._layer]
 
     def packets_received(self, packets: list[bytes]) -> None:
@@ -147,7 +143,7 @@ class StreamProtocol(PacketProtocol):
     def error_received(self, exc: Exception) -> None:
         """No call of the user's is at fault, so the log tells; the counters count."""
         if self._warnings.admit((type(exc), getattr(exc, "errno", None))) is not None:
-            logger.warning("%s: %s", self.transport.get_extra_info("name"), exc)
+            self.transport.device.logger.warning("%s", exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self.exception = True, exc
@@ -177,8 +173,7 @@ class PacketStream(AsyncClosing):
 
     @property
     def device(self) -> Device:
-        device: Device = self.transport.get_extra_info("device")
-        return device
+        return self.transport.device
 
     async def recv(self) -> bytes:
         """The next packet. A cancelled call loses none.

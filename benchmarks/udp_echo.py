@@ -9,7 +9,7 @@ import argparse
 import asyncio
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import aiotun
 
@@ -19,8 +19,8 @@ HERE = ("127.0.0.1", 0)
 class EchoEach(aiotun.UdpProtocol):
     """One call a datagram."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(aiotun.UdpTransport, transport)
+    def connection_made(self, transport: aiotun.UdpTransport) -> None:
+        self.transport = transport
 
     def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
         for data, addr, *_ in datagrams:

@@ -23,8 +23,7 @@ HERE, THERE = "10.9.0.1", "10.9.0.2"
 
 
 class Forwarder(aiotun.PacketProtocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
         transport.pause_reading()  # until there is somewhere to forward to
 

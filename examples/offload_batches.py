@@ -39,8 +39,7 @@ def reflect(packet: bytes) -> bytes | None:
 
 
 class Reflector(aiotun.PacketProtocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
         device: aiotun.Device = transport.get_extra_info("device")
         self.table = GROTable(tcp=device.tcp_offload, udp=device.udp_offload)

@@ -18,8 +18,7 @@ from aiotun.testing.ping import echo_reply
 
 
 class PingResponder(aiotun.PacketProtocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
 
     def packet_received(self, packet: bytes) -> None:

@@ -24,8 +24,7 @@ class Host(aiotun.PacketProtocol):
         self.address = address.packed
         self.mac = mac
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
 
     def packet_received(self, packet: bytes) -> None:

@@ -138,7 +138,7 @@ async def test_what_cannot_follow_a_protocol_is_refused() -> None:
         with pytest.raises(TypeError, match="packet_received is an async def"):
             transport.set_protocol(Awaited())
         with pytest.raises(TypeError, match="is no PacketProtocol"):
-            transport.set_protocol(aiotun.UdpProtocol())
+            transport.set_protocol(aiotun.UdpProtocol())  # type: ignore[arg-type]
         far.send(packet())
         await until(lambda: protocol.packets)
         transport.close()
@@ -157,7 +157,7 @@ async def test_a_factory_that_fails_leaves_no_device() -> None:
 
 async def test_an_exception_in_connection_made_goes_to_the_loop() -> None:
     class Failing(Recorder):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        def connection_made(self, transport: aiotun.PacketTransport) -> None:
             super().connection_made(transport)
             raise RuntimeError("of the test")
 
@@ -178,7 +178,7 @@ async def test_an_exception_in_connection_made_goes_to_the_loop() -> None:
 
 async def test_closing_in_connection_made() -> None:
     class Closing(Recorder):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        def connection_made(self, transport: aiotun.PacketTransport) -> None:
             super().connection_made(transport)
             transport.close()
 

@@ -32,8 +32,7 @@ class EachPacket(aiotun.PacketProtocol):
 
     other: aiotun.PacketTransport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         transport.pause_reading()  # until there is somewhere to forward to
 
     def packet_received(self, packet: bytes) -> None:
@@ -193,7 +192,7 @@ class Watching(EachPacket):
         self.state: tuple[int, bool] | None = None
         self.addresses: set[Address] = set()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         super().connection_made(transport)
         self.addresses.update(transport.get_extra_info("device").addresses())
 

@@ -6,6 +6,7 @@ import asyncio
 
 from ..device import DeviceLease
 from ..platforms.memory import MemoryQueue
+from ..protocols import PacketProtocol
 from .base import PacketTransport
 from .memory import MemoryTransport
 from .selector import SelectorTransport
@@ -14,7 +15,7 @@ __all__ = ["PacketTransport", "make_transport"]
 
 
 def make_transport(
-    loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
+    loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
 ) -> PacketTransport:
     """The transport that knows how to wait for this device."""
     if isinstance(lease.lent.queue, MemoryQueue):

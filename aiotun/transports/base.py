@@ -27,7 +27,7 @@ from .flushing import flush_since, tick_of
 from .message import MessageTransport
 
 if TYPE_CHECKING:
-    from ..device import DeviceLease
+    from ..device import Device, DeviceLease
     from ..packetio import Counters
 
 __all__ = ["WRITE_BATCH", "PacketTransport"]
@@ -52,7 +52,7 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
     _busy = "this end is relayed already"
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
     ) -> None:
         self._check_protocol(protocol)
         self._ownership = lease
@@ -60,7 +60,7 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
         self._queue = device.queue
         self._events = device.interface.events()
         self._reader = PacketReader(self._queue, device.counters, self._report)
-        self._writer = PacketWriter(self._queue, device.counters, self._report)
+        self._writer = PacketWriter(self._queue, device.counters, self._report, device.logger)
         self._packet_max = PACKET_MAX[device.layer]
         self._tick = tick_of(loop)
         self._port = self._make_port()  # what is read, written and called goes there first
@@ -118,15 +118,32 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
     # What it is.
 
     @property
+    def device(self) -> Device:
+        """What is asked about the interface and changes it; packets pass here alone."""
+        return self._device
+
+    @property
+    def name(self) -> str:
+        """The interface's name, which follows it when it is renamed."""
+        name: str = self._infos["name"]
+        return name
+
+    @property
+    def mtu(self) -> int:
+        """The interface's MTU in bytes, which follows it when it is changed."""
+        mtu: int = self._infos["mtu"]
+        return mtu
+
+    @property
     def counters(self) -> Counters:
         """The device's counters: packets, super-packets, bytes and drops, both ways."""
         return self._device.counters
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        protocol: asyncio.BaseProtocol = self._port.protocol
+    def get_protocol(self) -> PacketProtocol:  # type: ignore[override]
+        protocol: PacketProtocol = self._port.protocol
         return protocol
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: PacketProtocol) -> None:  # type: ignore[override]
         """The packets that follow go to this protocol, also those already read.
 
         Raises `TypeError` unless it is a `PacketProtocol` whose callbacks are plain functions.
@@ -146,7 +163,7 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
         )
 
     def _label(self) -> object:
-        return self._infos["name"]
+        return self.name
 
     # From the device to the protocol.
 
@@ -229,11 +246,11 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
         """For the subclass to call when the interface's events are readable."""
         for event in self._events.read():
             if isinstance(event, InterfaceGone):
-                name = self._infos["name"]
-                self._fail(InterfaceGoneError(errno.ENODEV, f"interface {name} was deleted"))
+                self._fail(InterfaceGoneError(errno.ENODEV, f"interface {self.name} was deleted"))
                 return
             if isinstance(event, LinkChanged):
                 self._infos.update(name=event.name, mtu=event.mtu)
+                self._device.logger.device = event.name
             self._call("device_changed", event)
 
     # From the protocol to the device.
@@ -424,7 +441,7 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
         """Watch nothing any more: the device is about to be closed."""
 
 
-def _overrides(protocol: asyncio.BaseProtocol, callback: str) -> bool:
+def _overrides(protocol: PacketProtocol, callback: str) -> bool:
     """Whether the class or the object brings a callback of its own."""
     method = getattr(protocol, callback, None)
     return method is not None and getattr(method, "__func__", None) is not getattr(

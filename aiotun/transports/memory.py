@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..device import DeviceLease
 from ..platforms.memory import MemoryEvents, MemoryQueue, nothing
+from ..protocols import PacketProtocol
 from .base import PacketTransport
 
 __all__ = ["MemoryTransport"]
@@ -20,7 +21,7 @@ class MemoryTransport(PacketTransport):
     _events: MemoryEvents
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
     ) -> None:
         super().__init__(loop, lease, protocol)
         self._due: set[Callable[[], None]] = set()

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ..cancelling import AsyncClosing, despite_cancellation
+from ..protocols import Callbacks
 from ..throttle import Throttle
 
 __all__ = ["MessageTransport"]
@@ -25,7 +26,7 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
 
     noun: ClassVar[str]
     """What a message is called."""
-    protocol_kind: ClassVar[type[asyncio.BaseProtocol]]
+    protocol_kind: ClassVar[type[Callbacks]]
     """What a protocol has to be an instance of."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, infos: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def make_udp_transport(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
 ) -> UdpTransport:
     """The transport that makes the most of this system."""
     if sys.platform == "linux":

@@ -10,7 +10,7 @@ from typing import Any
 from .address import from_socket, to_socket
 from .base import UdpTransport
 from .messages import Message
-from .protocol import Datagram
+from .protocol import Datagram, UdpProtocol
 
 __all__ = ["PlainUdpTransport"]
 
@@ -26,7 +26,7 @@ class PlainUdpTransport(UdpTransport):
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
     ) -> None:
         super().__init__(loop, sock, protocol)
         self._endpoint: asyncio.DatagramTransport | None = None  # until it is opened, and closed

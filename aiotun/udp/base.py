@@ -50,7 +50,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     protocol_kind = UdpProtocol
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
     ) -> None:
         self._check_protocol(protocol)
         self._sock = sock
@@ -109,10 +109,21 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             return _granted(self._sock, socket.SO_SNDBUF)
         return super().get_extra_info(name, default)
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for its options."""
+        return self._sock
+
+    @property
+    def local_addr(self) -> SocketAddress:
+        """Where it is bound to, with the port that the system chose if none was asked for."""
+        addr: SocketAddress = self._infos["sockname"]
+        return addr
+
+    def get_protocol(self) -> UdpProtocol:  # type: ignore[override]
         return self._protocol
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: UdpProtocol) -> None:  # type: ignore[override]
         """The datagrams that follow go to this protocol.
 
         Raises `TypeError` unless it is a `UdpProtocol` whose callbacks are plain functions.
@@ -121,7 +132,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._protocol = protocol
 
     def _label(self) -> object:
-        return self._infos["sockname"]
+        return self.local_addr
 
     # From the socket to the protocol.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..protocols import Callbacks
+
+if TYPE_CHECKING:
+    from .base import UdpTransport
 
 __all__ = ["Datagram", "SocketAddress", "UdpCounters", "UdpProtocol"]
 
@@ -28,15 +32,18 @@ class Datagram(NamedTuple):
     """The ECN field of its IP header, 0 to 3 (RFC 3168); 0 where the system does not tell."""
 
 
-class UdpProtocol(asyncio.BaseProtocol):
+class UdpProtocol(Callbacks):
     """Receives the datagrams of a UDP endpoint; every method may be overridden.
 
-    `connection_made`, `pause_writing`, `resume_writing` and `connection_lost`
-    are asyncio's own. An exception that leaves a callback goes to the loop's
-    exception handler and costs the datagrams of that call, not the transport.
+    `pause_writing`, `resume_writing` and `connection_lost` are asyncio's own. An
+    exception that leaves a callback goes to the loop's exception handler and costs
+    the datagrams of that call, not the transport.
     """
 
     __slots__ = ()
+
+    def connection_made(self, transport: UdpTransport) -> None:
+        """The socket is open, and this is what is sent with; called first."""
 
     def datagrams_received(self, datagrams: list[Datagram]) -> None:
         """All that one wake-up of the loop read, at least one datagram, oldest first.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from .base import UdpTransport
 from .linux import UdpSocket
 from .messages import Message
+from .protocol import UdpProtocol
 
 __all__ = ["SelectorUdpTransport"]
 
@@ -24,7 +25,7 @@ class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.BaseProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
     ) -> None:
         super().__init__(loop, sock, protocol)
         sock.setblocking(False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 
-class Calls(asyncio.BaseProtocol):
+class Calls:
     """Remembers every callback, in order, as tuples of name and argument."""
 
     def __init__(self) -> None:

@@ -166,8 +166,7 @@ class Recorder(Calls, aiotun.PacketProtocol):
         self.on_packet: Callable[[bytes], None] = lambda packet: None
         self.transport: aiotun.PacketTransport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.PacketTransport)
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
         self.calls.append(("connection_made",))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,8 +29,7 @@ class Recorder(Calls, aiotun.UdpProtocol):
         self.on_datagram: Callable[[aiotun.Datagram], object] = lambda datagram: None
         self.transport: aiotun.UdpTransport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, aiotun.UdpTransport)
+    def connection_made(self, transport: aiotun.UdpTransport) -> None:
         self.transport = transport
         self.calls.append(("connection_made",))
 

@@ -173,6 +173,7 @@ async def test_a_refused_super_packet_goes_out_as_packets(
         assert protocol.transport.counters.dropped_sent == 0
         (record,) = caplog.records  # once, not for each
         assert kind.upper() in record.getMessage()
+        assert record.getMessage().startswith(f"{rig.device.name}: ")
 
 
 async def test_one_kind_refused_leaves_the_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from aiotun.offload import NO_OFFLOAD
 from aiotun.packetio import READ_BATCH
 from aiotun.platforms.base import Queue
 from aiotun.platforms.memory import MemoryQueue
+from aiotun.testing import memory_devices
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ async def test_pausing_again_before_the_rest_was_delivered(rig: Rig) -> None:
 
 async def test_pause_in_connection_made(rig: Rig) -> None:
     class Paused(Recorder):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        def connection_made(self, transport: aiotun.PacketTransport) -> None:
             super().connection_made(transport)
             self.transport.pause_reading()
 
@@ -503,13 +505,43 @@ async def test_changes_are_told_and_infos_follow(rig: Rig) -> None:
         assert aiotun.LinkChanged(rig.device.name, 1300, True) in events
         assert aiotun.AddressAdded(address) in events
         assert protocol.transport.get_extra_info("mtu") == 1300
+        assert protocol.transport.mtu == 1300
+
+
+async def test_each_line_of_the_log_names_the_device_as_it_is_called_now(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "aiotun")
+    old = rig.device.name
+    rig.device.logger.info("%d packets", 3)
+    rig.device.down()  # Linux before 6.2 renames no interface that is up
+    async with endpoint(rig.device, Recorder) as protocol:
+        assert protocol.transport.name == old
+        rig.device.interface.set_name("renamed0")  # as another program would
+        await until(lambda: protocol.transport.name == "renamed0")
+        assert protocol.transport.get_extra_info("name") == "renamed0"
+        rig.device.logger.info("no packets")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{old}: 3 packets",
+        "renamed0: no packets",
+    ]
+    assert {record.name for record in caplog.records} == {"aiotun"}
+
+
+def test_a_device_without_a_loop_says_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiotun")
+    near, far = memory_devices()
+    with near, far:
+        near.name = "renamed0"
+        near.logger.info("no packets")
+    assert caplog.messages == ["renamed0: no packets"]
 
 
 async def test_extra_infos(make_rig: MakeRig) -> None:
     with make_rig(name="extra0", mtu=1400, offload=True) as rig:
         async with endpoint(rig.device, Recorder) as protocol:
             info = protocol.transport.get_extra_info
-            assert info("device") is rig.device
+            assert info("device") is rig.device is protocol.transport.device
             assert info("name") == "extra0"
             assert info("mtu") == 1400
             assert info("offload") is True

@@ -74,6 +74,9 @@ async def test_ipv4_is_plain_on_a_dual_stack_socket() -> None:
             four.transport.get_extra_info("sockname"),
             six.transport.get_extra_info("sockname"),
         }
+        for client in (four, six):
+            assert client.transport.local_addr == client.transport.get_extra_info("sockname")
+            assert client.transport.socket is client.transport.get_extra_info("socket")
 
 
 @both

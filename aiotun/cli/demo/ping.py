@@ -30,8 +30,7 @@ VARIABLE = 12
 
 
 class PingResponder(PacketProtocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, PacketTransport)
+    def connection_made(self, transport: PacketTransport) -> None:
         self.transport = transport
 
     def packet_received(self, packet: bytes) -> None:

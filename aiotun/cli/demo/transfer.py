@@ -35,8 +35,7 @@ class TransferError(Exception):
 class Forwarder(PacketProtocol):
     """Hands on each packet: the offload splits what it gets, and coalesces what it gives."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, PacketTransport)
+    def connection_made(self, transport: PacketTransport) -> None:
         self.transport = transport
         transport.pause_reading()  # until there is somewhere to forward to
 
