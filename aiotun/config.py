@@ -217,7 +217,9 @@ class DeviceConfig:
         of that name is attached to.
     carrier: Whether the link shows a carrier. A new interface shows one.
     ipv6_quiet: Whether the interface gets no link-local IPv6 address. Then it sends no
-        router solicitations that nobody asked for.
+        router solicitations that nobody asked for. It stays so when this program changes
+        the MTU. If another one lowers it below 1280 and raises it again, IPv6 comes back
+        with such an address.
     dad: Whether IPv6 addresses wait for duplicate address detection (RFC 4862). Otherwise
         they are usable at once. Detection makes sense on a TAP only.
     connected_routes: Whether an address brings a route to its network.
@@ -304,8 +306,7 @@ class DeviceConfig:
         self._check()
 
     def _check(self) -> None:
-        if self.layer not in ("tun", "tap"):
-            raise ConfigError(f'layer must be "tun" or "tap", not {self.layer!r}')
+        check_layer(self.layer)
         if self.offload not in (False, True, "tcp", "udp"):
             raise ConfigError(f'offload must be a bool, "tcp" or "udp", not {self.offload!r}')
         if self.name is not None:
@@ -332,6 +333,12 @@ class DeviceConfig:
             check_metric(self.metric)
         if self.routes and self.up is False:
             raise RouteError("routes need a device that is up: add them later, or leave up alone")
+
+
+def check_layer(layer: Layer) -> None:
+    """Raise `ConfigError` unless it is one."""
+    if layer not in ("tun", "tap"):
+        raise ConfigError(f'layer must be "tun" or "tap", not {layer!r}')
 
 
 def check_mtu_v6(mtu: int, layer: Layer) -> None:

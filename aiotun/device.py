@@ -136,7 +136,8 @@ class Device(Closing, Lendable):
         "none" nothing, "vnet" a virtio_net_hdr, "pi" Linux' packet information,
         "family" the address family (macOS, BSD). Then `layer` and `mtu` are as given,
         and the interface is configured by who handed the descriptor over. Raises
-        `UnsupportedError` when the kernel cannot tell, and the descriptor stays open.
+        `UnsupportedError` when the kernel cannot tell (so for a macvtap), and `ConfigError`
+        for what no device has. The descriptor stays open then, and as it was.
         """
         return cls.from_parts(
             *platforms.adopt(fd, closefd=closefd, layer=layer, framing=framing, mtu=mtu)
@@ -221,7 +222,9 @@ class Device(Closing, Lendable):
     def mtu(self) -> int:
         """Bytes of IP packet, or of Ethernet payload. Set it to change it.
 
-        Setting raises `MTUError` for a value that the device cannot have.
+        With less than 1280 bytes there is no IPv6 (RFC 8200). Its addresses and routes come
+        back with an MTU that is large enough; those that cannot are logged. Setting raises
+        `MTUError` for a value that the device cannot have.
         """
         return self.interface.mtu
 
@@ -249,11 +252,15 @@ class Device(Closing, Lendable):
         return self.interface.is_up
 
     def up(self) -> None:
-        """Set the interface up."""
+        """Set the interface up. The routes that it had before `down` come back."""
         self.interface.set_up(True)
 
     def down(self) -> None:
-        """Set the interface down: the kernel drops its packets and refuses ours."""
+        """Set the interface down: the kernel drops its packets and refuses ours.
+
+        Its addresses stay. If another program sets it down, Linux drops IPv6 addresses and all
+        routes for good.
+        """
         self.interface.set_up(False)
 
     @property
@@ -341,20 +348,7 @@ class Device(Closing, Lendable):
         wanted = parse_addresses(addresses)
         if len(set(wanted)) < len(wanted):
             raise AddressError("an address stands twice")
-        self._add_missing(wanted)
-        for address in self.addresses():
-            link_local = address.interface.version == 6 and address.interface.ip.is_link_local
-            # The kernel may have removed it with another: with the first IPv4 address of
-            # a network go the others (sysctl promote_secondaries).
-            if not (address in wanted or link_local) and address in self.addresses():
-                self.interface.remove_address(address)
-        self._add_missing(wanted)
-
-    def _add_missing(self, addresses: Iterable[Address]) -> None:
-        present = self.addresses()
-        for address in addresses:
-            if address not in present:
-                self.interface.add_address(address)
+        self.interface.set_addresses(wanted)
 
     @property
     def broadcast(self) -> IPv4Address | None:

@@ -55,12 +55,13 @@ async def create_device_endpoint(
     and what the factory raises. When cancelled, nothing is left behind.
     """
     loop = asyncio.get_running_loop()
+    configured = device is not None and (config is not None or settings)
     if device is None:
         device = await _open(loop, make_config(config, settings))
-    elif config is not None or settings:
-        raise ConfigError("an open device= is configured already: leave out the other keywords")
     lease = DeviceLease(device)
     try:
+        if configured:
+            raise ConfigError("an open device= is configured already: leave out the other keywords")
         protocol = protocol_factory()
         transport = make_transport(loop, lease, protocol)
     except BaseException:

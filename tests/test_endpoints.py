@@ -80,10 +80,15 @@ async def test_contradictions_are_refused(keywords: dict[str, object], says: str
         await aiotun.open_device(**keywords)  # type: ignore[arg-type]
 
 
-async def test_an_open_device_takes_no_settings() -> None:
+@pytest.mark.parametrize("more", [{"mtu": 1400}, {"config": aiotun.DeviceConfig()}])
+async def test_an_open_device_takes_no_settings(more: Any) -> None:
+    """It is closed then, as by any call that fails."""
     near, far = memory_devices()
-    with near, far, pytest.raises(aiotun.ConfigError, match="configured already"):
-        await aiotun.create_device_endpoint(Recorder, device=near, mtu=1400)
+    with far:
+        with pytest.raises(aiotun.ConfigError, match="configured already"):
+            await aiotun.create_device_endpoint(Recorder, device=near, **more)
+        with pytest.raises(aiotun.ClosedError):
+            near.recv(timeout=0)
 
 
 async def test_a_closed_device_is_refused() -> None:

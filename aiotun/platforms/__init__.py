@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import get_args
 
-from ..config import DeviceConfig, Layer
-from ..errors import UnsupportedError
+from ..config import DeviceConfig, Layer, check_layer, check_mtu
+from ..errors import ConfigError, UnsupportedError
 from ..native import tell_if_missing
 from .base import Framing, Interface, Queue
 
@@ -34,9 +35,14 @@ def adopt(
 ) -> tuple[Interface, Queue]:
     """The device of an open descriptor. Without a framing the system is asked what it is.
 
-    Raises `UnsupportedError` when the system does not know, and `OSError` for a
-    descriptor that is none.
+    Raises `UnsupportedError` when the system does not know, `ConfigError` for what no
+    device has, and `OSError` for a descriptor that is none; all leave it as it is.
     """
+    check_layer(layer)
+    check_mtu(mtu, layer)
+    if framing is not None and framing not in get_args(Framing):
+        names = ", ".join(map(repr, get_args(Framing)))
+        raise ConfigError(f"framing must be one of {names}, not {framing!r}")
     if sys.platform == "linux" and framing is None:
         from . import linux
 

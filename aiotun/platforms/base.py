@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from ipaddress import IPv4Address
 
     from ..config import Address, Layer, Route
@@ -245,6 +246,26 @@ class Interface(ABC):
     @abstractmethod
     def remove_address(self, address: Address) -> None:
         """Raises `AddressError` when the interface does not have it."""
+
+    def set_addresses(self, addresses: Sequence[Address]) -> None:
+        """Make these the addresses: add what is missing, then remove all others.
+
+        Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
+        """
+        self._add_missing(addresses)
+        for address in self.addresses():
+            link_local = address.interface.version == 6 and address.interface.ip.is_link_local
+            # The kernel may have removed it with another: with the first IPv4 address of
+            # a network go the others (Linux' sysctl promote_secondaries).
+            if not (address in addresses or link_local) and address in self.addresses():
+                self.remove_address(address)
+        self._add_missing(addresses)
+
+    def _add_missing(self, addresses: Sequence[Address]) -> None:
+        present = self.addresses()
+        for address in addresses:
+            if address not in present:
+                self.add_address(address)
 
     @abstractmethod
     def statistics(self) -> InterfaceStatistics: ...

@@ -6,12 +6,9 @@ import sys
 
 assert sys.platform == "linux"
 
-import errno
-
 from ...config import DeviceConfig
-from ...errors import UnsupportedError
-from .interface import AS_FOUND, LinuxInterface, in_namespace_of, open_here
-from .namespace import call_in_namespace
+from .interface import AS_FOUND, LinuxInterface, open_here
+from .namespace import call_in_namespace, in_namespace_of
 from .tun import TunQueue
 
 __all__ = ["adopt", "open_device"]
@@ -35,16 +32,7 @@ def adopt(fd: int, closefd: bool) -> tuple[LinuxInterface, TunQueue]:
     Its configuration stays as it is. Raises `UnsupportedError` for any other descriptor.
     """
     queue = TunQueue.adopt(fd, closefd)
-    config = DeviceConfig(**AS_FOUND, layer=queue.layer, multi_queue=queue.multi_queue)
-    interface = in_namespace_of(queue, lambda: LinuxInterface(queue, config))
-    if interface.details().packet_information:  # TUNGETIFF has no bit for it that can be trusted
-        interface.close()
-        raise UnsupportedError(
-            errno.EOPNOTSUPP,
-            f"descriptor {fd} was opened with packet information",
-            remedies=(
-                "open it with IFF_NO_PI",
-                'do without all but its packets (framing="pi")',
-            ),
-        )
-    return interface, queue
+    config = DeviceConfig(
+        **AS_FOUND, layer=queue.layer, offload=queue.vnet_hdr, multi_queue=queue.multi_queue
+    )
+    return in_namespace_of(queue.open_namespace, lambda: LinuxInterface(queue, config)), queue

@@ -16,6 +16,7 @@ from contextlib import suppress
 from ...config import Address
 from ...errors import TunError
 from ..base import AddressAdded, AddressRemoved, Event, EventSource, InterfaceGone, LinkChanged
+from .inherited import SocketPerProcess
 from .netlink import NETLINK_ROUTE, RECEIVE_SIZE, SOL_NETLINK
 from .rtnetlink.addresses import RTM_DELADDR, RTM_NEWADDR, decode_address
 from .rtnetlink.links import RTM_DELLINK, RTM_NEWLINK, Link, decode_link
@@ -39,7 +40,7 @@ SO_ATTACH_FILTER = 26
 """asm-generic/socket.h"""
 
 
-class NetlinkEvents(EventSource):
+class NetlinkEvents(SocketPerProcess, EventSource):
     """A socket that wakes up for one interface only, however many others change.
 
     Each change is reported once, though the kernel repeats itself (an address is
@@ -58,41 +59,54 @@ class NetlinkEvents(EventSource):
         self._index = index
         self._state = state
         self._gone = False
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE
-        )
+        super().__init__()
         try:
-            _attach_filter(self._socket, index)  # first, so that nothing else ever gets in
-            self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
             self._link, addresses = state()
         except BaseException:
             self._socket.close()
             raise
         self._addresses = set(addresses)
+        self._lost = False
+
+    def _open(self) -> socket.socket:
+        sock = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE
+        )
+        try:
+            _attach_filter(sock, self._index)  # first, so that nothing else ever gets in
+            sock.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        except BaseException:
+            sock.close()
+            raise
+        self._lost = True  # what happened until now
+        return sock
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        with self._lock:
+            return self._own().fileno()
 
     def read(self) -> list[Event]:
+        with self._lock:
+            sock = self._own()
         events: list[Event] = []
-        lost = False
         while not self._gone:
             try:
-                data, elsewhere, _, (sender, _) = self._socket.recvmsg(RECEIVE_SIZE, NSID_SPACE)
+                data, elsewhere, _, (sender, _) = sock.recvmsg(RECEIVE_SIZE, NSID_SPACE)
             except BlockingIOError:
                 break
             except OSError as exc:
                 if exc.errno != errno.ENOBUFS:
                     raise
-                lost = True
+                self._lost = True
                 continue
-            if sender == 0 and not lost:  # port 0 is the kernel
+            if sender == 0 and not self._lost:  # port 0 is the kernel
                 for message in decode_messages(data):
                     if not elsewhere:
                         events += self._on_message(message)
                     elif message.kind == RTM_DELLINK:
                         events += self._on_absence()
-        if lost:
+        if self._lost:
+            self._lost = False
             events += self._catch_up()
         return events
 

@@ -8,16 +8,23 @@ assert sys.platform == "linux"
 
 import errno
 import grp
-import os
 import pwd
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
 
-from ...config import Address, DeviceConfig, Offload, Route, check_mtu, check_mtu_v6
+from ...config import (
+    MTU_MIN_IPV6,
+    Address,
+    DeviceConfig,
+    Route,
+    check_mtu,
+    check_mtu_v6,
+)
 from ...errors import (
     AddressError,
     BusyError,
@@ -34,8 +41,10 @@ from ...errors import (
 )
 from ..base import EventSource, Interface, InterfaceDetails, InterfaceStatistics
 from .events import NetlinkEvents
-from .namespace import enter_and_call
+from .namespace import in_namespace_of
 from .netlink import NetlinkSocket
+from .remedies import NO_IPV6
+from .restoring import Losses
 from .routing import Routing
 from .rtnetlink.addresses import (
     RTM_DELADDR,
@@ -45,20 +54,23 @@ from .rtnetlink.addresses import (
     decode_broadcast,
     encode_address,
     encode_address_dump,
+    encode_broadcast,
 )
 from .rtnetlink.links import (
     RTM_GETLINK,
     RTM_SETLINK,
     Link,
     decode_details,
+    decode_ipv6_quiet,
     decode_link,
     decode_statistics,
     encode_link,
 )
 from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
+from .rtnetlink.routes import as_kept
 from .tun import TunQueue
 
-__all__ = ["AS_FOUND", "LinuxInterface", "in_namespace_of", "open_here"]
+__all__ = ["AS_FOUND", "LinuxInterface", "open_here"]
 
 T = TypeVar("T")
 
@@ -74,7 +86,6 @@ AS_FOUND: dict[str, Any] = {
     "owner": None,
     "group": None,
     "carrier": None,
-    "ipv6_quiet": False,
     "routes": (),
     "namespace": None,
 }
@@ -89,18 +100,6 @@ def open_here(config: DeviceConfig) -> tuple[LinuxInterface, TunQueue]:
         interface = LinuxInterface(queue, config)
         undo.pop_all()
     return interface, queue
-
-
-def in_namespace_of(queue: TunQueue, function: Callable[[], T]) -> T:
-    """Call the function in the network namespace in which the queue's interface is."""
-    try:
-        namespace = queue.open_namespace()
-    except PermissionError:  # unprivileged, and so where the interface was attached to
-        return function()
-    try:
-        return enter_and_call(namespace, function)
-    finally:
-        os.close(namespace)
 
 
 class LinuxInterface(Interface):
@@ -118,9 +117,21 @@ class LinuxInterface(Interface):
         self._netlink = NetlinkSocket()
         self._routing = Routing(self._netlink)
         try:
-            answers = self._request(RTM_GETLINK, encode_link(name=queue.name))
-            self._index = _link(answers).index
-            self._configure(_link(answers), decode_details(answers[0]))
+            (answer,) = self._request(RTM_GETLINK, encode_link(name=queue.name))
+            link, details = _link(answer), decode_details(answer)
+            if details.packet_information:  # for which TUNGETIFF has no bit that can be trusted
+                raise UnsupportedError(
+                    errno.EOPNOTSUPP,
+                    f"interface {link.name!r} was opened with packet information",
+                    remedies=(
+                        "open it with IFF_NO_PI",
+                        'do without all but the packets of its descriptor (framing="pi")',
+                    ),
+                )
+            queue.agree_on_frames(config.offload, alone=details.queues == 1)
+            self._index = link.index
+            self._losses = Losses(self._request, self._index)
+            self._configure(link, details)
             self._events = NetlinkEvents(queue, self._index, self._state)
         except BaseException:
             self._netlink.close()
@@ -130,12 +141,11 @@ class LinuxInterface(Interface):
         # Only what differs: an unprivileged user may attach to an interface that an
         # administrator configured, but not configure it.
         config = self._config
-        if config.ipv6_quiet:
-            self._request(RTM_SETLINK, encode_link(self._index, ipv6_quiet=True))
+        if config.mtu not in (None, link.mtu):  # first: with a small one there is no IPv6
+            self.set_mtu(config.mtu)
+        self._quieten()
         if config.mac not in (None, details.mac):
             self.set_mac(config.mac)
-        if config.mtu not in (None, link.mtu):
-            self.set_mtu(config.mtu)
         if config.tx_queue_len not in (None, details.tx_queue_len):
             self.set_tx_queue_len(config.tx_queue_len)
         if config.owner is not None:
@@ -158,10 +168,15 @@ class LinuxInterface(Interface):
             for route in config.routes:
                 if route.metric is None:
                     route = route._replace(metric=config.metric)
-                if route not in known:
+                if as_kept(route) not in known:
                     self.add_route(route)
         if config.persistent not in (None, details.persistent):  # last: what fails shall not stay
             self.set_persistent(config.persistent)
+
+    def _quieten(self) -> None:
+        """Let the kernel make no IPv6 address of its own, if that is wanted and not so yet."""
+        if self._config.ipv6_quiet and decode_ipv6_quiet(self._ask()) is False:
+            self._request(RTM_SETLINK, encode_link(self._index, ipv6_quiet=True))
 
     @property
     def name(self) -> str:
@@ -177,19 +192,39 @@ class LinuxInterface(Interface):
 
     def set_mtu(self, mtu: int) -> None:
         check_mtu(mtu, self._queue.layer)
+        had, has = self._get_link().mtu >= MTU_MIN_IPV6, mtu >= MTU_MIN_IPV6
+        if had and not has:
+            self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET6,))
+        dormant = has and not had and self._config.ipv6_quiet
         try:
+            if dormant:  # IPv6 makes its address only once a link is operational
+                self._request(RTM_SETLINK, encode_link(self._index, operational=False))
             self._request(RTM_SETLINK, encode_link(self._index, mtu=mtu))
+            self._quieten()
         except OSError as exc:
             if exc.errno == errno.EINVAL:
                 raise MTUError(f"mtu {mtu} was refused: {exc.strerror}") from exc
             raise
+        finally:
+            if dormant:
+                self._request(RTM_SETLINK, encode_link(self._index, operational=True))
+        self._put_back()
 
     @property
     def is_up(self) -> bool:
         return self._get_link().up
 
     def set_up(self, up: bool) -> None:
+        if up:
+            self._quieten()
+        else:
+            self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET, AF_INET6))
         self._request(RTM_SETLINK, encode_link(self._index, up=up))
+        self._put_back()
+
+    def _put_back(self) -> None:
+        link = self._get_link()
+        self._losses.put_back(up=link.up, ipv6=link.mtu >= MTU_MIN_IPV6)
 
     def addresses(self) -> list[Address]:
         answers = self._request(RTM_GETADDR, encode_address_dump(self._index), NLM_F_DUMP)
@@ -197,9 +232,6 @@ class LinuxInterface(Interface):
         return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
 
     def add_address(self, address: Address) -> None:
-        self._add_address(address, None)
-
-    def _add_address(self, address: Address, broadcast: IPv4Address | None) -> None:
         config = self._config
         body = encode_address(
             self._index,
@@ -207,7 +239,6 @@ class LinuxInterface(Interface):
             dad=config.dad,
             connected_route=config.connected_routes,
             metric=config.metric,
-            broadcast=broadcast,
         )
         try:
             self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
@@ -216,38 +247,44 @@ class LinuxInterface(Interface):
             raise
 
     def remove_address(self, address: Address) -> None:
+        lost = self._losses.forget(address)
         try:
             self._request(RTM_DELADDR, encode_address(self._index, address))
         except OSError as exc:
+            if lost and exc.errno in (errno.EADDRNOTAVAIL, errno.ENXIO):
+                return
             _explain_address(exc, address, "removed")
             raise
 
+    def set_addresses(self, addresses: Sequence[Address]) -> None:
+        self._losses.forget_addresses()
+        super().set_addresses(addresses)
+
     def broadcast(self) -> IPv4Address | None:
-        for _, broadcast in self._ipv4_addresses():
-            if broadcast is not None:
-                return broadcast
-        return None
+        found = (decode_broadcast(body) for body, _ in self._ipv4_addresses())
+        return next((broadcast for broadcast in found if broadcast is not None), None)
 
     def set_broadcast(self, broadcast: IPv4Address | None) -> None:
-        for address, present in self._ipv4_addresses():
-            if broadcast != present:
+        for body, address in self._ipv4_addresses():
+            if broadcast != decode_broadcast(body):
                 # The kernel takes an address away and adds it again for this, too
-                # (SIOCSIFBRDADDR in net/ipv4/devinet.c). With an interface's last
-                # IPv4 address its IPv4 routes go.
-                routes = self.routes()
+                # (SIOCSIFBRDADDR in net/ipv4/devinet.c). With it go others of its network,
+                # and routes.
+                self._losses.expect(addresses=(AF_INET,), routes=(AF_INET,))
                 self.remove_address(address)
-                self._add_address(address, broadcast)
-                for route in set(routes) - set(self.routes()):
-                    self.add_route(route)
+                body = encode_broadcast(body, broadcast)
+                self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
+                self._put_back()
             return
         raise AddressError("without an IPv4 address there is no broadcast address: add one first")
 
-    def _ipv4_addresses(self) -> list[tuple[Address, IPv4Address | None]]:
+    def _ipv4_addresses(self) -> list[tuple[bytes, Address]]:
+        """The kernel's messages about them, and what these say."""
         answers = self._request(RTM_GETADDR, encode_address_dump(self._index), NLM_F_DUMP)
-        found = [(decode_address(body), decode_broadcast(body)) for body in answers]
+        found = [(body, decode_address(body)) for body in answers]
         return [
-            (entry[1], broadcast)
-            for entry, broadcast in found
+            (body, entry[1])
+            for body, entry in found
             if entry is not None and entry[0] == self._index and entry[1].interface.version == 4
         ]
 
@@ -258,18 +295,30 @@ class LinuxInterface(Interface):
 
     def add_route(self, route: Route) -> None:
         with self._explained():
-            self._routing.add_route(route, self._index)
+            try:
+                self._routing.add_route(route, self._index)
+            except OSError as exc:
+                if exc.errno == errno.ENODEV and route.destination.version == 6:
+                    self._get_link()  # that it is not here would be the reason
+                    raise UnsupportedError(
+                        errno.EOPNOTSUPP,
+                        f"route {route} cannot be added: {NO_IPV6.what}",
+                        remedies=NO_IPV6.remedies,
+                    ) from exc
+                raise
 
     def remove_route(self, route: Route) -> None:
+        lost = self._losses.forget(route)
         try:
             with self._explained():
                 self._routing.remove_route(route, self._index)
         except RouteError:
             self._get_link()  # with the interface its routes went, and that is the reason then
-            raise
+            if not lost:
+                raise
 
     def details(self) -> InterfaceDetails:
-        return decode_details(self._request(RTM_GETLINK, encode_link(self._index))[0])
+        return decode_details(self._ask())
 
     def set_name(self, name: str) -> None:
         try:
@@ -311,10 +360,12 @@ class LinuxInterface(Interface):
         """Read or write a variable of the interface's IPv6, which rtnetlink cannot."""
         path = Path("/proc/sys/net/ipv6/conf", self._queue.name, variable)
         try:
-            return in_namespace_of(self._queue, lambda: act(path))
+            return in_namespace_of(self._queue.open_namespace, lambda: act(path))
         except FileNotFoundError as exc:
             raise UnsupportedError(
-                errno.EOPNOTSUPP, f"there is no IPv6 on interface {self._queue.name!r}"
+                errno.EOPNOTSUPP,
+                f"there is no IPv6 on interface {self._queue.name!r}",
+                remedies=NO_IPV6.remedies,
             ) from exc
         except OSError as exc:
             if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -348,17 +399,13 @@ class LinuxInterface(Interface):
                 "the device was made for one queue",
                 remedies=("make it with multi_queue=True",),
             )
-        offload: Offload = queue.vnet_hdr
-        if queue.tcp_offload != queue.udp_offload:
-            offload = "tcp" if queue.tcp_offload else "udp"
         config = replace(
-            self._config, name=queue.name, offload=offload, exclusive=False, **AS_FOUND
+            self._config, name=queue.name, offload=queue.vnet_hdr, exclusive=False, **AS_FOUND
         )
-
-        return in_namespace_of(queue, lambda: open_here(config))
+        return in_namespace_of(queue.open_namespace, lambda: open_here(config))
 
     def statistics(self) -> InterfaceStatistics:
-        return decode_statistics(self._request(RTM_GETLINK, encode_link(self._index))[0])
+        return decode_statistics(self._ask())
 
     def events(self) -> EventSource:
         return self._events
@@ -368,7 +415,12 @@ class LinuxInterface(Interface):
         self._netlink.close()
 
     def _get_link(self) -> Link:
-        return _link(self._request(RTM_GETLINK, encode_link(self._index)))
+        return _link(self._ask())
+
+    def _ask(self) -> bytes:
+        """What the kernel tells of the link."""
+        (answer,) = self._request(RTM_GETLINK, encode_link(self._index))
+        return answer
 
     def _state(self) -> tuple[Link, list[Address]]:
         return self._get_link(), self.addresses()
@@ -395,18 +447,17 @@ class LinuxInterface(Interface):
             raise
 
 
-def _link(answers: list[bytes]) -> Link:
-    for body in answers:
-        link = decode_link(body)
-        if link is not None:
-            return link
-    raise TunError(errno.EBADMSG, "the kernel answered without a link")
+def _link(answer: bytes) -> Link:
+    link = decode_link(answer)
+    if link is None:
+        raise TunError(errno.EBADMSG, "the kernel answered without a link")
+    return link
 
 
 def _explain_address(exc: OSError, address: Address, done: str) -> None:
     """Raise what the error means for an address that was to be added or removed."""
     what = f"address {address} cannot be {done}: {exc.strerror}"
-    if exc.errno in (errno.EEXIST, errno.EADDRNOTAVAIL):
+    if exc.errno in (errno.EEXIST, errno.EADDRNOTAVAIL, errno.ENXIO):  # ENXIO: without IPv6
         raise AddressError(what) from exc
     if exc.errno == errno.EINVAL:
         hint = " (IPv6 needs an MTU of 1280 or more)" if address.interface.version == 6 else ""
@@ -415,7 +466,7 @@ def _explain_address(exc: OSError, address: Address, done: str) -> None:
         raise UnsupportedError(
             errno.EOPNOTSUPP,
             what,
-            remedies=("allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",),
+            remedies=NO_IPV6.remedies,
         ) from exc
 
 

@@ -16,12 +16,15 @@ from typing import TypeVar
 from ...errors import NamespaceError, NotPermittedError
 from .threads import in_thread
 
-__all__ = ["call_in_namespace", "enter_and_call"]
+__all__ = ["SIOCGSKNS", "call_in_namespace", "in_namespace_of"]
 
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
 """linux/sched.h"""
+
+SIOCGSKNS = 0x894C
+"""linux/sockios.h: a descriptor of the namespace of a socket, or of an interface."""
 
 NAMED = "/run/netns"
 """Where ip-netns(8) keeps namespaces by name."""
@@ -49,12 +52,24 @@ def call_in_namespace(namespace: str | os.PathLike[str] | int, function: Callabl
             remedies=("take one of those that `ip netns` lists",),
         ) from exc
     try:
-        return enter_and_call(fd, function)
+        return _enter_and_call(fd, function)
     finally:
         os.close(fd)
 
 
-def enter_and_call(namespace: int, function: Callable[[], T]) -> T:
+def in_namespace_of(open_namespace: Callable[[], int], function: Callable[[], T]) -> T:
+    """Call the function in the network namespace whose descriptor the other one opens."""
+    try:
+        namespace = open_namespace()
+    except PermissionError:  # unprivileged: no such process is elsewhere than what it made
+        return function()
+    try:
+        return _enter_and_call(namespace, function)
+    finally:
+        os.close(namespace)
+
+
+def _enter_and_call(namespace: int, function: Callable[[], T]) -> T:
     """Call the function in a thread of its own that is in the namespace of a descriptor.
 
     Where the calling thread is there already, it calls the function itself: to enter a

@@ -8,11 +8,11 @@ assert sys.platform == "linux"
 
 import errno
 import socket
-import threading
 from contextlib import suppress
 from types import TracebackType
 
 from ...errors import NotPermittedError, TunError
+from .inherited import SocketPerProcess
 from .rtnetlink.messages import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -44,19 +44,22 @@ DUMP_ATTEMPTS = 32
 """A dump during which something changed is incomplete and is asked for again."""
 
 
-class NetlinkSocket:
+class NetlinkSocket(SocketPerProcess):
     """A blocking request socket. It stays in the network namespace in which it was made."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        super().__init__()
         self._sequence = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
-        self._socket.settimeout(TIMEOUT)
+
+    def _open(self) -> socket.socket:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+        sock.settimeout(TIMEOUT)
         # The kernel's words for errors (4.12), no echo of the request (4.2), dumps of one
         # interface (4.20): everything works without them as well.
         for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             with suppress(OSError):
-                self._socket.setsockopt(SOL_NETLINK, option, 1)
+                sock.setsockopt(SOL_NETLINK, option, 1)
+        return sock
 
     def request(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
         """Send one request and return the bodies of the messages that answer it.
@@ -88,12 +91,13 @@ class NetlinkSocket:
 
     def _transact(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
         with self._lock:
+            sock = self._own()
             self._sequence += 1
-            self._socket.send(encode_message(kind, flags, self._sequence, body))
+            sock.send(encode_message(kind, flags, self._sequence, body))
             answers: list[bytes] = []
             interrupted = False
             while True:
-                for message in decode_messages(self._socket.recv(RECEIVE_SIZE)):
+                for message in decode_messages(sock.recv(RECEIVE_SIZE)):
                     if message.sequence != self._sequence:
                         continue  # the late answer to a request that timed out
                     interrupted |= bool(message.flags & NLM_F_DUMP_INTR)

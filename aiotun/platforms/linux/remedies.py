@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-__all__ = ["CAPABILITY", "NODE", "NODE_TROUBLES", "Trouble"]
+__all__ = ["CAPABILITY", "NODE", "NODE_TROUBLES", "NO_IPV6", "Trouble"]
 
 NODE = "/dev/net/tun"
 
@@ -56,5 +56,14 @@ CAPABILITY = Trouble(
         "open an interface that root made for you: ip tuntap add NAME mode tun user YOU",
         "in a container: --cap-add NET_ADMIN",
         "to try things out: unshare -Urn",
+    ),
+)
+
+NO_IPV6 = Trouble(
+    "there is no IPv6 on the interface",
+    (
+        "allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",
+        "give the interface an MTU of 1280 or more",
+        "boot without ipv6.disable=1",
     ),
 )

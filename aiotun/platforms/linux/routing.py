@@ -12,6 +12,7 @@ from typing import Literal
 from ...config import Route
 from ...errors import RouteError, UnsupportedError
 from .netlink import NetlinkSocket
+from .remedies import NO_IPV6
 from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 from .rtnetlink.routes import (
     RT_TABLE_MAIN,
@@ -120,5 +121,5 @@ def _explain(exc: OSError, what: str) -> None:
         raise UnsupportedError(
             errno.EOPNOTSUPP,
             f"{what}: {exc.strerror}",
-            remedies=("allow IPv6 (sysctl net.ipv6.conf.NAME.disable_ipv6=0)",),
+            remedies=NO_IPV6.remedies,
         ) from exc

@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 from ...config import DeviceConfig, Offload
@@ -27,6 +28,8 @@ from ...errors import (
     UnsupportedError,
 )
 from ..descriptor import FRAME_MAX, DescriptorQueue
+from .ethtool import TCP_SEGMENTATION, UDP_SEGMENTATION, active_features
+from .namespace import SIOCGSKNS
 from .remedies import CAPABILITY, NODE, NODE_TROUBLES
 
 __all__ = ["TunQueue"]
@@ -48,10 +51,12 @@ TUNSETOWNER = _WRITE | _INT | 204
 TUNSETGROUP = _WRITE | _INT | 206
 TUNSETOFFLOAD = _WRITE | _INT | 208
 TUNGETIFF = _READ | _INT | 210
+TUNGETVNETHDRSZ = _READ | _INT | 215
 TUNSETVNETHDRSZ = _WRITE | _INT | 216
+TUNSETVNETLE = _WRITE | _INT | 220
+TUNGETVNETLE = _READ | _INT | 221
+TUNSETVNETBE = _WRITE | _INT | 222
 TUNSETCARRIER = _WRITE | _INT | 226
-SIOCGSKNS = 0x894C
-"""linux/sockios.h: a descriptor of the interface's network namespace."""
 
 IFF_TUN = 0x0001
 IFF_TAP = 0x0002
@@ -83,6 +88,9 @@ OFFLOADS: dict[Offload, tuple[int, ...]] = {
 IFREQ = struct.Struct("=16sH22x")
 """struct ifreq (linux/if.h) with its ifr_flags."""
 
+TUN_DEVICE = os.makedev(10, 200)
+"""linux/miscdevice.h: MISC_MAJOR, TUN_MINOR."""
+
 VNET_HDR_SIZE = 10
 """struct virtio_net_hdr (linux/virtio_net.h), without the field for mergeable buffers."""
 
@@ -93,50 +101,84 @@ class TunQueue(DescriptorQueue):
     direct = True
 
     def __init__(self, config: DeviceConfig) -> None:
-        """Make the interface, or attach to the persistent one of that name."""
+        """Make the interface, or attach to one of that name.
+
+        The first queue decided what its frames look like: see `agree_on_frames`.
+        """
         super().__init__(_open_node())
         try:
-            self.layer = config.layer
-            features = _features(self._fd)
-            self.vnet_hdr = bool(config.offload) and bool(features & IFF_VNET_HDR)
-            _set_interface(self._fd, config, features)
-            self._agree_on_frames(config.offload)
+            _set_interface(self._fd, config, _features(self._fd))
+            self._learn(self._flags())
         except BaseException:
             self.close()
             raise
-        self.multi_queue = config.multi_queue
 
     @classmethod
     def adopt(cls, fd: int, closefd: bool) -> TunQueue:
         """The queue of a descriptor that is attached to an interface already.
 
-        Raises `UnsupportedError` for any other descriptor, which stays open.
+        Raises `UnsupportedError` for any other descriptor. Nothing changes on the descriptor
+        before `agree_on_frames`.
         """
+        self = cls.__new__(cls)
+        DescriptorQueue.__init__(self, fd, closefd)
         try:
-            request = fcntl.ioctl(fd, TUNGETIFF, bytes(IFREQ.size))
+            flags = self._flags()
+            if os.fstat(fd).st_rdev != TUN_DEVICE:
+                raise OSError(errno.ENODEV, "it is of another driver, such as macvtap")
         except OSError as exc:
             raise UnsupportedError(
                 errno.EOPNOTSUPP,
                 f"descriptor {fd} is not of a TUN or TAP ({exc.strerror})",
                 remedies=('say what its frames look like (framing="none", layer="tun")',),
             ) from exc
-        flags = IFREQ.unpack(request)[1]
-        self = cls.__new__(cls)
-        DescriptorQueue.__init__(self, fd, closefd)
-        os.set_blocking(fd, False)
+        self._learn(flags)
+        return self
+
+    def _flags(self) -> int:
+        return int(IFREQ.unpack(fcntl.ioctl(self._fd, TUNGETIFF, bytes(IFREQ.size)))[1])
+
+    def _learn(self, flags: int) -> None:
+        """What the interface's flags say of all its queues."""
         self.layer = "tap" if flags & IFF_TAP else "tun"
         self.vnet_hdr = bool(flags & IFF_VNET_HDR)
         self.multi_queue = bool(flags & IFF_MULTI_QUEUE)
-        self._agree_on_frames(self.vnet_hdr)
-        return self
+        self.tcp_offload = self.udp_offload = False
 
-    def _agree_on_frames(self, offload: Offload) -> None:
-        if self.vnet_hdr:
-            fcntl.ioctl(self._fd, TUNSETVNETHDRSZ, struct.pack("=i", VNET_HDR_SIZE))
-        # A persistent interface keeps the offloads of its last user: always set them.
-        granted = _set_offload(self._fd, offload if self.vnet_hdr else False)
-        self.tcp_offload = bool(granted & TUN_F_TSO4)
-        self.udp_offload = bool(granted & TUN_F_USO4)
+    def agree_on_frames(self, offload: Offload, *, alone: bool) -> None:
+        """Say what frames look like, when no other queue is open; else take what the others said.
+
+        For the thread in whose namespace the interface is. Offload belongs to the interface,
+        not to one queue. Raises `UnsupportedError` for frames that cannot be read.
+        """
+        if not alone:
+            self._take_frames()
+        else:
+            if self.vnet_hdr:  # all of this a persistent interface keeps of its last user
+                self._ioctl(TUNSETVNETLE, bytes(4))
+                with suppress(OSError):  # only few kernels can be asked for that
+                    self._ioctl(TUNSETVNETBE, bytes(4))
+                self._ioctl(TUNSETVNETHDRSZ, struct.pack("=i", VNET_HDR_SIZE))
+            granted = _set_offload(self._fd, offload if self.vnet_hdr else False)
+            self.tcp_offload = bool(granted & TUN_F_TSO4)
+            self.udp_offload = bool(granted & TUN_F_USO4)
+        os.set_blocking(self._fd, False)
+
+    def _take_frames(self) -> None:
+        if not self.vnet_hdr:
+            return
+        (size,) = struct.unpack("=i", self._ioctl(TUNGETVNETHDRSZ, bytes(4)))
+        (little_endian,) = struct.unpack("=i", self._ioctl(TUNGETVNETLE, bytes(4)))
+        if size != VNET_HDR_SIZE or (little_endian and sys.byteorder == "big"):
+            order = "little-endian " if little_endian else ""
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                f"interface {self.name!r} is open elsewhere, with {order}headers of {size} bytes",
+                remedies=(f"open it there with {VNET_HDR_SIZE} bytes, in the machine's order",),
+            )
+        features = active_features(self.name)
+        self.tcp_offload = TCP_SEGMENTATION in features
+        self.udp_offload = UDP_SEGMENTATION in features
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from .messages import (
     encode_attribute,
     encode_number,
     get_attribute,
+    get_number,
     malformed,
     unpack,
 )
@@ -24,6 +25,8 @@ __all__ = [
     "decode_broadcast",
     "encode_address",
     "encode_address_dump",
+    "encode_broadcast",
+    "is_by_hand",
 ]
 
 # linux/rtnetlink.h
@@ -37,8 +40,11 @@ IFA_LOCAL = 2
 IFA_BROADCAST = 4
 IFA_FLAGS = 8
 IFA_RT_PRIORITY = 9
+IFA_PROTO = 11
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
+IFAPROT_KERNEL = (1, 2, 3)
+"""Loopback, from a router's announcement, link-local."""
 
 IFADDR = struct.Struct("=BBBBI")
 """struct ifaddrmsg: family, prefix length, flags, scope, index."""
@@ -51,12 +57,11 @@ def encode_address(
     dad: bool = False,
     connected_route: bool = True,
     metric: int | None = None,
-    broadcast: IPv4Address | None = None,
 ) -> bytes:
     """An address to add (RTM_NEWADDR) or to remove (RTM_DELADDR).
 
     Without `dad` IPv6 addresses are usable at once (IFA_F_NODAD). IPv4 addresses get no
-    broadcast address unless told, as with `ip address add`.
+    broadcast address, as with `ip address add`.
     """
     local, peer = address.interface, address.peer or address.interface.ip
     family = AF_INET if local.version == 4 else AF_INET6
@@ -66,13 +71,20 @@ def encode_address(
         + encode_attribute(IFA_LOCAL, local.packed)
         + encode_attribute(IFA_ADDRESS, peer.packed)
     )
-    if broadcast is not None:
-        body += encode_attribute(IFA_BROADCAST, broadcast.packed)
     if not connected_route:  # a flag beyond the eight bits of struct ifaddrmsg
         body += encode_number(IFA_FLAGS, flags | IFA_F_NOPREFIXROUTE)
     if metric is not None:
         body += encode_number(IFA_RT_PRIORITY, metric)
     return body
+
+
+def encode_broadcast(body: bytes, broadcast: IPv4Address | None) -> bytes:
+    """The body of an RTM_NEWADDR, with this broadcast address instead of its own."""
+    attributes = decode_attributes(body, IFADDR.size)
+    attributes.pop(IFA_BROADCAST, None)
+    if broadcast is not None:
+        attributes[IFA_BROADCAST] = broadcast.packed
+    return body[: IFADDR.size] + b"".join(map(encode_attribute, attributes, attributes.values()))
 
 
 def encode_address_dump(index: int) -> bytes:
@@ -107,3 +119,9 @@ def decode_broadcast(body: bytes) -> IPv4Address | None:
     if len(value) != 4:
         raise malformed(f"broadcast address of {len(value)} bytes")
     return IPv4Address(value)
+
+
+def is_by_hand(body: bytes) -> bool:
+    """Whether an RTM_NEWADDR is about no address of the kernel's own making (Linux 5.18)."""
+    proto = get_number(decode_attributes(body, IFADDR.size), IFA_PROTO)
+    return proto not in IFAPROT_KERNEL

@@ -25,6 +25,7 @@ __all__ = [
     "RTM_SETLINK",
     "Link",
     "decode_details",
+    "decode_ipv6_quiet",
     "decode_link",
     "decode_statistics",
     "encode_link",
@@ -41,6 +42,7 @@ IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 IFLA_MTU = 4
 IFLA_TXQLEN = 13
+IFLA_OPERSTATE = 16
 IFLA_LINKINFO = 18
 IFLA_STATS64 = 23
 IFLA_AF_SPEC = 26
@@ -57,8 +59,13 @@ IFLA_TUN_NUM_QUEUES = 8
 IFLA_TUN_NUM_DISABLED_QUEUES = 9
 IFLA_INET6_ADDR_GEN_MODE = 8
 IN6_ADDR_GEN_MODE_NONE = 1
+IF_OPER_DORMANT = 5
+IF_OPER_UP = 6
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
+
+IFF_TUN = 1
+"""linux/if_tun.h"""
 
 IFINFO = struct.Struct("=BxHiII")
 """struct ifinfomsg: family, device kind, index, flags, mask of flags to change."""
@@ -90,10 +97,12 @@ def encode_link(
     mac: str | None = None,
     tx_queue_len: int | None = None,
     ipv6_quiet: bool = False,
+    operational: bool | None = None,
 ) -> bytes:
     """A link to ask for (RTM_GETLINK: by index or name) or to change (RTM_SETLINK).
 
-    With `ipv6_quiet` it gets no link-local address of the kernel's making.
+    With `ipv6_quiet` it gets no link-local address of the kernel's making. One that is not
+    `operational` waits for something (RFC 2863's "dormant"), though its packets flow.
     """
     body = IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     if name is not None:
@@ -104,6 +113,9 @@ def encode_link(
         body += encode_attribute(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
     if tx_queue_len is not None:
         body += encode_number(IFLA_TXQLEN, tx_queue_len)
+    if operational is not None:
+        state = IF_OPER_UP if operational else IF_OPER_DORMANT
+        body += encode_attribute(IFLA_OPERSTATE, bytes([state]))
     if ipv6_quiet:
         mode = encode_attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
         body += encode_attribute(IFLA_AF_SPEC, encode_attribute(AF_INET6, mode))
@@ -137,8 +149,7 @@ def decode_details(body: bytes) -> InterfaceDetails:
     """What the body of RTM_NEWLINK says about a TUN or TAP (Linux 4.18 and later)."""
     _, _, _, flags, _ = unpack(IFINFO, body, 0)
     attributes = decode_attributes(body, IFINFO.size)
-    info = decode_attributes(get_attribute(attributes, IFLA_LINKINFO), 0)
-    tun = decode_attributes(info.get(IFLA_INFO_DATA, b""), 0)
+    tun = _tun(get_attribute(attributes, IFLA_LINKINFO))
     return InterfaceDetails(
         mac=_mac(attributes),
         tx_queue_len=get_number(attributes, IFLA_TXQLEN) or 0,
@@ -147,10 +158,22 @@ def decode_details(body: bytes) -> InterfaceDetails:
         persistent=bool(get_number(tun, IFLA_TUN_PERSIST)),
         owner=get_number(tun, IFLA_TUN_OWNER),
         group=get_number(tun, IFLA_TUN_GROUP),
-        # only of an interface with IFF_MULTI_QUEUE is it told
-        queues=get_number(tun, IFLA_TUN_NUM_QUEUES) or 1,
+        queues=_queues(tun),
         packet_information=bool(get_number(tun, IFLA_TUN_PI)),
     )
+
+
+def decode_ipv6_quiet(body: bytes) -> bool | None:
+    """Whether the kernel makes no link-local address; None where there is no IPv6.
+
+    From the body of RTM_NEWLINK.
+    """
+    attributes = decode_attributes(body, IFINFO.size)
+    families = decode_attributes(attributes.get(IFLA_AF_SPEC, b""), 0)
+    if AF_INET6 not in families:
+        return None
+    ipv6 = decode_attributes(families[AF_INET6], 0)
+    return get_number(ipv6, IFLA_INET6_ADDR_GEN_MODE) == IN6_ADDR_GEN_MODE_NONE
 
 
 def decode_statistics(body: bytes) -> InterfaceStatistics:
@@ -169,5 +192,23 @@ def decode_statistics(body: bytes) -> InterfaceStatistics:
     )
 
 
+def _tun(info: bytes) -> dict[int, bytes]:
+    """What the driver says, in the attributes of IFLA_LINKINFO."""
+    return decode_attributes(decode_attributes(info, 0).get(IFLA_INFO_DATA, b""), 0)
+
+
+def _queues(tun: dict[int, bytes]) -> int:
+    """Open queues, also those that take no packets (TUNSETQUEUE).
+
+    The kernel tells their number only of an interface that may have several.
+    """
+    queues = get_number(tun, IFLA_TUN_NUM_QUEUES) or 0
+    return queues + (get_number(tun, IFLA_TUN_NUM_DISABLED_QUEUES) or 0) or 1
+
+
 def _mac(attributes: dict[int, bytes]) -> str | None:
+    """A TUN shows one if somebody changed the type of its link (TUNSETLINK), but has none."""
+    tun = _tun(attributes.get(IFLA_LINKINFO, b""))
+    if get_number(tun, IFLA_TUN_TYPE) == IFF_TUN:
+        return None
     return attributes.get(IFLA_ADDRESS, b"").hex(":") or None

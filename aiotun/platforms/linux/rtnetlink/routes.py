@@ -23,7 +23,9 @@ __all__ = [
     "RTM_NEWROUTE",
     "RT_TABLE_MAIN",
     "RouteEntry",
+    "as_kept",
     "decode_route",
+    "encode_again",
     "encode_route",
     "encode_route_dump",
 ]
@@ -39,6 +41,7 @@ RTA_GATEWAY = 5
 RTA_PRIORITY = 6
 RTA_TABLE = 15
 RTA_VIA = 18
+RTNH_F_ONLINK = 4
 RT_TABLE_UNSPEC = 0
 RT_TABLE_MAIN = 254
 RTPROT_UNSPEC = 0
@@ -109,6 +112,15 @@ def encode_route(
     return body
 
 
+def encode_again(body: bytes) -> bytes:
+    """The body of an RTM_NEWROUTE that the kernel sent as one that it takes, with all it says.
+
+    What the route's state was stays behind: its flags but for RTNH_F_ONLINK.
+    """
+    fields = unpack(ROUTE, body, 0)
+    return ROUTE.pack(*fields[:-1], fields[-1] & RTNH_F_ONLINK) + body[ROUTE.size :]
+
+
 def encode_route_dump(table: int = RT_TABLE_UNSPEC, index: int | None = None) -> bytes:
     """Ask for routes (RTM_GETROUTE): of one table or of all, to one interface or to any.
 
@@ -141,6 +153,13 @@ def decode_route(body: bytes) -> RouteEntry | None:
         protocol,
         kind,
     )
+
+
+def as_kept(route: Route) -> Route:
+    """The route with the metric that the kernel gives it: 0 is none for IPv4, and none is
+    1024 for IPv6."""
+    default = None if route.destination.version == 4 else IPV6_METRIC
+    return route._replace(metric=route.metric or default)
 
 
 def _header(

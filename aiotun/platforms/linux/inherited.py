@@ -1,0 +1,55 @@
+"""Sockets that a child process inherits and must not share: each message is read by one of them."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import fcntl
+import os
+import socket
+import threading
+from abc import ABC, abstractmethod
+from weakref import WeakSet
+
+from .namespace import SIOCGSKNS, in_namespace_of
+
+__all__ = ["SocketPerProcess"]
+
+_all: WeakSet[SocketPerProcess] = WeakSet()
+
+
+class SocketPerProcess(ABC):
+    """Has a socket; a child that was forked (fork(2)) opens another when it first uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inherited = False
+        self._socket = self._open()
+        _all.add(self)
+
+    @abstractmethod
+    def _open(self) -> socket.socket:
+        """A socket in the network namespace of the calling thread."""
+
+    def _own(self) -> socket.socket:
+        """This process's socket, in the namespace of the first; to be asked for with the lock."""
+        if self._inherited and self._socket.fileno() >= 0:
+            inherited = self._socket
+            self._socket = in_namespace_of(lambda: fcntl.ioctl(inherited, SIOCGSKNS), self._open)
+            inherited.close()
+            self._inherited = False
+        return self._socket
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # whose holder may be a thread of the parent
+        self._inherited = True
+
+
+def _after_fork() -> None:
+    for each in _all:
+        each._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

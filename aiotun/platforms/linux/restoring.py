@@ -1,0 +1,122 @@
+"""What the kernel takes from an interface along with something else, to be put back later.
+
+With IPv6, which an MTU below 1280 ends, go its addresses and its routes; when an interface
+goes down, its IPv6 addresses and all of its routes; with an IPv4 address, those that
+follow from it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import logging
+from collections.abc import Callable
+from socket import AF_INET6
+from typing import NamedTuple
+
+from ...config import Address, Route
+from .rtnetlink.addresses import (
+    RTM_GETADDR,
+    RTM_NEWADDR,
+    decode_address,
+    encode_address_dump,
+    is_by_hand,
+)
+from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
+from .rtnetlink.routes import (
+    RT_TABLE_MAIN,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    RouteEntry,
+    decode_route,
+    encode_again,
+    encode_route_dump,
+)
+
+__all__ = ["Losses"]
+
+logger = logging.getLogger("aiotun")
+
+
+class Request(NamedTuple):
+    """What puts back an address or a route, with all that it had."""
+
+    kind: int
+    body: bytes
+    needs_ipv6: bool
+    """For itself or its gateway."""
+
+
+class Losses:
+    """The addresses and routes that one interface is without for now."""
+
+    def __init__(self, request: Callable[[int, bytes, int], list[bytes]], index: int) -> None:
+        """`request` is the interface's way to ask the kernel, and `index` the interface."""
+        self._request = request
+        self._index = index
+        self._requests: dict[Address | RouteEntry, Request] = {}
+
+    def expect(self, *, addresses: tuple[int, ...], routes: tuple[int, ...]) -> None:
+        """Before the kernel takes the addresses and the routes of these families."""
+        dump = encode_address_dump(self._index)
+        for body in self._request(RTM_GETADDR, dump, NLM_F_DUMP):
+            found = decode_address(body)
+            if found and found[0] == self._index and body[0] in addresses and is_by_hand(body):
+                self._requests[found[1]] = Request(RTM_NEWADDR, body, body[0] == AF_INET6)
+        dump = encode_route_dump(index=self._index)
+        for body in self._request(RTM_GETROUTE, dump, NLM_F_DUMP):
+            entry = decode_route(body)
+            if entry and entry.index == self._index and body[0] in routes and entry.is_configured:
+                versions = {each.version for each in entry.route[:2] if each is not None}
+                request = Request(RTM_NEWROUTE, encode_again(body), 6 in versions)
+                self._requests[entry] = request
+
+    def forget(self, lost: Address | Route) -> bool:
+        """Do not put it back. Whether it was lost; a route is looked for in the main table.
+
+        A route without gateway or metric is any, as it is to the kernel when it removes one.
+        """
+        for key in self._requests:
+            if key == lost or (isinstance(lost, Route) and _stands_for(lost, key)):
+                del self._requests[key]
+                return True
+        return False
+
+    def forget_addresses(self) -> None:
+        """The same for all addresses."""
+        for key in [key for key in self._requests if isinstance(key, Address)]:
+            del self._requests[key]
+
+    def put_back(self, *, up: bool, ipv6: bool) -> None:
+        """Add what is possible now, unless it is there; what is refused is logged."""
+        for lost, request in sorted(self._requests.items(), key=_rank):
+            if (request.needs_ipv6 and not ipv6) or (request.kind == RTM_NEWROUTE and not up):
+                continue
+            del self._requests[lost]
+            try:
+                self._request(request.kind, request.body, NLM_F_CREATE | NLM_F_EXCL)
+            except OSError as exc:
+                if exc.errno != errno.EEXIST:
+                    what = lost.route if isinstance(lost, RouteEntry) else lost
+                    logger.warning("%s is lost, it cannot be put back: %s", what, exc.strerror)
+
+
+def _rank(item: tuple[Address | RouteEntry, Request]) -> int:
+    """What others need is put back before them: addresses, the ways to gateways, the rest."""
+    lost, _ = item
+    if isinstance(lost, Address):
+        return 0
+    return 1 if lost.route.gateway is None else 2
+
+
+def _stands_for(route: Route, key: Address | RouteEntry) -> bool:
+    return (
+        isinstance(key, RouteEntry)
+        and key.table == RT_TABLE_MAIN
+        and key.route.destination == route.destination
+        and route.gateway in (None, key.route.gateway)
+        and route.metric in (None, key.route.metric)
+    )
