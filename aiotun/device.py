@@ -40,7 +40,7 @@ from .errors import (
 )
 from .interrupt import Interrupt, wait_for
 from .lease import Lease, Lendable
-from .logs import DeviceLogger
+from .logs import NamedLogger
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
 from .waiters import Waiters
@@ -153,8 +153,8 @@ class Device(Closing, Lendable):
     def _assemble(self, interface: Interface, queue: Queue) -> None:
         self.interface = interface
         self.queue = queue
-        self.logger = DeviceLogger(interface.name)
-        """Says in each line which device it is about; below the logger `aiotun`."""
+        self.logger = NamedLogger(interface.name)
+        """The logger `aiotun`, with the interface's name in each line."""
         self._counters = Counters()
         self._closed = self._shut = False
         self._read_errors: list[Exception] = []
@@ -192,7 +192,7 @@ class Device(Closing, Lendable):
         if "%" in name:
             raise NameInvalidError(f"{name!r} is a pattern: an interface is renamed to one name")
         self.interface.set_name(name)
-        self.logger.device = name
+        self.logger.subject = name
 
     @property
     def index(self) -> int:

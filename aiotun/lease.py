@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .cancelling import Closing
 from .errors import BusyError
 
-__all__ = ["Lease", "Lendable"]
+if TYPE_CHECKING:
+    from .transports.message import MessageTransport
+
+__all__ = ["Lease", "Lendable", "TransportLease"]
 
 
 class Lendable:
@@ -37,3 +40,23 @@ class Lease(Closing, Generic[LentT]):
 
     def close(self) -> None:
         self.lent._lease = None
+
+
+TransportT = TypeVar("TransportT", bound="MessageTransport")
+
+
+class TransportLease(Lease[TransportT]):
+    """A transport in other hands; it goes back to its protocol, reading or paused as it was."""
+
+    def __init__(self, transport: TransportT) -> None:
+        super().__init__(transport)
+        self.protocol: Any = transport.get_protocol()
+        self._was_reading = transport.is_reading()
+
+    def close(self) -> None:
+        super().close()
+        self.lent.set_protocol(self.protocol)
+        if self._was_reading:
+            self.lent.resume_reading()
+        else:
+            self.lent.pause_reading()

@@ -1,4 +1,4 @@
-"""DeviceLogger: says in each line which device it is about."""
+"""NamedLogger: says in each line what it is about."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 else:
     Adapter = logging.LoggerAdapter  # which takes no type before Python 3.11
 
-__all__ = ["DeviceLogger"]
+__all__ = ["NamedLogger"]
 
 
-class DeviceLogger(Adapter):
-    """The logger `aiotun`, for one device."""
+class NamedLogger(Adapter):
+    """The logger `aiotun`, for one device or endpoint."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, subject: str) -> None:
         super().__init__(logging.getLogger("aiotun"), {})
-        self.device = device
-        """The interface's name as far as it is known."""
+        self.subject = subject
+        """What stands before each message; for a device its name, as far as it is known."""
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{self.device}: {msg}", kwargs
+        return f"{self.subject}: {msg}", kwargs

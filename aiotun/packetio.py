@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
-from .logs import DeviceLogger
+from .logs import NamedLogger
 from .native import Counts, native
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
 from .offload.virtio import Layout
@@ -184,7 +184,7 @@ class PacketWriter:
         queue: Queue,
         counters: Counters,
         report: Callable[[Exception], None],
-        logger: DeviceLogger,
+        logger: NamedLogger,
     ) -> None:
         self._queue = queue
         self._counters = counters

@@ -13,8 +13,9 @@ from .cancelling import despite_cancellation
 from .codecs import Raw
 from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadError, PacketError
 from .framed import Framed
-from .framed.halves import DeviceSource, Sink, Source
-from .lease import Lease
+from .framed.base import Sink, Source
+from .framed.sources import TransportSource
+from .lease import Lease, TransportLease
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport
@@ -144,20 +145,20 @@ async def _relay_items(
 async def _pass_items(
     source: Source[Any], sink: Sink[Any], pass_on: Callable[[Iterable[Any], Sink[Any]], None]
 ) -> None:
-    device = source if isinstance(source, DeviceSource) else None
+    delivered = source if isinstance(source, TransportSource) else None
 
     def take() -> None:
         """Within the delivery: no task needs to run, and a batch leaves as one."""
         sink.check_open()
-        if device is not None and not sink.full:
-            pass_on(device.recv_waiting(), sink)
+        if delivered is not None and not sink.full:
+            pass_on(delivered.recv_waiting(), sink)
 
     with suppress(ClosedError):
         while True:
             await sink.ready()  # before receiving: what is received can be put at once
             try:
-                if device is not None:
-                    await device.readable(take)
+                if delivered is not None:
+                    await delivered.readable(take)
                 else:
                     pass_on(await source.recv_many(), sink)
             except CodecError as exc:
@@ -186,9 +187,12 @@ async def _relay_super_packets(
             raise ClosedError
         end._check_free()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    protocols = [
-        _RelayProtocol(TransportLease(end), other, filter, ended) for end, other in ((a, b), (b, a))
-    ]
+    protocols = []
+    for end, other in ((a, b), (b, a)):
+        replaced = end.get_protocol()
+        if isinstance(replaced, StreamProtocol):
+            other.writelines(replaced.drain())
+        protocols.append(_RelayProtocol(TransportLease(end), other, filter, ended))
     for protocol in protocols:
         protocol.start()
     try:
@@ -198,33 +202,12 @@ async def _relay_super_packets(
             protocol.lease.close()
 
 
-class TransportLease(Lease[PacketTransport]):
-    """A transport in the hands of a relay; it goes back with its protocol, reading or paused."""
-
-    def __init__(self, transport: PacketTransport) -> None:
-        super().__init__(transport)
-        self.protocol: Any = transport.get_protocol()
-        self.pending: list[bytes] = []
-        """Packets that a stream has received, and nobody has received from it."""
-        if isinstance(self.protocol, StreamProtocol):
-            self.pending = self.protocol.drain()
-        self._was_reading = transport.is_reading()
-
-    def close(self) -> None:
-        super().close()
-        self.lent.set_protocol(self.protocol)
-        if self._was_reading:
-            self.lent.resume_reading()
-        else:
-            self.lent.pause_reading()
-
-
 class _RelayProtocol(PacketProtocol):
     """Hands what one transport receives to the other, and all else to the protocol it replaces."""
 
     def __init__(
         self,
-        lease: TransportLease,
+        lease: TransportLease[PacketTransport],
         other: PacketTransport,
         filter: Callable[[SuperPacket], bool] | None,
         ended: asyncio.Future[None],
@@ -237,7 +220,6 @@ class _RelayProtocol(PacketProtocol):
 
     def start(self) -> None:
         transport = self.lease.lent
-        self._other.writelines(self.lease.pending)
         transport.set_protocol(self)
         if self._filter is None:
             transport._pass_to(self._other)

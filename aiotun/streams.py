@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -14,93 +15,91 @@ from .cancelling import AsyncClosing
 from .errors import BusyError, ClosedError
 from .line import Line
 from .packetio import PACKET_MAX, check_packet
-from .protocols import PacketProtocol
+from .protocols import Callbacks, PacketProtocol
 from .throttle import Throttle
 from .transports.base import WRITE_BATCH, PacketTransport
+from .transports.message import MessageTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .config import Layer
     from .device import Device
+    from .logs import NamedLogger
 
-__all__ = ["PacketStream", "StreamProtocol"]
+__all__ = ["MessageProtocol", "PacketStream", "StreamProtocol"]
 
 HIGH_WATER = 1024
-"""Packets that wait to be received before reading pauses; it resumes at a quarter."""
+"""Messages that wait to be received before reading pauses; it resumes at a quarter."""
 
 
-class StreamProtocol(PacketProtocol):
-    """Keeps what arrives until the stream's user asks for it."""
+class MessageProtocol(Callbacks, ABC):
+    """Keeps the packets or datagrams that arrive until a task asks for them."""
 
-    transport: PacketTransport
+    transport: MessageTransport
+    _logger: NamedLogger
 
     def __init__(self) -> None:
-        self.packets: deque[bytes] = deque()
+        self.kept: deque[bytes] = deque()
         self._full = False  # so reading is paused
         self.closed = False
         self.exception: Exception | None = None
-        self._loop = asyncio.get_running_loop()
-        self.readers = Line(lambda: self.packets or self.closed)
+        self.readers = Line(lambda: self.kept or self.closed)
         self._writers = Line(lambda: self.writable or self.closed)
         self.writable = True
         self.written = 0
         self._yielded = 0
         self._warnings = Throttle()
 
-    def connection_made(self, transport: PacketTransport) -> None:
-        self.transport = transport
-        self._layer: Layer = transport.device.layer
-        self._largest = PACKET_MAX[self._layer]
-
-    def packets_received(self, packets: list[bytes]) -> None:
-        self.packets += packets
+    def _keep(self, messages: list[bytes]) -> None:
+        """For what was delivered."""
+        self.kept += messages
         self.readers.serve()
-        if len(self.packets) >= HIGH_WATER:
+        if len(self.kept) >= HIGH_WATER:
             self._full = True
             self.transport.pause_reading()
 
     async def receive(self) -> bytes:
-        """The next packet, which goes to the task that has waited longest."""
-        if not self.packets or self.readers.waiting:
+        """The next message, which goes to the task that has waited longest."""
+        if not self.kept or self.readers.waiting:
             await self.readable()
-        packet = self.packets.popleft()
+        message = self.kept.popleft()
         if self._full:
             self._make_room()
-        return packet
+        return message
 
     async def receive_many(self) -> list[bytes]:
-        """All packets that wait, at least one; in turn with `receive`."""
-        if not self.packets or self.readers.waiting:
+        """All messages that wait, at least one; in turn with `receive`."""
+        if not self.kept or self.readers.waiting:
             await self.readable()
         return self.drain()
 
     def drain(self) -> list[bytes]:
-        """All packets that wait, if any."""
-        packets = list(self.packets)
-        self.packets.clear()
+        """All messages that wait, if any."""
+        messages = list(self.kept)
+        self.kept.clear()
         if self._full:
             self._make_room()
-        return packets
+        return messages
 
     def _make_room(self) -> None:
-        if len(self.packets) <= HIGH_WATER // 4:
+        if len(self.kept) <= HIGH_WATER // 4:
             self._full = False
             self.transport.resume_reading()
 
     async def readable(self, at_once: Callable[[], None] | None = None) -> None:
-        """Wait until there are packets for this task; raise what ended the transport if not.
+        """Wait until there are messages for this task; raise what ended the transport if not.
 
         `at_once` is called within the delivery when the turn is this task's, so that
-        what it writes leaves with it. This returns when packets are left behind by
+        what it writes leaves with it. This returns when messages are left behind by
         that, and raises what it raised.
         """
         await self.readers.turn(at_once)
-        if not self.packets:
-            raise self.exception or ClosedError()
+        if not self.kept:
+            raise self._ended()
 
     async def ready_to_write(self) -> None:
-        """Wait until the device takes packets; raise what ended it if it will not."""
+        """Wait until the transport takes messages; raise what ended it if it will not."""
         if self.written - self._yielded >= WRITE_BATCH:  # who never waits starves the loop
             self._yielded = self.written
             await asyncio.sleep(0)
@@ -111,27 +110,17 @@ class StreamProtocol(PacketProtocol):
     def check_open(self) -> None:
         """Raise what ended the transport if anything did."""
         if self.transport.is_closing():
-            raise self.exception or ClosedError()
+            raise self._ended()
 
-    def write(self, packets: Iterable[bytes | bytearray | memoryview]) -> int:
-        """Write packets, and say how many.
+    def _ended(self) -> Exception:
+        return self.exception or ClosedError(f"{self.transport!r} was closed")
+
+    @abstractmethod
+    def write(self, messages: Iterable[bytes | bytearray | memoryview]) -> int:
+        """Write messages, and say how many; they leave together.
 
         Raises `PacketError` for the first that cannot be one, `TypeError` for what is not bytes.
         """
-        write = self.transport.write
-        largest = self._largest
-        count = 0
-        try:
-            for packet in packets:
-                if type(packet) is not bytes:
-                    packet = to_bytes(packet)
-                if not 0 < len(packet) <= largest:
-                    check_packet(packet, self._layer)
-                write(packet)
-                count += 1
-        finally:
-            self.written += count
-        return count
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -143,12 +132,43 @@ class StreamProtocol(PacketProtocol):
     def error_received(self, exc: Exception) -> None:
         """No call of the user's is at fault, so the log tells; the counters count."""
         if self._warnings.admit((type(exc), getattr(exc, "errno", None))) is not None:
-            self.transport.device.logger.warning("%s", exc)
+            self._logger.warning("%s", exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self.exception = True, exc
         self.readers.serve()
         self._writers.serve()
+
+
+class StreamProtocol(MessageProtocol, PacketProtocol):
+    """The packets of a device."""
+
+    transport: PacketTransport
+
+    def connection_made(self, transport: PacketTransport) -> None:
+        self.transport = transport
+        self._logger = transport.device.logger
+        self._layer: Layer = transport.device.layer
+        self._largest = PACKET_MAX[self._layer]
+
+    def packets_received(self, packets: list[bytes]) -> None:
+        self._keep(packets)
+
+    def write(self, messages: Iterable[bytes | bytearray | memoryview]) -> int:
+        write = self.transport.write
+        largest = self._largest
+        count = 0
+        try:
+            for packet in messages:
+                if type(packet) is not bytes:
+                    packet = to_bytes(packet)
+                if not 0 < len(packet) <= largest:
+                    check_packet(packet, self._layer)
+                write(packet)
+                count += 1
+        finally:
+            self.written += count
+        return count
 
 
 class PacketStream(AsyncClosing):
@@ -162,6 +182,8 @@ class PacketStream(AsyncClosing):
     otherwise. One task at a time may wait for packets, another gets a
     `BusyError`; any number may send. A packet that the system refuses after
     `send` returned is logged and stands in `transport.counters`.
+
+    `receive`, `send` and `aclose` are the names of anyio's `ObjectStream[bytes]`.
     """
 
     def __init__(self, protocol: StreamProtocol) -> None:
@@ -188,6 +210,8 @@ class PacketStream(AsyncClosing):
         """All packets that wait, at least one; raises as `recv` does."""
         self._check_only_reader()
         return await self.protocol.receive_many()
+
+    receive = recv
 
     def _check_only_reader(self) -> None:
         if self.protocol.readers.waiting:

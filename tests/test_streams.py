@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.stapled import StapledObjectStream
 from rigs import Rig, packet, until
 
 import aiotun
@@ -30,6 +32,21 @@ async def test_recv_and_send(rig: Rig) -> None:
         await tun.send_many([packet(4), memoryview(packet(5))])
         await asyncio.sleep(0.01)
         assert [rig.recv() for _ in range(4)] == [packet(n) for n in range(2, 6)]
+
+
+async def test_anyio_takes_it_for_a_stream_of_objects(rig: Rig) -> None:
+    tun: Any = await aiotun.open_device(device=rig.device)
+    async with StapledObjectStream[bytes](tun, tun) as stapled:
+        await stapled.send(packet(1))
+        assert await asyncio.to_thread(rig.recv) == packet(1)
+        for n in range(3):
+            rig.send(packet(n))
+        assert await stapled.receive() == packet(0)
+        buffered = BufferedByteReceiveStream(tun)
+        assert await buffered.receive_exactly(100) == (packet(1) + packet(2))[:100]
+    assert tun.transport.is_closing()
+    with pytest.raises(aiotun.ClosedError):
+        await tun.receive()
 
 
 async def test_open_by_await_and_close_by_hand(rig: Rig) -> None:
@@ -325,6 +342,23 @@ async def test_one_cancellation_ends_a_block_over_a_device_that_pushes_back(
     with pytest.raises(aiotun.ClosedError):
         near.recv()
     far.close()
+
+
+async def test_reading_resumes_at_a_quarter(rig: Rig) -> None:
+    async with aiotun.open_device(device=rig.device) as tun:
+        total = 0
+        while tun.transport.is_reading():
+            rig.send(packet(total))
+            total += 1
+            if total % 50 == 0:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        kept = tun.transport.counters.packets_received
+        for n in range(kept - HIGH_WATER // 4 - 1):
+            assert await tun.recv() == packet(n)
+        assert not tun.transport.is_reading()
+        await tun.recv()
+        assert tun.transport.is_reading()
 
 
 @every_way

@@ -1,9 +1,9 @@
 """Framed ends: a codec over packets or over a stream of bytes."""
 
+from .base import FramedCounters, PacketStreamLike
 from .bytestreams import ByteStream
 from .connections import FramedServer, open_framed_connection, start_framed_server
 from .ends import Framed, FramedReader, FramedWriter, Released
-from .halves import FramedCounters, PacketStreamLike
 
 __all__ = [
     "ByteStream",

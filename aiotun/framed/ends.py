@@ -15,19 +15,12 @@ from ..codecs.base import PacketCodec, StreamCodec
 from ..errors import ClosedError, ConfigError, UnsupportedError
 from ..lease import Lendable
 from ..streams import PacketStream
+from ..udp import UdpTransport
+from .base import FramedCounters, PacketStreamLike, Sink, Source
 from .bytestreams import AsyncioStream, ByteStream, own_errors
-from .halves import (
-    ByteSink,
-    ByteSource,
-    DeviceSink,
-    DeviceSource,
-    FramedCounters,
-    PacketSink,
-    PacketSource,
-    PacketStreamLike,
-    Sink,
-    Source,
-)
+from .datagrams import DatagramProtocol, DatagramSource
+from .sinks import ByteSink, PacketSink, TransportSink
+from .sources import ByteSource, PacketSource, TransportSource
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,7 +51,9 @@ class Released(Generic[T]):
 class _Underneath:
     """The stream of a framed end, closed when both halves are."""
 
-    def __init__(self, stream: PacketStreamLike | ByteStream, *halves: object) -> None:
+    def __init__(
+        self, stream: PacketStreamLike | UdpTransport | ByteStream, *halves: object
+    ) -> None:
         self.stream = stream
         self.open_halves = set(halves)
 
@@ -208,7 +203,9 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
 
     Packets come from a `PacketStream`, or from anything else with the methods of
     `PacketStreamLike`. Several framed ends may share a `PacketStream`: each
-    packet goes to one that waits, in turn, and none reads ahead.
+    packet goes to one that waits, in turn, and none reads ahead. A connected UDP
+    endpoint carries an item in each datagram; the framed end takes the place of
+    the protocol that the endpoint was made with, which is told of its end alone.
 
     Bytes come from asyncio's reader and writer as a tuple, or anything with the
     methods of `ByteStream`, such as anyio's streams. `read_size` is how many are
@@ -220,10 +217,10 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
     `UnsupportedError` where no event loop of asyncio's runs, as on trio.
     """
 
-    _busy = "this end is relayed already"
+    _busy = "another relay has this end"
 
     @overload
-    def __init__(self, stream: PacketStreamLike, codec: PacketCodec[T]) -> None: ...
+    def __init__(self, stream: PacketStreamLike | UdpTransport, codec: PacketCodec[T]) -> None: ...
 
     @overload
     def __init__(
@@ -253,14 +250,18 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         if isinstance(stream, tuple):
             stream = AsyncioStream(*stream)
         counters = FramedCounters()
+        of_packets = hasattr(stream, "recv_many")
         if isinstance(codec, PacketCodec) and isinstance(stream, PacketStream):
-            protocol = stream.protocol
-            self.source = DeviceSource(protocol, codec, counters)
-            self.sink = DeviceSink(protocol, codec, counters)
-        elif isinstance(codec, PacketCodec) and hasattr(stream, "recv_many"):
+            self.source = TransportSource(stream.protocol, codec, counters)
+            self.sink = TransportSink(stream.protocol, codec, counters)
+        elif isinstance(codec, PacketCodec) and isinstance(stream, UdpTransport):
+            protocol = DatagramProtocol(stream)
+            self.source = DatagramSource(protocol, codec, counters)
+            self.sink = TransportSink(protocol, codec, counters)
+        elif isinstance(codec, PacketCodec) and of_packets:
             self.source = PacketSource(stream.recv, stream.recv_many, codec, counters)
             self.sink = PacketSink(stream, codec, write_size, counters)
-        elif isinstance(codec, StreamCodec) and hasattr(stream, "receive"):
+        elif isinstance(codec, StreamCodec) and hasattr(stream, "receive") and not of_packets:
             self.source = ByteSource(stream, codec, read_size, counters)
             self.sink = ByteSink(stream, codec, write_size, counters)
         else:
@@ -281,7 +282,7 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         stream = self._underneath.stream
         if isinstance(stream, PacketStream):
             return stream.transport.get_extra_info(name, default)
-        if isinstance(stream, AsyncioStream):
+        if isinstance(stream, (AsyncioStream, UdpTransport)):
             return stream.get_extra_info(name, default)
         return default
 

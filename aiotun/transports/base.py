@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
-from ..lease import Lendable
 from ..native import native
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
@@ -36,7 +35,7 @@ WRITE_BATCH = 256
 """Packets that gather before they are written without waiting for the end of the tick."""
 
 
-class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
+class PacketTransport(MessageTransport, asyncio.Transport):
     """Moves the packets of one device between the kernel and a `PacketProtocol`.
 
     Made by `create_device_endpoint`. Unlike a stream transport it keeps packet
@@ -49,7 +48,6 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
 
     noun = "packet"
     protocol_kind = PacketProtocol
-    _busy = "this end is relayed already"
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
@@ -250,7 +248,7 @@ class PacketTransport(MessageTransport, Lendable, asyncio.Transport):
                 return
             if isinstance(event, LinkChanged):
                 self._infos.update(name=event.name, mtu=event.mtu)
-                self._device.logger.device = event.name
+                self._device.logger.subject = event.name
             self._call("device_changed", event)
 
     # From the protocol to the device.

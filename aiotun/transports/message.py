@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ..cancelling import AsyncClosing, despite_cancellation
+from ..lease import Lendable
 from ..protocols import Callbacks
 from ..throttle import Throttle
 
@@ -21,8 +22,10 @@ HIGH_WATER = 1024
 """Messages that wait for what pushes back, before the protocol is paused."""
 
 
-class MessageTransport(AsyncClosing, asyncio.BaseTransport):
+class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
     """Calls its protocol, pauses and resumes it, and ends once. Counts messages, not bytes."""
+
+    _busy = "another relay or framed end has this transport"
 
     noun: ClassVar[str]
     """What a message is called."""
@@ -53,6 +56,9 @@ class MessageTransport(AsyncClosing, asyncio.BaseTransport):
         """Which one it is, among its kind."""
 
     # Reading.
+
+    @abstractmethod
+    def pause_reading(self) -> None: ...
 
     def is_reading(self) -> bool:
         return not (self._paused or self.is_closing())

@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 from framing import HALF_CLOSING, LINKS, link
+from rigs import until
 
 import aiotun
 from aiotun.codecs import SLIP, LengthPrefixed, RawStream
@@ -143,6 +144,32 @@ async def test_flush_waits_until_all_is_taken(kind: str) -> None:
         for _ in range(a.counters.sent):
             assert len(await b.recv()) == len(BIG)
         await asyncio.wait_for(flushing, 5)
+
+
+async def test_flush_waits_for_what_gathered_behind_what_is_on_its_way() -> None:
+    class Slow(Failing):
+        """Each call of `send` waits for its permission."""
+
+        def __init__(self) -> None:
+            self.permitted = asyncio.Semaphore(0)
+            self.sent: list[bytes] = []
+
+        async def send(self, item: bytes) -> None:
+            await self.permitted.acquire()
+            self.sent.append(item)
+
+    stream = Slow()
+    framed = aiotun.Framed(stream, RawStream())
+    await framed.send(b"on its way")
+    await asyncio.sleep(0)
+    await framed.send(b"gathered")
+    flushing = asyncio.ensure_future(framed.flush())
+    for sent in ([b"on its way"], [b"on its way", b"gathered"]):
+        await asyncio.sleep(0.01)
+        assert not flushing.done()
+        stream.permitted.release()
+        await until(lambda sent=sent: stream.sent == sent)  # type: ignore[misc]
+    await asyncio.wait_for(flushing, 5)
 
 
 @every_link

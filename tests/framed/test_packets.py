@@ -253,6 +253,14 @@ async def test_any_stream_of_packets() -> None:
     assert stream.closed
 
 
+async def test_a_stream_codec_does_not_fit_a_device() -> None:
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        with pytest.raises(aiotun.ConfigError, match="a stream codec over bytes"):
+            aiotun.Framed(tun, LengthPrefixed(2))  # type: ignore[call-overload]
+    rig.close()
+
+
 async def test_a_codec_that_does_not_fit() -> None:
     with pytest.raises(aiotun.ConfigError, match="a stream codec over bytes"):
         aiotun.Framed(Loop(), LengthPrefixed(2))  # type: ignore[call-overload]

@@ -1,0 +1,74 @@
+"""Datagrams of a connected UDP endpoint as what a framed end reads and writes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import TypeVar
+
+from ..buffers import to_bytes
+from ..errors import ConfigError, PacketError
+from ..lease import TransportLease
+from ..logs import NamedLogger
+from ..streams import MessageProtocol
+from ..udp import Datagram, UdpProtocol, UdpTransport
+from .sources import TransportSource
+
+__all__ = ["DatagramProtocol", "DatagramSource"]
+
+T = TypeVar("T")
+
+DATAGRAM_MAX = 65527
+"""Bytes behind the header of 8 in a datagram (RFC 768), whose length has 16 bits."""
+
+
+class DatagramProtocol(MessageProtocol, UdpProtocol):
+    """Has the endpoint until `give_back`. Raises `BusyError`, and `ConfigError` without a peer."""
+
+    transport: UdpTransport
+
+    def __init__(self, transport: UdpTransport) -> None:
+        super().__init__()
+        if transport.get_extra_info("peername") is None:
+            raise ConfigError(f"{transport!r} sends to no one peer: create it with remote_addr=")
+        self.transport = transport
+        self._logger = NamedLogger(f"UDP endpoint {transport.local_addr}")
+        self._lease = TransportLease(transport)
+        transport.set_protocol(self)
+
+    def give_back(self) -> None:
+        self._lease.close()
+
+    def datagrams_received(self, datagrams: list[Datagram]) -> None:
+        self._keep([datagram.data for datagram in datagrams])
+
+    def write(self, messages: Iterable[bytes | bytearray | memoryview]) -> int:
+        sendto = self.transport.sendto
+        count = 0
+        try:
+            for datagram in messages:
+                if len(datagram) > DATAGRAM_MAX:
+                    size = len(to_bytes(datagram, "datagram"))
+                    raise PacketError(
+                        errno.EMSGSIZE, f"a datagram has {DATAGRAM_MAX} bytes at most, not {size}"
+                    )
+                sendto(datagram)
+                count += 1
+        finally:
+            self.written += count
+        return count
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._lease.protocol.connection_lost(exc)
+
+
+class DatagramSource(TransportSource[T]):
+    """Gives the endpoint back when it is released, with the items that nobody has received."""
+
+    _protocol: DatagramProtocol
+
+    def release(self) -> tuple[list[T], bytes]:
+        items = self.recv_waiting()
+        self._protocol.give_back()
+        return items, b""

@@ -1,0 +1,188 @@
+"""Sinks: they encode what they write to packets, to bytes, and to a transport.
+
+A transport takes packets without waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TypeVar
+
+from ..codecs.base import PacketCodec, StreamCodec
+from ..errors import ClosedError, UnsupportedError
+from ..line import Line
+from ..streams import MessageProtocol
+from .base import FramedCounters, PacketStreamLike, Sink
+from .bytestreams import ByteStream, own_errors
+
+__all__ = ["ByteSink", "PacketSink", "TransportSink"]
+
+T = TypeVar("T")
+
+
+class TransportSink(Sink[T]):
+    """The transport gathers, coalesces and pushes back."""
+
+    def __init__(
+        self, protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
+    ) -> None:
+        super().__init__(counters)
+        self._protocol = protocol
+        self._encode = codec.encode
+
+    @property
+    def full(self) -> bool:
+        return not self._protocol.writable
+
+    def check_open(self) -> None:
+        super().check_open()
+        self._protocol.check_open()
+
+    async def ready(self) -> None:
+        if self.closed:
+            super().check_open()
+        await self._protocol.ready_to_write()
+
+    def put(self, items: Iterable[T]) -> int:
+        before = self._protocol.written
+        try:
+            return self._protocol.write(map(self._encode, items))
+        finally:
+            self.counters.sent += self._protocol.written - before
+
+    async def flush(self) -> None:
+        self._protocol.transport.flush()
+        await self._protocol.ready_to_write()
+
+
+class GatheringSink(Sink[T]):
+    """Gathers what one tick puts, and sends it from a task: a cancelled sender cuts nothing."""
+
+    def __init__(self, size: int, counters: FramedCounters) -> None:
+        super().__init__(counters)
+        self._size = size
+        self._out: list[bytes] = []
+        self._unsent = 0
+        self._sending: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+        self._line = Line(lambda: self._sending is None or not self.full)
+
+    @abstractmethod
+    def _encode(self, item: T) -> Iterable[bytes]: ...
+
+    @abstractmethod
+    async def _send(self, buffers: list[bytes]) -> None: ...
+
+    @property
+    def full(self) -> bool:
+        return self._unsent >= self._size
+
+    async def ready(self) -> None:
+        if self.full or self._line.waiting:
+            await self._line.turn()
+        self.check_open()
+
+    def check_open(self) -> None:
+        super().check_open()
+        self._check_sound()
+
+    def put(self, items: Iterable[T]) -> int:
+        encode, out = self._encode, self._out
+        start, count = len(out), 0
+        try:
+            for item in items:
+                out += encode(item)
+                count += 1
+        finally:
+            self._unsent += sum(map(len, out[start:]))
+            self.counters.sent += count
+            self._start()
+        return count
+
+    async def flush(self) -> None:
+        self._start()
+        for _ in range(2):  # what is on its way, and what has gathered since
+            if self._sending is not None:
+                await asyncio.wait([self._sending])
+        self._check_sound()
+
+    def abort(self) -> None:
+        super().abort()
+        self._fail(ClosedError("this end was closed"))
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _start(self) -> None:
+        if self._out and self._sending is None and self._error is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_gathered())
+
+    async def _send_gathered(self) -> None:
+        buffers, self._out = self._out, []
+        size = self._unsent
+        try:
+            with own_errors():
+                await self._send(buffers)
+            self._unsent -= size
+        except asyncio.CancelledError:
+            self._fail(ClosedError("this end was closed"))
+            raise
+        except Exception as exc:
+            self._fail(exc)
+        finally:
+            self._sending = None
+            self._start()
+            self._line.serve()
+
+    def _fail(self, exc: Exception) -> None:
+        self._error = self._error or exc
+        self._out.clear()
+        self._unsent = 0
+
+    def _check_sound(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class ByteSink(GatheringSink[T]):
+    def __init__(
+        self, stream: ByteStream, codec: StreamCodec[T], size: int, counters: FramedCounters
+    ) -> None:
+        super().__init__(size, counters)
+        self._stream = stream
+        self._codec = codec
+        self._out += codec.preamble  # leaves with the first item, or with the first flush
+
+    def _encode(self, item: T) -> list[bytes]:
+        return self._codec.encode(item)
+
+    async def _send(self, buffers: list[bytes]) -> None:
+        await self._stream.send(b"".join(buffers))
+
+    async def send_eof(self) -> None:
+        await self.flush()
+        try:
+            with own_errors():
+                await self._stream.send_eof()
+        except NotImplementedError as exc:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP, "this stream cannot be closed in one direction alone"
+            ) from exc
+        self.closed = True
+
+
+class PacketSink(GatheringSink[T]):
+    def __init__(
+        self, stream: PacketStreamLike, codec: PacketCodec[T], size: int, counters: FramedCounters
+    ) -> None:
+        super().__init__(size, counters)
+        self._stream = stream
+        self._codec = codec
+
+    def _encode(self, item: T) -> tuple[bytes]:
+        return (self._codec.encode(item),)
+
+    async def _send(self, buffers: list[bytes]) -> None:
+        await self._stream.send_many(buffers)

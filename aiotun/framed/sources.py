@@ -1,0 +1,177 @@
+"""Sources: they decode what they read from packets, from bytes, and from a transport.
+
+A transport gives packets without waiting, too.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..codecs.base import PacketCodec, StreamCodec
+from ..errors import BusyError, ClosedError, CodecError
+from ..streams import MessageProtocol
+from .base import FramedCounters, Source
+from .bytestreams import ByteStream, own_errors
+
+__all__ = ["ByteSource", "PacketSource", "TransportSource"]
+
+T = TypeVar("T")
+
+
+class PacketSource(Source[T]):
+    """Reads nothing ahead: other readers of the same stream find all that is not received here."""
+
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[bytes]],
+        take_many: Callable[[], Awaitable[list[bytes]]],
+        codec: PacketCodec[T],
+        counters: FramedCounters,
+    ) -> None:
+        super().__init__(counters)
+        self._take = take
+        self._take_many = take_many
+        self._decode = codec.decode
+        self._errors: deque[CodecError] = deque()
+
+    async def recv(self) -> T:
+        if self.closed or self._errors:
+            self._check_open()
+            self._raise_error()
+        packet = await self._take()
+        try:
+            item = self._decode(packet)
+        except CodecError:
+            self.counters.broken += 1
+            raise
+        self.counters.received += 1
+        return item
+
+    async def recv_many(self) -> list[T]:
+        items: list[T] = []
+        while not items:
+            self._check_open()
+            self._raise_error()
+            items = self._decode_all(await self._take_many())
+        self.counters.received += len(items)
+        return items
+
+    def _decode_all(self, packets: list[bytes]) -> list[T]:
+        decode = self._decode
+        try:
+            return list(map(decode, packets))
+        except CodecError:  # rare: once more, one by one
+            items: list[T] = []
+            for packet in packets:
+                try:
+                    items.append(decode(packet))
+                except CodecError as exc:
+                    self._errors.append(exc)
+            return items
+
+    def _raise_error(self) -> None:
+        if self._errors:
+            self.counters.broken += 1
+            raise self._errors.popleft()
+
+    def release(self) -> tuple[list[T], bytes]:
+        return [], b""
+
+
+class TransportSource(PacketSource[T]):
+    """Gives what was delivered without waiting, too."""
+
+    def __init__(
+        self, protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
+    ) -> None:
+        super().__init__(protocol.receive, protocol.receive_many, codec, counters)
+        self._protocol = protocol
+
+    def recv_waiting(self) -> list[T]:
+        """All items that wait, if any; what cannot be decoded is dropped, and counted."""
+        self._check_open()
+        items = self._decode_all(self._protocol.drain())
+        self.counters.broken += len(self._errors)
+        self._errors.clear()
+        self.counters.received += len(items)
+        return items
+
+    async def readable(self, at_once: Callable[[], None]) -> None:
+        """See `MessageProtocol.readable`."""
+        await self._protocol.readable(at_once)
+
+
+class ByteSource(Source[T]):
+    """Decodes all that one read gives."""
+
+    def __init__(
+        self, stream: ByteStream, codec: StreamCodec[T], size: int, counters: FramedCounters
+    ) -> None:
+        super().__init__(counters)
+        self._stream = stream
+        self._decoder = codec.decoder()
+        self._size = size
+        self._items: deque[T] = deque()
+        self._reading = False
+        self._ended = False
+
+    async def recv(self) -> T:
+        if not self._items:
+            await self._read()
+        self.counters.received += 1
+        return self._items.popleft()
+
+    async def recv_many(self) -> list[T]:
+        if not self._items:
+            await self._read()
+        items = list(self._items)
+        self._items.clear()
+        self.counters.received += len(items)
+        return items
+
+    async def _read(self) -> None:
+        self._check_free()
+        self._reading = True
+        try:
+            feed = self._decoder.feed
+            items: list[T] = []
+            while not items:  # what waits, an error among it, before reading on
+                items = feed(b"") or feed(await self._receive())
+        except CodecError:
+            self.counters.broken += 1
+            raise
+        finally:
+            self._reading = False
+        self._items += items
+
+    async def _receive(self) -> bytes:
+        data = b""
+        if not (self._ended or self.closed):
+            try:
+                with own_errors():
+                    data = await self._stream.receive(self._size)
+            except ClosedError:
+                pass
+            except OSError:
+                self._check_open()
+                raise
+        self._check_open()
+        if data:
+            return data
+        if not self._ended:
+            self._ended = True
+            self._decoder.eof()
+        raise ClosedError("the other side closed the stream")
+
+    def release(self) -> tuple[list[T], bytes]:
+        self._check_free()
+        items = list(self._items)
+        self._items.clear()
+        return items, self._decoder.unused
+
+    def _check_free(self) -> None:
+        if self._reading:
+            raise BusyError(errno.EBUSY, "another task is receiving from this end")
