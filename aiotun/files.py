@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def _keep_attributes(number: int, known: os.stat_result) -> None:
+    if sys.platform == "win32":  # whose files inherit what their folder allows
+        return
     with contextlib.suppress(PermissionError):
         os.fchown(number, known.st_uid, known.st_gid)
     os.fchmod(number, stat.S_IMODE(known.st_mode))  # after chown(2), which takes bits away

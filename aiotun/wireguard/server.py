@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform == "linux"  # as its routes are, so far
+
 import asyncio
 import contextlib
 import logging
@@ -15,7 +19,7 @@ from .config import InterfaceConfig
 from .endpoint import WireGuard
 from .keys import KEY_SIZE
 from .stores.file import Store
-from .system_routes import Routes, with_mark
+from .system_routes import SystemRoutes
 from .uapi_socket import DIRECTORY, open_uapi
 from .wg_quick import interface_name, run_hooks
 
@@ -39,7 +43,7 @@ class Server:
 
         Raises `OSError` and `ValueError` for what cannot be.
         """
-        config = await asyncio.to_thread(with_mark, await self.store.load())
+        config = await self.store.load()
         async with contextlib.AsyncExitStack() as stack:
             path = await self._up(config, stack, directory if uapi else None)
             up = stack.pop_all()
@@ -67,7 +71,7 @@ class Server:
         if directory is not None:
             path = await stack.enter_async_context(open_uapi(self.control, self.name, directory))
         await run_hooks(config.pre_up, self.name)
-        self.routes = Routes(self.wireguard.device)
+        self.routes = SystemRoutes(self.wireguard.device)
         stack.push_async_callback(asyncio.to_thread, self.routes.close)
         await self._become(config)
         await run_hooks(config.post_up, self.name)
@@ -86,13 +90,13 @@ class Server:
     async def _follow_store(self) -> None:
         async for config in self.store.watch():
             try:
-                present = self.wireguard.fwmark
-                await self._become(await asyncio.to_thread(with_mark, config, present))
+                await self._become(config)
                 self._tell()
             except OSError as exc:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 
     async def _become(self, config: InterfaceConfig) -> None:
+        config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
         await self.control.apply(difference(self.config, config))
         device = self.wireguard.device
         if config.addresses != self.config.addresses:

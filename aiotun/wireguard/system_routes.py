@@ -1,156 +1,161 @@
-"""Routes of the system to what the peers may send from, as wg-quick makes them."""
+"""Routes of the system to what the peers may send from, as wg-quick makes them.
+
+A network goes to the main table. All there is, be it a default route or its two halves, goes to
+a table of its own: our datagrams, which carry that table's number as a mark, are routed without it.
+"""
 
 from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
 
 import contextlib
 import dataclasses
 import itertools
-import json
-import subprocess
+import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import aiotun
-
+from ..config import Route
+from ..device import Device
+from ..errors import RouteError, UnsupportedError
+from ..platforms.linux.netlink import NetlinkSocket
+from ..platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
 from .config import InterfaceConfig
 from .core.allowed_ips import Network
 
-__all__ = ["Routes", "with_mark"]
+__all__ = ["SystemRoutes"]
+
+logger = logging.getLogger("wireguard")
 
 FIRST_TABLE = 51820
 """wg-quick's first choice."""
 
 
-def with_mark(config: InterfaceConfig, present: int = 0) -> InterfaceConfig:
-    """With a mark on our datagrams if a default route leads to a peer.
+class SystemRoutes:
+    """One interface's routes, and the rules by which they are found.
 
-    The datagrams to that peer must go another way than what is in them: by the
-    table of that number, the first that is empty. A mark that is `present` stays.
-    Blocks for some milliseconds. Raises `OSError`.
+    Its methods block for some microseconds a route.
     """
-    default = any(network.prefixlen == 0 for network in _allowed_ips(config))
-    if config.table != "auto" or config.fwmark or not default:
-        return config
-    return dataclasses.replace(config, fwmark=present or _empty_table())
 
+    def __init__(self, device: Device) -> None:
+        self._index = device.index
+        self._netlink = NetlinkSocket()
+        self._routing = Routing(self._netlink)
+        self._present = _Plan({}, set())
 
-def _empty_table() -> int:
-    return next(table for table in itertools.count(FIRST_TABLE) if not _has_routes(table))
+    def with_mark(self, config: InterfaceConfig, present: int = 0) -> InterfaceConfig:
+        """With a mark on our datagrams if all there is leads to the peers.
 
+        The mark is the number of the first table that is empty. One that is `present` stays.
+        Raises `OSError`.
+        """
+        everything = _everything(_allowed_ips(config))
+        if config.table != "auto" or config.fwmark or not everything:
+            return config
+        return dataclasses.replace(config, fwmark=present or self._empty_table())
 
-def _has_routes(table: int) -> bool:
-    for version in (4, 6):
-        with contextlib.suppress(OSError):  # there is no such table
-            if _ip(version, "route", "show", "table", table):
-                return True
-    return False
-
-
-class Place(NamedTuple):
-    """Where a route stands: in the main table, or in another (`table`)."""
-
-    table: int | None = None
-    ruled: bool = False
-    """Whether what is not marked goes by that table."""
-
-
-class Routes:
-    """One interface's routes. Its methods block for some milliseconds."""
-
-    def __init__(self, device: aiotun.Device) -> None:
-        self._device = device
-        self._present: dict[Network, Place] = {}
+    def _empty_table(self) -> int:
+        return next(
+            table for table in itertools.count(FIRST_TABLE) if not self._routing.routes(table)
+        )
 
     def update(self, config: InterfaceConfig) -> None:
         """Make the routes those that the configuration wants. Raises `OSError`."""
-        wanted = _wanted(config)
-        for network, place in list(self._present.items()):
-            if wanted.get(network) != place:
-                self._remove(network)
-        for network, place in wanted.items():
-            if network not in self._present:
-                self._add(network, place)
+        wanted, present = _plan(config), self._present
+        for network, table in list(present.routes.items()):
+            if wanted.routes.get(network) != table:
+                del present.routes[network]
+                with contextlib.suppress(RouteError):  # others have removed it
+                    self._routing.remove_route(Route.parse(network), self._index, table)
+        for rule in present.rules - wanted.rules:
+            self._remove_rules(rule)
+        for rule in wanted.rules - present.rules:
+            self._add_rules(rule)
+        for network, table in wanted.routes.items():
+            if network not in present.routes:
+                self._add_route(network, table)
 
     def close(self) -> None:
-        """Take the rules away; the routes go with the interface."""
-        for network, place in self._present.items():
-            _delete_rules(network, place)
+        """Take the rules away; the routes go with the interface. Raises `OSError`."""
+        with self._netlink:
+            for rule in list(self._present.rules):
+                self._remove_rules(rule)
 
-    def _add(self, network: Network, place: Place) -> None:
-        if place.table is None:
-            self._device.add_route(network)
+    def _add_route(self, network: Network, table: int) -> None:
+        try:
+            self._routing.add_route(Route.parse(network), self._index, table)
+        except UnsupportedError as exc:  # nothing of that IP version can be routed
+            logger.warning("%s", exc)
         else:
-            self._route("add", network, place.table)
-        self._present[network] = place
-        _delete_rules(network, place)  # those that a killed program left behind
-        for rule in _rules(place):
-            _ip(network.version, "rule", "add", *rule)
+            self._present.routes[network] = table
 
-    def _remove(self, network: Network) -> None:
-        place = self._present.pop(network)
-        _delete_rules(network, place)
-        if place.table is None:
-            self._device.remove_route(network)
-        else:
-            self._route("delete", network, place.table)
+    def _add_rules(self, rule: Rule) -> None:
+        """What is not marked goes by the table, unless the main one knows more of its destination
+        than a default route. The system puts each rule before those that are there."""
+        self._remove_rules(rule)  # those that a killed program left behind
+        try:
+            self._routing.add_rule(rule)
+        except UnsupportedError as exc:
+            logger.warning("%s", exc)
+            return
+        self._present.rules.add(rule)
+        self._routing.add_rule(_main_first(rule))
 
-    def _route(self, verb: str, network: Network, table: int) -> None:
-        _ip(network.version, "route", verb, network, "dev", self._device.name, "table", table)
+    def _remove_rules(self, rule: Rule) -> None:
+        """By priority: other interfaces have the rule of the main table too, before their own."""
+        self._present.rules.discard(rule)
+        for found in self._routing.rules(rule.version):
+            if found._replace(priority=None) == rule and found.priority:
+                self._routing.remove_rule(found)
+                with contextlib.suppress(RouteError):
+                    before = found.priority - 1
+                    self._routing.remove_rule(_main_first(rule)._replace(priority=before))
 
 
-def _wanted(config: InterfaceConfig) -> dict[Network, Place]:
+class _Plan(NamedTuple):
+    """What an interface needs of the system, or has."""
+
+    routes: dict[Network, int]
+    """Each network with the table in which its route stands."""
+    rules: set[Rule]
+    """By which what is not marked comes to a table that is not the main one."""
+
+
+def _plan(config: InterfaceConfig) -> _Plan:
+    networks = _allowed_ips(config)
     if config.table == "off":
-        return {}
+        return _Plan({}, set())
     if config.table != "auto":
-        return dict.fromkeys(_allowed_ips(config), Place(config.table))
+        return _Plan(dict.fromkeys(networks, config.table), set())
     connected = [address.network for address in config.addresses]
+    networks = [network for network in networks if not any(_covers(c, network) for c in connected)]
+    everything = _everything(networks)
+    mark = config.fwmark
+    return _Plan(
+        {network: mark if network in everything else RT_TABLE_MAIN for network in networks},
+        {Rule(network.version, mark, mark, inverted=True) for network in everything},
+    )
+
+
+def _main_first(rule: Rule) -> Rule:
+    return Rule(rule.version, RT_TABLE_MAIN, suppress_prefixlength=0)
+
+
+def _allowed_ips(config: InterfaceConfig) -> list[Network]:
+    return list(dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips))
+
+
+def _everything(networks: Iterable[Network]) -> set[Network]:
+    """Default routes among them, and two halves of one, which many write instead."""
+    largest = {network for network in networks if network.prefixlen <= 1}
     return {
-        network: Place() if network.prefixlen else Place(config.fwmark, ruled=True)
-        for network in _allowed_ips(config)
-        if not any(_covers(other, network) for other in connected)
+        network
+        for network in largest
+        if network.prefixlen == 0 or largest.issuperset(network.supernet().subnets())
     }
-
-
-def _rules(place: Place) -> list[list[object]]:
-    """What is not marked goes by the table, unless the main one knows more of its destination
-    than a default route. The system puts the second rule before the first."""
-    if not place.ruled:
-        return []
-    return [
-        ["not", "fwmark", place.table, "table", place.table],
-        ["table", "main", "suppress_prefixlength", 0],
-    ]
-
-
-def _delete_rules(network: Network, place: Place) -> None:
-    """By preference: other interfaces have the second rule too, each before its own first."""
-    rules = _rules(place)
-    if not rules:
-        return
-    shown = _ip(network.version, "-json", "rule", "show", "table", place.table)
-    for found in json.loads(shown or "[]"):
-        with contextlib.suppress(OSError):  # of others: by that table, but not what is not marked
-            for back, rule in enumerate(rules):
-                _ip(network.version, "rule", "delete", "pref", found["priority"] - back, *rule)
-
-
-def _allowed_ips(config: InterfaceConfig) -> Iterable[Network]:
-    return dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips)
 
 
 def _covers(network: Network, other: Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
-
-
-def _ip(version: int, *words: object) -> str:
-    """Run ip(8), and return what it prints. Raises `OSError`."""
-    command = ["ip", f"-{version}", *map(str, words)]
-    try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
-    except FileNotFoundError as exc:
-        raise FileNotFoundError(
-            exc.errno, "routing tables take the program ip: install iproute2, or set Table = off"
-        ) from exc
-    except subprocess.CalledProcessError as exc:
-        raise OSError(f"{' '.join(command)}: {exc.stderr.strip()}") from exc
-    return done.stdout

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"  # where it is a named pipe
+
 import asyncio
 import contextlib
 import errno

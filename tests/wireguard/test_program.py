@@ -120,13 +120,23 @@ def test_what_changes_in_the_file_changes_the_system(machine: Machine, tmp_path:
         server.end(signal.SIGTERM)
 
 
-def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_path: Path) -> None:
+EVERYTHING = [
+    "0.0.0.0/0, ::/0",
+    "0.0.0.0/1, 128.0.0.0/1, ::/1, 8000::/1",
+    "128.0.0.0/1, ::/0, 0.0.0.0/1, 0.0.0.0/0",
+]
+
+
+@pytest.mark.parametrize("everything", EVERYTHING, ids=["default", "halves", "both"])
+def test_a_default_route_is_for_all_but_our_own_datagrams(
+    machine: Machine, tmp_path: Path, everything: str
+) -> None:
     path = tmp_path / "wg9.conf"
     path.write_text(
         "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
         "Address = 10.9.0.2/24, fd09::2/64\n"
         "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
-        "AllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = 192.0.2.1:51820\nPersistentKeepalive = 25\n"
+        f"AllowedIPs = {everything}\nEndpoint = 192.0.2.1:51820\nPersistentKeepalive = 25\n"
     )
     path.chmod(0o600)
 
@@ -147,7 +157,7 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(machine: Machine, tmp_
         assert way("198.51.100.9") == "198.51.100.9 dev eth0"  # what is nearer stays near
         # The first handshake message is on that way: the gateway was asked for.
         assert machine.run("ip", "neighbour", "show", "198.51.100.1").startswith("198.51.100.1 dev")
-        path.write_text(path.read_text().replace("0.0.0.0/0, ::/0", "203.0.113.0/24"))
+        path.write_text(path.read_text().replace(everything, "203.0.113.0/24"))
         server.wait_for("wg9 is up")
         assert way("203.0.113.1").startswith("203.0.113.1 dev wg9")
         assert way("192.0.2.1").startswith("192.0.2.1 via 198.51.100.1 dev eth0")

@@ -6,6 +6,10 @@ dropped, by reason, only ours tells.
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import argparse
 import asyncio
 import time
