@@ -64,7 +64,7 @@ coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports, udp
 		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
 	done
 
-fuzz: $(VENV)/developer ## mutate messages to the WireGuard example for ten minutes
+fuzz: $(VENV)/developer ## mutate messages to the WireGuard endpoint for ten minutes
 	@$(RUN) $(AS_CALLER) $(RUN) -m tests.support.fuzz_wireguard --seconds 600
 
 sanitize: $(VENV)/developer ## test the native module under the address and undefined-behaviour sanitizers

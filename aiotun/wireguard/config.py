@@ -34,7 +34,7 @@ __all__ = [
     "quote",
 ]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 
 @dataclass(frozen=True)

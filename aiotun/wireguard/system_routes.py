@@ -27,7 +27,7 @@ from .core.allowed_ips import Network
 
 __all__ = ["SystemRoutes"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 FIRST_TABLE = 51820
 """wg-quick's first choice."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 __all__ = ["interface_name", "run_hooks"]
 
-logger = logging.getLogger("wireguard")
+logger = logging.getLogger("aiotun.wireguard")
 
 BASH = ("bash", "-e", "-o", "pipefail", "-O", "extglob", "-c")
 """With the settings of wg-quick, which evaluates the commands itself."""

@@ -284,6 +284,24 @@ def test_namespace_events(namespace: Namespace, loop: str) -> None:
     assert example.process.returncode == 0
 
 
+def test_wireguard(namespace: Namespace, tmp_path: Path) -> None:
+    """The client runs beside it, and shakes hands over the loopback interface."""
+    client = tmp_path / "wg1.conf"
+    with running(namespace, "asyncio", "wireguard.py", "127.0.0.1") as server:
+        server.wait_for("^# This is for the client")
+        client.write_text(server.output)
+        client.chmod(0o600)
+        command = [sys.executable, "-m", "aiotun", "wireguard", "serve", str(client), "--no-uapi"]
+        with Program.running(
+            namespace.run(subprocess.Popen, command, cwd=ROOT, **settings())
+        ) as other:
+            server.wait_for(r"at \('127.0.0.1', \d+\): \d+ bytes$")
+            other.wait_for("wg1 is up")
+            other.end(signal.SIGTERM)
+        server.end(signal.SIGINT)
+    assert interfaces(namespace) == ["lo"]
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_each_is_short_and_listed(name: str) -> None:
     text = (EXAMPLES / name).read_text()

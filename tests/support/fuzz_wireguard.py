@@ -1,4 +1,4 @@
-"""Fuzz the WireGuard example: real messages, mutated, at every state of a tunnel.
+"""Fuzz WireGuard: real messages, mutated, at every state of a tunnel.
 
 `python -m tests.support.fuzz_wireguard --seconds 600` says how many datagrams and packets it tried,
 and ends at the first thing that goes wrong with the seed that leads there. The attacker sees

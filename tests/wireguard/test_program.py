@@ -1,4 +1,4 @@
-"""aiotun wireguard: what the README says to type, and what it answers."""
+"""aiotun wireguard: what docs/wireguard.md says to type, and what it answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiotun.wireguard.config import parse_config
 from aiotun.wireguard.keys import decode_key, encode_key, public_key_of
 from benchmarks.wireguard.nodes import connect, give_address
 
-README = ROOT / "aiotun" / "wireguard" / "README.md"
+DOCUMENT = ROOT / "docs" / "wireguard.md"
 
 pytestmark = [pytest.mark.requires("tun", "netns", "mountns", "ip"), pytest.mark.timeout(30)]
 
@@ -29,14 +29,14 @@ def program(*words: str) -> tuple[str, ...]:
     return (*PYTHON, "-m", "aiotun", "wireguard", *words)
 
 
-def commands_of_the_readme() -> list[list[str]]:
-    """Each command in it, without sudo."""
-    found = re.findall(r"^ +(?:sudo )?aiotun wireguard (.+)$", README.read_text(), re.M)
+def commands_of_the_document() -> list[list[str]]:
+    """Each command in its first part, without sudo."""
+    found = re.findall(r"^    (?:sudo )?aiotun wireguard (.+)$", DOCUMENT.read_text(), re.M)
     return [command.partition("#")[0].split() for command in found]
 
 
-def test_the_commands_of_the_readme(machine: Machine, tmp_path: Path) -> None:
-    pair, serve, show, *others = commands_of_the_readme()
+def test_the_commands_of_the_document(machine: Machine, tmp_path: Path) -> None:
+    pair, serve, show, *others = commands_of_the_document()
     assert (pair[0], serve[0], show[0]) == ("pair", "serve", "show")
     output = machine.run(*program(*pair), cwd=tmp_path)
     assert "▀" in output
