@@ -404,7 +404,8 @@ class Device(Closing, Lendable):
         """The next packet.
 
         Raises `TimeoutError`, `InterruptError`, `InterfaceGoneError`, `ClosedError`,
-        and `OffloadError` for a malformed frame, which is dropped.
+        and for a frame that is dropped `OffloadError` if it is malformed, `PacketError`
+        if it is empty.
         """
         return self._receive(lambda pending: pending.pop(), timeout, interrupt)
 

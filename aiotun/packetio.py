@@ -108,8 +108,11 @@ class PacketReader:
         return packets
 
     def refuse(self, malformed: bytes) -> None:
-        """Count and report a frame that cannot be split."""
+        """Count and report a frame that is empty or cannot be split."""
         self._counters.dropped_received += 1
+        if not malformed:
+            self._report(PacketError(errno.EINVAL, "an empty frame was read, and dropped"))
+            return
         try:
             gso_split(malformed, self._queue.layer)
         except OffloadError as exc:
@@ -119,6 +122,9 @@ class PacketReader:
         """The same without splitting: at most `limit` super-packets."""
         frames = _read_frames(self._queue, limit)
         counters = self._counters
+        if frames and not frames[-1]:
+            counters.frames_received += 1
+            self.refuse(frames.pop())
         if self._queue.vnet_hdr:
             counters.super_packets_received += sum(1 for frame in frames if frame[1:2] > b"\0")
         else:
@@ -133,7 +139,9 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
     """See `_native.pyi`. Raises `InterfaceGoneError`."""
     if not queue.vnet_hdr:
         packets = _read_frames(queue, limit)
-        return packets, sum(map(len, packets)), len(packets), 0, None
+        frames = len(packets)
+        empty = packets.pop() if packets and not packets[-1] else None
+        return packets, sum(map(len, packets)), frames, 0, empty
     if native and queue.direct:
         result = native.read_packets(queue.fileno(), limit, queue.layer)
         if result[2]:
@@ -156,20 +164,25 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
 
 
 def _read_frames(queue: Queue, limit: int) -> list[bytes]:
-    """See `_native.pyi`. Raises `InterfaceGoneError`."""
+    """See `_native.pyi`; the last one may be empty. Raises `InterfaceGoneError`."""
     frames = native.read_frames(queue.fileno(), limit) if native and queue.direct else []
     return frames or list(islice(_each_frame(queue), limit))
 
 
 def _each_frame(queue: Queue) -> Iterator[bytes]:
-    """Until no more wait. Only the first read raises: a lasting error comes again."""
+    """Until no more wait, or one is empty.
+
+    Only the first read raises: a lasting error comes again.
+    """
     try:
-        yield queue.read()
+        frame = queue.read()
     except BlockingIOError:
         return
     with suppress(OSError):
-        while True:
-            yield queue.read()
+        while frame:
+            yield frame
+            frame = queue.read()
+        yield frame
 
 
 class PacketWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import errno
@@ -24,7 +25,17 @@ from typing import Any
 import outside
 import pytest
 from lines import AtLine
-from rigs import Rig, TunRig, packet, segments
+from rigs import (
+    BatchRecorder,
+    Recorder,
+    Rig,
+    SuperRecorder,
+    TunRig,
+    endpoint,
+    packet,
+    segments,
+    until,
+)
 
 import aiotun.device
 from aiotun import interrupt as interrupts
@@ -517,6 +528,86 @@ def test_framing(framing: Any, header: bytes) -> None:
             device.recv(timeout=2)
         with pytest.raises(aiotun.InterfaceGoneError):
             device.send(packet(2))
+
+
+@contextlib.contextmanager
+def datagram_device(framing: Any = "none") -> Iterator[tuple[aiotun.Device, socket.socket]]:
+    """A device of one end of a pair of datagram sockets, and the other end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with theirs, aiotun.Device.from_fd(ours.detach(), framing=framing) as device:
+        yield device, theirs
+
+
+FRAMINGS = {"none": b"", "vnet": bytes(10), "pi": b"\0\0\x08\0", "family": b"\0\0\0\2"}
+framings = pytest.mark.parametrize(("framing", "header"), FRAMINGS.items(), ids=FRAMINGS)
+
+
+@framings
+def test_an_empty_datagram_is_dropped_and_no_end(framing: str, header: bytes) -> None:
+    with datagram_device(framing) as (device, theirs):
+        for empty in (b"", header[:3] if len(header) == 4 else b""):
+            theirs.send(empty)
+            with pytest.raises(aiotun.errors.PacketError, match="empty frame was read") as caught:
+                device.recv(timeout=2)
+            assert caught.value.errno == errno.EINVAL
+        theirs.send(header + packet(1))
+        assert device.recv(timeout=2) == packet(1)
+        assert device.counters.dropped_received == 2
+        assert device.counters.packets_received == 1
+        assert device.counters.frames_received == 3
+        device.send(packet(2))
+        assert theirs.recv(100) == header + packet(2)
+
+
+@framings
+@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
+async def test_an_empty_datagram_on_a_loop(
+    framing: str, header: bytes, factory: type[Recorder]
+) -> None:
+    with datagram_device(framing) as (device, theirs):
+        async with endpoint(device, factory) as protocol:
+            for data in (header + packet(1), b"", header + packet(2)):
+                theirs.send(data)
+            await until(lambda: len(protocol.packets) == 2)
+            assert protocol.packets == [packet(1), packet(2)]
+            (error,) = protocol.named("error_received")
+            assert isinstance(error, aiotun.errors.PacketError)
+            assert device.counters.dropped_received == 1
+
+
+@framings
+def test_a_dead_peer_of_datagrams_is_noticed(framing: str, header: bytes) -> None:
+    with datagram_device(framing) as (device, theirs):
+        theirs.close()
+        for _ in range(3):
+            with pytest.raises(aiotun.InterfaceGoneError, match="closed the descriptor"):
+                device.send(packet())
+
+
+def test_a_dead_peer_that_another_heard_of_first() -> None:
+    """ECONNREFUSED is told once, ENOTCONN from then on."""
+    with datagram_device() as (device, theirs):
+        theirs.close()
+        with pytest.raises(ConnectionRefusedError):
+            os.write(device.fileno(), b"x")
+        with pytest.raises(aiotun.InterfaceGoneError):
+            device.send(packet())
+
+
+async def test_a_relay_ends_with_a_dead_peer() -> None:
+    near, far = memory_devices()
+    with far, datagram_device() as (device, theirs):
+        async with (
+            aiotun.open_device(device=near) as memory,
+            aiotun.open_device(device=device) as stream,
+        ):
+            relaying = asyncio.ensure_future(aiotun.relay(memory, stream))
+            far.send(packet())
+            await asyncio.to_thread(theirs.recv, 100)
+            theirs.close()
+            far.send(packet())
+            with pytest.raises(aiotun.InterfaceGoneError):
+                await asyncio.wait_for(relaying, 10)
 
 
 def test_packet_information_of_ethernet_frames() -> None:

@@ -34,21 +34,29 @@ class FdQueue(DescriptorQueue):
         super().__init__(fd, closefd)
         self.layer = layer
         self.vnet_hdr = self.tcp_offload = self.udp_offload = framing == "vnet"
-        self.direct = framing in ("none", "vnet")
+        self._datagrams = _is_datagram_socket(fd)
+        self._bare = framing in ("none", "vnet")
+        self.direct = self._bare and not self._datagrams  # native code takes nothing for the end
         self._framing = framing
         os.set_blocking(fd, False)
 
     def read(self) -> bytes:
-        frame = os.read(self._fd, FRAME_MAX)
-        if not frame:
-            raise InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor")
-        return frame if self.direct else frame[4:]
+        try:
+            frame = os.read(self._fd, FRAME_MAX)
+        except ConnectionError as exc:
+            raise _gone() from exc
+        if not (frame or self._datagrams):  # an empty datagram ends nothing
+            raise _gone()
+        return frame if self._bare else frame[4:]
 
     def write(self, frame: bytes) -> None:
         try:
-            os.write(self._fd, frame if self.direct else self._header(frame) + frame)
-        except (BrokenPipeError, ConnectionError) as exc:
-            raise InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor") from exc
+            os.write(self._fd, frame if self._bare else self._header(frame) + frame)
+        except OSError as exc:
+            # A datagram socket of the UNIX family says ENOTCONN from the second time on.
+            if isinstance(exc, ConnectionError) or exc.errno == errno.ENOTCONN:
+                raise _gone() from exc
+            raise
 
     def _header(self, packet: bytes) -> bytes:
         if self._framing == "pi" and self.layer == "tap":
@@ -120,6 +128,20 @@ class _NoEvents(EventSource):
 
     def close(self) -> None:
         self._never.close()
+
+
+def _is_datagram_socket(fd: int) -> bool:
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:  # no socket at all
+        return False
+    kind = sock.type
+    sock.detach()
+    return kind == socket.SOCK_DGRAM
+
+
+def _gone() -> InterfaceGoneError:
+    return InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor")
 
 
 def _unknown() -> NoReturn:
