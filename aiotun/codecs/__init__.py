@@ -7,7 +7,7 @@ from .cobs import COBS
 from .dpkt import Dpkt
 from .ethernet import Ethernet, EthernetFrame, VLANTag
 from .ip import IPStream
-from .length import LengthPrefixed
+from .length import LengthDelimited, LengthPrefixed
 from .pcap import Pcap
 from .pcapng import Pcapng
 from .raw import Raw, RawStream
@@ -28,6 +28,7 @@ __all__ = [
     "Ethernet",
     "EthernetFrame",
     "IPStream",
+    "LengthDelimited",
     "LengthPrefixed",
     "PacketCodec",
     "PacketInformation",

@@ -40,6 +40,10 @@ class BufferedDecoder(StreamDecoder[T]):
         At a broken frame: return `self._broken(...)`.
         """
 
+    def _frame_start(self) -> int:
+        """Where the frame began that is not complete: the end of the stream if there is none."""
+        return self._offset
+
     def _ready(self, data: bytes) -> bool:
         """Whether there is something to decode in `_partial` with `data` behind it."""
         return len(self._partial) + len(data) >= self._needed
@@ -87,9 +91,10 @@ class BufferedDecoder(StreamDecoder[T]):
     def eof(self) -> None:
         if self._error is not None:
             self.feed(b"")
-        if self.unused:
-            what = f"the stream ends inside a frame, of which there are {len(self.unused)} bytes"
-            raise CodecError(what, offset=self._offset, recoverable=False)
+        begun, end = self._frame_start(), self._offset + len(self.unused)
+        if begun < end:
+            what = f"the stream ends inside a frame, of which there are {end - begun} bytes"
+            raise CodecError(what, offset=begun, recoverable=False)
 
     @property
     def unused(self) -> bytes:

@@ -20,8 +20,10 @@ class Dpkt(PacketCodec["dpkt.Packet"]):
     """IP packets as `dpkt.ip.IP` and `dpkt.ip6.IP6`; with the layer "tap", Ethernet
     frames as `dpkt.ethernet.Ethernet`.
 
-    To encode is `bytes(item)`, for which dpkt fills in lengths, and checksums that
-    are 0. Raises `ImportError` if dpkt is not there.
+    To encode is `bytes(item)`. For that dpkt fills in checksums that are 0, and with an
+    IPv4 header's checksum its total length. All other lengths it leaves as they are: who
+    changes a payload sets IPv6's `plen` and UDP's `ulen`.
+    Raises `ImportError` if dpkt is not there.
     """
 
     layer: Layer = "tun"

@@ -9,7 +9,7 @@ from ..errors import CodecError
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
 
-__all__ = ["LengthPrefixed"]
+__all__ = ["LengthDelimited", "LengthPrefixed"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class LengthPrefixed(StreamCodec[bytes]):
     -2 where a length of two bytes counts itself, 4 where it leaves out a
     checksum at the end.
 
-    Items are payloads; what stands in front of the length is zeros when encoding.
+    Items are payloads; what stands in front of the length is zeros when encoding (tokio's
+    codec, which writes nothing there, is `LengthDelimited`).
     With `keep_header` items are whole frames with their header, which must be
     right when encoding. A payload of more than `max_frame` bytes is an error
     that the stream does not recover from.
@@ -38,12 +39,7 @@ class LengthPrefixed(StreamCodec[bytes]):
     max_frame: int = MAX_FRAME
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8:
-            raise ValueError(f"size {self.size}: a length has 1 to 8 bytes")
-        if self.byteorder not in ("big", "little"):
-            raise ValueError(f'byteorder {self.byteorder!r} is neither "big" nor "little"')
-        if self.offset < 0:
-            raise ValueError(f"offset {self.offset} is negative")
+        _check_field(self.size, self.byteorder, self.offset)
 
     @property
     def header_size(self) -> int:
@@ -61,30 +57,107 @@ class LengthPrefixed(StreamCodec[bytes]):
         return [item]
 
     def decoder(self) -> StreamDecoder[bytes]:
-        return _Decoder(self)
+        return _Decoder(
+            slice(self.offset, self.header_size),
+            self.byteorder,
+            least=max(0, -self.adjustment),
+            most=self.max_frame - self.adjustment,
+            begin=0 if self.keep_header else self.header_size,
+            extra=self.header_size + self.adjustment,
+        )
+
+
+@dataclass(frozen=True)
+class LengthDelimited(StreamCodec[bytes]):
+    """Frames as `LengthDelimitedCodec` of Rust's tokio_util has them, with its builder's names.
+
+    It differs from `LengthPrefixed` in three ways. The offset is for decoding alone: nothing
+    is written in front of the length. The limit is one of the length as it stands in the
+    field when decoding, and of the item when encoding. `num_skip` bytes of a frame are left
+    out (the header, unless something else is said); behind them the item begins, which is as
+    long as the length plus `length_adjustment` says, even if that is part of the header.
+
+    Raises `ValueError` for what cannot be.
+    """
+
+    length_field_length: int = 4
+    byteorder: Literal["big", "little"] = "big"
+    _: KW_ONLY
+    length_field_offset: int = 0
+    length_adjustment: int = 0
+    num_skip: int | None = None
+    max_frame_length: int = 8 << 20
+
+    def __post_init__(self) -> None:
+        _check_field(self.length_field_length, self.byteorder, self.length_field_offset)
+        if self.num_skip is not None and self.num_skip < 0:
+            raise ValueError(f"num_skip {self.num_skip} is negative")
+
+    def encode(self, item: bytes) -> list[bytes]:
+        length = len(item) - self.length_adjustment
+        size = self.length_field_length
+        if len(item) > self.max_frame_length or not 0 <= length < 1 << 8 * size:
+            raise CodecError(f"an item of {len(item)} bytes does not fit into {self}")
+        return [length.to_bytes(size, self.byteorder), item]
+
+    def decoder(self) -> StreamDecoder[bytes]:
+        header_size = self.length_field_offset + self.length_field_length
+        skip = header_size if self.num_skip is None else self.num_skip
+        return _Decoder(
+            slice(self.length_field_offset, header_size),
+            self.byteorder,
+            least=max(0, -self.length_adjustment),
+            most=self.max_frame_length,
+            begin=skip,
+            extra=skip + self.length_adjustment,
+        )
+
+
+def _check_field(size: int, byteorder: str, offset: int) -> None:
+    if not 1 <= size <= 8:
+        raise ValueError(f"size {size}: a length has 1 to 8 bytes")
+    if byteorder not in ("big", "little"):
+        raise ValueError(f'byteorder {byteorder!r} is neither "big" nor "little"')
+    if offset < 0:
+        raise ValueError(f"offset {offset} is negative")
 
 
 class _Decoder(BufferedDecoder[bytes]):
-    def __init__(self, codec: LengthPrefixed) -> None:
+    """Finds the length in the bytes `field` of a frame.
+
+    A frame has so many bytes and `extra` ones; its item is what is behind `begin`.
+    """
+
+    def __init__(
+        self,
+        field: slice,
+        byteorder: Literal["big", "little"],
+        *,
+        least: int,
+        most: int,
+        begin: int,
+        extra: int,
+    ) -> None:
         super().__init__()
-        self._codec = codec
+        self._offset_in_frame, self._header_size = field.start, field.stop
+        self._byteorder: Literal["big", "little"] = byteorder
+        self._least = max(least, 1 - extra)  # a frame of no bytes would come again for ever
+        self._most, self._begin, self._extra = most, begin, extra
 
     def _decode(self, data: bytes, start: int, items: list[bytes]) -> int:
-        codec = self._codec
-        offset, header_size, byteorder = codec.offset, codec.header_size, codec.byteorder
-        adjustment, max_frame = codec.adjustment, codec.max_frame
-        skipped = 0 if codec.keep_header else header_size
+        offset, header_size, byteorder = self._offset_in_frame, self._header_size, self._byteorder
+        least, most, begin, extra = self._least, self._most, self._begin, self._extra
         frame = start
-        while len(data) >= (payload := frame + header_size):
-            size = int.from_bytes(data[frame + offset : payload], byteorder) + adjustment
-            if not 0 <= size <= max_frame:
-                what = f"a length that makes {size} bytes, not 0 to {max_frame}"
+        while len(data) >= (header_end := frame + header_size):
+            length = int.from_bytes(data[frame + offset : header_end], byteorder)
+            if not least <= length <= most:
+                what = f"a length of {length}, not {least} to {most}"
                 return self._broken(what, start, frame)
-            end = payload + size
+            end = frame + length + extra
             if len(data) < end:
                 self._needed = end - frame
                 return frame
-            items.append(data[frame + skipped : end])
+            items.append(data[frame + begin : end])
             frame = end
         self._needed = header_size
         return frame

@@ -1,5 +1,8 @@
 """pcapng files, as a stream (draft-ietf-opsawg-pcapng).
 
+A block is decoded part by part: only its packet is ever kept whole, while the options
+behind that, which may be of any length, are passed over as they come.
+
 The libraries on PyPI pull from a file object, and hold blocks of any size that a
 file claims; what is left of them for a decoder that is fed are a few struct
 formats.
@@ -8,7 +11,7 @@ formats.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,12 +30,14 @@ BLOCK_MIN = BLOCK_HEADER + BLOCK_TRAILER
 # Section 4, the block types that are used; readers skip all others.
 SECTION_HEADER = 0x0A0D0D0A
 INTERFACE_DESCRIPTION = 1
+OBSOLETE_PACKET = 2
 SIMPLE_PACKET = 3
 ENHANCED_PACKET = 6
 
 BODY_MIN = {
     SECTION_HEADER: 16,
     INTERFACE_DESCRIPTION: 8,
+    OBSOLETE_PACKET: 20,
     SIMPLE_PACKET: 4,
     ENHANCED_PACKET: 20,
 }
@@ -57,6 +62,8 @@ class _Format:
         """Value of OPTION_OFFSET."""
         self.enhanced = struct.Struct(order + "IIIII")
         """Interface, upper and lower half of the time, captured and original length (4.3)."""
+        self.obsolete = struct.Struct(order + "HHIIII")
+        """The same with an interface of 16 bits, and the drops before the packet (appendix A)."""
         self.simple = struct.Struct(order + "I")
         """Original length (4.4)."""
 
@@ -72,15 +79,14 @@ VERSION = 1, 0
 
 # Section 4.2, options of an interface: 16 bits of code and length each, padded to 32 bits.
 OPTION_END, OPTION_RESOLUTION, OPTION_OFFSET = 0, 9, 14
+OPTION_SIZES = {OPTION_RESOLUTION: 1, OPTION_OFFSET: 8}
+"""Bytes of the values that are read."""
 MICROSECONDS, NANOSECONDS = 6, 9
 RESOLUTION_IS_BINARY = 0x80
 """Values of OPTION_RESOLUTION: the negative exponent of 10, with this bit of 2."""
 
 SECOND = 1_000_000_000
 UINT32_MAX, UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
-
-BLOCK_OVERHEAD = 4096
-"""Bytes that a block may have besides its packet: its options."""
 
 MAX_INTERFACES = 4096
 """In a section: what is kept of them is bounded."""
@@ -90,8 +96,8 @@ MAX_INTERFACES = 4096
 class Pcapng(StreamCodec[CapturedPacket]):
     """Packets of a pcapng file; its section header and one interface are the `preamble`.
 
-    Reads either byte order, several sections and interfaces, Enhanced and Simple
-    Packet Blocks (these have no time: 0), and skips other blocks. Writes
+    Reads either byte order, several sections and interfaces, Enhanced, Simple (these
+    have no time: 0) and obsolete Packet Blocks, and skips other blocks. Writes
     Enhanced Packet Blocks in nanoseconds, little-endian, with one `link_type`.
     What is no pcapng, and a packet of more than `max_frame` bytes, is an error
     that the stream does not recover from.
@@ -145,117 +151,186 @@ class _Interface(NamedTuple):
 
 
 class _Decoder(BufferedDecoder[CapturedPacket]):
-    _needed = BLOCK_MIN
-
     def __init__(self, max_frame: int) -> None:
         super().__init__()
         self._max_frame = max_frame
-        self._max_block = max_frame + BLOCK_OVERHEAD
-        self._format: _Format | None = None
-        """Of the section, None before the first one."""
+        self._format = LITTLE
+        """Of the section."""
+        self._in_section = False
         self._interfaces: list[_Interface] = []
         """Of the section."""
+        self._part: _Part = _Decoder._header
+        """What comes next of a block."""
         self._skip = 0
-        """Bytes left of a block that is of no interest."""
+        """Bytes in front of it that are of no interest."""
+        self._left = 0
+        """Bytes behind both, up to the block's trailer."""
+        self._begun = 0
+        """Where in the stream the block began."""
+        self._kind = 0
+        self._total = b""
+        """The block's length as its header has it."""
+        self._found: CapturedPacket | None = None
+        """In this block, whose end is to be seen."""
 
     def _decode(self, data: bytes, start: int, items: list[CapturedPacket]) -> int:
-        at = start
-        while True:
-            skipped = min(self._skip, len(data) - at)
-            self._skip -= skipped
-            at += skipped
-            if len(data) < at + BLOCK_MIN:
-                self._needed = BLOCK_MIN
-                return at
-            try:
-                layout, kind, total = self._block_header(data, at)
-                if kind not in BODY_MIN:
-                    self._skip = total
-                    continue
-                end = at + total
-                if len(data) < end:
-                    self._needed = total
+        at, end = start, len(data)
+        base = self._offset - start
+        header = _Decoder._header
+        try:
+            while True:
+                if self._skip:
+                    skipped = min(self._skip, end - at)
+                    self._skip -= skipped
+                    at += skipped
+                    if self._skip:
+                        return at
+                part = self._part
+                if part is header:
+                    self._begun = base + at
+                size = part(self, data, at, items)
+                if end < at + size:
+                    self._needed = size
                     return at
-                if data[end - BLOCK_TRAILER : end] != data[at + 4 : at + BLOCK_HEADER]:
-                    raise CodecError("a block whose two lengths differ")
-                body, body_end = at + BLOCK_HEADER, end - BLOCK_TRAILER
-                if kind in (ENHANCED_PACKET, SIMPLE_PACKET):
-                    items.append(self._packet(layout, kind, data, body, body_end))
-                else:
-                    self._describe(layout, kind, data[body:body_end])
-            except CodecError as error:
-                return self._broken(error.what, start, at)
-            at = end
+                at += size
+        except CodecError as error:
+            self._error = CodecError(error.what, offset=self._begun, recoverable=False)
+            return at
 
-    def eof(self) -> None:
-        super().eof()
-        if self._skip:
-            what = f"the stream ends inside a block, {self._skip} bytes before its end"
-            raise CodecError(what, offset=self._offset, recoverable=False)
+    def _frame_start(self) -> int:
+        inside = self._skip or self._part is not _Decoder._header
+        return self._begun if inside else self._offset
 
-    def _block_header(self, data: bytes, at: int) -> tuple[_Format, int, int]:
-        """Format, type and total length; a section's header tells the format from here on."""
+    # The parts of a block. Each returns its size; when there are fewer bytes, it has
+    # done nothing yet.
+
+    def _header(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        """Type and total length; a section's header tells the format from here on."""
+        if len(data) < at + BLOCK_MIN:
+            return BLOCK_MIN
         if data[at : at + 4] == SECTION_BYTES:
-            self._format = FORMATS.get(data[at + BLOCK_HEADER : at + BLOCK_MIN])
-        layout = self._format
-        if layout is None:
+            magic = data[at + BLOCK_HEADER : at + BLOCK_MIN]
+            self._format, self._in_section = FORMATS.get(magic, LITTLE), magic in FORMATS
+        if not self._in_section:
             raise CodecError("no section header of a pcapng file")
-        kind, total = layout.block.unpack_from(data, at)
+        kind, total = self._format.block.unpack_from(data, at)
         least = BLOCK_MIN + BODY_MIN.get(kind, 0)
-        most = self._max_block if kind in BODY_MIN else UINT32_MAX
-        if total % 4 or not least <= total <= most:
-            raise CodecError(f"a block of type {kind} with {total} bytes, not {least} to {most}")
-        return layout, kind, total
-
-    def _packet(
-        self, layout: _Format, kind: int, data: bytes, body: int, end: int
-    ) -> CapturedPacket:
-        if kind == ENHANCED_PACKET:
-            number, high, low, size, original = layout.enhanced.unpack_from(data, body)
-            interface = self._interface(number)
-            time = interface.nanoseconds(high << 32 | low)
+        if total % 4 or total < least:
+            raise CodecError(f"a block of type {kind} with {total} bytes, not {least} or 4 n more")
+        if kind in PARTS:
+            self._kind, self._part = kind, PARTS[kind]
+            self._total = data[at + 4 : at + BLOCK_HEADER]
+            self._left = total - BLOCK_MIN
         else:
-            (original,) = layout.simple.unpack_from(data, body)
-            interface = self._interface(0)
-            size, time = min(original, interface.snap_length or original), 0
-        packet = body + BODY_MIN[kind]
-        if size > min(end - packet, self._max_frame):
-            raise CodecError(f"a packet of {size} bytes: more than its block or the limit")
-        cut_off = max(0, original - size)
-        return CapturedPacket(data[packet : packet + size], time, cut_off, interface.link_type)
+            self._skip = total - BLOCK_HEADER
+        return BLOCK_HEADER
 
-    def _interface(self, number: int) -> _Interface:
+    def _section(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        size = BODY_MIN[SECTION_HEADER]
+        if len(data) >= at + size:
+            _, major, _, _ = self._format.section.unpack_from(data, at)
+            if major != VERSION[0]:
+                raise CodecError(f"pcapng version {major}, not {VERSION[0]}")
+            self._interfaces.clear()
+            self._go_to_trailer(size)
+        return size
+
+    def _interface(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        size = BODY_MIN[INTERFACE_DESCRIPTION]
+        if len(data) >= at + size:
+            if len(self._interfaces) == MAX_INTERFACES:
+                raise CodecError(f"a section with more than {MAX_INTERFACES} interfaces")
+            link_type, _, snap_length = self._format.interface.unpack_from(data, at)
+            self._interfaces.append(_Interface(link_type, snap_length, 10**MICROSECONDS, 0))
+            self._left -= size
+            self._part = _Decoder._option
+        return size
+
+    def _option(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        """An option of an interface, as much as is needed of its value."""
+        header = self._format.option
+        if self._left < header.size:
+            self._go_to_trailer(0)
+            return 0
+        if len(data) < at + header.size:
+            return header.size
+        code, length = header.unpack_from(data, at)
+        if code == OPTION_END:
+            self._go_to_trailer(0)
+            return 0
+        whole = min(header.size + length + -length % 4, self._left)
+        size: int = min(whole, header.size + OPTION_SIZES.get(code, 0))
+        if len(data) >= at + size:
+            self._describe(code, length, data[at + header.size : at + size])
+            self._left -= whole
+            self._skip = whole - size
+        return size
+
+    def _describe(self, code: int, length: int, value: bytes) -> None:
+        interface = self._interfaces[-1]
+        if code == OPTION_RESOLUTION and length and value:
+            base = 2 if value[0] & RESOLUTION_IS_BINARY else 10
+            units = base ** (value[0] & ~RESOLUTION_IS_BINARY)
+            self._interfaces[-1] = interface._replace(units=units)
+        elif code == OPTION_OFFSET and length == len(value) == self._format.offset.size:
+            (offset,) = self._format.offset.unpack(value)
+            self._interfaces[-1] = interface._replace(offset=offset)
+
+    def _packet(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        kind, layout = self._kind, self._format
+        fixed = BODY_MIN[kind]
+        if len(data) < at + fixed:
+            return fixed
+        high = low = 0
+        if kind == ENHANCED_PACKET:
+            number, high, low, captured, original = layout.enhanced.unpack_from(data, at)
+            interface = self._described(number)
+        elif kind == OBSOLETE_PACKET:
+            number, _, high, low, captured, original = layout.obsolete.unpack_from(data, at)
+            interface = self._described(number)
+        else:
+            (original,) = layout.simple.unpack_from(data, at)
+            interface = self._described(0)
+            captured = min(original, interface.snap_length or original)
+        if captured > self._max_frame or captured > self._left - fixed:
+            raise CodecError(f"a packet of {captured} bytes: more than its block or the limit")
+        size: int = fixed + captured
+        if len(data) >= at + size:
+            time = 0 if kind == SIMPLE_PACKET else interface.nanoseconds(high << 32 | low)
+            packet = data[at + fixed : at + size]
+            cut_off = max(0, original - captured)
+            self._found = CapturedPacket(packet, time, cut_off, interface.link_type)
+            self._go_to_trailer(size)
+        return size
+
+    def _trailer(self, data: bytes, at: int, items: list[CapturedPacket]) -> int:
+        if len(data) >= at + BLOCK_TRAILER:
+            if data[at : at + BLOCK_TRAILER] != self._total:
+                raise CodecError("a block whose two lengths differ")
+            if self._found is not None:
+                items.append(self._found)
+                self._found = None
+            self._part = _Decoder._header
+        return BLOCK_TRAILER
+
+    def _go_to_trailer(self, size: int) -> None:
+        """What follows in the block behind a part of so many bytes is of no interest."""
+        self._skip, self._left = self._left - size, 0
+        self._part = _Decoder._trailer
+
+    def _described(self, number: int) -> _Interface:
         if number >= len(self._interfaces):
             raise CodecError(f"a packet of interface {number}, which is not described")
         return self._interfaces[number]
 
-    def _describe(self, layout: _Format, kind: int, body: bytes) -> None:
-        """Begin a section, or add an interface to it."""
-        if kind == SECTION_HEADER:
-            _, major, _, _ = layout.section.unpack_from(body)
-            if major != VERSION[0]:
-                raise CodecError(f"pcapng version {major}, not {VERSION[0]}")
-            self._interfaces.clear()
-            return
-        if len(self._interfaces) == MAX_INTERFACES:
-            raise CodecError(f"a section with more than {MAX_INTERFACES} interfaces")
-        link_type, _, snap_length = layout.interface.unpack_from(body)
-        units, offset = 10**MICROSECONDS, 0
-        for code, value in _options(layout, body[layout.interface.size :]):
-            if code == OPTION_RESOLUTION and value:
-                base = 2 if value[0] & RESOLUTION_IS_BINARY else 10
-                units = base ** (value[0] & ~RESOLUTION_IS_BINARY)
-            elif code == OPTION_OFFSET and len(value) == layout.offset.size:
-                (offset,) = layout.offset.unpack(value)
-        self._interfaces.append(_Interface(link_type, snap_length, units, offset))
 
+_Part = Callable[[_Decoder, bytes, int, list[CapturedPacket]], int]
 
-def _options(layout: _Format, data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while len(data) >= at + layout.option.size:
-        code, size = layout.option.unpack_from(data, at)
-        if code == OPTION_END:
-            return
-        at += layout.option.size
-        yield code, data[at : at + size]
-        at += size + -size % 4
+PARTS: dict[int, _Part] = {
+    SECTION_HEADER: _Decoder._section,
+    INTERFACE_DESCRIPTION: _Decoder._interface,
+    OBSOLETE_PACKET: _Decoder._packet,
+    SIMPLE_PACKET: _Decoder._packet,
+    ENHANCED_PACKET: _Decoder._packet,
+}
+"""What is decoded of a block, behind its header; all other blocks are skipped."""

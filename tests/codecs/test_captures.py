@@ -10,12 +10,20 @@ from typing import Any
 
 import dpkt
 import pytest
-from decoding import Broken, decoded, encoded
+from decoding import Broken, chunks, decoded, encoded
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import ethernet, tcp, udp
 
-from aiotun.codecs import LINKTYPE_ETHERNET, LINKTYPE_RAW, CapturedPacket, CodecError, Pcap, Pcapng
+from aiotun.codecs import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_RAW,
+    MAX_FRAME,
+    CapturedPacket,
+    CodecError,
+    Pcap,
+    Pcapng,
+)
 
 TIME = 1_700_000_000_123_456_789
 ITEMS = [
@@ -49,14 +57,26 @@ def interface(link: int = 101, snap: int = 0, options: bytes = b"", order: str =
     return block(1, struct.pack(order + "HHI", link, 0, snap) + options, order)
 
 
-def enhanced(data: bytes, ticks: int = 0, number: int = 0, order: str = "<") -> bytes:
+def enhanced(
+    data: bytes, ticks: int = 0, number: int = 0, order: str = "<", options: bytes = b""
+) -> bytes:
     fields = number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data)
     padded = data + bytes(-len(data) % 4)
-    return block(6, struct.pack(order + "IIIII", *fields) + padded, order)
+    return block(6, struct.pack(order + "IIIII", *fields) + padded + options, order)
+
+
+def obsolete(data: bytes, ticks: int, number: int, order: str = "<") -> bytes:
+    fields = number, 7, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data) + 2
+    padded = data + bytes(-len(data) % 4)
+    return block(2, struct.pack(order + "HHIIII", *fields) + padded, order)
 
 
 def option(code: int, value: bytes, order: str = "<") -> bytes:
     return struct.pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def comment(size: int) -> bytes:
+    return option(1, bytes(size))
 
 
 BROKEN_PCAPNG = {
@@ -79,9 +99,19 @@ BROKEN_PCAPNG = {
         48,
     ),
     "more than the limit": (section() + interface() + enhanced(bytes(101)), "the limit", 48),
-    "a block beyond any limit": (
-        section() + b"\6\0\0\0\xfc\xff\xff\xff" + bytes(4),
-        "4294967292 bytes",
+    "lengths that differ behind a packet and options": (
+        section() + interface() + enhanced(b"abc", options=comment(5_000))[:-4] + bytes(4),
+        "two lengths",
+        48,
+    ),
+    "a packet in a block of 4 GiB": (
+        section() + interface() + b"\6\0\0\0\xfc\xff\xff\xff" + bytes(12) + b"\xff" * 8,
+        "the limit",
+        48,
+    ),
+    "options without end": (
+        section() + b"\1\0\0\0\xfc\xff\xff\xff" + bytes(8) + comment(5_000),
+        f"ends inside a frame, of which there are {16 + 5_004} bytes",
         28,
     ),
     "interfaces without end": (section() + interface() * 4097, "4096", 28 + 4096 * 20),
@@ -131,7 +161,8 @@ class TestPcapng:
         assert decoded(Pcapng(), [stream]) == [CapturedPacket(b"abc", 0)]
         *_, error = decoded(Pcapng(), [stream[:-1]])
         assert isinstance(error, Broken)
-        assert "1 bytes before its end" in error.what
+        assert f"of which there are {len(names) - 1} bytes" in error.what
+        assert error.offset == len(stream) - len(names)
 
     @pytest.mark.parametrize(
         ("snap", "original", "expected"),
@@ -145,6 +176,44 @@ class TestPcapng:
         data = expected.data + bytes(-len(expected.data) % 4)
         stream = section() + interface(snap=snap) + block(3, struct.pack("<I", original) + data)
         assert decoded(Pcapng(), [stream]) == [expected]
+
+    @pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
+    def test_obsolete_packets(self, order: str) -> None:
+        stream = section(order) + interface(order=order) + interface(1, order=order)
+        stream += obsolete(b"abc", 1 << 32, 1, order)
+        assert decoded(Pcapng(), [stream]) == [CapturedPacket(b"abc", 1000 << 32, 2, 1)]
+        (error,) = decoded(Pcapng(), [section(order) + obsolete(b"abc", 0, 1, order)])
+        assert "interface 1" in error.what
+
+    @pytest.mark.parametrize(
+        ("max_frame", "options"),
+        [(1514, comment(5_700)), (MAX_FRAME, comment(65_000) * 2), (4, comment(65_000) * 50)],
+        ids=["one that is long", "two that are", "without end"],
+    )
+    def test_long_options(self, max_frame: int, options: bytes) -> None:
+        stream = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + options)
+        stream += interface(1, options=options + option(9, b"\x09") + options)
+        stream += enhanced(b"abcd", 5, options=options) + enhanced(b"efg", 6)
+        decoder = Pcapng(max_frame=max_frame).decoder()
+        found = []
+        for at in range(0, len(stream), 1000):
+            found += decoder.feed(stream[at : at + 1000])
+            assert len(decoder.unused) < 100  # nothing is kept of them
+        decoder.eof()
+        assert found == [CapturedPacket(b"abcd", 5, 0, 1), CapturedPacket(b"efg", 6, 0, 1)]
+
+    @given(st.data())
+    def test_parts_of_blocks_are_cut_anywhere(self, data: st.DataObject) -> None:
+        options = comment(9) + option(9, b"\x09") + option(14, struct.pack("<q", 1)) + comment(3)
+        stream = section() + interface(1, options=options + option(0, b"")) + interface(7)
+        stream += enhanced(b"abcde", 5, options=comment(20)) + block(5, bytes(20))
+        stream += obsolete(b"abc", 6, 1) + block(3, struct.pack("<I", 2) + b"ab\0\0")
+        expected = decoded(Pcapng(), [stream])
+        assert [item.data for item in expected] == [b"abcde", b"abc", b"ab"]
+        size = data.draw(st.integers(0, len(stream)))
+        ends = decoded(Pcapng(), [stream[:size]])
+        assert decoded(Pcapng(), data.draw(chunks(stream[:size]))) == ends
+        assert decoded(Pcapng(), data.draw(chunks(stream))) == expected
 
     def test_wire_format(self) -> None:
         codec = Pcapng(link_type=1, max_frame=2000)

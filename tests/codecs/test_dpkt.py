@@ -42,6 +42,23 @@ def test_a_packet_changed() -> None:
     assert Dpkt().encode(packet) == udp(4, b"data", ttl=9)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_which_lengths_are_filled_in(version: int) -> None:
+    """Only IPv4's, along with its checksum: so it is documented."""
+    packet = Dpkt().decode(udp(version, b"data"))
+    packet.data.data, packet.data.sum = b"more data", 0
+    if version == 4:
+        packet.sum = 0
+        assert int.from_bytes(Dpkt().encode(packet)[2:4], "big") == 20 + 8 + 9
+    else:
+        assert int.from_bytes(Dpkt().encode(packet)[4:6], "big") == 8 + 4
+        packet.plen = 8 + 9
+    packet.data.ulen, packet.data.sum = 8 + 9, 0
+    if version == 4:
+        packet.sum = 0
+    assert Dpkt().encode(packet) == udp(version, b"more data")
+
+
 @pytest.mark.parametrize("layer", ["tun", "tap"])
 @given(data=st.data())
 def test_arbitrary_bytes(layer: Layer, data: st.DataObject) -> None:

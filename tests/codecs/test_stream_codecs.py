@@ -24,6 +24,7 @@ from aiotun.codecs import (
     Ethernet,
     EthernetFrame,
     IPStream,
+    LengthDelimited,
     LengthPrefixed,
     PacketCodec,
     PacketInformation,
@@ -64,6 +65,8 @@ CASES = {
     "3 bytes, little": Case(LengthPrefixed(3, "little"), anything),
     "8 bytes": Case(LengthPrefixed(8), anything, bytes(6)),
     "length behind an offset": Case(LengthPrefixed(2, offset=3), anything),
+    "as tokio": Case(LengthDelimited(2), anything),
+    "as tokio, adjusted": Case(LengthDelimited(3, length_adjustment=-3), anything),
     "length counts itself": Case(LengthPrefixed(2, adjustment=-2), anything),
     "length of the payload but 4": Case(
         LengthPrefixed(4, "little", adjustment=4), st.binary(min_size=4, max_size=300)
@@ -333,7 +336,7 @@ class TestErrors:
         decoder = LengthPrefixed(1, max_frame=3).decoder()
         assert decoder.feed(b"\x01a\x04abcd") == [b"a"]
         for _ in range(3):
-            with pytest.raises(CodecError, match="4 bytes, not 0 to 3, at byte 2") as caught:
+            with pytest.raises(CodecError, match="length of 4, not 0 to 3, at byte 2") as caught:
                 decoder.feed(b"not taken")
             assert not caught.value.recoverable
         with pytest.raises(CodecError, match="4 bytes"):
@@ -395,7 +398,7 @@ class TestChained:
             decoder.feed(b"")
         assert decoder.feed(b"") == [self.packet]
         for _ in range(2):
-            with pytest.raises(CodecError, match="255 bytes") as caught:
+            with pytest.raises(CodecError, match="length of 255") as caught:
                 decoder.feed(b"")
             assert not caught.value.recoverable
         assert decoder.unused == b"\xff"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from decoding import decoded, encoded
 
-from aiotun.codecs import LengthPrefixed
+from aiotun.codecs import LengthDelimited, LengthPrefixed
 
 assert sys.platform != "win32"
 
@@ -77,8 +77,21 @@ def test_both_directions(codec: LengthPrefixed, peer: Path, listener: socket.soc
             connection.settimeout(10)
             connection.sendall(encoded(codec, items))
             connection.shutdown(socket.SHUT_WR)
-            answers = decoded(replace(codec, offset=0, keep_header=False), received(connection))
-        assert answers == [item[::-1] for item in items]
+            answers = b"".join(received(connection))
+        plain = replace(codec, offset=0, keep_header=False)
+        assert decoded(plain, [answers]) == [item[::-1] for item in items]
+        # Its own bytes, and what it makes of ours.
+        adjustment = codec.adjustment
+        encoder = LengthDelimited(codec.size, codec.byteorder, length_adjustment=adjustment)
+        assert encoded(encoder, [item[::-1] for item in items]) == answers
+        decoder = LengthDelimited(
+            codec.size,
+            codec.byteorder,
+            length_field_offset=codec.offset,
+            length_adjustment=adjustment + codec.keep_header * codec.header_size,
+            num_skip=0 if codec.keep_header else None,
+        )
+        assert decoded(decoder, [encoded(codec, items)]) == items
         assert process.wait(10) == 0
     finally:
         process.kill()
