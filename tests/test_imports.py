@@ -1,0 +1,49 @@
+"""The modules of the package import each other in one direction."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in ROOT.glob("aiotun/**/*.py")}
+
+
+def imported(name: str, path: Path) -> Iterator[str]:
+    """The package's modules that a module imports: at its head, in functions, or for its types."""
+    package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, *(node.module or "").split(".")]).rstrip(".")
+            for alias in node.names:
+                for found in (f"{source}.{alias.name}", source):
+                    if found in MODULES and found != name:  # a package's own C
+                        yield found
+                        break
+
+
+KNOWN_TO_EACH_OTHER = {
+    "aiotun.transports.fastpath": {"aiotun.transports.base"},
+    "aiotun.wireguard.core.peer": {"aiotun.wireguard.core.interface"},
+}
+"""Parts that name the type of the whole that they belong to."""
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {name: set(imported(name, path)) for name, path in MODULES.items()}
+    assert graph["aiotun.device"] >= {"aiotun.config", "aiotun.platforms.base"}
+    for name, whole in KNOWN_TO_EACH_OTHER.items():
+        graph[name] -= whole
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
