@@ -17,8 +17,14 @@ from aiotun.wireguard.uapi import PeerStatus, Status
 KEY, ALICE, BOB = (bytes([n]) * 32 for n in (8, 1, 2))
 
 
-def picture(status: Status, before: Status | None, seconds: float, drops: dict[str, int]) -> str:
-    console = Console(file=io.StringIO(), width=200)
+def picture(
+    status: Status,
+    before: Status | None,
+    seconds: float,
+    drops: dict[str, int],
+    width: int = 200,
+) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(render("wg9", status, before, seconds, drops))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
@@ -51,6 +57,15 @@ def test_peers_rates_and_drops() -> None:
     assert "never" in text
     assert "dropped: replayed 3, no_route 12" in text
     assert f"public key {encode_key(public_key_of(KEY))}" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal(columns: int) -> None:
+    """Keys, addresses and numbers stay whole there."""
+    text = picture(status(999_000_000, 10**12), status(0, 0), 1.0, {"replayed": 3}, columns)
+    assert max(map(len, text.splitlines())) <= columns
+    wide = picture(status(999_000_000, 10**12), status(0, 0), 1.0, {"replayed": 3})
+    assert text.split() == wide.split()
 
 
 @pytest.mark.parametrize("endpoint", ["[fd00::1]:51820", "[fe80::1%eth0]:7", "[b]:1", "[/b]:1"])

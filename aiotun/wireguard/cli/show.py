@@ -17,11 +17,11 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from ..keys import encode_key, public_key_of
-from ..uapi import Status
+from ..uapi import PeerStatus, Status
 from ..uapi_socket import DIRECTORY, read_counters, read_status, socket_path
 from .loop import run
 
@@ -75,31 +75,33 @@ def find_socket(name: str | None, directory: Path) -> Path:
 def render(
     name: str, status: Status, before: Status | None, seconds: float, counters: dict[str, int]
 ) -> Group:
-    """A picture of the status; rates are against the one of so many seconds `before`."""
-    title = Text(f"{name}, UDP port {status.listen_port}")
-    table = Table(title=title, title_justify="left")
-    for heading in ("peer", "endpoint", "allowed IPs", "handshake"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("received", "sent"):
-        table.add_column(heading, justify="right")
+    """A picture of the status; rates are against the one of so many seconds `before`.
+
+    It takes sixty columns: a key stays in one line.
+    """
     known = {} if before is None else {peer.public_key: peer for peer in before.peers}
-    for peer in status.peers:
-        last = known.get(peer.public_key, peer)
-        table.add_row(
-            encode_key(peer.public_key),
-            Text(peer.endpoint or "-"),  # a string would be markup, and [fd00::1] a tag
-            "\n".join(map(str, peer.allowed_ips)) or "-",
-            _ago(peer.last_handshake),
-            _volume(peer.rx_bytes, peer.rx_bytes - last.rx_bytes, seconds),
-            _volume(peer.tx_bytes, peer.tx_bytes - last.tx_bytes, seconds),
-        )
+    peers = [_peer(peer, known.get(peer.public_key, peer), seconds) for peer in status.peers]
     drops = ", ".join(f"{reason} {count}" for reason, count in counters.items() if count)
     key = encode_key(public_key_of(status.private_key)) if any(status.private_key) else "(none)"
     return Group(
-        table,
+        Text(f"{name}, UDP port {status.listen_port}", style="bold"),
         Text(f"public key {key}"),
         Text(f"dropped: {drops or 'nothing'}"),
+        *peers,
     )
+
+
+def _peer(peer: PeerStatus, last: PeerStatus, seconds: float) -> Group:
+    """Each part is a `Text`: a string would be markup, and [fd00::1] a tag."""
+    received = _volume(peer.rx_bytes, peer.rx_bytes - last.rx_bytes, seconds)
+    sent = _volume(peer.tx_bytes, peer.tx_bytes - last.tx_bytes, seconds)
+    details = Group(
+        Text.assemble(peer.endpoint or "no endpoint", ", handshake ", _ago(peer.last_handshake)),
+        Text(", ".join(map(str, peer.allowed_ips)) or "no allowed IPs"),
+        Text(f"received {received}, sent {sent}"),
+    )
+    key = Text(f"peer {encode_key(peer.public_key)}")
+    return Group(Text(), key, Padding(details, (0, 0, 0, 5)))
 
 
 def _ago(moment: float) -> Text:
@@ -116,7 +118,7 @@ def _ago(moment: float) -> Text:
 
 def _volume(total: int, new: int, seconds: float) -> str:
     rate = 8 * new / seconds if seconds else 0.0
-    return f"{_scaled(total)}B\n{_scaled(rate)}bit/s"
+    return f"{_scaled(total)}B ({_scaled(rate)}bit/s)"
 
 
 def _scaled(value: float) -> str:
