@@ -7,7 +7,9 @@ import getpass
 import json
 import os
 import platform
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
@@ -51,23 +53,32 @@ def main(args: argparse.Namespace) -> int:
             json.dumps({"ready": ready, "system": system, "capabilities": capabilities}, indent=2)
         )
     else:
-        for line in report(system, found, colour=_colour()):
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        for line in report(system, found, colour=_colour(), columns=columns):
             print(line)
         print(verdict(found))
     return 0 if ready else 1
 
 
 def report(
-    system: Mapping[str, str], found: Mapping[str, Capability], *, colour: bool
+    system: Mapping[str, str], found: Mapping[str, Capability], *, colour: bool, columns: int
 ) -> Iterator[str]:
-    """The lines to show, a section after the other; a remedy is told once."""
+    """The lines to show, a section after the other; a remedy is told once.
+
+    What is too long for so many columns goes on in the last column of its table.
+    """
 
     def paint(text: str, code: str) -> str:
         return f"\33[{code}m{text}\33[{RESET}m" if colour else text
 
+    def fit(head: str, text: str, hang: str = "") -> Iterator[str]:
+        for line in textwrap.wrap(text, columns - len(INDENT), subsequent_indent=hang):
+            yield head + line
+            head = INDENT
+
     yield paint("System", BOLD)
     for name, value in system.items():
-        yield f"           {name:12}{value}"
+        yield from fit(f"           {name:12}", value)
     told: set[tuple[str, ...]] = set()
     for section, members in SECTIONS.items():
         shown = [found[name] for name in members if name in found]
@@ -76,9 +87,10 @@ def report(
             yield paint(section, BOLD)
         for capability in shown:
             mark = paint("ok     ", GREEN) if capability.available else paint("missing", RED)
-            yield f"  {mark}  {capability.name:12}{capability.detail}"
+            yield from fit(f"  {mark}  {capability.name:12}", capability.detail)
             if capability.remedies not in told:
-                yield from (f"{INDENT}-> {remedy}" for remedy in capability.remedies)
+                for remedy in capability.remedies:
+                    yield from fit(INDENT, f"-> {remedy}", "   ")
                 told.add(capability.remedies)
     yield ""
 

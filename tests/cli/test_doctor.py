@@ -206,7 +206,7 @@ NO = Capability("tun", False, "broken", ("mend it", "buy another"))
 
 def test_report_is_aligned_and_tells_a_remedy_once() -> None:
     found = {"tun-node": NO, "tun": NO, "uvloop": YES}
-    assert list(doctor.report({"kernel": "K 1"}, found, colour=False)) == [
+    assert list(doctor.report({"kernel": "K 1"}, found, colour=False, columns=80)) == [
         "System",
         "           kernel      K 1",
         "",
@@ -222,13 +222,21 @@ def test_report_is_aligned_and_tells_a_remedy_once() -> None:
     ]
 
 
+def test_report_fits_the_terminal() -> None:
+    found = {"tun": Capability("tun", False, "broken " * 9, ("mend it all " * 5,))}
+    lines = list(doctor.report({"kernel": "K " * 30}, found, colour=False, columns=60))
+    assert max(map(len, lines)) <= 60
+    assert [len(line) - len(line.lstrip()) for line in lines if "mend" in line] == [23, 26]
+    assert [len(line) - len(line.lstrip()) for line in lines if "broken" in line] == [2, 23]
+
+
 def test_report_shows_every_capability() -> None:
     shown = [name for members in doctor.SECTIONS.values() for name in members]
     assert sorted(shown) == sorted(probes.names())
 
 
 def test_colours_are_balanced() -> None:
-    text = "\n".join(doctor.report({}, {"tun": NO, "uvloop": YES}, colour=True))
+    text = "\n".join(doctor.report({}, {"tun": NO, "uvloop": YES}, colour=True, columns=80))
     assert "\33[31mmissing\33[0m" in text
     assert "\33[32mok     \33[0m" in text
     assert text.count("\33[") == 2 * text.count("\33[0m")
