@@ -22,6 +22,7 @@ pytestmark = [
 def test_a_workload_through_our_forwarder(workload: str) -> None:
     with forwarding(ROWS["packet-asyncio"]) as network:
         metrics = WORKLOADS[workload].measure(network, 1)
+    assert metrics
     assert metrics.keys() <= METRICS.keys()
     assert all(value >= 0 for value in metrics.values())
 
