@@ -115,7 +115,7 @@ async def on_loop(count: int) -> dict[str, float]:
     await asyncio.sleep(IDLE)
     measured["idle"] = 100 * idle.cpu / idle.time
     changed = Meter()
-    device = transports[0].get_extra_info("device")
+    device = transports[0].device
     for number in range(CHANGES):
         device.mtu = 1400 + number
         await asyncio.sleep(0)

@@ -33,7 +33,7 @@ async def main(namespace: str | int) -> None:
         routes=["10.10.0.0/16", "10.11.0.0/16 via 10.9.0.2"],
         ipv6_quiet=True,
     )
-    device = transport.get_extra_info("device")
+    device = transport.device
     print(f"{device.name} is in namespace {namespace}, with the routes:")
     for route in device.routes():
         print(f"  {route}")

@@ -41,7 +41,7 @@ def reflect(packet: bytes) -> bytes | None:
 class Reflector(aiotun.PacketProtocol):
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
         self.transport = transport
-        device: aiotun.Device = transport.get_extra_info("device")
+        device = transport.device
         self.table = GROTable(tcp=device.tcp_offload, udp=device.udp_offload)
 
     # A protocol that overrides packet_received has all this done by the transport.
@@ -62,7 +62,7 @@ async def main(address: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, transport.close)
-    print(f"{transport.get_extra_info('name')} reflects UDP around {address}")
+    print(f"{transport.name} reflects UDP around {address}")
     await transport.wait_closed()
 
 

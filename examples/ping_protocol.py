@@ -32,7 +32,7 @@ async def main(addresses: list[str]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, transport.close)
-    print(f"{transport.get_extra_info('name')} answers pings around {', '.join(addresses)}")
+    print(f"{transport.name} answers pings around {', '.join(addresses)}")
     await transport.wait_closed()
     print(f"{transport.counters.packets_sent} pings were answered")
 

@@ -49,7 +49,7 @@ async def main(address: str, host: IPv4Address, mac: bytes) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, transport.close)
-    print(f"{host} is at {mac.hex(':')} on {transport.get_extra_info('name')}")
+    print(f"{host} is at {mac.hex(':')} on {transport.name}")
     await transport.wait_closed()
 
 

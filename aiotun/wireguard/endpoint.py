@@ -102,12 +102,12 @@ class WireGuard:
 
     @property
     def device(self) -> aiotun.Device:
-        return self.transport.get_extra_info("device")  # type: ignore[no-any-return]
+        return self.transport.device
 
     @property
     def listen_port(self) -> int:
         """The one it has, also if any was asked for."""
-        return self.udp.get_extra_info("sockname")[1]  # type: ignore[no-any-return]
+        return self.udp.local_addr[1]
 
     # Live changes.
 
@@ -169,7 +169,7 @@ class WireGuard:
     @property
     def _family(self) -> int:
         """Of addresses that the socket can send to."""
-        own = self.udp.get_extra_info("socket").family
+        own = self.udp.socket.family
         return socket.AF_UNSPEC if own == socket.AF_INET6 else socket.AF_INET
 
     async def _open_udp(self, port: int) -> aiotun.UdpTransport:
@@ -190,7 +190,7 @@ class WireGuard:
         return udp
 
     def _mark(self, udp: aiotun.UdpTransport, mark: int) -> None:
-        udp.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+        udp.socket.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
 
     async def _open_device(self) -> None:
         if self._device is None:
@@ -258,9 +258,9 @@ class _Host(aiotun.PacketProtocol):
         self._pass_on = wireguard._pass_on
         self._clock = clock
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wireguard.transport = cast(aiotun.PacketTransport, transport)
-        self._wireguard.tunnel.mtu = transport.get_extra_info("mtu")
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        self._wireguard.transport = transport
+        self._wireguard.tunnel.mtu = transport.mtu
 
     def packets_received(self, packets: list[bytes]) -> None:
         self._seal(packets, self._clock())
@@ -292,9 +292,9 @@ class _Network(aiotun.UdpProtocol):
         self._pass_on = wireguard._pass_on
         self._clock = clock
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(aiotun.UdpTransport, transport)
-        self._transport.pause_reading()  # until it is the interface's
+    def connection_made(self, transport: aiotun.UdpTransport) -> None:
+        self._transport = transport
+        transport.pause_reading()  # until it is the interface's
 
     def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
         self._open(datagrams, self._clock())
@@ -330,7 +330,7 @@ def _numeric(endpoint: tuple[str, int], family: int) -> Address | None:
 async def _read_out(udp: aiotun.UdpTransport) -> None:
     """Let it deliver what has come to its socket."""
     udp.resume_reading()
-    sock = udp.get_extra_info("socket")
+    sock = udp.socket
     for _ in range(READS_MAX):
         try:
             sock.recv(1, socket.MSG_PEEK)
