@@ -19,13 +19,13 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from aiotun import Datagram
+from aiotun.aead.replay import WINDOW
 from aiotun.testing.ping import echo_request
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
 from aiotun.wireguard.core.cookie import SOURCES_MAX, CookieJar, TokenBucket
 from aiotun.wireguard.core.messages import COOKIE_REPLY, INITIATION, MAC_SIZE, RESPONSE, TRANSPORT
 from aiotun.wireguard.core.peer import QUEUE_MAX
-from aiotun.wireguard.core.replay import WINDOW
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.keys import clamp
 

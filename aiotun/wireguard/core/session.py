@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from math import inf
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from ...aead import Opener, ReplayWindow, Sealer
 from .messages import TRANSPORT
-from .replay import ReplayWindow
 
 if TYPE_CHECKING:
     from .counters import Counters
@@ -31,8 +28,8 @@ REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
 REKEY_AFTER_TIME = 120.0
 REJECT_AFTER_TIME = 180.0
 
-NONCE_HEAD = bytes(4)
-"""A nonce is four zero bytes and the counter, little endian (section 5.4.6)."""
+PADDING = 16
+"""What sizes of packets are multiples of, in bytes (section 5.4.6)."""
 
 
 class Session:
@@ -43,9 +40,9 @@ class Session:
         "expires",
         "sent",
         "sealed_head",
-        "_encrypt",
+        "_seal",
         "rekey_due",
-        "_decrypt",
+        "_open",
         "_window",
         "initiator",
         "created",
@@ -66,38 +63,20 @@ class Session:
         """Messages: the counter of the next one."""
         self.sealed_head = TRANSPORT + remote_index.to_bytes(4, "little")
         """What all messages that it seals begin with."""
-        self._encrypt = ChaCha20Poly1305(keys.send).encrypt
-        self._decrypt = ChaCha20Poly1305(keys.receive).decrypt
+        self._seal = Sealer(keys.send).seal
+        self._open = Opener(keys.receive, len(self.head)).open
         self._window = ReplayWindow(REJECT_AFTER_MESSAGES)
 
     def seal(self, packets: Sequence[bytes], mtu: int) -> list[bytes]:
         """A message for each packet, padded to 16 bytes as far as the MTU allows."""
-        head, encrypt, nonce_head = self.sealed_head, self._encrypt, NONCE_HEAD
-        messages: list[bytes] = []
         number = self.sent
         self.sent += len(packets)
-        for packet in packets:
-            if len(packet) < mtu:
-                packet += bytes(min(-len(packet) % 16, mtu - len(packet)))
-            counter = number.to_bytes(8, "little")
-            messages.append(head + counter + encrypt(nonce_head + counter, packet, None))
-            number += 1
-        return messages
+        return self._seal(packets, self.sealed_head, number, PADDING, mtu)
 
-    def open(self, messages: Iterable[bytes], drops: Counters) -> list[bytes]:
+    def open(self, messages: Sequence[bytes], drops: Counters) -> list[bytes]:
         """The packets in the messages that are authentic and new, still padded."""
-        decrypt, nonce_head = self._decrypt, NONCE_HEAD
-        packets: list[bytes] = []
-        counters: list[int] = []
-        for message in messages:
-            counter = message[8:16]
-            try:
-                packet = decrypt(nonce_head + counter, message[16:], None)
-            except (InvalidTag, ValueError):  # ValueError: too short for a counter
-                drops.forged += 1
-            else:
-                packets.append(packet)
-                counters.append(int.from_bytes(counter, "little"))
+        packets, counters = self._open(messages)
+        drops.forged += len(messages) - len(packets)
         if packets and not self._window.advance(counters):  # some were lost, or overtaken
             new = list(map(self._window.accept, counters))
             drops.replayed += new.count(False)

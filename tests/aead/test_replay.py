@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotun.wireguard.core.replay import WINDOW, ReplayWindow
+from aiotun.aead.replay import WINDOW, ReplayWindow
 
 LIMIT = 2**64 - 2**13 - 1
 

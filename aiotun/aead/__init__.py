@@ -1,0 +1,35 @@
+"""Batches of packets sealed and opened in one call: what a VPN does to all its traffic.
+
+A message is a head (what the protocol puts in front, as its type and a session's
+index), a counter of 64 bits, little endian, the encrypted packet, and a tag of 16
+bytes. The nonce is four bytes that stay and the counter (WireGuard's paper, section
+5.4.6; RFC 8439, section 2.8; NIST SP 800-38D, section 8.2.1).
+
+`Sealer` and `Opener` are native where the package was built with OpenSSL's headers,
+and made of the package `cryptography` elsewhere; `implementation` says which, and
+AIOTUN_PURE=1 asks for the latter. The native ones release the GIL while they work.
+Both may be used from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from .algorithms import Algorithm
+from .replay import ReplayWindow
+
+__all__ = ["Algorithm", "Opener", "ReplayWindow", "Sealer", "implementation"]
+
+implementation: Literal["native", "python"]
+
+try:
+    if os.environ.get("AIOTUN_PURE") == "1":
+        raise ImportError("the Python implementation was asked for")
+    from ..native._aead import Opener, Sealer
+except ImportError:
+    from .python import Opener, Sealer  # type: ignore[assignment]
+
+    implementation = "python"
+else:
+    implementation = "native"

@@ -1,0 +1,13 @@
+"""What messages are sealed with."""
+
+from typing import Literal
+
+__all__ = ["COUNTER_SIZE", "KEY_SIZE", "NONCE_HEAD_SIZE", "TAG_SIZE", "Algorithm"]
+
+Algorithm = Literal["chacha20-poly1305", "aes-256-gcm"]
+"""RFC 8439; NIST SP 800-38D with a key of 256 bits. Sizes are the same for both, in bytes."""
+
+KEY_SIZE = 32
+NONCE_HEAD_SIZE = 4
+COUNTER_SIZE = 8
+TAG_SIZE = 16

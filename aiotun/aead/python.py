@@ -1,0 +1,150 @@
+"""Sealer and Opener by the package `cryptography`: the specification of the native ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, get_args
+
+try:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+except ImportError as exc:
+    raise ImportError(
+        "aiotun.aead needs the package cryptography where its native part was not built: "
+        "pip install cryptography"
+    ) from exc
+
+from .algorithms import COUNTER_SIZE, KEY_SIZE, NONCE_HEAD_SIZE, TAG_SIZE, Algorithm
+
+if TYPE_CHECKING:
+    from cryptography.utils import Buffer
+
+__all__ = ["Opener", "Sealer"]
+
+PACKET_MAX = 1 << 24
+PAD_MAX = 65536
+THREADS_MAX = 64
+
+
+class _Key:
+    """One key, and how nonces are made for it."""
+
+    def __init__(
+        self,
+        key: Buffer,
+        algorithm: Algorithm,
+        nonce_head: bytes,
+        associated_data: bytes,
+        threads: int,
+    ) -> None:
+        if algorithm not in get_args(Algorithm):
+            known = " or ".join(get_args(Algorithm))
+            raise ValueError(f"the algorithm is {known}, not {algorithm}")
+        if len(key) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(key)}")
+        if len(nonce_head) != NONCE_HEAD_SIZE:
+            raise ValueError(f"a nonce's head has {NONCE_HEAD_SIZE} bytes, not {len(nonce_head)}")
+        if len(associated_data) > PACKET_MAX:
+            raise ValueError(f"associated data has at most {PACKET_MAX} bytes")
+        if not 1 <= threads <= THREADS_MAX:
+            raise ValueError(f"threads are 1 to {THREADS_MAX}, not {threads}")
+        cipher = ChaCha20Poly1305 if algorithm == "chacha20-poly1305" else AESGCM
+        self._cipher: ChaCha20Poly1305 | AESGCM | None = cipher(bytes(key))
+        self._nonce_head = nonce_head
+        self._associated_data = associated_data
+
+    def close(self) -> None:
+        self._cipher = None
+
+    def _open_cipher(self) -> ChaCha20Poly1305 | AESGCM:
+        if self._cipher is None:
+            raise ValueError("the key was closed")
+        return self._cipher
+
+
+class Sealer(_Key):
+    """See `_aead.pyi`."""
+
+    def __init__(
+        self,
+        key: Buffer,
+        algorithm: Algorithm = "chacha20-poly1305",
+        *,
+        nonce_head: bytes = bytes(NONCE_HEAD_SIZE),
+        associated_data: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        super().__init__(key, algorithm, nonce_head, associated_data, threads)
+
+    def seal(
+        self,
+        packets: Iterable[bytes],
+        head: bytes,
+        counter: int,
+        pad: int = 1,
+        limit: int = sys.maxsize,
+    ) -> list[bytes]:
+        if not 1 <= pad <= PAD_MAX:
+            raise ValueError(f"pad is 1 to {PAD_MAX} bytes, not {pad}")
+        batch = _batch(packets)
+        if counter < 0 or counter + len(batch) > 1 << 64:
+            raise OverflowError("a counter has 64 bits")
+        encrypt = self._open_cipher().encrypt
+        messages = []
+        for number, packet in enumerate(batch, counter):
+            padding = min(-len(packet) % pad, max(limit - len(packet), 0))
+            front = number.to_bytes(COUNTER_SIZE, "little")
+            sealed = encrypt(
+                self._nonce_head + front, packet + bytes(padding), self._associated_data
+            )
+            messages.append(head + front + sealed)
+        return messages
+
+
+class Opener(_Key):
+    """See `_aead.pyi`."""
+
+    def __init__(
+        self,
+        key: Buffer,
+        head_size: int,
+        algorithm: Algorithm = "chacha20-poly1305",
+        *,
+        nonce_head: bytes = bytes(NONCE_HEAD_SIZE),
+        associated_data: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        if not 0 <= head_size <= PACKET_MAX:
+            raise ValueError(f"a head has 0 to {PACKET_MAX} bytes, not {head_size}")
+        super().__init__(key, algorithm, nonce_head, associated_data, threads)
+        self._head_size = head_size
+
+    def open(self, messages: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+        start = self._head_size
+        front = start + COUNTER_SIZE
+        batch = _batch(messages)
+        decrypt = self._open_cipher().decrypt
+        packets: list[bytes] = []
+        counters: list[int] = []
+        for message in batch:
+            if len(message) < front + TAG_SIZE:
+                continue
+            counter = message[start:front]
+            try:
+                packet = decrypt(self._nonce_head + counter, message[front:], self._associated_data)
+            except InvalidTag:
+                continue
+            packets.append(packet)
+            counters.append(int.from_bytes(counter, "little"))
+        return packets, counters
+
+
+def _batch(packets: Iterable[bytes]) -> list[bytes]:
+    batch = list(packets)
+    for packet in batch:
+        if not isinstance(packet, bytes):
+            raise TypeError(f"a packet is bytes, not {type(packet).__name__}")
+        if len(packet) > PACKET_MAX:
+            raise ValueError(f"a packet has at most {PACKET_MAX} bytes, not {len(packet)}")
+    return batch

@@ -1,0 +1,78 @@
+"""In C, by OpenSSL's EVP: the classes of `aiotun.aead`."""
+
+import sys
+from collections.abc import Iterable
+
+from cryptography.utils import Buffer
+
+from ..aead.algorithms import Algorithm
+
+class Sealer:
+    """Seals packets with one key, which it keeps until it is closed or gone."""
+
+    def __init__(
+        self,
+        key: Buffer,
+        algorithm: Algorithm = "chacha20-poly1305",
+        *,
+        nonce_head: bytes = bytes(4),
+        associated_data: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        """`key` has 32 bytes, `nonce_head` four: they begin each nonce.
+
+        `associated_data` is authenticated with each packet, and not sent. As many as
+        `threads` share a batch of 64 KiB or more (natively, where the system has
+        POSIX threads); the messages keep their order. Raises `ValueError`.
+        """
+
+    def seal(
+        self,
+        packets: Iterable[bytes],
+        head: bytes,
+        counter: int,
+        pad: int = 1,
+        limit: int = sys.maxsize,
+    ) -> list[bytes]:
+        """A message for each packet: head, counter, the packet encrypted, tag.
+
+        The first has this counter, and each next one the next. Packets are padded
+        with zeros to a multiple of `pad` bytes, as far as `limit` bytes allow.
+
+        **No counter may be used twice with one key**: that gives both packets away.
+        Raises `OverflowError` for a counter beyond 64 bits, `TypeError` for a packet
+        that is not bytes, and `ValueError` for one of more than 16 MiB, for a `pad`
+        beyond 1 to 65536, and when the key was closed.
+        """
+
+    def close(self) -> None:
+        """Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."""
+
+class Opener:
+    """Opens the messages of one key, as `Sealer` seals them."""
+
+    """Opens the messages of one key."""
+
+    def __init__(
+        self,
+        key: Buffer,
+        head_size: int,
+        algorithm: Algorithm = "chacha20-poly1305",
+        *,
+        nonce_head: bytes = bytes(4),
+        associated_data: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        """As `Sealer`; messages begin with `head_size` bytes, which are not looked at."""
+
+    def open(self, messages: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+        """The packets of the messages that are authentic, padding and all, and their counters.
+
+        Messages that are forged, or too short to be any, are left out: the others
+        follow each other as they came. Whether a counter came before is for a
+        `ReplayWindow` to say. Raises `TypeError` for a message that is not bytes, and
+        `ValueError` for one of more than 16 MiB, and when the key was closed.
+        """
+
+    def close(self) -> None:
+        """As `Sealer.close`."""

@@ -1,0 +1,492 @@
+/* aiotun.native._aead: what _aead.pyi says, by OpenSSL's EVP. There is no cryptography here. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+
+#include "pool.h"
+
+/* See aead/python.py. */
+enum {
+    COUNTER_SIZE = 8,
+    NONCE_HEAD_SIZE = 4,
+    NONCE_SIZE = NONCE_HEAD_SIZE + COUNTER_SIZE,
+    TAG_SIZE = 16,
+    KEY_SIZE = 32,
+    PAD_MAX = 65536,
+    PACKET_MAX = 1 << 24,
+    CHUNK = 8,         /* packets a thread takes at a time */
+    SHARED_MIN = 65536 /* bytes in a batch from which threads share it: fewer cost more to hand over */
+};
+
+typedef struct {
+    PyObject_HEAD
+    PyThread_type_lock lock; /* of the contexts, while the GIL is released */
+    EVP_CIPHER_CTX **contexts; /* one a thread; NULL: closed */
+    int threads;
+    Py_ssize_t head_size; /* of an opener */
+    uint8_t nonce_head[NONCE_HEAD_SIZE];
+    PyObject *associated; /* bytes: authenticated with each packet, and not sent */
+} Key;
+
+/* One packet: where it stands, where it goes, and after opening whether it was authentic. */
+typedef struct {
+    const uint8_t *in;
+    uint8_t *out;
+    Py_ssize_t size; /* of what is encrypted, without padding and tag */
+    Py_ssize_t pad;
+    uint64_t counter;
+    bool done;
+} Item;
+
+typedef struct {
+    Key *key;
+    Item *items;
+    size_t count;
+    void (*process)(Key *key, EVP_CIPHER_CTX *context, Item *item);
+} Batch;
+
+static void
+write_counter(uint8_t *to, uint64_t counter)
+{
+    for (int i = 0; i < COUNTER_SIZE; i++)
+        to[i] = (uint8_t)(counter >> 8 * i);
+}
+
+static uint64_t
+read_counter(const uint8_t *from)
+{
+    uint64_t counter = 0;
+    for (int i = COUNTER_SIZE; i--;)
+        counter = counter << 8 | from[i];
+    return counter;
+}
+
+static bool
+begin(Key *key, EVP_CIPHER_CTX *context, uint64_t counter, const OSSL_PARAM *params)
+{
+    uint8_t nonce[NONCE_SIZE];
+    memcpy(nonce, key->nonce_head, NONCE_HEAD_SIZE);
+    write_counter(nonce + NONCE_HEAD_SIZE, counter);
+    int size = (int)PyBytes_GET_SIZE(key->associated);
+    return EVP_CipherInit_ex2(context, NULL, NULL, nonce, -1, params) &&
+           (!size || EVP_CipherUpdate(context, NULL, &size,
+                                      (const uint8_t *)PyBytes_AS_STRING(key->associated), size));
+}
+
+static void
+seal_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
+{
+    const Py_ssize_t size = item->size + item->pad;
+    const uint8_t *in = item->in;
+    if (item->pad) {
+        memcpy(item->out, in, (size_t)item->size);
+        memset(item->out + item->size, 0, (size_t)item->pad);
+        in = item->out;
+    }
+    OSSL_PARAM tag[] = {
+        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, item->out + size, TAG_SIZE),
+        OSSL_PARAM_END,
+    };
+    int written;
+    item->done = begin(key, context, item->counter, NULL) &&
+                 (!size || EVP_CipherUpdate(context, item->out, &written, in, (int)size)) &&
+                 EVP_CipherFinal_ex(context, item->out + size, &written) &&
+                 EVP_CIPHER_CTX_get_params(context, tag);
+}
+
+static void
+open_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
+{
+    OSSL_PARAM tag[] = {
+        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(item->in + item->size),
+                                TAG_SIZE),
+        OSSL_PARAM_END,
+    };
+    int written;
+    item->done = begin(key, context, item->counter, tag) &&
+                 (!item->size ||
+                  EVP_CipherUpdate(context, item->out, &written, item->in, (int)item->size)) &&
+                 EVP_CipherFinal_ex(context, item->out + item->size, &written);
+}
+
+static void
+step(void *job, size_t index, int thread)
+{
+    Batch *batch = job;
+    const size_t first = index * CHUNK;
+    const size_t end = batch->count - first < CHUNK ? batch->count : first + CHUNK;
+    for (size_t i = first; i < end; i++)
+        batch->process(batch->key, batch->key->contexts[thread], &batch->items[i]);
+}
+
+/* Process them all, without the GIL. False, with an exception, if the key was closed. */
+static bool
+process(Batch *batch, size_t bytes)
+{
+    Key *key = batch->key;
+    bool open;
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(key->lock, WAIT_LOCK);
+    open = key->contexts != NULL;
+    if (open)
+        pool_run(step, batch, (batch->count + CHUNK - 1) / CHUNK,
+                 bytes < SHARED_MIN ? 1 : key->threads);
+    PyThread_release_lock(key->lock);
+    Py_END_ALLOW_THREADS
+    if (!open)
+        PyErr_SetString(PyExc_ValueError, "the key was closed");
+    return open;
+}
+
+/* A tuple, which no one else can change, of bytes of bearable sizes. */
+static PyObject *
+batch_of(PyObject *packets, size_t *bytes)
+{
+    PyObject *tuple = PySequence_Tuple(packets);
+    *bytes = 0;
+    for (Py_ssize_t i = 0; tuple && i < PyTuple_GET_SIZE(tuple); i++) {
+        PyObject *packet = PyTuple_GET_ITEM(tuple, i);
+        if (!PyBytes_Check(packet)) {
+            PyErr_Format(PyExc_TypeError, "a packet is bytes, not %s", Py_TYPE(packet)->tp_name);
+            Py_CLEAR(tuple);
+        }
+        else if (PyBytes_GET_SIZE(packet) > PACKET_MAX) {
+            PyErr_Format(PyExc_ValueError, "a packet has at most %d bytes, not %zd", PACKET_MAX,
+                         PyBytes_GET_SIZE(packet));
+            Py_CLEAR(tuple);
+        }
+        else
+            *bytes += (size_t)PyBytes_GET_SIZE(packet);
+    }
+    return tuple;
+}
+
+static PyObject *
+sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"packets", "head", "counter", "pad", "limit", NULL};
+    PyObject *packets, *head, *first;
+    Py_ssize_t pad = 1, limit = PY_SSIZE_T_MAX;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal", names, &packets, &head, &first,
+                                     &pad, &limit))
+        return NULL;
+    if (pad < 1 || pad > PAD_MAX)
+        return PyErr_Format(PyExc_ValueError, "pad is 1 to %d bytes, not %zd", PAD_MAX, pad);
+    size_t bytes;
+    PyObject *batch = batch_of(packets, &bytes);
+    if (!batch)
+        return NULL;
+    const Py_ssize_t count = PyTuple_GET_SIZE(batch);
+    const uint64_t counter = PyLong_AsUnsignedLongLong(first);
+    PyObject *messages = NULL;
+    Item *items = NULL;
+    if (PyErr_Occurred() || (count && counter > UINT64_MAX - (uint64_t)(count - 1))) {
+        if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
+            PyErr_SetString(PyExc_OverflowError, "a counter has 64 bits");
+        goto done;
+    }
+    messages = PyList_New(count);
+    items = PyMem_New(Item, (size_t)count);
+    if (!messages || !items) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    const Py_ssize_t head_size = PyBytes_GET_SIZE(head);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *packet = PyTuple_GET_ITEM(batch, i);
+        const Py_ssize_t size = PyBytes_GET_SIZE(packet);
+        const Py_ssize_t missing = (pad - size % pad) % pad;
+        const Py_ssize_t room = size < limit ? limit - size : 0;
+        const Py_ssize_t padding = missing < room ? missing : room;
+        PyObject *message = PyBytes_FromStringAndSize(
+            NULL, head_size + COUNTER_SIZE + size + padding + TAG_SIZE);
+        if (!message)
+            goto failed;
+        PyList_SET_ITEM(messages, i, message);
+        uint8_t *out = (uint8_t *)PyBytes_AS_STRING(message);
+        memcpy(out, PyBytes_AS_STRING(head), (size_t)head_size);
+        write_counter(out + head_size, counter + (uint64_t)i);
+        items[i] = (Item){
+            .in = (const uint8_t *)PyBytes_AS_STRING(packet),
+            .out = out + head_size + COUNTER_SIZE,
+            .size = size,
+            .pad = padding,
+            .counter = counter + (uint64_t)i,
+        };
+    }
+    Batch all = {(Key *)self, items, (size_t)count, seal_one};
+    if (!process(&all, bytes))
+        goto failed;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!items[i].done) {
+            PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
+            goto failed;
+        }
+    goto done;
+failed:
+    Py_CLEAR(messages);
+done:
+    PyMem_Free(items);
+    Py_DECREF(batch);
+    return messages;
+}
+
+static PyObject *
+opener_open(PyObject *self, PyObject *messages)
+{
+    Key *key = (Key *)self;
+    size_t bytes;
+    PyObject *batch = batch_of(messages, &bytes);
+    if (!batch)
+        return NULL;
+    const Py_ssize_t all = PyTuple_GET_SIZE(batch), front = key->head_size + COUNTER_SIZE;
+    PyObject *opened = PyList_New(0), *counters = PyList_New(0), *result = NULL;
+    PyObject **packets = PyMem_Calloc((size_t)all + 1, sizeof *packets);
+    Item *items = PyMem_New(Item, (size_t)all);
+    Py_ssize_t count = 0;
+    if (!opened || !counters || !packets || !items) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < all; i++) {
+        PyObject *message = PyTuple_GET_ITEM(batch, i);
+        const Py_ssize_t size = PyBytes_GET_SIZE(message) - front - TAG_SIZE;
+        if (size < 0)
+            continue;
+        PyObject *packet = PyBytes_FromStringAndSize(NULL, size);
+        if (!packet)
+            goto done;
+        packets[count] = packet;
+        const uint8_t *in = (const uint8_t *)PyBytes_AS_STRING(message) + front;
+        items[count++] = (Item){
+            .in = in,
+            .out = (uint8_t *)PyBytes_AS_STRING(packet),
+            .size = size,
+            .counter = read_counter(in - COUNTER_SIZE),
+        };
+    }
+    Batch each = {key, items, (size_t)count, open_one};
+    if (!process(&each, bytes))
+        goto done;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!items[i].done)
+            continue;
+        PyObject *counter = PyLong_FromUnsignedLongLong(items[i].counter);
+        const bool kept = counter && !PyList_Append(counters, counter) &&
+                          !PyList_Append(opened, packets[i]);
+        Py_XDECREF(counter);
+        if (!kept)
+            goto done;
+    }
+    result = PyTuple_Pack(2, opened, counters);
+done:
+    for (Py_ssize_t i = 0; packets && i < count; i++)
+        Py_DECREF(packets[i]);
+    PyMem_Free(packets);
+    PyMem_Free(items);
+    Py_XDECREF(opened);
+    Py_XDECREF(counters);
+    Py_DECREF(batch);
+    return result;
+}
+
+/* Its contexts, each with the key. OpenSSL wipes them when they are freed. */
+static bool
+make_contexts(Key *key, const EVP_CIPHER *cipher, const uint8_t *secret, bool seal)
+{
+    key->contexts = PyMem_RawCalloc((size_t)key->threads, sizeof *key->contexts);
+    if (!key->contexts) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (int i = 0; i < key->threads; i++) {
+        EVP_CIPHER_CTX *context = key->contexts[i] = EVP_CIPHER_CTX_new();
+        if (!context || !EVP_CipherInit_ex2(context, cipher, secret, NULL, seal, NULL)) {
+            PyErr_SetString(PyExc_RuntimeError, "OpenSSL does not give this cipher");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+free_contexts(Key *key)
+{
+    for (int i = 0; key->contexts && i < key->threads; i++)
+        EVP_CIPHER_CTX_free(key->contexts[i]);
+    PyMem_RawFree(key->contexts);
+    key->contexts = NULL;
+}
+
+static PyObject *
+key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
+{
+    static char *sealer_names[] = {"key",     "algorithm", "nonce_head", "associated_data",
+                                   "threads", NULL};
+    static char *opener_names[] = {"key",        "head_size",       "algorithm",
+                                   "nonce_head", "associated_data", "threads", NULL};
+    Py_buffer secret, nonce_head = {.buf = NULL};
+    PyObject *associated = NULL;
+    const char *algorithm = "chacha20-poly1305";
+    Py_ssize_t head_size = 0;
+    int threads = 1;
+    if (seal ? !PyArg_ParseTupleAndKeywords(args, keywords, "y*|s$y*Si:Sealer", sealer_names,
+                                            &secret, &algorithm, &nonce_head, &associated, &threads)
+             : !PyArg_ParseTupleAndKeywords(args, keywords, "y*n|s$y*Si:Opener", opener_names,
+                                            &secret, &head_size, &algorithm, &nonce_head,
+                                            &associated, &threads))
+        return NULL;
+    Key *key = NULL;
+    const bool chacha = !strcmp(algorithm, "chacha20-poly1305");
+    if (!chacha && strcmp(algorithm, "aes-256-gcm"))
+        PyErr_Format(PyExc_ValueError, "the algorithm is chacha20-poly1305 or aes-256-gcm, not %s",
+                     algorithm);
+    else if (secret.len != KEY_SIZE)
+        PyErr_Format(PyExc_ValueError, "a key has %d bytes, not %zd", KEY_SIZE, secret.len);
+    else if (nonce_head.buf && nonce_head.len != NONCE_HEAD_SIZE)
+        PyErr_Format(PyExc_ValueError, "a nonce's head has %d bytes, not %zd", NONCE_HEAD_SIZE,
+                     nonce_head.len);
+    else if (head_size < 0 || head_size > PACKET_MAX)
+        PyErr_Format(PyExc_ValueError, "a head has 0 to %d bytes, not %zd", PACKET_MAX, head_size);
+    else if (associated && PyBytes_GET_SIZE(associated) > PACKET_MAX)
+        PyErr_Format(PyExc_ValueError, "associated data has at most %d bytes", PACKET_MAX);
+    else if (threads < 1 || threads > POOL_THREADS_MAX)
+        PyErr_Format(PyExc_ValueError, "threads are 1 to %d, not %d", POOL_THREADS_MAX, threads);
+    else if ((key = (Key *)type->tp_alloc(type, 0))) {
+        key->threads = threads;
+        key->head_size = head_size;
+        if (nonce_head.buf)
+            memcpy(key->nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
+        key->associated = associated ? Py_NewRef(associated) : PyBytes_FromStringAndSize(NULL, 0);
+        key->lock = PyThread_allocate_lock();
+        if (!key->lock)
+            PyErr_NoMemory();
+        if (!key->associated || !key->lock ||
+            !make_contexts(key, chacha ? EVP_chacha20_poly1305() : EVP_aes_256_gcm(), secret.buf,
+                           seal))
+            Py_CLEAR(key);
+    }
+    PyBuffer_Release(&secret);
+    if (nonce_head.buf)
+        PyBuffer_Release(&nonce_head);
+    return (PyObject *)key;
+}
+
+static PyObject *
+sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    return key_new(type, args, keywords, true);
+}
+
+static PyObject *
+opener_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    return key_new(type, args, keywords, false);
+}
+
+static PyObject *
+key_close(PyObject *self, PyObject *Py_UNUSED(args))
+{
+    Key *key = (Key *)self;
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(key->lock, WAIT_LOCK); /* until a batch in another thread is done */
+    free_contexts(key);
+    PyThread_release_lock(key->lock);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static void
+key_dealloc(PyObject *self)
+{
+    Key *key = (Key *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    free_contexts(key);
+    if (key->lock)
+        PyThread_free_lock(key->lock);
+    Py_XDECREF(key->associated);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef sealer_methods[] = {
+    {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"close", key_close, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMethodDef opener_methods[] = {
+    {"open", opener_open, METH_O, NULL},
+    {"close", key_close, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyType_Slot sealer_slots[] = {
+    {Py_tp_new, sealer_new},
+    {Py_tp_dealloc, key_dealloc},
+    {Py_tp_methods, sealer_methods},
+    {0, NULL},
+};
+
+static PyType_Slot opener_slots[] = {
+    {Py_tp_new, opener_new},
+    {Py_tp_dealloc, key_dealloc},
+    {Py_tp_methods, opener_methods},
+    {0, NULL},
+};
+
+static PyType_Spec sealer_spec = {
+    .name = "aiotun.native._aead.Sealer",
+    .basicsize = sizeof(Key),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = sealer_slots,
+};
+
+static PyType_Spec opener_spec = {
+    .name = "aiotun.native._aead.Opener",
+    .basicsize = sizeof(Key),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = opener_slots,
+};
+
+static int
+module_exec(PyObject *module)
+{
+    static bool registered;
+    if (!registered && pthread_atfork(NULL, NULL, pool_reset)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    registered = true;
+    PyType_Spec *specs[] = {&sealer_spec, &opener_spec};
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
+        if (!type || PyModule_AddType(module, (PyTypeObject *)type)) {
+            Py_XDECREF(type);
+            return -1;
+        }
+        Py_DECREF(type);
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "aiotun.native._aead",
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__aead(void)
+{
+    return PyModuleDef_Init(&module_def);
+}
