@@ -27,7 +27,7 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 LOCKED = --require-hashes -r requirements/
 LOCKS = build uvloop dev bench
 
-COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,offload codecs transports udp)))
+COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads bench lock clean
@@ -58,7 +58,7 @@ types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for 
 		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
 
-coverage: $(VENV)/developer ## branch coverage; offload, codecs, transports, udp 95 % or more each
+coverage: $(VENV)/developer ## branch coverage; aead, offload, codecs, transports, udp 95 % or more each
 	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
 	for part in $(COVERED); do \
 		$(RUN) -m coverage report --fail-under=95 --include="$$part*" || exit; \
@@ -86,7 +86,7 @@ lock: $(VENV)/installed ## pin the newest dependencies of development, with thei
 	done
 
 clean: ## remove all that the other targets made
-	rm -rf .venv* build aiotun/native/_native*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* build aiotun/native/*.so *.egg-info benchmarks/peers/*/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find aiotun benchmarks tests examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The environments. A stamp makes the second run instant; nothing is fetched twice.

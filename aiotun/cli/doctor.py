@@ -21,6 +21,7 @@ __all__ = ["add_arguments", "main", "report", "verdict"]
 SECTIONS = {
     "Device": ("tun-node", "tun", "multi-queue"),
     "Offload": ("vnet-hdr", "tso", "uso", "native"),
+    "Encryption": ("aead",),
     "Event loops": ("asyncio", "uvloop"),
     "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
     "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo", "go", "nft", "wg"),

@@ -1,4 +1,4 @@
-"""The probes that every system has: event loops, the native module, programs."""
+"""The probes that every system has: event loops, the native modules, programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from functools import partial
 from .base import Missing, Probe
 
 __all__ = ["PROBES"]
+
+ANEW = "then aiotun anew: pip install --no-cache-dir --force-reinstall, as pip keeps what it built"
 
 
 def _event_loop(module: str, remedy: str) -> str:
@@ -28,10 +30,24 @@ def _native() -> str:
         raise Missing(
             "the offload functions run in pure Python: correct, but slower",
             "leave AIOTUN_PURE unset",
-            "install a C compiler and the Python headers (apt-get install gcc python3-dev), then "
-            "aiotun anew: pip install --no-cache-dir --force-reinstall, as pip keeps what it built",
+            "install a C compiler and Python's headers (apt-get install gcc python3-dev), " + ANEW,
         )
     return "the compiled offload functions are in use"
+
+
+def _aead() -> str:
+    try:
+        from ..aead import implementation
+    except ImportError as exc:
+        raise Missing(str(exc), "pip install 'aiotun[wireguard]'") from exc
+
+    if implementation != "native":
+        raise Missing(
+            "the package cryptography seals each packet by itself: correct, but slower",
+            "leave AIOTUN_PURE unset",
+            "install OpenSSL's headers beside a compiler (apt-get install libssl-dev), " + ANEW,
+        )
+    return "OpenSSL seals and opens batches of packets"
 
 
 def _tool(name: str, version: str, package: str) -> str:
@@ -63,6 +79,7 @@ PROBES = {
     "asyncio": Probe(partial(_event_loop, "asyncio", "use a complete Python")),
     "uvloop": Probe(partial(_event_loop, "uvloop", "pip install 'uvloop>=0.19'")),
     "native": Probe(_native),
+    "aead": Probe(_aead),
     **{
         name: Probe(partial(_tool, name, version, package))
         for name, (version, package) in TOOLS.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -37,6 +38,12 @@ packets = st.lists(st.binary(max_size=100), max_size=20)
 @pytest.fixture(params=IMPLEMENTATIONS)
 def impl(request: pytest.FixtureRequest) -> Any:
     return IMPLEMENTATIONS[request.param]
+
+
+@pytest.mark.requires("aead")
+@pytest.mark.skipif(os.environ.get("AIOTUN_PURE") == "1", reason="AIOTUN_PURE=1 is set")
+def test_the_native_implementation_is_tested_too() -> None:
+    assert "native" in IMPLEMENTATIONS
 
 
 def outcome(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:

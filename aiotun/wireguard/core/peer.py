@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING
@@ -194,7 +194,7 @@ class Peer:
     def received(
         self,
         session: Session,
-        messages: Iterable[bytes],
+        messages: Sequence[bytes],
         addr: Address,
         local: str | None,
         now: float,
@@ -202,7 +202,7 @@ class Peer:
         """Open messages of one session; returns packets, padded, and empty ones (keep-alive)."""
         counters = self._interface.counters
         if now >= session.expires:
-            counters.expired += sum(1 for _ in messages)
+            counters.expired += len(messages)
             return []
         packets = session.open(messages, counters)
         if not packets:
