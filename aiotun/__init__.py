@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from . import codecs, errors
+from . import codecs, errors, framed, interfaces, offload
 from . import typing as typing
-from .config import Address, DeviceConfig, Route
+from .addresses import Address, Route
+from .config import DeviceConfig
 from .device import Device
 from .endpoints import create_device_endpoint, create_udp_endpoint, open_device
 from .errors import (
@@ -24,27 +25,13 @@ from .errors import (
 from .framed import (
     ByteStream,
     Framed,
-    FramedCounters,
-    FramedReader,
     FramedServer,
-    FramedWriter,
-    PacketStreamLike,
-    Released,
     open_framed_connection,
     start_framed_server,
 )
 from .interrupt import Interrupt
-from .offload import SuperPacket, VirtioNetHeader
+from .offload import SuperPacket
 from .packetio import Counters
-from .platforms.base import (
-    AddressAdded,
-    AddressRemoved,
-    Event,
-    InterfaceDetails,
-    InterfaceGone,
-    InterfaceStatistics,
-    LinkChanged,
-)
 from .protocols import PacketProtocol
 from .relay import relay
 from .streams import PacketStream
@@ -53,8 +40,6 @@ from .udp import Datagram, UdpCounters, UdpProtocol, UdpTransport
 
 __all__ = [
     "Address",
-    "AddressAdded",
-    "AddressRemoved",
     "BusyError",
     "ByteStream",
     "ClosedError",
@@ -64,28 +49,18 @@ __all__ = [
     "Datagram",
     "Device",
     "DeviceConfig",
-    "Event",
     "Framed",
-    "FramedCounters",
-    "FramedReader",
     "FramedServer",
-    "FramedWriter",
-    "InterfaceDetails",
     "InterfaceDownError",
-    "InterfaceGone",
     "InterfaceGoneError",
-    "InterfaceStatistics",
     "Interrupt",
-    "LinkChanged",
     "NameInUseError",
     "NoDriverError",
     "NotPermittedError",
     "OffloadError",
     "PacketProtocol",
     "PacketStream",
-    "PacketStreamLike",
     "PacketTransport",
-    "Released",
     "Route",
     "SuperPacket",
     "TunError",
@@ -93,11 +68,13 @@ __all__ = [
     "UdpProtocol",
     "UdpTransport",
     "UnsupportedError",
-    "VirtioNetHeader",
     "codecs",
     "create_device_endpoint",
     "create_udp_endpoint",
     "errors",
+    "framed",
+    "interfaces",
+    "offload",
     "open_device",
     "open_framed_connection",
     "relay",

@@ -1,81 +1,38 @@
-"""Device: a TUN or TAP device without an event loop, and all that one can change on it."""
+"""Device: a TUN or TAP device without an event loop, its blocking calls and its life."""
 
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import platforms
 from .buffers import to_bytes
 from .cancelling import Closing
-from .config import (
-    Address,
-    AddressLike,
-    DeviceConfig,
-    Layer,
-    Offload,
-    Route,
-    RouteLike,
-    check_mtu,
-    check_name,
-    check_tx_queue_len,
-    parse_addresses,
-    parse_mac,
-)
+from .config import DeviceConfig, DeviceSettings, Layer, make_config
 from .errors import (
-    AddressError,
     BusyError,
     ClosedError,
-    ConfigError,
     InterruptError,
-    NameInvalidError,
     PacketError,
 )
+from .interfaces import Event
 from .interrupt import Interrupt, wait_for
 from .lease import Lease, Lendable
 from .logs import NamedLogger
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
-from .platforms.base import Event, Framing, Interface, InterfaceStatistics, Queue
+from .platforms.base import Framing, Interface, Queue
+from .settings import InterfaceSettings
 from .waiters import Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-__all__ = ["Device", "DeviceLease", "DeviceSettings"]
-
-
-class DeviceSettings(TypedDict, total=False):
-    """The fields of `DeviceConfig` as keywords."""
-
-    name: str | None
-    layer: Layer
-    addresses: AddressLike | Iterable[AddressLike]
-    mtu: int | None
-    mtu_v6: int | None
-    offload: Offload
-    up: bool | None
-    mac: str | None
-    tx_queue_len: int | None
-    backpressure: bool
-    multi_queue: bool
-    persistent: bool | None
-    owner: int | str | None
-    group: int | str | None
-    exclusive: bool
-    carrier: bool | None
-    ipv6_quiet: bool
-    dad: bool
-    connected_routes: bool
-    metric: int | None
-    routes: RouteLike | Iterable[RouteLike]
-    namespace: str | os.PathLike[str] | int | None
+__all__ = ["Device", "DeviceLease"]
 
 
 T = TypeVar("T")
@@ -84,7 +41,7 @@ Buffer = bytearray | memoryview
 """Where a packet is received into: writable, and a sequence of bytes."""
 
 
-class Device(Closing, Lendable):
+class Device(InterfaceSettings, Closing, Lendable):
     """An open TUN or TAP device.
 
     >>> with Device(addresses=["10.9.0.1/24"]) as device:
@@ -170,213 +127,10 @@ class Device(Closing, Lendable):
         self._senders = Waiters()  # for the thread that sends
         self._all_waiters = self._readers, self._writers, self._senders
 
-    # What it is.
-
     @property
     def counters(self) -> Counters:
         """What passed between this program and the device; `statistics` are the kernel's."""
         return self._counters
-
-    @property
-    def name(self) -> str:
-        """The interface's name as it is now. Set it to rename the interface.
-
-        Setting raises `NameInvalidError`, `NameInUseError`, and `BusyError` where
-        the interface has to be down for it (Linux before 6.2).
-        """
-        return self.interface.name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        check_name(name)
-        if "%" in name:
-            raise NameInvalidError(f"{name!r} is a pattern: an interface is renamed to one name")
-        self.interface.set_name(name)
-        self.logger.subject = name
-
-    @property
-    def index(self) -> int:
-        """The interface index, which stays while names change."""
-        return self.interface.index
-
-    @property
-    def layer(self) -> Layer:
-        return self.queue.layer
-
-    @property
-    def offload(self) -> bool:
-        """Whether super-packets are exchanged with the kernel."""
-        return self.queue.vnet_hdr
-
-    @property
-    def tcp_offload(self) -> bool:
-        """Whether that holds for TCP."""
-        return self.queue.tcp_offload
-
-    @property
-    def udp_offload(self) -> bool:
-        """Whether that holds for UDP (on Linux: 6.2 and later)."""
-        return self.queue.udp_offload
-
-    @property
-    def mtu(self) -> int:
-        """Bytes of IP packet, or of Ethernet payload. Set it to change it.
-
-        With less than 1280 bytes there is no IPv6 (RFC 8200). Its addresses and routes come
-        back with an MTU that is large enough; those that cannot are logged. Setting raises
-        `MTUError` for a value that the device cannot have.
-        """
-        return self.interface.mtu
-
-    @mtu.setter
-    def mtu(self, mtu: int) -> None:
-        check_mtu(mtu, self.layer)
-        self.interface.set_mtu(mtu)
-
-    @property
-    def mtu_v6(self) -> int:
-        """Bytes of an IPv6 packet, at most `mtu`. Set it to change it for IPv6 alone.
-
-        A change of `mtu` changes it too, and so does setting the interface up. Setting
-        raises `MTUError`.
-        """
-        return self.interface.mtu_v6()
-
-    @mtu_v6.setter
-    def mtu_v6(self, mtu: int) -> None:
-        self.interface.set_mtu_v6(mtu)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether the interface is set up (administratively)."""
-        return self.interface.is_up
-
-    def up(self) -> None:
-        """Set the interface up. The routes that it had before `down` come back."""
-        self.interface.set_up(True)
-
-    def down(self) -> None:
-        """Set the interface down: the kernel drops its packets and refuses ours.
-
-        Its addresses stay. If another program sets it down, Linux drops IPv6 addresses and all
-        routes for good.
-        """
-        self.interface.set_up(False)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether packets can pass: up, and with a carrier."""
-        return self.interface.details().is_running
-
-    @property
-    def carrier(self) -> bool:
-        """Whether the link shows a carrier. Set it to tell programs that watch the link."""
-        return self.interface.details().carrier
-
-    @carrier.setter
-    def carrier(self, carrier: bool) -> None:
-        self.interface.set_carrier(carrier)
-
-    @property
-    def mac(self) -> str | None:
-        """A TAP's MAC address, None for a TUN. Setting raises `MACError`."""
-        return self.interface.details().mac
-
-    @mac.setter
-    def mac(self, mac: str) -> None:
-        self.interface.set_mac(parse_mac(mac))
-
-    @property
-    def tx_queue_len(self) -> int:
-        """Packets that wait for the program before the kernel drops. Set it to change it."""
-        return self.interface.details().tx_queue_len
-
-    @tx_queue_len.setter
-    def tx_queue_len(self, length: int) -> None:
-        check_tx_queue_len(length)
-        self.interface.set_tx_queue_len(length)
-
-    @property
-    def persistent(self) -> bool:
-        """Whether the interface stays when nobody has it open. Set it to change it."""
-        return self.interface.details().persistent
-
-    @persistent.setter
-    def persistent(self, persistent: bool) -> None:
-        self.interface.set_persistent(persistent)
-
-    @property
-    def owner(self) -> int | None:
-        """Id of the user who may attach to the interface."""
-        return self.interface.details().owner
-
-    @owner.setter
-    def owner(self, owner: int) -> None:
-        self.interface.set_owner(owner)
-
-    @property
-    def group(self) -> int | None:
-        """Id of the group who may attach to the interface."""
-        return self.interface.details().group
-
-    @group.setter
-    def group(self, group: int) -> None:
-        self.interface.set_group(group)
-
-    @property
-    def queues(self) -> int:
-        """How many queues the interface has, those of other processes included."""
-        return self.interface.details().queues
-
-    def addresses(self) -> list[Address]:
-        """All IPv4 and IPv6 addresses, those that the system gave included."""
-        return self.interface.addresses()
-
-    def add_address(self, address: AddressLike) -> None:
-        """Raises `AddressError` when it is malformed or there already."""
-        self.interface.add_address(Address.parse(address))
-
-    def remove_address(self, address: AddressLike) -> None:
-        """Raises `AddressError` when it is malformed or not there."""
-        self.interface.remove_address(Address.parse(address))
-
-    def set_addresses(self, addresses: AddressLike | Iterable[AddressLike]) -> None:
-        """Make these the addresses: add what is missing, then remove all others.
-
-        Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
-        """
-        wanted = parse_addresses(addresses)
-        if len(set(wanted)) < len(wanted):
-            raise AddressError("an address stands twice")
-        self.interface.set_addresses(wanted)
-
-    @property
-    def broadcast(self) -> IPv4Address | None:
-        """Broadcast address of the first IPv4 address that has one; set it for the first.
-
-        Setting removes that address and adds it again. Raises `AddressError`.
-        """
-        return self.interface.broadcast()
-
-    @broadcast.setter
-    def broadcast(self, broadcast: str | IPv4Address | None) -> None:
-        try:
-            address = None if broadcast is None else IPv4Address(broadcast)
-        except ValueError as exc:
-            raise AddressError(f"{broadcast!r} is not an IPv4 address") from exc
-        self.interface.set_broadcast(address)
-
-    def routes(self) -> list[Route]:
-        """The routes to this interface in the main table, without the system's own."""
-        return self.interface.routes()
-
-    def add_route(self, route: RouteLike) -> None:
-        """Raises `RouteError` when it is malformed, refused (interface down), or there already."""
-        self.interface.add_route(Route.parse(route))
-
-    def remove_route(self, route: RouteLike) -> None:
-        """Raises `RouteError` when it is malformed or not there."""
-        self.interface.remove_route(Route.parse(route))
 
     def events(self) -> list[Event]:
         """What was changed on the interface since the last call, by whomever. Never waits.
@@ -385,10 +139,6 @@ class Device(Closing, Lendable):
         """
         self._check_usable()
         return self.interface.events().read()
-
-    def statistics(self) -> InterfaceStatistics:
-        """The kernel's counters; its drops are what `counters` cannot know of."""
-        return self.interface.statistics()
 
     def fileno(self) -> int:
         """The queue's descriptor; `UnsupportedError` where there is none.
@@ -742,18 +492,6 @@ class DeviceLease(Lease[Device]):
     def close(self) -> None:
         """Close the device, which no other can have then; this blocks as `Device.close` does."""
         self.lent._close()
-
-
-def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:
-    """The one of the two ways to say what a device should be that was used."""
-    if config is None:
-        return DeviceConfig(**settings)
-    if settings:
-        raise ConfigError(
-            f"config= and {', '.join(settings)} were both given: "
-            "use dataclasses.replace(config, ...) to change single values"
-        )
-    return config
 
 
 def _scatter(packet: bytes, views: list[memoryview]) -> None:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cancelling import despite_cancellation
-from .device import Device, DeviceLease, make_config
+from .config import make_config
+from .device import Device, DeviceLease
 from .errors import ConfigError
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
@@ -29,8 +30,7 @@ from .udp import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .config import DeviceConfig
-    from .device import DeviceSettings
+    from .config import DeviceConfig, DeviceSettings
 
 __all__ = ["OpenDevice", "create_device_endpoint", "create_udp_endpoint", "open_device"]
 

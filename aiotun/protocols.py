@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .interfaces import Event
     from .offload import SuperPacket
-    from .platforms.base import Event
     from .transports import PacketTransport
 
     class Callbacks:

@@ -21,8 +21,8 @@ from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport
 
 if TYPE_CHECKING:
+    from .interfaces import Event
     from .offload import SuperPacket
-    from .platforms.base import Event
 
 __all__ = ["DeviceEnd", "relay"]
 

@@ -4,7 +4,8 @@ They are aliases, such as `AddressLike` for all the forms of an address that
 `DeviceConfig` and `Device.add_address` take.
 """
 
-from .config import AddressLike, Layer, Offload, RouteLike
+from .addresses import AddressLike, RouteLike
+from .config import Layer, Offload
 from .platforms.base import Framing
 from .udp.protocol import SocketAddress
 

@@ -17,7 +17,7 @@ import aiotun
 
 
 class Watcher(aiotun.PacketProtocol):
-    def device_changed(self, event: aiotun.Event) -> None:
+    def device_changed(self, event: aiotun.interfaces.Event) -> None:
         print(event)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -300,7 +300,9 @@ async def test_the_protocol_that_is_replaced_hears_of_all_else() -> None:
     other_far.send(packet())
     await until(lambda: protocol.named("error_received"))
     assert isinstance(protocol.named("error_received")[0], aiotun.InterfaceDownError)
-    assert protocol.named("device_changed")[0] == aiotun.LinkChanged(near.name, 1300, True)
+    assert protocol.named("device_changed")[0] == aiotun.interfaces.LinkChanged(
+        near.name, 1300, True
+    )
     assert protocol.packets == []
     transport.close()
     assert await ended(relaying) is None

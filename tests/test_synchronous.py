@@ -747,7 +747,7 @@ def test_a_thousand_changes_of_addresses_during_a_transfer(namespace: Namespace)
     try:
         device = rig.device
         sent = 0
-        events: list[aiotun.Event] = []
+        events: list[aiotun.interfaces.Event] = []
         for n in range(500):
             address = f"10.8.{n // 250}.{n % 250 + 1}/32"
             device.add_address(address)
@@ -757,8 +757,8 @@ def test_a_thousand_changes_of_addresses_during_a_transfer(namespace: Namespace)
             device.remove_address(address)
             events += device.events()
         assert sent == 500
-        assert len([e for e in events if isinstance(e, aiotun.AddressAdded)]) == 500
-        assert len([e for e in events if isinstance(e, aiotun.AddressRemoved)]) == 500
+        assert len([e for e in events if isinstance(e, aiotun.interfaces.AddressAdded)]) == 500
+        assert len([e for e in events if isinstance(e, aiotun.interfaces.AddressRemoved)]) == 500
     finally:
         rig.close()
 

@@ -19,7 +19,7 @@ import pytest
 from rigs import until
 
 import aiotun
-from aiotun.config import Address
+from aiotun.addresses import Address
 from aiotun.testing import Namespace
 
 pytestmark = pytest.mark.requires("tun", "netns", "ipv6")
@@ -196,12 +196,12 @@ class Watching(EachPacket):
         super().connection_made(transport)
         self.addresses.update(transport.get_extra_info("device").addresses())
 
-    def device_changed(self, event: aiotun.Event) -> None:
-        if isinstance(event, aiotun.LinkChanged):
+    def device_changed(self, event: aiotun.interfaces.Event) -> None:
+        if isinstance(event, aiotun.interfaces.LinkChanged):
             self.state = event.mtu, event.up
-        elif isinstance(event, aiotun.AddressAdded):
+        elif isinstance(event, aiotun.interfaces.AddressAdded):
             self.addresses.add(event.address)
-        elif isinstance(event, aiotun.AddressRemoved):
+        elif isinstance(event, aiotun.interfaces.AddressRemoved):
             self.addresses.remove(event.address)
 
 

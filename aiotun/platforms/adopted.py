@@ -15,10 +15,12 @@ import socket
 import struct
 from typing import NoReturn
 
-from ..config import Address, Layer
+from ..addresses import Address
+from ..config import Layer
 from ..errors import InterfaceGoneError, PacketError, UnsupportedError
+from ..interfaces import Event, InterfaceStatistics
 from ..interrupt import Interrupt
-from .base import Event, EventSource, Framing, Interface, InterfaceStatistics
+from .base import EventSource, Framing, Interface
 from .descriptor import FRAME_MAX, DescriptorQueue
 
 __all__ = ["FdInterface", "FdQueue"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UnsupportedError
@@ -24,22 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Address
 
-    from ..config import Address, Layer, Route
+    from ..addresses import Address, Route
+    from ..config import Layer
+    from ..interfaces import Event, InterfaceDetails, InterfaceStatistics
     from ..interrupt import Interrupt
 
-__all__ = [
-    "AddressAdded",
-    "AddressRemoved",
-    "Event",
-    "EventSource",
-    "Framing",
-    "Interface",
-    "InterfaceDetails",
-    "InterfaceGone",
-    "InterfaceStatistics",
-    "LinkChanged",
-    "Queue",
-]
+__all__ = ["EventSource", "Framing", "Interface", "Queue"]
 
 
 Framing = Literal["none", "vnet", "pi", "family"]
@@ -103,79 +92,6 @@ class Queue(ABC):
     def detach(self) -> int:
         """Give the descriptor away: the queue is closed then, the interface is not."""
         raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
-
-
-@dataclass(frozen=True)
-class InterfaceStatistics:
-    """The kernel's own counters, named from the program's side of the device.
-
-    `received` is what the kernel handed out to the program (the interface's tx),
-    `sent` what the program wrote (the interface's rx).
-    """
-
-    packets_received: int
-    bytes_received: int
-    dropped_received: int
-    """Packets the kernel dropped because the program did not read fast enough."""
-    packets_sent: int
-    bytes_sent: int
-    dropped_sent: int
-    """Packets the program wrote and the kernel dropped."""
-    errors_sent: int
-    """Packets the program wrote and the kernel found malformed."""
-
-
-@dataclass(frozen=True)
-class InterfaceDetails:
-    """What else there is to know about an interface, at one moment."""
-
-    mac: str | None
-    """None for a TUN."""
-    tx_queue_len: int
-    is_running: bool
-    """Whether packets can pass: the interface is up and has a carrier."""
-    carrier: bool
-    persistent: bool
-    owner: int | None
-    """User id. Who attaches without CAP_NET_ADMIN has to be the owner and in the group, so far
-    as there are any: with neither every user may."""
-    group: int | None
-    queues: int
-    """How many are open, in all processes."""
-    packet_information: bool
-    """Whether the kernel puts a header of its own in front of each frame; never in our devices."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something about the interface was changed, by this program or by another."""
-
-
-@dataclass(frozen=True)
-class LinkChanged(Event):
-    """Name, MTU, state, carrier or MAC address; the values after the change."""
-
-    name: str
-    mtu: int
-    up: bool
-    carrier: bool = True
-    mac: str | None = None
-    """None for a TUN."""
-
-
-@dataclass(frozen=True)
-class AddressAdded(Event):
-    address: Address
-
-
-@dataclass(frozen=True)
-class AddressRemoved(Event):
-    address: Address
-
-
-@dataclass(frozen=True)
-class InterfaceGone(Event):
-    """The interface was deleted. (Moved to another namespace, it still carries packets.)"""
 
 
 class EventSource(ABC):

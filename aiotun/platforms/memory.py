@@ -15,22 +15,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..config import Address, DeviceConfig
+from ..addresses import Address
+from ..config import DeviceConfig
 from ..errors import AddressError, ClosedError, InterfaceDownError, InterfaceGoneError, OffloadError
-from ..interrupt import Interrupt
-from ..offload import VirtioNetHeader
-from .base import (
+from ..interfaces import (
     AddressAdded,
     AddressRemoved,
     Event,
-    EventSource,
-    Interface,
     InterfaceDetails,
     InterfaceGone,
     InterfaceStatistics,
     LinkChanged,
-    Queue,
 )
+from ..interrupt import Interrupt
+from ..offload import VirtioNetHeader
+from .base import EventSource, Interface, Queue
 
 __all__ = ["MemoryEvents", "MemoryInterface", "MemoryQueue", "nothing", "open_pair"]
 

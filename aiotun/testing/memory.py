@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..config import DeviceConfig
-from ..device import Device, DeviceSettings, make_config
+from ..config import DeviceConfig, DeviceSettings, make_config
+from ..device import Device
 from ..platforms.memory import open_pair
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..buffers import to_bytes
 from ..errors import InterfaceGoneError, OffloadError, PacketError
+from ..interfaces import InterfaceGone, LinkChanged
 from ..native import native
 from ..offload import NO_OFFLOAD, SuperPacket
 from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, check_packet
-from ..platforms.base import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
 from .closing import close_off_loop
 from .fastpath import Port

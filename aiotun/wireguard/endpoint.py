@@ -272,8 +272,8 @@ class _Host(aiotun.PacketProtocol):
     def resume_writing(self) -> None:
         self._wireguard.udp.resume_reading()
 
-    def device_changed(self, event: aiotun.Event) -> None:
-        if isinstance(event, aiotun.LinkChanged):
+    def device_changed(self, event: aiotun.interfaces.Event) -> None:
+        if isinstance(event, aiotun.interfaces.LinkChanged):
             self._wireguard.tunnel.mtu = event.mtu
 
     def error_received(self, exc: Exception) -> None:

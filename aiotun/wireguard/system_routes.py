@@ -17,7 +17,7 @@ import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..config import Route
+from ..addresses import Route
 from ..device import Device
 from ..errors import RouteError, UnsupportedError
 from ..platforms.linux.netlink import NetlinkSocket

@@ -59,8 +59,8 @@ async def test_one_datagram_one_item() -> None:
         assert await b.recv() == "one"
         await b.send_all(["two", "", "three"])  # a datagram may be empty
         assert [await a.recv() for _ in range(3)] == ["two", "", "three"]
-        assert a.counters == aiotun.FramedCounters(received=3, sent=1)
-        assert b.counters == aiotun.FramedCounters(received=1, sent=3)
+        assert a.counters == aiotun.framed.FramedCounters(received=3, sent=1)
+        assert b.counters == aiotun.framed.FramedCounters(received=1, sent=3)
         assert a.get_extra_info("peername") == b.get_extra_info("sockname")
         with pytest.raises(aiotun.UnsupportedError):
             await a.send_eof()

@@ -40,8 +40,8 @@ async def test_items_pass_both_ways_in_order(kind: str) -> None:
                 received += await other.recv_many()
             await sending
             assert received == items
-        assert a.counters == aiotun.FramedCounters(received=256, sent=257)
-        assert b.counters == aiotun.FramedCounters(received=257, sent=256)
+        assert a.counters == aiotun.framed.FramedCounters(received=256, sent=257)
+        assert b.counters == aiotun.framed.FramedCounters(received=257, sent=256)
 
 
 @every_link

@@ -39,7 +39,7 @@ async def test_items_both_ways(rig: Rig) -> None:
         await framed.send_all(range(6, 300))
         await framed.flush()
         assert [rig.recv() for _ in range(5, 300)] == [packet(n) for n in range(5, 300)]
-        assert framed.counters == aiotun.FramedCounters(received=5, sent=295)
+        assert framed.counters == aiotun.framed.FramedCounters(received=5, sent=295)
         assert framed.get_extra_info("name") == tun.device.name
 
 
@@ -159,7 +159,7 @@ async def test_a_broken_packet_costs_itself_alone() -> None:
             await framed.recv()
         rig.send(packet(5))
         assert await framed.recv() == 5
-        assert framed.counters == aiotun.FramedCounters(received=3, broken=3)
+        assert framed.counters == aiotun.framed.FramedCounters(received=3, broken=3)
     rig.close()
 
 

@@ -197,8 +197,8 @@ async def test_between_devices_batches_stay_together() -> None:
             rig.send(each)
         await until(lambda: b.counters.sent == 3)
         assert [other.recv() for _ in range(3)] == [packet(0), packet(2), packet(4)]
-        assert a.counters == aiotun.FramedCounters(received=3, broken=2)
-        assert b.counters == aiotun.FramedCounters(sent=3)
+        assert a.counters == aiotun.framed.FramedCounters(received=3, broken=2)
+        assert b.counters == aiotun.framed.FramedCounters(sent=3)
         relaying.cancel()
         await asyncio.wait([relaying])
         rig.send(packet(5))

@@ -17,7 +17,8 @@ import pytest
 
 assert sys.platform == "linux"
 
-from aiotun.config import Address, DeviceConfig
+from aiotun.addresses import Address
+from aiotun.config import DeviceConfig
 from aiotun.platforms.linux import open_device, tun
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket

@@ -174,7 +174,7 @@ class Recorder(Calls, aiotun.PacketProtocol):
         self.calls.append(("packet_received", packet))
         self.on_packet(packet)
 
-    def device_changed(self, event: aiotun.Event) -> None:
+    def device_changed(self, event: aiotun.interfaces.Event) -> None:
         self.calls.append(("device_changed", event))
 
     @property

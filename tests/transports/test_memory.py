@@ -29,7 +29,7 @@ class Waited(Recorder):
         super().resume_writing()
         self.called.set()
 
-    def device_changed(self, event: aiotun.Event) -> None:
+    def device_changed(self, event: aiotun.interfaces.Event) -> None:
         super().device_changed(event)
         self.called.set()
 

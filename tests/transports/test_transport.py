@@ -502,8 +502,8 @@ async def test_changes_are_told_and_infos_follow(rig: Rig) -> None:
         rig.device.add_address(address)
         await until(lambda: len(protocol.named("device_changed")) >= 2)
         events = protocol.named("device_changed")
-        assert aiotun.LinkChanged(rig.device.name, 1300, True) in events
-        assert aiotun.AddressAdded(address) in events
+        assert aiotun.interfaces.LinkChanged(rig.device.name, 1300, True) in events
+        assert aiotun.interfaces.AddressAdded(address) in events
         assert protocol.transport.get_extra_info("mtu") == 1300
         assert protocol.transport.mtu == 1300
 

@@ -13,9 +13,10 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 
-from ...config import Address
+from ...addresses import Address
 from ...errors import TunError
-from ..base import AddressAdded, AddressRemoved, Event, EventSource, InterfaceGone, LinkChanged
+from ...interfaces import AddressAdded, AddressRemoved, Event, InterfaceGone, LinkChanged
+from ..base import EventSource
 from .inherited import SocketPerProcess
 from .netlink import NETLINK_ROUTE, RECEIVE_SIZE, SOL_NETLINK
 from .rtnetlink.addresses import RTM_DELADDR, RTM_NEWADDR, decode_address

@@ -17,14 +17,8 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
 
-from ...config import (
-    MTU_MIN_IPV6,
-    Address,
-    DeviceConfig,
-    Route,
-    check_mtu,
-    check_mtu_v6,
-)
+from ...addresses import Address, Route
+from ...config import MTU_MIN_IPV6, DeviceConfig, check_mtu, check_mtu_v6
 from ...errors import (
     AddressError,
     BusyError,
@@ -39,7 +33,8 @@ from ...errors import (
     TunError,
     UnsupportedError,
 )
-from ..base import EventSource, Interface, InterfaceDetails, InterfaceStatistics
+from ...interfaces import InterfaceDetails, InterfaceStatistics
+from ..base import EventSource, Interface
 from .events import NetlinkEvents
 from .namespace import in_namespace_of
 from .netlink import NetlinkSocket
@@ -208,7 +203,7 @@ class LinuxInterface(Interface):
         finally:
             if dormant:
                 self._request(RTM_SETLINK, encode_link(self._index, operational=True))
-        self._put_back()
+        self._losses.put_back(self._get_link())
 
     @property
     def is_up(self) -> bool:
@@ -220,11 +215,7 @@ class LinuxInterface(Interface):
         else:
             self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET, AF_INET6))
         self._request(RTM_SETLINK, encode_link(self._index, up=up))
-        self._put_back()
-
-    def _put_back(self) -> None:
-        link = self._get_link()
-        self._losses.put_back(up=link.up, ipv6=link.mtu >= MTU_MIN_IPV6)
+        self._losses.put_back(self._get_link())
 
     def addresses(self) -> list[Address]:
         answers = self._request(RTM_GETADDR, encode_address_dump(self._index), NLM_F_DUMP)
@@ -274,7 +265,7 @@ class LinuxInterface(Interface):
                 self.remove_address(address)
                 body = encode_broadcast(body, broadcast)
                 self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
-                self._put_back()
+                self._losses.put_back(self._get_link())
             return
         raise AddressError("without an IPv4 address there is no broadcast address: add one first")
 

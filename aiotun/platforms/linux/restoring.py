@@ -12,12 +12,13 @@ import sys
 assert sys.platform == "linux"
 
 import errno
-import logging
 from collections.abc import Callable
 from socket import AF_INET6
 from typing import NamedTuple
 
-from ...config import Address, Route
+from ...addresses import Address, Route
+from ...config import MTU_MIN_IPV6
+from ...logs import NamedLogger
 from .rtnetlink.addresses import (
     RTM_GETADDR,
     RTM_NEWADDR,
@@ -25,6 +26,7 @@ from .rtnetlink.addresses import (
     encode_address_dump,
     is_by_hand,
 )
+from .rtnetlink.links import Link
 from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 from .rtnetlink.routes import (
     RT_TABLE_MAIN,
@@ -37,8 +39,6 @@ from .rtnetlink.routes import (
 )
 
 __all__ = ["Losses"]
-
-logger = logging.getLogger("aiotun")
 
 
 class Request(NamedTuple):
@@ -90,10 +90,12 @@ class Losses:
         for key in [key for key in self._requests if isinstance(key, Address)]:
             del self._requests[key]
 
-    def put_back(self, *, up: bool, ipv6: bool) -> None:
-        """Add what is possible now, unless it is there; what is refused is logged."""
+    def put_back(self, link: Link) -> None:
+        """Add what the link can have as it is now; what is refused is logged."""
+        if not link.up:
+            return
         for lost, request in sorted(self._requests.items(), key=_rank):
-            if (request.needs_ipv6 and not ipv6) or (request.kind == RTM_NEWROUTE and not up):
+            if request.needs_ipv6 and link.mtu < MTU_MIN_IPV6:
                 continue
             del self._requests[lost]
             try:
@@ -101,7 +103,9 @@ class Losses:
             except OSError as exc:
                 if exc.errno != errno.EEXIST:
                     what = lost.route if isinstance(lost, RouteEntry) else lost
-                    logger.warning("%s is lost, it cannot be put back: %s", what, exc.strerror)
+                    NamedLogger(link.name).warning(
+                        "%s is lost, it cannot be put back: %s", what, exc.strerror
+                    )
 
 
 def _rank(item: tuple[Address | RouteEntry, Request]) -> int:

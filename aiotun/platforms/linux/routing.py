@@ -9,7 +9,7 @@ assert sys.platform == "linux"
 import errno
 from typing import Literal
 
-from ...config import Route
+from ...addresses import Route
 from ...errors import RouteError, UnsupportedError
 from .netlink import NetlinkSocket
 from .remedies import NO_IPV6

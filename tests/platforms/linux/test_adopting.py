@@ -92,5 +92,7 @@ def test_a_tun_with_another_type_of_link(namespace: Namespace) -> None:
         fcntl.ioctl(device.fileno(), tunsetlink, ethernet)
         assert device.mac is None
         device.up()
-        (event,) = [each for each in device.events() if isinstance(each, aiotun.LinkChanged)]
+        (event,) = [
+            each for each in device.events() if isinstance(each, aiotun.interfaces.LinkChanged)
+        ]
         assert event.mac is None

@@ -25,15 +25,9 @@ from restricted import CAP_NET_BROADCAST, drop_capabilities
 from rigs import Recorder, endpoint, until
 
 import aiotun
-from aiotun.config import Address
-from aiotun.platforms.base import (
-    AddressAdded,
-    AddressRemoved,
-    Event,
-    EventSource,
-    InterfaceGone,
-    LinkChanged,
-)
+from aiotun.addresses import Address
+from aiotun.interfaces import AddressAdded, AddressRemoved, Event, InterfaceGone, LinkChanged
+from aiotun.platforms.base import EventSource
 from aiotun.platforms.linux.rtnetlink.addresses import encode_address
 from aiotun.platforms.linux.rtnetlink.links import encode_link
 from aiotun.platforms.linux.rtnetlink.messages import Message

@@ -19,7 +19,7 @@ import outside
 import pytest
 from outside import opened
 
-from aiotun.config import Address, Route
+from aiotun.addresses import Address, Route
 from aiotun.errors import (
     AddressError,
     BusyError,

@@ -17,7 +17,8 @@ import pytest
 
 import aiotun
 from aiotun import errors
-from aiotun.config import Address, Route
+from aiotun.addresses import Address, Route
+from aiotun.interfaces import AddressAdded
 from aiotun.platforms.linux.netlink import NetlinkSocket
 from aiotun.platforms.linux.routing import Routing
 from aiotun.testing.namespace import Namespace
@@ -113,7 +114,7 @@ def test_back_again(
     assert routes(device) == sorted(ROUTES)
     assert in_the_table(namespace) == ["::/0 metric 1024"]
     assert is_quiet(namespace)
-    added = [event.address for event in device.events() if isinstance(event, aiotun.AddressAdded)]
+    added = [event.address for event in device.events() if isinstance(event, AddressAdded)]
     assert {str(address) for address in added} <= {*ADDRESSES, str(LINK_LOCAL)}
     assert device.is_running
 

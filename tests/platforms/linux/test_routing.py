@@ -14,7 +14,7 @@ import outside
 import pytest
 import restricted
 
-from aiotun.config import Route
+from aiotun.addresses import Route
 from aiotun.errors import NotPermittedError, RouteError
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket

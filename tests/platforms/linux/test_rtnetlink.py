@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiotun.config import Address, Route
+from aiotun.addresses import Address, Route
 from aiotun.errors import TunError
-from aiotun.platforms.base import InterfaceDetails
+from aiotun.interfaces import InterfaceDetails
 from aiotun.platforms.linux.rtnetlink import addresses, links, messages, routes, rules
 from aiotun.platforms.linux.rtnetlink.links import Link
 from aiotun.platforms.linux.rtnetlink.messages import Message

@@ -547,12 +547,12 @@ def test_events(namespace: Namespace) -> None:
         device.add_address("10.9.0.1/24")
         device.name = "t7"
         mtu, address, name = device.events()
-        assert mtu == aiotun.LinkChanged("t0", 1400, True)
-        assert address == aiotun.AddressAdded(aiotun.Address.parse("10.9.0.1/24"))
-        assert name == aiotun.LinkChanged("t7", 1400, True)
+        assert mtu == aiotun.interfaces.LinkChanged("t0", 1400, True)
+        assert address == aiotun.interfaces.AddressAdded(aiotun.Address.parse("10.9.0.1/24"))
+        assert name == aiotun.interfaces.LinkChanged("t7", 1400, True)
         assert device.events() == []
         namespace.run(outside.delete, "t7")
-        assert device.events()[-1] == aiotun.InterfaceGone()
+        assert device.events()[-1] == aiotun.interfaces.InterfaceGone()
 
 
 @pytest.mark.requires("mountns")

@@ -6,7 +6,7 @@ import struct
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
-from ....config import Address
+from ....addresses import Address
 from .messages import (
     decode_attributes,
     encode_attribute,

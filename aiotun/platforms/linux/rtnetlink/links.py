@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from socket import AF_INET6, AF_UNSPEC
 
-from ...base import InterfaceDetails, InterfaceStatistics
+from ....interfaces import InterfaceDetails, InterfaceStatistics
 from .messages import (
     UNSIGNED,
     decode_attributes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
-from ....config import Route
+from ....addresses import Route
 from .messages import (
     decode_attributes,
     encode_attribute,
