@@ -17,8 +17,9 @@ from typing import Any
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig
 from .endpoint import WireGuard
-from .keys import KEY_SIZE
-from .stores.file import Store
+from .keys import KEY_SIZE, encode_key
+from .stores.base import Store
+from .stores.file import ConfigFile, FileStore
 from .system_routes import SystemRoutes
 from .uapi_socket import DIRECTORY, open_uapi
 from .wg_quick import interface_name, run_hooks
@@ -32,23 +33,36 @@ INTERVAL = 1.0
 
 
 class Server:
-    """Runs one interface. Raises `ValueError` for a name that none can have."""
+    """Runs one interface: as its file says, with the peers of a store, which is that file too if
+    none is given. Raises `ValueError` for a name that no interface can have."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+    def __init__(self, file: ConfigFile, name: str, *, store: Store[Any] | None = None) -> None:
+        self.file = file
+        self.store = FileStore(file) if store is None else store
         self.name = interface_name(name)
+        self._becoming = asyncio.Lock()
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
         """Serve until cancelled, or until the interface or its UAPI socket is deleted.
 
         Raises `OSError` and `ValueError` for what cannot be.
         """
-        config = await self.store.load()
+        self._settings = await self.file.load()
+        self._peers, revision = await self.store.peers()
+        for peer in self._settings.peers:
+            if peer.public_key not in self._peers:
+                key = encode_key(peer.public_key)
+                logger.warning("peer %s stands in the file and not in the store: left out", key)
+        self._known = self._wanted
         async with contextlib.AsyncExitStack() as stack:
-            path = await self._up(config, stack, directory if uapi else None)
+            path = await self._up(self._known, stack, directory if uapi else None)
             up = stack.pop_all()
         try:
-            parts = [self.wireguard.wait_closed(), self._follow_store()]
+            parts = [
+                self.wireguard.wait_closed(),
+                self._follow_file(),
+                self._follow_store(revision),
+            ]
             if path is not None:
                 parts.append(_until_deleted(path))
             await _until_one_ends(parts)
@@ -87,10 +101,41 @@ class Server:
                 stack.push_async_callback(self._save)
             stack.push_async_callback(run_hooks, self.config.pre_down, self.name)
 
-    async def _follow_store(self) -> None:
-        async for config in self.store.watch():
+    @property
+    def _wanted(self) -> InterfaceConfig:
+        """What the file and the store say."""
+        return replace(self._settings, peers=tuple(self._peers.values()))
+
+    async def _follow_file(self) -> None:
+        async with contextlib.aclosing(self.file.watch()) as configs:
+            async for config in configs:
+                if replace(config, peers=()) != replace(self._settings, peers=()):
+                    self._settings = config
+                    with contextlib.suppress(OSError, ValueError):
+                        self._peers, _ = await self.store.peers()
+                    await self._change()
+
+    async def _follow_store(self, revision: Any) -> None:
+        async with contextlib.aclosing(self.store.watch(revision)) as found:
+            async for changes in found:
+                for key, peer in changes:
+                    if peer is None:
+                        self._peers.pop(key, None)
+                    else:
+                        self._peers[key] = peer
+                with contextlib.suppress(OSError, ValueError):
+                    self._settings = await self.file.load()
+                await self._change()
+
+    async def _change(self) -> None:
+        """Become what file and store say. Who changed the one may have changed the other too."""
+        async with self._becoming:
+            wanted = self._wanted
+            if wanted == self._known:
+                return
             try:
-                await self._become(config)
+                await self._become(wanted)
+                self._known = wanted
                 self._tell()
             except OSError as exc:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
@@ -107,7 +152,7 @@ class Server:
         self.config = config
 
     async def _save(self) -> None:
-        await self.store.save(snapshot(self.wireguard, self.config))
+        await self.file.save(snapshot(self.wireguard, self.config))
 
     def _tell(self) -> None:
         print(

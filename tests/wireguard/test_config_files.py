@@ -29,7 +29,7 @@ from aiotun.wireguard.config import (
     parse_endpoint,
 )
 from aiotun.wireguard.stores import file as store
-from aiotun.wireguard.stores.file import FileStore
+from aiotun.wireguard.stores.file import ConfigFile
 
 # Keys of `wg genkey` and `wg pubkey`.
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
@@ -385,7 +385,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_saved_configuration_is_loaded_again(tmp_path: Path) -> None:
-    file = FileStore(tmp_path / "wg0.conf")
+    file = ConfigFile(tmp_path / "wg0.conf")
     config = parse_config(MANUAL)
     await file.save(config)
     assert (tmp_path / "wg0.conf").stat().st_mode & 0o777 == 0o600
@@ -401,9 +401,9 @@ async def test_a_change_is_noticed_and_a_broken_one_is_reported(
     caplog.set_level(logging.ERROR)
     path = tmp_path / "wg0.conf"
     path.write_text(MANUAL)
-    file = FileStore(path)
-    await file.load()
+    file = ConfigFile(path)
     async with aclosing(file.watch()) as changes:
+        assert await anext(changes) == await file.load()
         waiting = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0.05)
         assert not waiting.done()
@@ -424,7 +424,7 @@ async def test_a_file_that_is_being_written_is_left_until_it_rests(
 ) -> None:
     path = tmp_path / "wg0.conf"
     path.write_text(MANUAL)
-    file = FileStore(path)
+    file = ConfigFile(path)
     await file.load()
     parts = iter(MANUAL.replace("51820", "51821").splitlines(keepends=True))
     looks: list[tuple[int, ...]] = []
@@ -449,7 +449,7 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(
 ) -> None:
     path = tmp_path / "wg0.conf"
     path.write_text(MANUAL.partition("[PEER]")[0])
-    file = FileStore(path)
+    file = ConfigFile(path)
     read = file._read
 
     def read_and_write() -> str:
@@ -468,7 +468,7 @@ async def test_a_full_disk_leaves_the_old_file(
 ) -> None:
     path = tmp_path / "wg0.conf"
     path.write_text(MANUAL)
-    file = FileStore(path)
+    file = ConfigFile(path)
     config = await file.load()
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
@@ -488,15 +488,15 @@ async def test_a_file_that_everybody_may_read(
     path.write_text(MANUAL)
     path.chmod(mode)
     os.chmod(tmp_path, parent)
-    await FileStore(path).load()
+    await ConfigFile(path).load()
     assert ("open to everybody" in caplog.text) == warned
 
 
 async def test_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await FileStore(tmp_path / "wg0.conf").load()
+        await ConfigFile(tmp_path / "wg0.conf").load()
     (tmp_path / "wg0.conf").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigFileError, match="is no text: write it in UTF-8"):
-        await FileStore(tmp_path / "wg0.conf").load()
+        await ConfigFile(tmp_path / "wg0.conf").load()
     (tmp_path / "wg0.conf").write_bytes(b"\xef\xbb\xbf" + MANUAL.encode())
-    assert await FileStore(tmp_path / "wg0.conf").load() == parse_config(MANUAL)
+    assert await ConfigFile(tmp_path / "wg0.conf").load() == parse_config(MANUAL)

@@ -7,13 +7,14 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, cast
 
 import packets
 import pytest
+from rigs import until
 
 import aiotun
 from aiotun.platforms.memory import MemoryInterface
@@ -70,14 +71,6 @@ async def passes(sender: End, receiver: End, number: int = 0) -> None:
     one = packet(0, 1, number) if sender.wireguard.tunnel.private_key == KEYS[0] else packet(1, 0)
     await sender.host.send(one)
     assert await receiver.recv() == one
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it did not become true within 5 s")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

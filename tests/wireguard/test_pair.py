@@ -45,7 +45,7 @@ def test_a_further_client_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     known = server.read_text() + "# a remark"
     server.write_text(known)
     text = make_pair(server, tmp_path / "laptop.conf", ENDPOINT, [])
-    assert server.read_text().startswith(known + "\n# laptop\n[Peer]\n")
+    assert server.read_text().startswith(known + "\n\n# laptop\n[Peer]\n")
     laptop = parse_config(text)
     assert laptop.addresses == (ip_interface("10.7.0.3/29"),)
     config = parse_config(server.read_text())

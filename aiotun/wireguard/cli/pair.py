@@ -22,13 +22,13 @@ from ..config import (
     InterfaceConfig,
     PeerConfig,
     format_config,
-    format_peer,
     parse_config,
     parse_endpoint,
     parse_network,
 )
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
+from ..stores.file import with_peer
 from ..wg_quick import interface_name
 
 __all__ = ["add_arguments", "add_client", "main", "make_pair", "new_server", "qr_code"]
@@ -164,8 +164,7 @@ def make_pair(
     text = format_config(client)
     create_file(client_file, text.encode())
     try:
-        known += f"\n# {client_file.stem}\n{format_peer(peer)}"
-        replace_file(server_file, known.encode())
+        replace_file(server_file, with_peer(known, peer, client_file.stem).encode())
     except BaseException:
         client_file.unlink()
         raise

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from ..server import Server
-from ..stores.file import FileStore
+from ..stores.file import ConfigFile
 from ..uapi_socket import DIRECTORY
 from .loop import run
 
@@ -30,5 +30,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
-    store = FileStore(args.file, allow_commands=args.allow_commands)
-    run(Server(store, args.name or args.file.stem).run(uapi=not args.no_uapi))
+    file = ConfigFile(args.file, allow_commands=args.allow_commands)
+    run(Server(file, args.name or args.file.stem).run(uapi=not args.no_uapi))

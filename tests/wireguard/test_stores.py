@@ -1,0 +1,294 @@
+"""Stores of peers: what they keep, what they tell of changes, and what of a file stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rigs import until
+
+from aiotun.wireguard.config import (
+    ConfigFileError,
+    InterfaceConfig,
+    PeerConfig,
+    format_config,
+    parse_config,
+)
+from aiotun.wireguard.keys import encode_key
+from aiotun.wireguard.server import Server
+from aiotun.wireguard.stores import file as file_module
+from aiotun.wireguard.stores.base import Change, Store
+from aiotun.wireguard.stores.file import ConfigFile, FileStore, with_peer, without_peer
+
+KEY, ALICE, BOB, CAROL = (bytes([n]) * 32 for n in (8, 1, 2, 3))
+
+A = PeerConfig(ALICE, endpoint=("vpn.example", 1), allowed_ips=(ip_network("10.0.0.1/32"),))
+B = PeerConfig(BOB, preshared_key=KEY, allowed_ips=(ip_network("fd00::/64"),))
+C = PeerConfig(CAROL, persistent_keepalive=25)
+
+TEXT = """\
+# A server.
+
+[Interface] # the first one
+PrivateKey = CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=
+PostUp = echo '[Peer]'
+
+# alice
+# her laptop
+[Peer]
+PublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
+# moved in May
+Endpoint = vpn.example:1
+AllowedIPs = 10.0.0.1/32
+#AllowedIPs = 10.0.0.9/32
+[ Peer ]
+PublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
+PresharedKey = CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=
+AllowedIPs = fd00::/64
+
+[Interface]
+ListenPort = 51820
+"""
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_module, "INTERVAL", 0.01)
+
+
+class MemoryStore:
+    """Peers in memory; a revision is how many changes there were."""
+
+    def __init__(self, *peers: PeerConfig) -> None:
+        self._peers = {peer.public_key: peer for peer in peers}
+        self._changes: list[Change] = []
+        self._changed = asyncio.Event()
+
+    async def peers(self) -> tuple[dict[bytes, PeerConfig], int]:
+        return self._peers.copy(), len(self._changes)
+
+    async def watch(self, revision: int) -> AsyncGenerator[list[Change], None]:
+        while True:
+            self._changed.clear()
+            new = self._changes[revision:]
+            revision += len(new)
+            if new:
+                yield new
+            else:
+                await self._changed.wait()
+
+    async def put(self, peer: PeerConfig) -> None:
+        self._peers[peer.public_key] = peer
+        self._tell(Change(peer.public_key, peer))
+
+    async def remove(self, public_key: bytes) -> None:
+        del self._peers[public_key]
+        self._tell(Change(public_key, None))
+
+    def _tell(self, change: Change) -> None:
+        self._changes.append(change)
+        self._changed.set()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> FileStore:
+    path = tmp_path / "wg0.conf"
+    path.write_text(TEXT)
+    path.chmod(0o600)
+    return FileStore(ConfigFile(path, allow_commands=True))
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest) -> Store[Any]:
+    store: Store[Any] = MemoryStore(A, B)
+    return request.getfixturevalue("file") if request.param == "file" else store
+
+
+# What any store does.
+
+
+async def test_peers_are_put_and_removed(store: Store[Any]) -> None:
+    assert (await store.peers())[0] == {ALICE: A, BOB: B}
+    await store.put(C)
+    assert (await store.peers())[0] == {ALICE: A, BOB: B, CAROL: C}
+    changed = dataclasses.replace(A, endpoint=None)
+    await store.put(changed)
+    await store.remove(BOB)
+    assert (await store.peers())[0] == {ALICE: changed, CAROL: C}
+    with pytest.raises(KeyError):
+        await store.remove(BOB)
+
+
+@contextlib.asynccontextmanager
+async def watched(store: Store[Any]) -> AsyncIterator[asyncio.Queue[Change]]:
+    """What has changed since it is entered."""
+    _, revision = await store.peers()
+    changes: asyncio.Queue[Change] = asyncio.Queue()
+
+    async def watch() -> None:
+        async with contextlib.aclosing(store.watch(revision)) as found:
+            async for several in found:
+                for change in several:
+                    changes.put_nowait(change)
+
+    task = asyncio.ensure_future(watch())
+    try:
+        yield changes
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_changes_are_told(store: Store[Any]) -> None:
+    async with watched(store) as changes:
+        await store.put(C)
+        assert await asyncio.wait_for(changes.get(), 5) == Change(CAROL, C)
+        await store.remove(ALICE)
+        assert await asyncio.wait_for(changes.get(), 5) == Change(ALICE, None)
+        changed = dataclasses.replace(B, persistent_keepalive=5)
+        await store.put(changed)
+        assert await asyncio.wait_for(changes.get(), 5) == Change(BOB, changed)
+        assert changes.empty()
+
+
+async def test_what_changed_before_one_watches_is_told(store: Store[Any]) -> None:
+    _, revision = await store.peers()
+    await store.put(C)
+    await store.remove(ALICE)
+    await store.peers()  # by somebody else
+    async with contextlib.aclosing(store.watch(revision)) as found:
+        assert set(await asyncio.wait_for(anext(found), 5)) == {
+            Change(CAROL, C),
+            Change(ALICE, None),
+        }
+
+
+@pytest.mark.requires("tun", "netns")
+async def test_a_server_has_its_peers_from_a_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Key, port and addresses come from its file, and follow that."""
+    path = tmp_path / "wg9.conf"
+    path.write_text(TEXT.replace("PostUp", "# "))
+    path.chmod(0o600)
+    store = MemoryStore(A)
+    server = Server(ConfigFile(path), "wg9", store=store)
+    task = asyncio.ensure_future(server.run(uapi=False))
+    try:
+        await until(lambda: hasattr(server, "config") and len(server.config.peers) == 1, timeout=20)
+        tunnel = server.wireguard.tunnel
+        assert list(tunnel.peers) == [ALICE]
+        assert f"peer {encode_key(BOB)} stands in the file" in caplog.text
+        await store.put(C)
+        await store.put(B)
+        await until(lambda: {*tunnel.peers} == {ALICE, BOB, CAROL}, timeout=20)
+        await store.remove(ALICE)
+        await until(lambda: {*tunnel.peers} == {BOB, CAROL}, timeout=20)
+        path.write_text(path.read_text().replace("51820", "51999"))
+        await until(lambda: server.wireguard.listen_port == 51999, timeout=20)
+        assert {*tunnel.peers} == {BOB, CAROL}
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+# Files.
+
+
+async def test_what_is_no_peer_is_no_change(file: FileStore, tmp_path: Path) -> None:
+    async with watched(file) as changes:
+        path = tmp_path / "wg0.conf"
+        path.write_text(TEXT.replace("51820", "51821") + "# the end\n")
+        await asyncio.sleep(0.1)
+        assert changes.empty()
+        path.write_text(path.read_text() + "[Peer]\nPublicKey = nonsense\n")
+        await asyncio.sleep(0.1)
+        await file._file.save(InterfaceConfig(KEY, peers=(B,)))
+        assert await asyncio.wait_for(changes.get(), 5) == Change(ALICE, None)
+        assert changes.empty()
+
+
+async def test_a_broken_file_is_told_of_once(
+    file: FileStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watched(file), watched(file):
+        for port in ("70000", "80000"):
+            (tmp_path / "wg0.conf").write_text(TEXT.replace("51820", port))
+            while port not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+    assert caplog.text.count("ListenPort") == 2
+
+
+async def test_a_file_that_cannot_be_read_is_not_edited(file: FileStore, tmp_path: Path) -> None:
+    path = tmp_path / "wg0.conf"
+    path.write_text(TEXT + "[Nonsense]\n")
+    for change in (file.put(C), file.remove(ALICE)):
+        with pytest.raises(ConfigFileError, match="line"):
+            await change
+    assert path.read_text() == TEXT + "[Nonsense]\n"
+
+
+def test_a_peer_more() -> None:
+    assert with_peer(TEXT, C, "carol") == (
+        TEXT + "\n# carol\n[Peer]\nPublicKey = AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n"
+        "PersistentKeepalive = 25\n"
+    )
+    assert with_peer(TEXT[:-1], C, "carol") == with_peer(TEXT, C, "carol")
+
+
+def test_a_peer_in_place_of_another() -> None:
+    """Its comments stay, and all other lines."""
+    changed = with_peer(TEXT, PeerConfig(ALICE), "no title")
+    gone = ("Endpoint = vpn.example:1\n", "AllowedIPs = 10.0.0.1/32\n")
+    assert changed == "".join(line for line in TEXT.splitlines(keepends=True) if line not in gone)
+
+
+def test_a_peer_less() -> None:
+    """The comment right above it goes too, that of the one before stays."""
+    lines = TEXT.splitlines(keepends=True)
+    alice = lines.index("# alice\n")
+    bob = lines.index("[ Peer ]\n")
+    last = lines.index("[Interface]\n")
+    assert without_peer(TEXT, ALICE) == "".join(lines[:alice] + lines[bob:])
+    assert without_peer(TEXT, BOB) == "".join(lines[:bob] + lines[last:])
+
+
+peers = st.builds(
+    PeerConfig,
+    st.sampled_from([ALICE, BOB, CAROL]),
+    preshared_key=st.sampled_from([bytes(32), KEY]),
+    endpoint=st.sampled_from([None, ("192.0.2.1", 1), ("2001:db8::1", 65535)]),
+    allowed_ips=st.sampled_from([(), (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))]),
+    persistent_keepalive=st.integers(0, 9),
+)
+noise = st.lists(st.sampled_from(["\n", "# [Peer]\n", "  # x\x0c[Peer]\n", " \n"]), max_size=3)
+
+
+@given(st.lists(st.tuples(peers, noise, st.booleans()), max_size=8), st.data())
+def test_any_edits(edits: list[tuple[PeerConfig, list[str], bool]], data: st.DataObject) -> None:
+    """The file says what it should, and no comment of another section is lost."""
+    text = format_config(InterfaceConfig(KEY))
+    expected: dict[bytes, PeerConfig] = {}
+    for peer, between, remove in edits:
+        text += "".join(between)
+        if not remove:
+            text = with_peer(text, peer)
+            expected[peer.public_key] = peer
+        elif peer.public_key in expected:
+            text = without_peer(text, peer.public_key)
+            del expected[peer.public_key]
+        found = {each.public_key: each for each in parse_config(text).peers}
+        assert found == expected
+    if expected:
+        kept = data.draw(st.sampled_from(list(expected)))
+        comments = text.count("#")
+        assert with_peer(text, PeerConfig(kept)).count("#") == comments
