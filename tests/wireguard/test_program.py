@@ -16,7 +16,7 @@ from benchmarks.wireguard.nodes import connect, give_address
 
 DOCUMENT = ROOT / "docs" / "wireguard.md"
 
-pytestmark = [pytest.mark.requires("tun", "netns", "mountns", "ip"), pytest.mark.timeout(30)]
+pytestmark = pytest.mark.requires("tun", "netns", "mountns", "ip")
 
 
 @pytest.fixture
