@@ -51,8 +51,10 @@ class PlainUdpTransport(UdpTransport):
 
     def received(self, datagram: Datagram) -> None:
         self.counters.messages_received += 1
-        if self._reading:
-            self._arrived([datagram])
+        self.counters.datagrams_received += 1
+        self.counters.bytes_received += len(datagram.data)
+        if self._reading and not self._pending:
+            self._deliver([datagram])
         elif len(self._pending) < PENDING_MAX and not self._closing:
             self._pending.append(datagram)
         else:
@@ -66,11 +68,6 @@ class PlainUdpTransport(UdpTransport):
         self._full = full
         if not full and self._backlog:
             self._loop.call_soon(self._write_ready)
-
-    def _arrived(self, datagrams: list[Datagram]) -> None:
-        self.counters.datagrams_received += len(datagrams)
-        self.counters.bytes_received += sum(len(datagram.data) for datagram in datagrams)
-        self._deliver(datagrams)
 
     def _send(self, messages: list[Message]) -> None:
         assert self._endpoint is not None
@@ -94,7 +91,7 @@ class PlainUdpTransport(UdpTransport):
     def _deliver_pending(self) -> None:
         if self._reading and self._pending:
             datagrams, self._pending = self._pending, []
-            self._arrived(datagrams)
+            self._deliver(datagrams)
 
     def _unwatch_readable(self) -> None:
         self._reading = False
@@ -106,6 +103,8 @@ class PlainUdpTransport(UdpTransport):
         """The endpoint tells without being asked."""
 
     def _release(self, released: Callable[[], None]) -> None:
+        self.counters.dropped_received += len(self._pending)
+        self._pending.clear()
         if self._endpoint is None:
             self._loop.call_soon(released)
         else:

@@ -182,7 +182,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         if type(data) is not bytes:
             data = to_bytes(data, self.noun)
         if self._closing:
-            self._refuse_late(1)
+            self._refuse_late([data])
             return
         self._outbox.run(addr, local, ecn).append(data)
         self._gather(1)
@@ -198,7 +198,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Send datagrams to one place, in order: `sendto` for each."""
         datagrams = [each if type(each) is bytes else to_bytes(each, self.noun) for each in data]
         if self._closing:
-            self._refuse_late(len(datagrams))
+            self._refuse_late(datagrams)
             return
         self._outbox.run(addr, local, ecn).extend(datagrams)
         self._gather(len(datagrams))
@@ -243,15 +243,19 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Hand everything sent so far to the kernel now."""
         if not self._gathered:
             return
-        messages = self._outbox.take(self.get_extra_info("gso"))
-        self.counters.datagrams_sent += self._gathered
-        self.counters.bytes_sent += sum([sum(map(len, each.datagrams)) for each in messages])
-        self._gathered = 0
         waited = bool(self._backlog)  # order: nothing overtakes what waits
-        self._backlog.extend(messages)
+        self._pack()
         if not waited:
             self._send_backlog()
         self._pause_protocol()
+
+    def _pack(self) -> None:
+        """What has gathered waits in messages from now on, and is counted."""
+        messages = self._outbox.pack(self.get_extra_info("gso"))
+        self.counters.datagrams_sent += self._gathered
+        self.counters.bytes_sent += sum([sum(map(len, each.datagrams)) for each in messages])
+        self._gathered = 0
+        self._backlog.extend(messages)
 
     def end_of_tick(self) -> None:
         self._scheduled = False
@@ -284,9 +288,11 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Datagrams that wait for the end of the tick or for the socket."""
         return self._gathered + sum(len(message.datagrams) for message in self._backlog)
 
-    def _refuse_late(self, count: int) -> None:
+    def _refuse_late(self, datagrams: list[bytes]) -> None:
         self._warn_late()
-        self.counters.dropped_sent += count
+        self.counters.datagrams_sent += len(datagrams)
+        self.counters.bytes_sent += sum(map(len, datagrams))
+        self.counters.dropped_sent += len(datagrams)
 
     # The end.
 
@@ -305,9 +311,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def _end(self, exc: Exception | None) -> None:
         self._closing = True
+        self._pack()
         self.counters.dropped_sent += self.get_write_buffer_size()
-        self._gathered = 0
-        self._outbox.clear()
         self._backlog.clear()
         self._finish(exc)
 

@@ -58,13 +58,12 @@ class Outbox:
         self._runs.append(run)
         return datagrams
 
-    def take(self, many: bool) -> list[Message]:
+    def pack(self, many: bool) -> list[Message]:
         """All that was gathered, as messages that UDP_SEGMENT can send, or of one datagram each.
 
         The outbox is empty now.
         """
-        runs = self._runs
-        self.clear()
+        runs, self._runs, self._latest = self._runs, [], {}
         make_batches = _singles if not many else native.batches if native else batches
         messages: list[Message] = []
         for run in runs:
@@ -74,11 +73,6 @@ class Outbox:
             else:
                 messages += [run._replace(datagrams=each) for each in make_batches(datagrams)]
         return messages
-
-    def clear(self) -> None:
-        """Forget all that was gathered."""
-        self._runs = []
-        self._latest = {}
 
 
 def _singles(datagrams: list[bytes]) -> list[list[bytes]]:

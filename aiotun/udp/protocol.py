@@ -63,18 +63,24 @@ class UdpProtocol(Callbacks):
 
 @dataclass
 class UdpCounters:
-    """What passed between the program and its socket."""
+    """What passed between the program and its socket.
+
+    What was dropped is counted among the datagrams too: `datagrams_sent - dropped_sent` were
+    given to the kernel or wait, `datagrams_received - dropped_received` to the protocol.
+    `Counters` has the same for packets.
+    """
 
     datagrams_received: int = 0
     bytes_received: int = 0
     messages_received: int = 0
     """System calls that gave something: one may give many datagrams (UDP_GRO)."""
     dropped_received: int = 0
-    """Not delivered: too many while reading was paused, where the kernel cannot hold them."""
+    """Not delivered: where the kernel cannot hold them while reading is paused, those that
+    were too many, or waited when the transport closed."""
     datagrams_sent: int = 0
     """Datagrams that the program handed over."""
     bytes_sent: int = 0
     messages_sent: int = 0
     """What they were given to the kernel in: one may hold many datagrams (UDP_SEGMENT)."""
     dropped_sent: int = 0
-    """Datagrams that were refused by the kernel, or by a closed transport."""
+    """Those that the kernel refused, that waited for it at an `abort`, or came after `close`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,11 @@ HERE4, HERE6 = "192.0.2.7", "2001:db8::7"
 
 def packed(address: str) -> bytes:
     return ipaddress.ip_address(address).packed
+
+
+def extended_error(mtu: int) -> bytes:
+    """struct sock_extended_err: EMSGSIZE of ICMP, fragmentation needed."""
+    return struct.pack("=IBBBBII", 90, 2, 3, 4, 0, mtu, 7)
 
 
 PKTINFO4 = (V4, 8, struct.pack("=i", 3) + packed(HERE4) + packed("192.0.2.255"))
@@ -57,16 +63,54 @@ def test_decode(messages: list[ControlMessage], expected: tuple[object, ...]) ->
     assert decode(messages) == expected
 
 
-LEVELS = st.sampled_from([V4, V6, UDP, 1])
-KINDS = st.sampled_from([1, 8, 11, 25, 50, 67, 103, 104])
+INTS = st.integers(-(2**31), 2**31 - 1)
+
+SAYING: st.SearchStrategy[tuple[ControlMessage, tuple[str, object]]] = st.one_of(
+    st.integers(1, 65_535).map(lambda n: ((UDP, 104, struct.pack("=i", n)), ("segment", n))),
+    st.ip_addresses(v=4).map(
+        lambda a: ((V4, 8, bytes(4) + a.packed + packed("192.0.2.255")), ("local", str(a)))
+    ),
+    st.ip_addresses(v=4).map(
+        lambda a: ((V6, 50, packed(f"::ffff:{a}") + bytes(4)), ("local", str(a)))
+    ),
+    st.integers(0, 255).map(lambda n: ((V4, 1, bytes([n])), ("ecn", n % 4))),
+    INTS.map(lambda n: ((V6, 67, struct.pack("=i", n)), ("ecn", n % 4))),
+)
+"""Control messages, and what each says."""
+
+SAYING_NOTHING = st.one_of(
+    st.tuples(st.just(1), st.integers(0, 120), st.binary(max_size=40)),  # SOL_SOCKET
+    st.tuples(st.just(V4), st.sampled_from([2, 11, 50, 67, 104]), st.binary(max_size=40)),
+    st.tuples(st.just(V6), st.sampled_from([1, 8, 11, 25, 104]), st.binary(max_size=40)),
+    st.tuples(st.just(UDP), st.sampled_from([1, 8, 50, 67, 103]), st.binary(max_size=40)),
+    st.tuples(st.just(V4), st.just(8), st.binary(max_size=11)),
+    st.tuples(st.just(V6), st.just(50), st.binary(max_size=19)),
+    st.tuples(st.just(V6), st.just(67), st.binary(max_size=3)),
+    st.tuples(st.just(UDP), st.just(104), st.binary(max_size=3)),
+)
 
 
-@given(st.lists(st.tuples(LEVELS, KINDS, st.binary(max_size=40))))
-def test_any_control_message_is_survived(messages: list[ControlMessage]) -> None:
-    _, local, ecn = decode(messages)
-    assert local is None or ipaddress.ip_address(local)
-    assert 0 <= ecn <= 3
-    assert 0 <= error_mtu(messages) < 2**32
+@given(st.lists(SAYING | SAYING_NOTHING.map(lambda message: (message, None))))
+def test_each_control_message_says_its_own(messages: list[Any]) -> None:
+    """The last one of a kind counts, whatever stands around it."""
+    said = dict(says for _, says in messages if says is not None)
+    expected = said.get("segment", 0), said.get("local"), said.get("ecn", 0)
+    assert decode([message for message, _ in messages]) == expected
+
+
+@pytest.mark.parametrize(
+    ("messages", "mtu"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param([(V4, 11, extended_error(1400))], 1400, id="IPv4"),
+        pytest.param([(V6, 25, extended_error(1280))], 1280, id="IPv6"),
+        pytest.param([(V4, 11, extended_error(1400)[:15])], 0, id="cut short"),
+        pytest.param([(V4, 25, extended_error(1)), (V6, 11, extended_error(2))], 0, id="others"),
+        pytest.param([(V4, 8, bytes(16)), (V4, 11, extended_error(9))], 9, id="behind another"),
+    ],
+)
+def test_the_mtu_in_the_error_queue(messages: list[ControlMessage], mtu: int) -> None:
+    assert error_mtu(messages) == mtu
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from udp_rigs import Recorder, endpoint
 import aiotun
 import aiotun.endpoints
 from aiotun.udp import make_udp_transport, set_buffer, set_dont_fragment
-from aiotun.udp.asyncio_endpoint import PENDING_MAX, PlainUdpTransport
+from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.selector import SelectorUdpTransport
 from aiotun.udp.sockets import FORCED
@@ -97,19 +97,29 @@ async def test_paused_reading_delivers_nothing_and_loses_nothing() -> None:
 
 
 @both
-async def test_an_exception_in_the_callback_costs_its_datagrams_alone() -> None:
+async def test_an_exception_in_the_callback_costs_its_datagrams_alone(backend: type) -> None:
+    seen: list[bytes] = []
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
     def fail(datagram: aiotun.Datagram) -> None:
-        server.on_datagram = lambda datagram: None
-        raise RuntimeError("of the test")
+        seen.append(datagram.data)
+        if datagram.data == b"1":
+            raise RuntimeError("of the test")
 
     async with endpoint() as server, endpoint() as client:
         server.on_datagram = fail
-        for data in (b"1", b"2"):
-            client.transport.sendto(data, server.addr)
-            await until(lambda data=data: data in server.data)  # type: ignore[misc]
+        server.transport.pause_reading()  # so that three come at once
+        client.transport.sendto_many([b"1", b"22", b"333"], server.addr)
+        client.transport.flush()
+        if backend is PlainUdpTransport:
+            await until(lambda: server.transport.counters.datagrams_received == 3)
+        server.transport.resume_reading()
+        await until(lambda: complaints)
+        client.transport.sendto(b"4", server.addr)
+        await until(lambda: b"4" in server.data)
+        assert list(map(len, server.named("datagrams_received"))) == [3, 1]
+        assert seen == [b"1", b"4"]
         (complaint,) = complaints
         assert complaint["message"].startswith("exception in datagrams_received of ")
         assert isinstance(complaint["exception"], RuntimeError)
@@ -129,15 +139,34 @@ async def test_one_wake_up_reads_a_bounded_amount() -> None:
 async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio's endpoint cannot be told to stop reading."""
     monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
-    monkeypatch.setattr("aiotun.udp.asyncio_endpoint.PENDING_MAX", 10)
-    assert PENDING_MAX > 100
+    async with endpoint() as server:
+        transport = server.transport
+        assert isinstance(transport, PlainUdpTransport)
+        transport.pause_reading()
+        sent = [aiotun.Datagram(bytes([n & 255]), server.addr, None, 0) for n in range(1030)]
+        for each in sent:
+            transport.received(each)
+        assert transport.counters.dropped_received == 6
+        assert transport.counters.datagrams_received == transport.counters.bytes_received == 1030
+        transport._watch_readable()
+        transport.received(sent[0])  # before the loop came to deliver the others
+        await until(lambda: server.datagrams)
+        assert server.datagrams == sent[:1024]
+        assert transport.counters.dropped_received == 7
+
+
+@both
+async def test_what_was_not_delivered_is_counted(backend: type) -> None:
+    """Of what the kernel gave: Linux' own means leave it in the socket while reading is paused."""
     async with endpoint() as server, endpoint() as client:
         server.transport.pause_reading()
-        client.transport.sendto_many([bytes([n]) for n in range(30)], server.addr)
-        await until(lambda: server.transport.counters.dropped_received == 20)
-        server.transport.resume_reading()
-        await until(lambda: server.data)
-        assert server.data == [bytes([n]) for n in range(10)]
+        client.transport.sendto_many([b"1", b"2"], server.addr)
+        expected = 2 if backend is PlainUdpTransport else 0
+        counters = server.transport.counters
+        await until(lambda: counters.datagrams_received == expected)
+        server.transport.abort()
+        await server.transport.wait_closed()
+        assert counters.dropped_received == expected
 
 
 # From the protocol to the socket.
@@ -506,7 +535,9 @@ async def test_abort_drops_what_waits() -> None:
         client.transport.abort()
         await client.transport.wait_closed()
         assert client.named("connection_lost") == [None]
-        assert client.transport.counters.dropped_sent == 3
+        counters = client.transport.counters
+        assert counters.dropped_sent == counters.datagrams_sent == counters.bytes_sent == 3
+        assert client.transport.get_write_buffer_size() == 0
 
 
 @both
@@ -517,7 +548,8 @@ async def test_after_close_datagrams_are_dropped_and_counted(
         client.transport.close()
         client.transport.sendto(b"1", server.addr)
         client.transport.sendto_many([b"2", b"3"], server.addr)
-        assert client.transport.counters.dropped_sent == 3
+        counters = client.transport.counters
+        assert counters.dropped_sent == counters.datagrams_sent == counters.bytes_sent == 3
         assert [record.message for record in caplog.records] == [
             f"{client.transport!r} got a datagram after it was closed: dropped, like all others"
         ]

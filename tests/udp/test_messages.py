@@ -75,14 +75,14 @@ def test_order_is_kept_for_each_destination() -> None:
     outbox.run(A, None, 2).append(b"4")
     outbox.run(A, "192.0.2.7", 2).append(b"5")
     outbox.run(A, None, 0).append(b"6")
-    assert list(outbox.take(True)) == [
+    assert list(outbox.pack(True)) == [
         Message(A, None, 0, [b"1", b"3"]),
         Message(B, None, 0, [b"2"]),
         Message(A, None, 2, [b"4"]),
         Message(A, "192.0.2.7", 2, [b"5"]),
         Message(A, None, 0, [b"6"]),
     ]
-    assert list(outbox.take(True)) == []
+    assert list(outbox.pack(True)) == []
 
 
 def test_what_cannot_be_sent_leaves_nothing_behind() -> None:
@@ -92,11 +92,4 @@ def test_what_cannot_be_sent_leaves_nothing_behind() -> None:
     outbox = Outbox(refuse)
     with pytest.raises(ValueError, match="of the test"):
         outbox.run(A, "192.0.2.7", 3)
-    assert list(outbox.take(True)) == []
-
-
-def test_clear() -> None:
-    outbox = Outbox(nothing)
-    outbox.run(A, None, 0).append(b"1")
-    outbox.clear()
-    assert list(outbox.take(True)) == []
+    assert list(outbox.pack(True)) == []
