@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+from machine import ROOT
 
-def test_the_folder_is_this_users_whatever_the_environment_says(tmp_path: Path) -> None:
+
+def test_the_folder_is_called_after_the_user_and_not_after_the_environment(
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What another user owns would be refused, for every test that writes something."""
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "test_of_a_folder", __file__],
-        env={**os.environ, "LOGNAME": "stranger", "PYTEST_DEBUG_TEMPROOT": str(tmp_path)},
-        check=True,
-    )
-    assert os.listdir(tmp_path) == [f"pytest-of-{pwd.getpwuid(os.getuid()).pw_name}"]
-
-
-def test_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    if pytestconfig.option.basetemp is None:
+        folder: Path = tmp_path_factory.getbasetemp().parent
+        assert folder.name == f"pytest-of-{os.environ['LOGNAME']}"
+    monkeypatch.setenv("LOGNAME", "stranger")
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert conftest is not None
+    assert conftest._user() != "stranger"
