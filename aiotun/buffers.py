@@ -1,4 +1,4 @@
-"""to_bytes: what is taken for bytes wherever bytes come in."""
+"""to_bytes: the one rule for which arguments are bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a block ends, and how to wait on in a task that was cancelled."""
+"""How `with` blocks close what they use, and how a cancelled task waits to the end."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Closing(ABC):
 class AsyncClosing(ABC):
     """To be used with `async with`.
 
-    A cancellation ends the block, and nothing tells it again to what the block's end
-    waits for. So closing has limited time when an exception ended the block.
+    A cancellation ends the block, and then closing may wait: nobody cancels that wait a
+    second time. So closing has limited time if an exception ended the block.
     """
 
     linger: ClassVar[float | None] = 1.0

@@ -92,7 +92,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         kernel knows nothing of, `framing` names what stands in front of its packets:
         "none" nothing, "vnet" a virtio_net_hdr, "pi" Linux' packet information,
         "family" the address family (macOS, BSD). Then `layer` and `mtu` are as given,
-        and the interface is configured by who handed the descriptor over. Raises
+        and whoever handed the descriptor over configures the interface. Raises
         `UnsupportedError` when the kernel cannot tell (so for a macvtap), and `ConfigError`
         for what no device has. The descriptor stays open then, and as it was.
         """
@@ -300,7 +300,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         timeout: float | None,
         interrupt: Interrupt | None,
     ) -> T:
-        """What `take` makes of the packets that wait, the next one last."""
+        """Wait for packets, and return what `take` makes of them. The next packet is their last."""
         deadline = _deadline(timeout)
         while True:
             with self._receiving:
@@ -326,8 +326,8 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
         with self._waits(self._readers) as wake:
-            # Looked at after this thread is known to wait: who leaves packets looks
-            # at these in the opposite order.
+            # This thread is known to wait before it looks here. A thread that leaves
+            # packets looks at the two in the opposite order, so one of them sees the other.
             if self._pending:
                 return True
             return self._wait(self.queue.wait_readable, deadline, wake, interrupt)
@@ -344,8 +344,8 @@ class Device(InterfaceSettings, Closing, Lendable):
             while True:
                 with self._waiting:
                     self._senders.sleep()
-                # Tried after this thread is known to wait: who releases it looks at these
-                # in the opposite order.
+                # This thread is known to wait before it tries. A thread that releases the
+                # lock looks at the two in the opposite order, so one of them sees the other.
                 if self._sending.acquire(blocking=False):
                     return True
                 if not self._wait(wait_for, deadline, wake, interrupt):
@@ -454,7 +454,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             for waiters in self._all_waiters:
                 waiters.close()
         with self._receiving, self._sending:
-            pass  # who came in before has left then
+            pass  # the threads that were in a call have left it then
 
     def __exit__(self, *exc_info: Any) -> None:
         if self._lease is None:

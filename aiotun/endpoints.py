@@ -157,7 +157,7 @@ async def create_udp_endpoint(
     dropped, and reported with its MTU as `PathMTUError`.
 
     Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
-    for arguments that cannot be (a protocol that is no `UdpProtocol`), and what the
+    for wrong arguments (a protocol that is not a `UdpProtocol`), and what the
     factory raises. When cancelled, nothing is left behind.
     """
     loop = asyncio.get_running_loop()

@@ -30,13 +30,13 @@ class Interrupt(Closing):
         self._writing.setblocking(False)
 
     def set(self, value: object = None) -> None:
-        """Wake who waits. Never blocks; may be called from a signal handler."""
+        """Wake the calls that wait. Never blocks; may be called from a signal handler."""
         self._value = value
         with suppress(BlockingIOError):  # set many times already
             self._writing.send(b"\0")
 
     def clear(self) -> None:
-        """Make it as new."""
+        """Take the value back: calls may wait with this interrupt again."""
         self._value = None
         with suppress(BlockingIOError):
             while self._reading.recv(4096):

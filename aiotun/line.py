@@ -28,14 +28,14 @@ class Line:
     def __init__(self, ready: Callable[[], object]) -> None:
         self._ready = ready
         self.waiting: deque[_Place] = deque()
-        """Tells by being empty that nobody waits."""
+        """The tasks that wait, the first one first. Others ask only whether it is empty."""
 
     async def turn(self, at_once: Callable[[], None] | None = None) -> None:
-        """Wait for one's turn; the task behind is called in the loop's next turn.
+        """Wait for this task's turn. The next task is called when the loop comes round again.
 
-        Instead of calling a task, `serve` calls its `at_once`, and moves it to the
-        end of the line. The task itself goes on only when the line is still ready
-        after that, or when `at_once` raised: this raises the same then.
+        If there is an `at_once`, `serve` calls it in place of the task, and moves the
+        task to the end of the line. The task itself goes on only if the line is still
+        ready after that, or if `at_once` raised: then this raises the same.
         """
         if at_once is None and not self.waiting and self._ready():
             return

@@ -1,4 +1,4 @@
-"""NamedLogger: says in each line what it is about."""
+"""NamedLogger: each of its lines names a device or an endpoint."""
 
 from __future__ import annotations
 

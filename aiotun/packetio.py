@@ -1,8 +1,11 @@
-"""The frames of a queue as packets: what `Device` and the transports have in common.
+"""PacketReader and PacketWriter: packets out of a queue's frames, and frames out of packets.
 
-`PacketReader` splits what it reads, `PacketWriter` coalesces what it writes.
-Neither ever blocks. With a queue that allows it the native module goes as far
-as all is well; what it stops at is then done here, and so is all without it.
+`Device` and the transports share them. The reader splits the frames that it reads, and
+the writer coalesces the packets that it writes. Neither ever blocks.
+
+If the queue is a descriptor, the native module reads and writes. It stops at the first
+frame that is not plain (an error, a malformed frame, a full queue), and the code here
+goes on from there. Without the native module the code here does everything.
 """
 
 from __future__ import annotations
@@ -65,12 +68,12 @@ class Counters(Counts):
     """Packets that were refused: by the kernel, for their size, or by a closed transport."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a copy is made of: in C nothing else tells it."""
+        """For `copy` and `pickle`, which do not know the fields that C holds."""
         return type(self), astuple(self)
 
 
 def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:
-    """Raise `PacketError` for what no device of the layer can carry, whatever it says."""
+    """Raise `PacketError` for a packet whose size no device of the layer can carry."""
     if not packet:
         raise PacketError(errno.EINVAL, "an empty packet was written, and dropped")
     if len(packet) > PACKET_MAX[layer]:
@@ -119,7 +122,7 @@ class PacketReader:
             self._report(exc)
 
     def read_super(self, limit: int = READ_BATCH) -> list[SuperPacket]:
-        """The same without splitting: at most `limit` super-packets."""
+        """Read at most `limit` super-packets, and split none."""
         frames = _read_frames(self._queue, limit)
         counters = self._counters
         if frames and not frames[-1]:
@@ -275,7 +278,7 @@ class PacketWriter:
         self._write_frames(frames)
 
     def drop(self) -> None:
-        """Forget what waits."""
+        """Drop the backlog."""
         self._counters.dropped_sent += len(self.waiting)
         self.waiting.clear()
 

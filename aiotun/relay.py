@@ -148,7 +148,7 @@ async def _pass_items(
     delivered = source if isinstance(source, TransportSource) else None
 
     def take() -> None:
-        """Within the delivery: no task needs to run, and a batch leaves as one."""
+        """Pass on what waits. The delivery calls this, so no task runs and a batch leaves whole."""
         sink.check_open()
         if delivered is not None and not sink.full:
             pass_on(delivered.recv_waiting(), sink)
@@ -167,7 +167,7 @@ async def _pass_items(
 
 
 def _put(sink: Sink[Any], items: Iterator[Any]) -> None:
-    """Put them all; an exception takes but one item from an iterator of this kind."""
+    """Put all items. An item that raises is dropped, and the iterator goes on behind it."""
     while True:
         try:
             sink.put(items)

@@ -1,4 +1,8 @@
-"""PacketStream: a device read with `async for` and written with `await`."""
+"""PacketStream: a device as a stream, read with `async for` and written with `await`.
+
+A protocol of its own stands behind a stream. It keeps what the transport delivers until a
+task asks for it, and pauses reading while it keeps too much.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ class MessageProtocol(Callbacks, ABC):
 
     def __init__(self) -> None:
         self.kept: deque[bytes] = deque()
-        self._full = False  # so reading is paused
+        self._full = False  # whether reading is paused because too much is kept
         self.closed = False
         self.exception: Exception | None = None
         self.readers = Line(lambda: self.kept or self.closed)
@@ -52,7 +56,7 @@ class MessageProtocol(Callbacks, ABC):
         self._warnings = Throttle()
 
     def _keep(self, messages: list[bytes]) -> None:
-        """For what was delivered."""
+        """Keep what was delivered, and pause reading once that is too much."""
         self.kept += messages
         self.readers.serve()
         if len(self.kept) >= HIGH_WATER:
@@ -88,19 +92,19 @@ class MessageProtocol(Callbacks, ABC):
             self.transport.resume_reading()
 
     async def readable(self, at_once: Callable[[], None] | None = None) -> None:
-        """Wait until there are messages for this task; raise what ended the transport if not.
+        """Wait until there are messages for this task. Raises what ended the transport.
 
-        `at_once` is called within the delivery when the turn is this task's, so that
-        what it writes leaves with it. This returns when messages are left behind by
-        that, and raises what it raised.
+        A task that passes `at_once` need not run: when its turn comes, the delivery
+        calls `at_once`, and what that writes leaves with the delivery. This returns
+        only if `at_once` left messages behind, and raises what `at_once` raised.
         """
         await self.readers.turn(at_once)
         if not self.kept:
             raise self._ended()
 
     async def ready_to_write(self) -> None:
-        """Wait until the transport takes messages; raise what ended it if it will not."""
-        if self.written - self._yielded >= WRITE_BATCH:  # who never waits starves the loop
+        """Wait until the transport takes messages. Raises what ended the transport."""
+        if self.written - self._yielded >= WRITE_BATCH:  # a task that never waits starves the loop
             self._yielded = self.written
             await asyncio.sleep(0)
         if not self.writable or self._writers.waiting:
@@ -130,7 +134,7 @@ class MessageProtocol(Callbacks, ABC):
         self._writers.serve()
 
     def error_received(self, exc: Exception) -> None:
-        """No call of the user's is at fault, so the log tells; the counters count."""
+        """Log the error: it belongs to no call that could raise it. The counters have it too."""
         if self._warnings.admit((type(exc), getattr(exc, "errno", None))) is not None:
             self._logger.warning("%s", exc)
 
@@ -228,7 +232,7 @@ class PacketStream(AsyncClosing):
         self.protocol.write((packet,))
 
     async def send_many(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
-        """`send` for each; when it raises or is cancelled, those before were sent."""
+        """`send` each packet. If this raises or is cancelled, the packets before were sent."""
         remaining = iter(packets)
         while True:
             await self.protocol.ready_to_write()

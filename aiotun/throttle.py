@@ -11,7 +11,7 @@ INTERVAL = 1.0
 """Seconds for which nothing more of a kind is said."""
 
 KINDS_MAX = 256
-"""Kinds that are remembered: who can make new ones at will shall not fill the memory."""
+"""Kinds that are remembered. A peer that makes new kinds at will cannot fill the memory."""
 
 
 class Throttle:

@@ -72,7 +72,7 @@ class StreamDecoder(ABC, Generic[T]):
     """The state of one stream being read.
 
     Items and errors come in the order of the stream, whatever the chunks are.
-    Memory is bounded by the codec's largest frame and one chunk, if who reads
+    Memory is bounded by the codec's largest frame and one chunk, if the reader
     calls `feed(b"")` until it returns an empty list before reading on.
     """
 
@@ -100,7 +100,7 @@ class StreamDecoder(ABC, Generic[T]):
     @property
     @abstractmethod
     def unused(self) -> bytes:
-        """What was read and belongs to no item yet: for who reads on without this decoder."""
+        """Bytes that belong to no item yet. Whoever reads on without this decoder begins here."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ __all__ = ["DelimitedDecoder"]
 class DelimitedDecoder(BufferedDecoder[bytes]):
     """Every error is recoverable: the next delimiter begins a new frame.
 
-    Nothing between two delimiters is no frame. A frame whose payload is longer
+    Two delimiters in a row have no frame between them. A frame whose payload is longer
     than `max_frame` is dropped; one of more than `max_stuffed` bytes is not kept
     until its end, as its payload must be longer.
     """

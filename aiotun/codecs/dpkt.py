@@ -21,8 +21,8 @@ class Dpkt(PacketCodec["dpkt.Packet"]):
     frames as `dpkt.ethernet.Ethernet`.
 
     To encode is `bytes(item)`. For that dpkt fills in checksums that are 0, and with an
-    IPv4 header's checksum its total length. All other lengths it leaves as they are: who
-    changes a payload sets IPv6's `plen` and UDP's `ulen`.
+    IPv4 header's checksum its total length. All other lengths it leaves as they are: a
+    program that changes a payload sets IPv6's `plen` and UDP's `ulen`.
     Raises `ImportError` if dpkt is not there.
     """
 

@@ -25,7 +25,7 @@ class IPStream(StreamCodec[bytes]):
     """IPv4 and IPv6 packets with nothing in between.
 
     The length is IPv4's total length (RFC 791 section 3.1), or IPv6's payload
-    length and the header (RFC 8200 section 3). What is no IP packet, and one of
+    length and the header (RFC 8200 section 3). Anything but an IP packet, and one of
     more than `max_frame` bytes, is an error that the stream does not recover from.
     """
 

@@ -34,7 +34,7 @@ class Pcap(StreamCodec[CapturedPacket]):
     """Records of a pcap file; the file's header is the `preamble`.
 
     Reads either byte order, microseconds and nanoseconds; writes nanoseconds in
-    little-endian order, packets of one `link_type`. What is no pcap, and a record
+    little-endian order, packets of one `link_type`. Anything but pcap, and a record
     of more than `max_frame` bytes, is an error that the stream does not recover from.
     """
 

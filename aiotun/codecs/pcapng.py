@@ -99,7 +99,7 @@ class Pcapng(StreamCodec[CapturedPacket]):
     Reads either byte order, several sections and interfaces, Enhanced, Simple (these
     have no time: 0) and obsolete Packet Blocks, and skips other blocks. Writes
     Enhanced Packet Blocks in nanoseconds, little-endian, with one `link_type`.
-    What is no pcapng, and a packet of more than `max_frame` bytes, is an error
+    Anything but pcapng, and a packet of more than `max_frame` bytes, is an error
     that the stream does not recover from.
     """
 

@@ -22,7 +22,7 @@ class FramedCounters:
     received: int = 0
     sent: int = 0
     broken: int = 0
-    """Received, but a `CodecError` for the one who asked."""
+    """Items that could not be decoded: each raised a `CodecError`."""
 
 
 class PacketStreamLike(Protocol):

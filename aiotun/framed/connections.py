@@ -183,7 +183,7 @@ class FramedServer(AsyncClosing, Generic[T]):
             await self._room.turn()
             try:
                 connection, peer = await loop.sock_accept(listening)
-            except ConnectionAbortedError:  # by its client, before its turn came
+            except ConnectionAbortedError:  # its client gave up before its turn came
                 pass
             except OSError as exc:
                 message = f"nothing is accepted for {ACCEPT_PAUSE:g} s"
@@ -193,7 +193,7 @@ class FramedServer(AsyncClosing, Generic[T]):
                 task = asyncio.ensure_future(self._serve(connection, peer))
                 self._connections.add(task)
                 task.add_done_callback(self._connections.discard)
-            await asyncio.sleep(pause)  # others get their turn, however many connect
+            await asyncio.sleep(pause)  # other tasks run, however many clients connect
 
     async def _serve(self, connection: socket, peer: object) -> None:
         try:
@@ -258,10 +258,11 @@ class FramedServer(AsyncClosing, Generic[T]):
         listening, self.sockets = self.sockets, ()
         for each in listening:
             _remove_socket_file(each)
-            with suppress(NotImplementedError):  # by Windows' proactor, which needs no such help
-                asyncio.get_running_loop().remove_reader(each)  # a cancelled accept may go on
-        await asyncio.sleep(0)  # what was accepted gets its task,
-        await _end(self._accepting)  # and its task has begun
+            with suppress(NotImplementedError):  # Windows' proactor has no readers
+                # The loop may still watch the socket for an accept that was cancelled.
+                asyncio.get_running_loop().remove_reader(each)
+        await asyncio.sleep(0)  # a connection accepted just now gets its task,
+        await _end(self._accepting)  # and that task begins
         for each in listening:
             each.close()
         self._listener.close()

@@ -1,4 +1,4 @@
-"""Datagrams of a connected UDP endpoint as what a framed end reads and writes."""
+"""A connected UDP endpoint beneath a framed end: one datagram carries one item."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class FramedWriter(AsyncClosing, Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether `send` would have to wait: for who would rather drop."""
+        """Whether `send` would have to wait. A program that would rather drop asks first."""
         return self.sink.full
 
     async def send(self, item: T) -> None:
@@ -147,7 +147,7 @@ class FramedWriter(AsyncClosing, Generic[T]):
         self.sink.put((item,))
 
     async def send_all(self, items: Iterable[T] | AsyncIterable[T]) -> None:
-        """`send` for each; when it raises or is cancelled, those before were sent."""
+        """`send` each item. If this raises or is cancelled, the items before were sent."""
         if isinstance(items, AsyncIterable):
             async for item in items:
                 await self.send(item)

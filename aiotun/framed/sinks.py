@@ -1,6 +1,8 @@
-"""Sinks: they encode what they write to packets, to bytes, and to a transport.
+"""Sinks encode the items that a framed end sends.
 
-A transport takes packets without waiting.
+`PacketSink` writes to a stream of packets and `ByteSink` to a stream of bytes: both
+gather the items of a tick. `TransportSink` writes to a transport directly, which
+gathers by itself.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ class GatheringSink(Sink[T]):
 
     async def flush(self) -> None:
         self._start()
-        for _ in range(2):  # what is on its way, and what has gathered since
+        for _ in range(2):  # one sending is under way; what gathered meanwhile is the other
             if self._sending is not None:
                 await asyncio.wait([self._sending])
         self._check_sound()

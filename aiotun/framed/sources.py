@@ -1,6 +1,8 @@
-"""Sources: they decode what they read from packets, from bytes, and from a transport.
+"""Sources decode the items that a framed end receives.
 
-A transport gives packets without waiting, too.
+`PacketSource` reads a stream of packets and `ByteSource` a stream of bytes.
+`TransportSource` reads a transport directly, and can also give what waits without
+waiting itself.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 
 class PacketSource(Source[T]):
-    """Reads nothing ahead: other readers of the same stream find all that is not received here."""
+    """Reads nothing ahead, so other readers of the same stream find all further packets."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class PacketSource(Source[T]):
 
 
 class TransportSource(PacketSource[T]):
-    """Gives what was delivered without waiting, too."""
+    """Reads what a transport delivered, and waits only if asked to."""
 
     def __init__(
         self, protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
@@ -138,7 +140,7 @@ class ByteSource(Source[T]):
         try:
             feed = self._decoder.feed
             items: list[T] = []
-            while not items:  # what waits, an error among it, before reading on
+            while not items:  # an item or an error that waits comes before further reading
                 items = feed(b"") or feed(await self._receive())
         except CodecError:
             self.counters.broken += 1
