@@ -6,7 +6,7 @@ VENV = .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 CANDIDATES = $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3.10 python3 python)
 FITS = import sys; assert sys.version_info >= (3, 10); import venv, ensurepip
 
-# Set-up belongs to who calls it, under sudo too; what then runs as root writes no caches here.
+# Set-up belongs to the user who calls it, under sudo too. Root then writes no caches here.
 AS_CALLER = -IB tools/as_caller.py
 ifdef SUDO_USER
 export PYTHONDONTWRITEBYTECODE = 1

@@ -33,7 +33,7 @@ WORKLOADS = {
     "64 bytes, sent one by one": (64, False),
 }
 """Bytes of a datagram (1452 are what an IPv6 packet of 1500 carries), and whether the load comes
-in messages of many: UDP_SEGMENT, which loopback hands on as one to who takes UDP_GRO."""
+in messages of many: UDP_SEGMENT. Loopback hands each on whole to a socket with UDP_GRO."""
 
 WINDOW = 128
 """Datagrams under way: they fit into a socket's buffer as systems set it."""

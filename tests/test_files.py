@@ -40,7 +40,7 @@ def test_a_file_that_is_there_keeps_its_mode_and_owner(tmp_path: Path) -> None:
         known.st_uid,
         known.st_gid,
     )
-    assert found.st_ino != known.st_ino  # who has it open reads the old one to its end
+    assert found.st_ino != known.st_ino  # a program that has it open reads the old one to its end
 
 
 def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Line: who goes on, and when."""
+"""Line: which task goes on, and when."""
 
 from __future__ import annotations
 

@@ -95,9 +95,9 @@ def _measure(
     seconds: float,
     display: Display,
 ) -> bool:
-    """All in turn, every second round backwards: a drift of the machine hits all alike.
+    """Measure all rows in turn. Returns whether everything arrived.
 
-    Returns whether everything arrived.
+    Every second round goes backwards, so that a drift of the machine hits all alike.
     """
     complete = True
     for number in range(rounds):

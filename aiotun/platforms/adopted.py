@@ -72,7 +72,7 @@ class FdQueue(DescriptorQueue):
 
 
 class FdInterface(Interface):
-    """Who handed the descriptor over configures the interface: here nothing is known of it."""
+    """Unknown: whoever handed the descriptor over configures the interface."""
 
     index = 0
     is_up = True
@@ -84,7 +84,7 @@ class FdInterface(Interface):
 
     @property
     def name(self) -> str:
-        """Not the interface's: the descriptor's."""
+        """A name made of the descriptor: that of the interface is not known."""
         return self._name
 
     @property
@@ -117,7 +117,7 @@ class FdInterface(Interface):
 
 
 class _NoEvents(EventSource):
-    """Nothing ever happens, but a loop may watch for it."""
+    """No event ever comes. It has a descriptor, since a loop watches one."""
 
     def __init__(self) -> None:
         self._never = Interrupt()
@@ -148,5 +148,5 @@ def _gone() -> InterfaceGoneError:
 
 def _unknown() -> NoReturn:
     raise UnsupportedError(
-        errno.EOPNOTSUPP, "of this device only the descriptor is known: ask who handed it over"
+        errno.EOPNOTSUPP, "of this device only the descriptor is known: ask whoever handed it over"
     )

@@ -76,7 +76,7 @@ class Queue(ABC):
 
     @abstractmethod
     def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
-        """The same until the kernel takes frames."""
+        """Wait as `wait_readable` does, until the kernel takes frames."""
 
     @abstractmethod
     def close(self) -> None:
@@ -221,7 +221,7 @@ class Interface(ABC):
         raise _unsupported("giving the interface to a user")
 
     def set_group(self, group: int | str) -> None:
-        """The same for a group."""
+        """By id or name. Raises `ConfigError` for a group that is not there."""
         raise _unsupported("giving the interface to a group")
 
     def broadcast(self) -> IPv4Address | None:

@@ -20,7 +20,7 @@ FRAME_MAX = 10 + 14 + 4 + 65535
 
 
 class DescriptorQueue(Queue):
-    """What all of them share; reading and writing is the system's own."""
+    """What all such queues share. A subclass reads and writes as its system does."""
 
     def __init__(self, fd: int, closefd: bool = True) -> None:
         self._fd = fd

@@ -52,7 +52,7 @@ def open_pair(
 
 
 def nothing() -> None:
-    """The callback of who does not want to be called."""
+    """The callback while nobody wants to be called."""
 
 
 class MemoryQueue(Queue):

@@ -36,4 +36,4 @@ class Probe:
     attempt: Callable[[], str]
     """Returns the detail of what is available. Raises `Missing`."""
     needs: str | None = None
-    """The name of another probe, without whose thing this one is not tried."""
+    """The name of another probe. This one is tried only if that one succeeded."""

@@ -108,9 +108,9 @@ def _tun() -> str:
     _node()
     fd = _open_node()
     try:
-        # drivers/net/tun.c, tun_set_iff: the permission is looked at before the
-        # kind of device, so that asking for no kind at all gives EINVAL to who
-        # may and EPERM to who may not, and makes no interface.
+        # drivers/net/tun.c, tun_set_iff: the kernel looks at the permission before it
+        # looks at the kind of device. A request for no kind makes no interface: it gives
+        # EINVAL if this process may make one, and EPERM if it may not.
         _set_interface(fd, 0)
     except OSError as exc:
         if exc.errno != errno.EINVAL:

@@ -28,7 +28,7 @@ def echo_request(
     """A ping: an IPv4 or IPv6 packet, after the addresses.
 
     `identifier` and `sequence` have 16 bits, `data` comes back in the reply.
-    Raises `ValueError` for what is no address, or for two of different versions.
+    Raises `ValueError` unless both are addresses of one version.
     """
     src, dst = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     if src.version != dst.version:
@@ -46,7 +46,7 @@ def echo_reply(packet: bytes) -> bytes | None:
     """The answer to an echo request; None for anything else, and for a damaged one.
 
     As the host that the request is for would answer: from its destination, back
-    to its source, with its data. No extension header is looked behind.
+    to its source, with its data. Requests behind an extension header get none.
     """
     if len(packet) < 20:
         return None

@@ -26,7 +26,7 @@ def is_v4(host: str) -> bool:
 
 
 def check_types(addr: object) -> None:
-    """Raise `TypeError` for what is no `SocketAddress`, whatever its values are."""
+    """Raise `TypeError` unless the types are those of a `SocketAddress`."""
     if not (isinstance(addr, tuple) and 2 <= len(addr) <= 4):
         valid = False
     else:

@@ -113,7 +113,7 @@ class PlainUdpTransport(UdpTransport):
 
 
 class _Inner(asyncio.DatagramProtocol):
-    """What the loop's endpoint talks to."""
+    """The protocol that asyncio's own endpoint calls."""
 
     def __init__(self, outer: PlainUdpTransport) -> None:
         self._outer = outer

@@ -176,7 +176,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         what is dropped is counted and reported to `error_received`. After `close`
         datagrams are dropped and counted.
 
-        Raises `ValueError` for addresses that cannot be, `TypeError` for what is no bytes
+        Raises `ValueError` for impossible addresses, `TypeError` for what is not bytes
         or no address.
         """
         if type(data) is not bytes:
@@ -204,7 +204,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._gather(len(datagrams))
 
     def _gather(self, count: int) -> None:
-        """So many were put into the outbox: see to it that they leave."""
+        """Count the datagrams that were put into the outbox, and see to it that they leave."""
         self._gathered += count
         if self._gathered >= WRITE_BATCH:
             self.flush()
@@ -337,7 +337,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     # Errors.
 
     def _note_error(self, exc: Exception) -> None:
-        """To be reported, once for each kind, when what goes on is done."""
+        """Report the error once for each kind, when the call that is under way has ended."""
         self._errors.setdefault(str(exc), exc)
 
     def _report_errors(self) -> None:

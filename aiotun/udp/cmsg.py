@@ -94,7 +94,7 @@ def encode(v4: bool, local: str | None, ecn: int, segment: int) -> tuple[Control
     """The control messages for datagrams to an IPv4 (else IPv6) address.
 
     `segment` 0 sends the bytes as one datagram. Raises `ValueError` for a
-    `local` that is no address of that family, or an ECN field above 3.
+    `local` that is not an address of that family, or an ECN field above 3.
     """
     if not 0 <= ecn <= 3:
         raise ValueError(f"ecn is 0 to 3, not {ecn}")

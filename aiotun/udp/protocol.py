@@ -1,4 +1,4 @@
-"""What is received, and what receives it."""
+"""UdpProtocol, the datagrams that it receives, and what is counted of them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class SelectorUdpTransport(UdpTransport):
             return
         if datagrams:
             self._deliver(datagrams)
-        elif not self._errors:  # whoever sent meanwhile has heard of it
+        elif not self._errors:  # a send meanwhile has raised and reported it
             self._watch_anew()
         self._report_errors()
 

@@ -104,7 +104,7 @@ def _explain(exc: OSError, addr: Any) -> OSError:
 
 
 def check_socket(sock: object) -> None:
-    """Raise `TypeError` for what is no socket, `ConfigError` for one that is not UDP's."""
+    """Raise `TypeError` unless it is a socket, and `ConfigError` unless it is a UDP socket."""
     if not isinstance(sock, socket.socket):
         raise TypeError(f"sock= is a socket.socket, not {sock!r}")
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:

@@ -146,7 +146,7 @@ class Control:
 def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:
     """The configuration as it is now: that of the interface, and what `config` has besides.
 
-    The endpoint of a peer that is nowhere yet, as its name was not found, is as it was there.
+    A peer whose endpoint was not found yet keeps the endpoint that `config` names.
     """
     tunnel = interface.tunnel
     endpoints = {peer.public_key: peer.endpoint for peer in config.peers}

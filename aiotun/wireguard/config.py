@@ -93,7 +93,7 @@ def parse_config(
 
     Sections and keys in any case; `Address`, `DNS`, `AllowedIPs` and the commands add up
     when they stand several times, of others the last counts. Commands (`PreUp` and its kin)
-    are refused unless they are allowed: who writes the file would be root. A private key is
+    are refused unless they are allowed: whoever writes the file would be root. A private key is
     not asked for where a command may set it.
     """
     interface: dict[str, Any] = {}

@@ -31,7 +31,7 @@ def encode_key(key: bytes) -> str:
 
 
 def decode_key(text: str) -> bytes:
-    """Raises `ValueError` for what is no key."""
+    """Raises `ValueError` unless the text is a key."""
     try:
         key = base64.b64decode(text, validate=True)
     except ValueError:

@@ -120,7 +120,7 @@ class _Plan(NamedTuple):
     routes: dict[Network, int]
     """Each network with the table in which its route stands."""
     rules: set[Rule]
-    """By which what is not marked comes to a table that is not the main one."""
+    """The rules that send unmarked packets to a table other than the main one."""
 
 
 def _plan(config: InterfaceConfig) -> _Plan:

@@ -181,7 +181,7 @@ def _true(text: str) -> bool:
 def _endpoint(text: str) -> tuple[str, int]:
     endpoint = parse_endpoint(text)
     with contextlib.suppress(ValueError):
-        ip_address(endpoint[0])  # names were looked up by who sends it
+        ip_address(endpoint[0])  # the sender has looked names up
         if format_endpoint(endpoint) == text:
             return endpoint
     raise ValueError(f"{quote(text)} is neither 192.0.2.1:51820 nor [2001:db8::1]:51820")

@@ -33,7 +33,7 @@ async def open_uapi(
 ) -> AsyncIterator[Path]:
     """Answer at NAME.sock, for the user who runs this alone. Yields its path.
 
-    Raises `OSError`, and `ValueError` for what is no name of an interface.
+    Raises `OSError`, and `ValueError` unless it is the name of an interface.
     """
     path = socket_path(name, directory)
     connections: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ async def _converse(
 
 
 def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
-    """Where an interface answers. Raises `ValueError` for what is no name of one."""
+    """Where an interface answers. Raises `ValueError` unless the name is an interface's."""
     return directory / f"{interface_name(name)}.sock"
 
 

@@ -22,7 +22,7 @@ FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 
 
 async def connect(directory: Path, who: str, host: str, port: int, name: str) -> None:
-    """Stay connected until cancelled. Raises `ValueError` for what is no client's name."""
+    """Stay connected until cancelled. Raises `ValueError` unless `who` is a client's name."""
     context = tls_context(directory / f"{client_name(who)}.pem", directory / "ca.pem", server=False)
     tun: aiotun.PacketStream | None = None
     addresses: list[str] = []

@@ -169,7 +169,7 @@ def test_a_reader_that_never_drains_is_told_the_same(case: Case, data: st.DataOb
 @every_codec
 @given(data=st.data())
 def test_what_is_fed_is_returned_or_unused(case: Case, data: st.DataObject) -> None:
-    """A decoder can be left between two frames: who reads on finds the rest."""
+    """A decoder can be left between two frames: another reader finds the rest."""
     items = data.draw(st.lists(case.items, min_size=2, max_size=4))
     stream = encoded(case.codec, items)
     size = data.draw(st.integers(0, len(stream)))

@@ -211,7 +211,7 @@ async def test_release_leaves_the_device_open() -> None:
 
 
 class Loop:
-    """A stream of packets that is no device: what is sent comes back."""
+    """A stream of packets without a device: what is sent comes back."""
 
     def __init__(self) -> None:
         self.packets: deque[bytes] = deque()

@@ -175,7 +175,7 @@ def persistent(name: str, flags: int) -> None:
 
 
 def require_other_users() -> None:
-    """Skip the running test in a user namespace with one user, who has nobody to give to."""
+    """Skip the running test in a user namespace with one user: there is nobody to give to."""
     if Path("/proc/self/uid_map").read_text().split()[2] == "1":
         pytest.skip("a user namespace with one user")
 

@@ -344,7 +344,7 @@ async def test_a_connected_endpoint_hears_what_icmp_says_and_lives_on() -> None:
 
 
 async def test_an_error_of_earlier_datagrams_costs_no_later_one() -> None:
-    """The kernel tells it instead of sending, to who sends before he reads."""
+    """A program that sends before it reads is told by the kernel, which then does not send."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
         far.bind(("127.0.0.1", 0))
         addr = far.getsockname()

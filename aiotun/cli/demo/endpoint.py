@@ -15,8 +15,8 @@ ProtocolT = TypeVar("ProtocolT", bound=PacketProtocol)
 
 @asynccontextmanager
 async def endpoint(factory: type[ProtocolT], device: Device) -> AsyncIterator[ProtocolT]:
-    """The device is closed in the end, however that comes."""
-    with device:  # which closes it only while it belongs to no transport
+    """Connect the device to a protocol. The device is closed when the block ends."""
+    with device:  # closes it unless a transport has taken it over
         transport, protocol = await create_device_endpoint(factory, device=device)
     async with transport:
         yield protocol

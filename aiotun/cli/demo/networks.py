@@ -1,4 +1,4 @@
-"""What it takes to measure in networks of its own, and to be interrupted in order."""
+"""Measuring in networks of its own, and an orderly end when interrupted."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from .endpoint import endpoint
 __all__ = ["PingResponder", "ping_from_kernel", "ping_from_memory"]
 
 ADDRESS, TARGET = "10.9.0.1", "10.9.0.42"
-"""Of this side, and of nobody: the protocol answers for the whole network."""
+"""This side's address, and one that nobody has: the protocol answers for all of them."""
 
 INTERVAL = 0.05
 TIMEOUT = 1.0
@@ -60,7 +60,7 @@ async def ping_from_kernel(display: Display, seconds: float) -> bool:
 
 
 async def ping_from_memory(display: Display, seconds: float) -> bool:
-    """The same from the other one of two devices in memory."""
+    """Ping from one of two devices in memory to the other; return whether all were answered."""
     near, far = memory_devices()
     async with endpoint(PingResponder, near), open_device(device=far) as stream:
         return await _ping(display, seconds, stream.send, stream.recv)

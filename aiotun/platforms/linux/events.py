@@ -47,9 +47,9 @@ class NetlinkEvents(SocketPerProcess, EventSource):
     Each change is reported once, though the kernel repeats itself (an address is
     announced again when the interface is renamed, a link with every flag).
 
-    While the interface is in another namespace only its deletion is reported, and that
-    to who has CAP_NET_BROADCAST (root has). What happens beyond that, a second move or the
-    end of the namespace, only reading and writing tell.
+    While the interface is in another namespace only its deletion is reported, and only to
+    a process with CAP_NET_BROADCAST (root has it). A second move and the end of the
+    namespace are not reported at all: reading and writing then fail.
     """
 
     def __init__(

@@ -58,10 +58,10 @@ def call_in_namespace(namespace: str | os.PathLike[str] | int, function: Callabl
 
 
 def in_namespace_of(open_namespace: Callable[[], int], function: Callable[[], T]) -> T:
-    """Call the function in the network namespace whose descriptor the other one opens."""
+    """Call `function` in the network namespace whose descriptor `open_namespace` opens."""
     try:
         namespace = open_namespace()
-    except PermissionError:  # unprivileged: no such process is elsewhere than what it made
+    except PermissionError:  # an unprivileged process is where its devices are
         return function()
     try:
         return _enter_and_call(namespace, function)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def in_thread(function: Callable[[], T]) -> T:
-    """Wait for what it returns, and raise what it raises."""
+    """Call the function in a new thread, and wait. Returns and raises what the function does."""
     result: list[T] = []
     error: list[BaseException] = []
 

@@ -176,9 +176,9 @@ class SourceLimiter:
 class CookieRation:
     """How many cookie replies there are.
 
-    Each source has its share, so that the flood of one keeps no other from its cookie. Beyond
-    the shares there is a rest for everybody, so that who floods in the name of another, and uses
-    up his share, does not lock him out.
+    Each source has its share, so that a flood from one source keeps no other from its cookie.
+    Beyond the shares there is a rest for all. So a flood in the name of a victim, which uses up
+    the victim's share, does not lock the victim out.
     """
 
     def __init__(self) -> None:

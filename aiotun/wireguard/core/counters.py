@@ -25,7 +25,7 @@ class Counters:
     replayed_handshake: int = 0
     """An initiation that is not newer than one before."""
     unknown_peer: int = 0
-    """An initiation from a public key that is no peer's."""
+    """An initiation from a public key that belongs to no peer."""
     unknown_index: int = 0
     """For a session or a handshake that there is not, or not any more."""
     bad_cookie: int = 0

@@ -48,7 +48,7 @@ TRANSPORT_OVERHEAD = TRANSPORT_HEADER_SIZE + 16
 
 
 class Initiation(NamedTuple):
-    """From who wants a session: the first message of the Noise handshake."""
+    """The initiator's message: the first one of the Noise handshake."""
 
     sender: int
     noise: bytes
@@ -77,7 +77,7 @@ class Response(NamedTuple):
 
 
 class CookieReply(NamedTuple):
-    """From who is under load: prove that you receive what is sent to your address."""
+    """Sent under load: it asks the peer to prove that it receives at its address."""
 
     receiver: int
     nonce: bytes

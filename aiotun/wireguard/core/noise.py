@@ -87,7 +87,7 @@ class Initiator:
 
 
 class Responder:
-    """The side that is asked, and learns who asks; call the three methods in their order."""
+    """The responder, which learns whose handshake it is. Call the three methods in order."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Responder:
         self._state.mix_hash(static.public_key().public_bytes_raw())
 
     def read_static(self, message: bytes) -> bytes:
-        """The public key of who claims to have sent the first message.
+        """The public key of the peer that claims to have sent the first message.
 
         Raises `HandshakeError`.
         """
@@ -182,7 +182,7 @@ class _SymmetricState:
 
 
 def _hkdf(key: bytes, material: bytes) -> tuple[bytes, bytes, bytes]:
-    """Section 4.3, its three outputs; who needs two leaves the third."""
+    """Section 4.3, all three outputs: a caller that needs two ignores the third."""
     secret = hmac.digest(key, material, "blake2s")
     first = hmac.digest(secret, b"\x01", "blake2s")
     second = hmac.digest(secret, first + b"\x02", "blake2s")

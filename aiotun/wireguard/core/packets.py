@@ -30,7 +30,7 @@ def destination_and_ecn(begin: bytes) -> tuple[slice, int]:
 def length_and_source(packet: bytes) -> tuple[int, bytes]:
     """The length that the packet says it has, and its source.
 
-    Raises `ValueError` for what is no whole packet. What comes behind is padding.
+    Raises `ValueError` unless there is a whole packet. The bytes behind it are padding.
     """
     first = packet[0]
     if 0x45 <= first <= 0x4F and len(packet) >= IPV4_HEADER:  # five words of header, or more
@@ -52,7 +52,7 @@ def length_and_source_field(packet: bytes) -> slice:
 
 
 def udp_payload(packet: bytes) -> bytes:
-    """What a UDP datagram carries; nothing of what is none, or begins in another fragment."""
+    """What a UDP datagram carries; empty for other packets and for later fragments."""
     if packet[0] >> 4 == 4:
         header, protocol, offset = (packet[0] & 0xF) * 4, packet[9], packet[6] & 0x1F | packet[7]
     else:

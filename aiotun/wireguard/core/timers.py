@@ -1,4 +1,4 @@
-"""Timers: who is to be visited next, found without a look at anybody else."""
+"""Timers: the peer whose time comes next, found without a look at the others."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_quiet_after_a_move_there_and_back(namespace: Namespace) -> None:
 
 
 def test_quiet_already(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who may not change an interface attaches to one that is as it should be."""
+    """A user who may not change an interface can attach to one that is as it should be."""
     with namespace.run(aiotun.Device, name="t0", ipv6_quiet=True, persistent=True):
         pass
     requests: list[int] = []

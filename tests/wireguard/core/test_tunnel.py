@@ -137,7 +137,7 @@ class World:
         self.now = end
 
     def kinds(self, since: float = 0.0) -> list[tuple[int, bytes]]:
-        """Who sent what from then on."""
+        """Which side sent what from then on."""
         return [(number, kind) for when, number, kind in self.sent if when >= since]
 
 
@@ -551,7 +551,7 @@ def test_persistent_keepalive(world: World, seconds: int) -> None:
 
 def test_a_persistent_keepalive_goes_on_whatever_is_lost(world: World) -> None:
     world.b.meet(world.a, endpoint=False, persistent_keepalive=2)
-    world.lost = lambda data: data[:4] == TRANSPORT  # who answered cannot send yet
+    world.lost = lambda data: data[:4] == TRANSPORT  # the responder cannot send yet
     world.a.tunnel.peers[world.b.public_key].initiate(world.now)
     world.exchange()
     world.sent.clear()
@@ -587,7 +587,7 @@ def test_who_began_begins_again_after_two_minutes(world: World) -> None:
     assert passes(world, world.a, world.b)
     world.sleep(2)
     world.sent.clear()
-    assert passes(world, world.b, world.a)  # who answered does not
+    assert passes(world, world.b, world.a)  # the responder does not
     assert world.kinds() == [(2, TRANSPORT)]
     assert passes(world, world.a, world.b)
     assert [kind for _, kind in world.kinds()][1:4] == [TRANSPORT, INITIATION, RESPONSE]

@@ -73,7 +73,7 @@ class RouteEntry:
     index: int | None
     """Of the interface; None for several ways, and for a route that leads nowhere."""
     protocol: int
-    """Who made it: RTPROT_KERNEL, RTPROT_STATIC …"""
+    """The origin of the route: RTPROT_KERNEL, RTPROT_STATIC …"""
     kind: int
     """RTN_UNICAST, or what else becomes of the packets (blackhole, unreachable …)."""
 
