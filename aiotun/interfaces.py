@@ -41,7 +41,7 @@ class InterfaceStatistics:
 
 @dataclass(frozen=True)
 class InterfaceDetails:
-    """What else there is to know about an interface, at one moment."""
+    """Further properties of an interface, as they were at one moment."""
 
     mac: str | None
     """None for a TUN."""
@@ -51,8 +51,8 @@ class InterfaceDetails:
     carrier: bool
     persistent: bool
     owner: int | None
-    """User id. Who attaches without CAP_NET_ADMIN has to be the owner and in the group, so far
-    as there are any: with neither every user may."""
+    """User id. A user without CAP_NET_ADMIN may attach if he is the owner and in the group.
+    An owner or group that was not set excludes nobody."""
     group: int | None
     queues: int
     """How many are open, in all processes."""

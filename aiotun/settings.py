@@ -167,7 +167,7 @@ class InterfaceSettings:
 
     @property
     def group(self) -> int | None:
-        """Id of the group who may attach to the interface."""
+        """Id of the group that may attach to the interface."""
         return self.interface.details().group
 
     @group.setter
