@@ -160,7 +160,7 @@ def _next_packet(draw: st.DrawFn, flow: dict[str, Any], number: int, hostile: bo
 def spoiled(draw: st.DrawFn, packet: bytes) -> bytes:
     """The packet with bytes changed, cut off or added."""
     changed = bytearray(packet)
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(0, 3)) if packet else 0):  # one spoiled before may be empty
         position = draw(st.integers(0, min(len(changed), 80) - 1))
         changed[position] = draw(st.integers(0, 255))
     end = draw(st.just(len(changed)) | st.integers(0, len(changed)))
