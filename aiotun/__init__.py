@@ -7,7 +7,7 @@ from . import typing as typing
 from .addresses import Address, Route
 from .config import DeviceConfig
 from .device import Device
-from .endpoints import create_device_endpoint, create_udp_endpoint, open_device
+from .endpoints import create_device_endpoint, open_device
 from .errors import (
     BusyError,
     ClosedError,
@@ -36,7 +36,7 @@ from .protocols import PacketProtocol
 from .relay import relay
 from .streams import PacketStream
 from .transports import PacketTransport
-from .udp import Datagram, UdpCounters, UdpProtocol, UdpTransport
+from .udp import Datagram, UdpCounters, UdpProtocol, UdpTransport, create_udp_endpoint
 
 __all__ = [
     "Address",

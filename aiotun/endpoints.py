@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,26 +15,15 @@ from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
 from .transports import PacketTransport, make_transport
 from .transports.closing import close_off_loop
-from .udp import (
-    SocketAddress,
-    UdpProtocol,
-    UdpTransport,
-    check_socket,
-    make_udp_transport,
-    open_socket,
-    set_buffer,
-    set_dont_fragment,
-)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .config import DeviceConfig, DeviceSettings
 
-__all__ = ["OpenDevice", "create_device_endpoint", "create_udp_endpoint", "open_device"]
+__all__ = ["OpenDevice", "create_device_endpoint", "open_device"]
 
 PacketProtocolT = TypeVar("PacketProtocolT", bound=PacketProtocol)
-UdpProtocolT = TypeVar("UdpProtocolT", bound=UdpProtocol)
 
 
 async def create_device_endpoint(
@@ -130,55 +118,3 @@ class OpenDevice(Awaitable[PacketStream]):
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self._stream.__aexit__(*exc_info)
-
-
-async def create_udp_endpoint(
-    protocol_factory: Callable[[], UdpProtocolT],
-    local_addr: SocketAddress | None = None,
-    remote_addr: SocketAddress | None = None,
-    *,
-    sock: socket.socket | None = None,
-    reuse_port: bool = False,
-    receive_buffer: int | None = None,
-    send_buffer: int | None = None,
-    dont_fragment: bool = False,
-) -> tuple[UdpTransport, UdpProtocolT]:
-    """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
-
-    `local_addr` is what to bind to: `("::", port)` takes IPv6 and IPv4, port 0 any
-    port. With `remote_addr` the endpoint talks to that peer alone, and is told
-    what ICMP says about it. Names are looked up off the loop. `sock` is taken
-    instead of both, as one of another network namespace: the transport owns and
-    closes it from now on, also if this call fails.
-
-    `receive_buffer` and `send_buffer` are sizes in bytes to ask the kernel for
-    (what it granted is told by the transport's extra infos of these names);
-    with `dont_fragment` datagrams that the path does not carry whole are
-    dropped, and reported with its MTU as `PathMTUError`.
-
-    Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
-    for wrong arguments (a protocol that is not a `UdpProtocol`), and what the
-    factory raises. When cancelled, nothing is left behind.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        if sock is None:
-            sock = await open_socket(local_addr, remote_addr, reuse_port)
-        elif local_addr is not None or remote_addr is not None or reuse_port:
-            raise ConfigError("a ready sock= is bound already: leave out the addresses")
-        else:
-            check_socket(sock)
-        if receive_buffer is not None:
-            set_buffer(sock, socket.SO_RCVBUF, receive_buffer)
-        if send_buffer is not None:
-            set_buffer(sock, socket.SO_SNDBUF, send_buffer)
-        if dont_fragment:
-            set_dont_fragment(sock)
-        protocol = protocol_factory()
-        transport = make_udp_transport(loop, sock, protocol)
-        await transport.start()
-    except BaseException:
-        if isinstance(sock, socket.socket):
-            sock.close()
-        raise
-    return transport, protocol

@@ -16,18 +16,17 @@ from rigs import check_limits_at_once, check_write_buffer_limits, until
 from udp_rigs import Recorder, endpoint
 
 import aiotun
-import aiotun.endpoints
-from aiotun.udp import make_udp_transport, set_buffer, set_dont_fragment
+from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.selector import SelectorUdpTransport
-from aiotun.udp.sockets import FORCED
+from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
 
 
 @pytest.fixture(params=[SelectorUdpTransport, PlainUdpTransport], ids=["linux", "plain"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """Both ways to move datagrams; for tests that hold for each."""
-    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", request.param)
+    monkeypatch.setattr(udp_endpoint, "_make_transport", request.param)
     found: type = request.param
     return found
 
@@ -138,7 +137,7 @@ async def test_one_wake_up_reads_a_bounded_amount() -> None:
 
 async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio's endpoint cannot be told to stop reading."""
-    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
+    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
     async with endpoint() as server:
         transport = server.transport
         assert isinstance(transport, PlainUdpTransport)
@@ -469,7 +468,7 @@ async def test_new_limits_pause_and_resume_at_once() -> None:
 async def test_plain_waits_while_the_loops_endpoint_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aiotun.endpoints, "make_udp_transport", PlainUdpTransport)
+    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
     async with endpoint() as server, endpoint() as client:
         transport = client.transport
         assert isinstance(transport, PlainUdpTransport)
@@ -587,7 +586,7 @@ async def test_elsewhere_than_on_linux_it_is_the_plain_one(monkeypatch: pytest.M
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(sys, "platform", "darwin")
-            transport = make_udp_transport(loop, sock, Recorder())
+            transport = udp_endpoint._make_transport(loop, sock, Recorder())
             with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
                 set_dont_fragment(sock)
             set_buffer(sock, socket.SO_RCVBUF, 10_000)

@@ -1,0 +1,82 @@
+"""The way to open a UDP endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..errors import ConfigError
+from .asyncio_endpoint import PlainUdpTransport
+from .base import UdpTransport
+from .protocol import SocketAddress, UdpProtocol
+from .sockets import check_socket, open_socket, set_buffer, set_dont_fragment
+
+__all__ = ["create_udp_endpoint"]
+
+UdpProtocolT = TypeVar("UdpProtocolT", bound=UdpProtocol)
+
+
+async def create_udp_endpoint(
+    protocol_factory: Callable[[], UdpProtocolT],
+    local_addr: SocketAddress | None = None,
+    remote_addr: SocketAddress | None = None,
+    *,
+    sock: socket.socket | None = None,
+    reuse_port: bool = False,
+    receive_buffer: int | None = None,
+    send_buffer: int | None = None,
+    dont_fragment: bool = False,
+) -> tuple[UdpTransport, UdpProtocolT]:
+    """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
+
+    `local_addr` is what to bind to: `("::", port)` takes IPv6 and IPv4, port 0 any
+    port. With `remote_addr` the endpoint talks to that peer alone, and is told
+    what ICMP says about it. Names are looked up off the loop. `sock` is taken
+    instead of both, as one of another network namespace: the transport owns and
+    closes it from now on, also if this call fails.
+
+    `receive_buffer` and `send_buffer` are sizes in bytes to ask the kernel for
+    (what it granted is told by the transport's extra infos of these names);
+    with `dont_fragment` datagrams that the path does not carry whole are
+    dropped, and reported with its MTU as `PathMTUError`.
+
+    Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
+    for wrong arguments (a protocol that is not a `UdpProtocol`), and what the
+    factory raises. When cancelled, nothing is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if sock is None:
+            sock = await open_socket(local_addr, remote_addr, reuse_port)
+        elif local_addr is not None or remote_addr is not None or reuse_port:
+            raise ConfigError("a ready sock= is bound already: leave out the addresses")
+        else:
+            check_socket(sock)
+        if receive_buffer is not None:
+            set_buffer(sock, socket.SO_RCVBUF, receive_buffer)
+        if send_buffer is not None:
+            set_buffer(sock, socket.SO_SNDBUF, send_buffer)
+        if dont_fragment:
+            set_dont_fragment(sock)
+        protocol = protocol_factory()
+        transport = _make_transport(loop, sock, protocol)
+        await transport.start()
+    except BaseException:
+        if isinstance(sock, socket.socket):
+            sock.close()
+        raise
+    return transport, protocol
+
+
+def _make_transport(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
+) -> UdpTransport:
+    """The transport that makes the most of this system."""
+    if sys.platform == "linux":
+        from .selector import SelectorUdpTransport
+
+        return SelectorUdpTransport(loop, sock, protocol)
+    return PlainUdpTransport(loop, sock, protocol)
