@@ -9,7 +9,9 @@ from pathlib import Path
 import aiotun
 from aiotun.testing import memory_devices
 
-TABLE = (Path(__file__).parents[1] / "docs" / "tun-rs.md").read_text()
+ROOT = Path(__file__).parents[1]
+
+TABLE = (ROOT / "docs" / "tun-rs.md").read_text()
 
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
@@ -43,3 +45,21 @@ def test_keywords_of_the_builder_are_fields() -> None:
     fields = {field.name for field in dataclasses.fields(aiotun.DeviceConfig)}
     assert named - fields == {"config", "framing"}
     assert fields - named == set()
+
+
+def test_architecture_names_every_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("| place |")[2].partition("## ")[0]
+    places = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {Path(name).name for place in places for name in re.findall(r"`([^`]+)`", place)}
+    package = ROOT / "aiotun"
+    modules = {path.name for path in package.iterdir() if path.suffix == ".py"}
+    packages = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert (modules | packages) - named == {"__init__.py", "__main__.py"}
+
+
+def test_architecture_names_no_file_that_is_gone() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.(?:pyi?|h|c))`", text))
+    assert len(named) > 30
+    there = {str(path) for path in (ROOT / "aiotun").rglob("*")}
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
