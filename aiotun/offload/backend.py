@@ -1,4 +1,4 @@
-"""What there is twice: the Python functions, unless there is the native module."""
+"""The implementation in use: the native functions where they are built, else Python's."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def is_candidate(packet: bytes, layer: Layer = "tun") -> bool:
 
 
 class _Flow(NamedTuple):
-    """Whom a packet is from and to, and where its headers are."""
+    """The flow of a packet, and where its headers are."""
 
     version: int
     protocol: int
@@ -137,7 +137,7 @@ class _Flow(NamedTuple):
 
 
 def _find_flow(packet: bytes, layer: Layer) -> _Flow | None:
-    """None for what is neither TCP nor UDP. Raises `TypeError` for what is not bytes."""
+    """The flow of a packet; None unless it is TCP or UDP. Raises `TypeError` unless it is bytes."""
     if not isinstance(packet, bytes):
         raise TypeError(f"a packet is bytes, not {type(packet).__name__}")
     found = find_ip(packet, layer)

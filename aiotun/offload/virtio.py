@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
 class _Fields(NamedTuple):
     flags: int = 0
-    """`NEEDS_CSUM`: the packet's checksum is partial, to be completed by who segments it."""
+    """`NEEDS_CSUM`: the packet's checksum is partial, to be completed when it is segmented."""
     gso_type: int = 0
     """`GSO_NONE`, or what to segment by; with the bit `GSO_ECN` TCP with CWR set."""
     hdr_len: int = 0

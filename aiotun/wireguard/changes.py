@@ -42,7 +42,7 @@ class Changes:
 
 
 class PeerState(Protocol):
-    """What is asked of a peer, see `peer.Peer`."""
+    """What `Control` reads of a peer; `peer.Peer` has it."""
 
     @property
     def preshared_key(self) -> bytes: ...
@@ -61,7 +61,7 @@ class PeerState(Protocol):
 
 
 class TunnelState(Protocol):
-    """What is asked of a tunnel, see `tunnel.Tunnel`."""
+    """What `Control` reads of a tunnel; `tunnel.Tunnel` has it."""
 
     @property
     def private_key(self) -> bytes: ...
@@ -74,7 +74,7 @@ class TunnelState(Protocol):
 
 
 class Changeable(Protocol):
-    """What is asked of an interface, see `endpoint.WireGuard`."""
+    """What `Control` needs of an interface; `endpoint.WireGuard` has it."""
 
     @property
     def tunnel(self) -> TunnelState: ...
@@ -97,7 +97,7 @@ class Control:
         self._lock = asyncio.Lock()  # opening a socket takes its time
 
     async def apply(self, changes: Changes) -> None:
-        """Raises `OSError` at the first that is refused; what came before it stays."""
+        """Make the changes. Raises `OSError` at the first that is refused; earlier ones stay."""
         async with self._lock:
             interface = self.interface
             if changes.listen_port not in (None, interface.listen_port):

@@ -46,11 +46,11 @@ class PeerConfig:
     preshared_key: bytes = field(default=bytes(KEY_SIZE), repr=False)
     """32 bytes; all zero: none."""
     endpoint: tuple[str, int] | None = None
-    """Where it is: a host name or an address, and a UDP port; None: it has to come to us.
+    """Where the peer is: a host name or an address, and a UDP port. None: it has to come to us.
 
     An IPv6 address may have its zone behind a percent sign (RFC 4007, section 11)."""
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] = ()
-    """What it may send from, and what is sent to it."""
+    """The addresses that the peer may send from, and whose packets are sent to it."""
     persistent_keepalive: int = 0
     """Seconds; 0: off."""
 
@@ -357,7 +357,7 @@ class _Key(NamedTuple):
 def _one(
     name: str, field: str, parse: Callable[[str], Any], format: Callable[[Any], str] = str
 ) -> _Key:
-    """A key with a single value, in which spaces do not count."""
+    """A key with one value, from which spaces are taken away."""
     return _Key(name, field, lambda text: parse(_without_spaces(text)), format)
 
 

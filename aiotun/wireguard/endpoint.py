@@ -130,7 +130,7 @@ class WireGuard:
         self._pass_on()
 
     def _found(self, peer: Peer, known: Address | None, address: Address) -> None:
-        """The address of an endpoint that was looked up while the peer was known to be there."""
+        """Set the address that a name led to, if the peer is still there."""
         if peer.endpoint is known:
             peer.set_endpoint(address)
             peer.set_persistent_keepalive(peer.persistent_keepalive, clock())
@@ -199,7 +199,7 @@ class WireGuard:
                 name=self._name,
                 addresses=self._config.addresses,
                 mtu=self._config.mtu,
-                ipv6_quiet=True,  # what is not for a peer has no way
+                ipv6_quiet=True,  # the kernel's router solicitations would be for no peer
             )
         else:
             await aiotun.create_device_endpoint(lambda: _Host(self), device=self._device)
@@ -217,7 +217,7 @@ class WireGuard:
     # Between the tunnel and its two sides.
 
     def _pass_on(self) -> None:
-        """What the tunnel has for its two sides, and when it wants to be called again."""
+        """Hand on the tunnel's packets and datagrams, and set the timer for its next tick."""
         tunnel = self.tunnel
         for addr, local, ecn, data in tunnel.take_datagrams():
             try:
@@ -250,7 +250,7 @@ class WireGuard:
 
 
 class _Host(aiotun.PacketProtocol):
-    """The side of the device."""
+    """The protocol on the device: it gives the tunnel what the host sends."""
 
     def __init__(self, wireguard: WireGuard) -> None:
         self._wireguard = wireguard
@@ -284,7 +284,7 @@ class _Host(aiotun.PacketProtocol):
 
 
 class _Network(aiotun.UdpProtocol):
-    """The side of the socket."""
+    """The protocol on the UDP socket: it gives the tunnel what peers send."""
 
     def __init__(self, wireguard: WireGuard) -> None:
         self._wireguard = wireguard

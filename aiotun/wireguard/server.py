@@ -72,7 +72,7 @@ class Server:
     async def _up(
         self, config: InterfaceConfig, stack: contextlib.AsyncExitStack, directory: Path | None
     ) -> Path | None:
-        """As `wg-quick up` does it; what has to be undone is left to the stack.
+        """Bring the interface up as `wg-quick up` does. The stack undoes it.
 
         The interface has its port and its socket in the directory before the first command runs,
         so that the `wg` tool works there, and what the file says of it only behind PreUp.
@@ -93,7 +93,7 @@ class Server:
         return path
 
     async def _down(self, up: contextlib.AsyncExitStack) -> None:
-        """As `wg-quick down` does it. A step that fails keeps back none of the others."""
+        """Take the interface down as `wg-quick down` does. Each step runs, even if others fail."""
         async with contextlib.AsyncExitStack() as stack:  # from its end
             stack.push_async_callback(run_hooks, self.config.post_down, self.name)
             stack.push_async_callback(up.aclose)
@@ -166,7 +166,7 @@ class Server:
 
 
 async def _until_deleted(path: Path) -> None:
-    """A way to end userspace WireGuard, as its description has it."""
+    """Wait until the UAPI socket is deleted: the documented way to end userspace WireGuard."""
     while True:
         await asyncio.sleep(INTERVAL)
         if not await asyncio.to_thread(path.exists):

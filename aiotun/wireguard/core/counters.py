@@ -13,7 +13,7 @@ class Counters:
 
     # Datagrams.
     malformed: int = 0
-    """No message of WireGuard: its type or its size."""
+    """Datagrams that are no WireGuard message by their type or size."""
     bad_mac1: int = 0
     """A handshake message for another public key, or noise."""
     unproven: int = 0
@@ -27,7 +27,7 @@ class Counters:
     unknown_peer: int = 0
     """An initiation from a public key that belongs to no peer."""
     unknown_index: int = 0
-    """For a session or a handshake that there is not, or not any more."""
+    """A message for a session or handshake that does not exist, or no longer does."""
     bad_cookie: int = 0
     """A cookie reply to nothing that was sent."""
     expired: int = 0
@@ -35,11 +35,11 @@ class Counters:
     forged: int = 0
     """A transport message that is not authentic."""
     replayed: int = 0
-    """A transport message that came before, or is too old to know."""
+    """A transport message that came before, or is too old to tell whether it did."""
 
     # Packets from peers.
     bad_packet: int = 0
-    """What a peer sent is no IP packet."""
+    """Content from a peer that is not an IP packet."""
     bad_source: int = 0
     """From an address that is not among the peer's allowed IPs."""
     congested: int = 0
@@ -47,10 +47,10 @@ class Counters:
 
     # Packets from the device.
     no_route: int = 0
-    """No IP packet, or to an address among no peer's allowed IPs."""
+    """Not an IP packet, or to an address outside of all allowed IPs."""
     no_endpoint: int = 0
-    """For a peer of which nobody knows where it is, or that is where nothing can be sent."""
+    """To a peer whose endpoint is unknown or cannot be sent to."""
     no_session: int = 0
-    """Waited for a session in vain, or too many did."""
+    """Packets that waited for a session in vain, or were too many to wait."""
     looped: int = 0
     """A datagram of our own to a peer: its route leads into the tunnel."""

@@ -150,11 +150,11 @@ class Peer:
         return self._interface.routes.of(self)
 
     def set_endpoint(self, addr: Address) -> None:
-        """Where it is to be reached until it is heard from elsewhere."""
+        """Set where the peer is reached, until it is heard from elsewhere."""
         self.endpoint, self._local = addr, None
 
     def forget_source(self) -> None:
-        """The address of ours at which the peer was heard may be what does not work."""
+        """Let the system choose the address to send from: ours may no longer work."""
         self._local = None
 
     # Packets.
@@ -262,7 +262,7 @@ class Peer:
         return size
 
     def _heard(self, size: int, addr: Address, local: str | None, now: float) -> None:
-        """Something authentic came: the peer is there, wherever it was before (roaming)."""
+        """Note where an authentic message came from: the peer is there now (roaming)."""
         self.rx_bytes += size
         self.endpoint, self._local = addr, local
         self._silence_due = inf
@@ -353,7 +353,7 @@ class Peer:
         self._transmit([self._jar.stamp(message, now)], now)
 
     def _contact(self, address: bytes) -> None:
-        """What the device has for this address may be what we send there."""
+        """Note that handshakes go to this address: a packet for it may be our own datagram."""
         self._lose_contact()
         self._contacted = address
         self._interface.contacted[address] = self
@@ -436,7 +436,7 @@ class Peer:
         return self._interface.random.uniform(0, JITTER)
 
     def _retry(self, now: float) -> None:
-        """No answer to our initiation."""
+        """Begin the handshake again: no answer to our initiation came."""
         if self._attempts >= ATTEMPTS_MAX:
             self.drop_waiting()
             self._keepalive_due = inf
@@ -448,12 +448,12 @@ class Peer:
         self.initiate(now, retry=True)
 
     def _silence(self, now: float) -> None:
-        """We sent a packet, and heard nothing since, not even a keep-alive."""
+        """Begin a handshake: we sent a packet and heard nothing since, not even a keep-alive."""
         self.forget_source()
         self.initiate(now)
 
     def _answer_nothing(self, now: float) -> None:
-        """We heard a packet, and sent nothing since."""
+        """Send a keep-alive: we heard a packet and sent nothing since."""
         self.keepalive(now)
         if self._another_keepalive:
             self._another_keepalive = False
@@ -464,11 +464,11 @@ class Peer:
         self.keepalive(now)
 
     def _erase(self, now: float) -> None:
-        """Nothing new for long: keep no key."""
+        """Forget all keys: there was no new session for long."""
         self.forget_sessions()
 
     def leave(self) -> None:
-        """It is no peer any more."""
+        """Forget all sessions and indices: the peer was removed."""
         self.forget_sessions()
         self.drop_waiting()
         self._lose_contact()

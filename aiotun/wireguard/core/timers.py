@@ -40,7 +40,7 @@ class Timers(Generic[Owner]):
 
     @property
     def deadline(self) -> float:
-        """Nobody is to be visited before; infinity: nobody is to be visited."""
+        """The time of the next visit; infinity: there is none."""
         return self._heap[0][0] if self._heap else inf
 
     def begin(self, owner: Owner, due: float) -> None:
@@ -52,7 +52,7 @@ class Timers(Generic[Owner]):
                 self._drop_stale()
 
     def forget(self, owner: Owner) -> None:
-        """No visit any more."""
+        """Visit this owner no more."""
         owner.visit = inf
 
     def due(self, now: float) -> Iterator[Owner]:
@@ -65,7 +65,7 @@ class Timers(Generic[Owner]):
                 yield owner
 
     def _drop_stale(self) -> None:
-        """As the heap has doubled since this was done last, it costs an entry little."""
+        """Rebuild the heap. It has doubled since the last time, so that each entry costs little."""
         kept = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].visit}
         self._heap[:] = kept.values()
         heapq.heapify(self._heap)

@@ -278,7 +278,7 @@ class Tunnel:
         return True
 
     def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
-        """Anything but transport messages."""
+        """Handle handshake messages and cookie replies."""
         interface, counters = self._interface, self.counters
         kind = data[:4]
         if SIZES.get(kind) != len(data):

@@ -1,4 +1,4 @@
-"""What is asked of whatever keeps the peers of an interface.
+"""The contract of a store, which keeps the peers of an interface.
 
 The interface's own key, port and addresses are not among it: they stay in the server's file.
 """
@@ -48,5 +48,5 @@ class Store(Protocol[Revision]):
         ...
 
     async def remove(self, public_key: bytes) -> None:
-        """Raises `KeyError` for what is no peer, and as `peers` does."""
+        """Remove a peer. Raises `KeyError` if there is none with this key, and as `peers` does."""
         ...
