@@ -8,7 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import Implementation
-from packets import ACK, PSH, UDP, ethernet, ethernet_size, find_transport, icmp_echo, tcp, udp
+from packets import (
+    ACK,
+    CWR,
+    ECE,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    UDP,
+    URG,
+    ethernet,
+    ethernet_size,
+    find_transport,
+    icmp_echo,
+    tcp,
+    udp,
+)
 from strategies import traffic
 
 from aiotun.config import Layer
@@ -156,6 +172,107 @@ def test_what_is_not_merged_is_not_overtaken(offload_impl: Implementation, spoil
     frames = offload_impl.GROTable().coalesce([*packets[:2], between, *packets[2:]])
     assert split_all(offload_impl, frames, "tun") == [*packets[:2], between, *packets[2:]]
     assert len(frames) == 3
+
+
+def changed_tcp(version: int, **changes: Any) -> list[bytes]:
+    """A run of three, the second one changed."""
+    runs = []
+    for i in range(3):
+        fields: dict[str, Any] = {"payload": bytes(100), "seq": 1 + i * 100, "tcp_options": b""}
+        if version == 4:
+            fields["identification"] = i
+        runs.append(tcp(version, **(fields | changes if i == 1 else fields)))
+    return runs
+
+
+def with_data_offset(packet: bytes, words: int) -> bytes:
+    """TCP's header length changed, its checksum made right again."""
+    data = bytearray(packet)
+    change = (words - (data[32] >> 4)) << 12
+    data[32] = words << 4 | data[32] & 15
+    total = int.from_bytes(data[36:38], "big") - change
+    data[36:38] = (total % 0xFFFF).to_bytes(2, "big")
+    return bytes(data)
+
+
+def three_udp(**changes: Any) -> list[bytes]:
+    same = {"payload": bytes(100)}
+    return [udp(4, **(same | changes if i == 1 else same)) for i in range(3)]
+
+
+ALONE = [1, 1, 1]
+
+RUNS: dict[str, tuple[list[bytes], list[int]]] = {
+    "in sequence": (changed_tcp(4), [3]),
+    "in sequence, IPv6": (changed_tcp(6), [3]),
+    "PSH ends a run": (changed_tcp(4, flags=ACK | PSH), [2, 1]),
+    "FIN ends a run": (changed_tcp(4, flags=ACK | FIN), [2, 1]),
+    "SYN": (changed_tcp(4, flags=ACK | SYN), ALONE),
+    "RST": (changed_tcp(4, flags=ACK | RST), ALONE),
+    "URG": (changed_tcp(4, flags=ACK | URG), ALONE),
+    "CWR": (changed_tcp(4, flags=ACK | CWR), ALONE),
+    "another ECE": (changed_tcp(4, flags=ACK | ECE), ALONE),
+    "a gap": (changed_tcp(4, seq=102), ALONE),
+    "again": (changed_tcp(4, seq=1), ALONE),
+    "another acknowledgement": (changed_tcp(4, ack=2), ALONE),
+    "another window": (changed_tcp(4, window=2), ALONE),
+    "another TTL": (changed_tcp(4, ttl=2), ALONE),
+    "another ToS": (changed_tcp(4, tos=1), ALONE),
+    "another DF": (changed_tcp(4, fragment=0), ALONE),
+    "another hop limit": (changed_tcp(6, ttl=2), ALONE),
+    "another traffic class": (changed_tcp(6, tos=1), ALONE),
+    "another flow label": (changed_tcp(6, flow_label=1), ALONE),
+    "TCP options": (changed_tcp(4, tcp_options=bytes([1] * 4)), ALONE),
+    "an ID out of order": (changed_tcp(4, identification=7), ALONE),
+    "the same ID": ([tcp(4, bytes(100), seq=1 + i * 100) for i in range(2)], [1, 1]),
+    "nothing": (changed_tcp(4, payload=b""), ALONE),
+    "a shorter one ends a run": (changed_tcp(4, payload=bytes(99)), [2, 1]),
+    "a longer one": (changed_tcp(4, payload=bytes(101)), ALONE),
+    "a header beyond the packet": (
+        [with_data_offset(packet, 15) for packet in tcp_run(2, size=30)],
+        [1, 1],
+    ),
+    "a header shorter than TCP's": ([with_data_offset(p, 4) for p in tcp_run(2)], [1, 1]),
+    "a header as long as the packet": (
+        [with_data_offset(packet, 15) for packet in tcp_run(2, size=40)],
+        [1, 1],
+    ),
+    "the smallest segments": (tcp_run(3, size=1), [3]),
+    "more than an IP packet holds": (tcp_run(4, size=20_000), [3, 1]),
+    "more than 64": (tcp_run(70, size=10), [64, 6]),
+    "datagrams": (three_udp(), [3]),
+    "datagrams with rising IDs": ([udp(4, b"data", identification=i) for i in range(3)], [3]),
+    "datagrams whose IDs change": (
+        [udp(4, b"data", identification=i) for i in (0, 0, 1, 2)],
+        [2, 2],
+    ),
+    "constant IDs without DF": ([udp(4, b"data", fragment=0) for _ in range(2)], [1, 1]),
+    "rising IDs without DF": (
+        [udp(4, b"data", fragment=0, identification=i) for i in range(2)],
+        [2],
+    ),
+    "a shorter datagram": (three_udp(payload=bytes(99)), [2, 1]),
+    "a longer datagram": (three_udp(payload=bytes(101)), [1, 2]),
+    "an empty datagram": (three_udp(payload=b""), ALONE),
+    "no checksum": (
+        [packet[:26] + b"\0\0" + packet[28:] for packet in udp_run(2)],
+        [1, 1],
+    ),
+    "another length in the UDP header": (
+        [packet[:24] + b"\0\x09" + packet[26:] for packet in udp_run(2)],
+        [1, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize(("packets", "expected"), RUNS.values(), ids=RUNS)
+def test_what_makes_a_run(
+    offload_impl: Implementation, packets: list[bytes], expected: list[int]
+) -> None:
+    for layer in LAYERS:
+        given = [ethernet(packet) for packet in packets] if layer == "tap" else packets
+        frames = offload_impl.GROTable(layer).coalesce(given)
+        assert [len(offload_impl.gso_split(frame, layer)) for frame in frames] == expected
 
 
 @given(packets=st.lists(st.binary(max_size=100)), layer=st.sampled_from(LAYERS))

@@ -74,6 +74,30 @@ def test_check_names_what_is_wrong() -> None:
         VirtioNetHeader(gso_type=1, gso_size=50).check(tcp(4)[:20].replace(b"\0\x28", b"\0\x14", 1))
 
 
+@pytest.mark.parametrize(
+    ("csum_start", "csum_offset", "valid"),
+    [
+        (20, 16, True),
+        (82, 16, True),
+        (83, 16, False),
+        (98, 0, True),
+        (99, 0, False),
+        (19, 16, False),
+    ],
+)
+def test_where_a_checksum_may_be(csum_start: int, csum_offset: int, valid: bool) -> None:
+    """Its two bytes lie within the packet, which has 100 bytes, and behind its IP header."""
+    header = VirtioNetHeader(
+        flags=VirtioNetHeader.NEEDS_CSUM, csum_start=csum_start, csum_offset=csum_offset
+    )
+    packet = udp(4, bytes(72))
+    if valid:
+        header.check(packet)
+    else:
+        with pytest.raises(FrameHeaderError, match=f"csum_start {csum_start}"):
+            header.check(packet)
+
+
 class TestSuperPacket:
     frame = super_packet(tcp(4, bytes(200)), 50)
 
