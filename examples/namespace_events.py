@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 
 import aiotun
 
@@ -37,7 +38,8 @@ async def main(namespace: str | int) -> None:
     print(f"{device.name} is in namespace {namespace}, with the routes:")
     for route in device.routes():
         print(f"  {route}")
-    await transport.wait_closed()
+    with contextlib.suppress(aiotun.InterfaceGoneError):  # connection_lost has told
+        await transport.wait_closed()
 
 
 if __name__ == "__main__":

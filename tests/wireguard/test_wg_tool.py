@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine import PYTHON, Machine, Program
 
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config import ConfigFileError, parse_config
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 
 pytestmark = [
@@ -116,3 +116,101 @@ def test_it_tells_why_not(machine: Machine, server: Program) -> None:
         output = machine.run("wg", "set", "wg9", "listen-port", "7777", status=1)
     assert "Address already in use" in output
     assert machine.run("wg", "show", "wg9", "listen-port") == "51820\n"
+
+
+LINES = [
+    "PrivateKey = yAnz5TF+lXX Jte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
+    "listenport=0000051999#and a comment",
+    "ListenPort = domain",
+    "Listen Port = 51 999",
+    "FwMark = 0x00000000000000cafe",
+    "FwMark = 010",
+    "FwMark = OFF",
+    f"[ Peer ]\nPublicKey = {ALICE}",
+    f"[PEER]\npublic key = {ALICE[:7]} {ALICE[7:]}\nPresharedKey={BOB}",
+    *(
+        f"[Peer]\nPublicKey = {ALICE}\n{line}"
+        for line in (
+            "AllowedIPs = 10.0.0.0 / 8, fd00 :: / 8,10.1.2.3",
+            "AllowedIPs = 10.0.0.0/008\nAllowedIPs = ::/0",
+            "AllowedIPs = 128.0.0.0/0, 10.9.8.7/16",
+            "AllowedIPs = 10.0.0.0/8, 10.0.0.0/8",
+            "AllowedIPs = ::ffff:1.2.3.4",
+            "Endpoint = 192.0.2.1:domain",
+            "Endpoint = 192.0.2.1:0",
+            "Endpoint = 192.0.2.1 : 5 1",
+            "Endpoint = 192.0.2.1:000000051820",
+            "Endpoint = [192.0.2.1]:51820",
+            "Endpoint = 2001:db8::1:51820",
+            "Endpoint = [2001:db8::1]:51820",
+            "Endpoint = [fe80::1%lo]:51820",
+            "Endpoint = fe80::1%lo:51820",
+            "PersistentKeepalive = 0000000000000000000000025",
+            "Persistent Keepalive = 2 5",
+            "PersistentKeepalive = OFF",
+        )
+    ),
+]
+"""What `wg` takes in a file, in each of the ways in which one can write it."""
+
+
+def test_values_are_read_as_wg_reads_them(
+    machine: Machine, server: Program, tmp_path: Path
+) -> None:
+    path = tmp_path / "lines.conf"
+    for line in LINES:
+        text = f"[Interface]\nPrivateKey = {KEY}\nListenPort = 51820\n{line}\n"
+        path.write_text(text)
+        machine.run("wg", "setconf", "wg9", str(path))
+        found = parse_config(machine.run("wg", "showconf", "wg9"))
+        assert found == parse_config(text), line
+
+
+REFUSED = [
+    "ListenPort =",
+    "ListenPort = 0x50",
+    "FwMark = 0x100000000",
+    "FwMark = -1",
+    "FwMark =",
+    "PrivateKey = short",
+    "[Peers]",
+    "[Peer]",
+    *(
+        f"[Peer]\nPublicKey = {ALICE}\n{line}"
+        for line in (
+            "AllowedIPs = 10.0.0.1/0.0.0.0",
+            "AllowedIPs = 10.0.0.0/255.0.0.0",
+            "AllowedIPs = 10.0.0.0/33",
+            "AllowedIPs = 10.0.0.0/8 10.1.0.0/16",
+            "AllowedIPs = fe80::1%lo",
+            "AllowedIPs = fe80::%lo/64",
+            "AllowedIPs = everything",
+            "Endpoint = 192.0.2.1",
+            "Endpoint = 192.0.2.1:",
+            "Endpoint = [2001:db8::1]",
+            "Endpoint = [2001:db8::1",
+            "Endpoint = :51820",
+            "PersistentKeepalive = 0x19",
+            "PersistentKeepalive = 65536",
+            "PresharedKey =",
+        )
+    ),
+]
+
+
+def test_what_wg_refuses_is_refused(machine: Machine, server: Program, tmp_path: Path) -> None:
+    path = tmp_path / "lines.conf"
+    for line in REFUSED:
+        text = f"[Interface]\nPrivateKey = {KEY}\n{line}\n"
+        path.write_text(text)
+        machine.run("wg", "setconf", "wg9", str(path), status=1)
+        with pytest.raises(ConfigFileError):
+            parse_config(text)
+    assert parse_config(machine.run("wg", "showconf", "wg9")) == parse_config(CONFIG)
+
+
+def test_a_zone_is_shown_and_kept(machine: Machine, server: Program) -> None:
+    machine.run("wg", "set", "wg9", "peer", ALICE, "endpoint", "[fe80::7%lo]:7")
+    assert machine.run("wg", "show", "wg9", "endpoints") == f"{ALICE}\t[fe80::7%lo]:7\n"
+    assert "Endpoint = [fe80::7%lo]:7\n" in machine.run("wg", "showconf", "wg9")
+    assert "endpoint: [fe80::7%lo]:7\n" in machine.run("wg", "show", "wg9")
