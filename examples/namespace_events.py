@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 
 import aiotun
 
@@ -38,8 +37,7 @@ async def main(namespace: str | int) -> None:
     print(f"{device.name} is in namespace {namespace}, with the routes:")
     for route in device.routes():
         print(f"  {route}")
-    with contextlib.suppress(aiotun.InterfaceGoneError):  # connection_lost has told
-        await transport.wait_closed()
+    await transport.wait_closed()
 
 
 if __name__ == "__main__":

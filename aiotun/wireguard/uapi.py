@@ -135,26 +135,32 @@ def decode_get(text: str) -> Status:
     peer: PeerStatus | None = None
     for line in text.splitlines():
         key, _, value = line.partition("=")
-        if key == "private_key":
-            status.private_key = _key(value)
-        elif key == "listen_port":
-            status.listen_port = int(value)
-        elif key == "public_key":
-            peer = PeerStatus(_key(value))
-            status.peers.append(peer)
-        elif peer is None:
-            continue
-        elif key == "endpoint":
-            peer.endpoint = value
-        elif key == "allowed_ip":
-            peer.allowed_ips.append(parse_network(value))
-        elif key == "last_handshake_time_sec":
-            peer.last_handshake += int(value)
-        elif key == "last_handshake_time_nsec":
-            peer.last_handshake += int(value) / 1e9
-        elif key in ("rx_bytes", "tx_bytes"):
-            setattr(peer, key, int(value))
+        try:
+            if key == "private_key":
+                status.private_key = _key(value)
+            elif key == "listen_port":
+                status.listen_port = int(value)
+            elif key == "public_key":
+                peer = PeerStatus(_key(value))
+                status.peers.append(peer)
+            elif peer is not None:
+                _decode_peer_line(peer, key, value)
+        except ValueError:
+            raise ValueError(f"{quote(key)} has a value that cannot be") from None
     return status
+
+
+def _decode_peer_line(peer: PeerStatus, key: str, value: str) -> None:
+    if key == "endpoint":
+        peer.endpoint = value
+    elif key == "allowed_ip":
+        peer.allowed_ips.append(parse_network(value))
+    elif key == "last_handshake_time_sec":
+        peer.last_handshake += int(value)
+    elif key == "last_handshake_time_nsec":
+        peer.last_handshake += int(value) / 1e9
+    elif key in ("rx_bytes", "tx_bytes"):
+        setattr(peer, key, int(value))
 
 
 def _key(text: str) -> bytes:

@@ -63,6 +63,19 @@ def test_a_command_is_imported_when_it_is_asked_for() -> None:
     assert set(done.stdout.splitlines()[-1].split()) == {"False"}
 
 
+@pytest.mark.parametrize("name", ["cryptography", "nacl", "rich", "segno"])
+def test_what_the_extra_brings_is_named(name: str) -> None:
+    program = (
+        "import sys; from aiotun import cli; sys.modules[sys.argv[1]] = None\n"
+        "cli.main(['wireguard', '--help'])"
+    )
+    command = [sys.executable, "-c", program, name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(name)
+    assert done.stderr.endswith(" is not there: pip install 'aiotun[wireguard]'\n")
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_exit_status_is_the_commands(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "main", lambda args: status)

@@ -149,7 +149,8 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(
     machine.run("ip", "link", "set", "eth0", "up")
     machine.run("ip", "route", "add", "default", "via", "198.51.100.1")
     rules = machine.run("ip", "rule") + machine.run("ip", "-6", "rule")
-    with machine.running(*program("serve", str(path))) as server:
+    without_programs = ("/usr/bin/env", "PATH=/nonexistent")
+    with machine.running(*without_programs, *program("serve", str(path))) as server:
         server.wait_for("wg9 is up")
         assert way("203.0.113.1") == "203.0.113.1 dev wg9 table 51820"
         assert way("2001:db8::1").startswith("2001:db8::1 from :: dev wg9 table 51820")

@@ -302,6 +302,19 @@ async def test_no_message_shows_a_key(
     assert secret[:30] not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["private_key={}x", "listen_port={}", "public_key={}x"]
+    + [f"public_key={ALICE.hex()}\n{key}={{}}" for key in ("allowed_ip", "rx_bytes")]
+    + [f"public_key={ALICE.hex()}\nlast_handshake_time_{unit}={{}}" for unit in ("sec", "nsec")],
+)
+def test_an_answer_that_cannot_be(line: str) -> None:
+    key = line.split("\n")[-1].split("=")[0]
+    with pytest.raises(ValueError, match=f"'{key}' has a value that cannot be") as caught:
+        decode_get(line.format(f"k{KEY.hex()}"))
+    assert KEY.hex() not in str(caught.value)
+
+
 def test_no_repr_shows_a_key() -> None:
     changes = decode_set(
         f"private_key={KEY.hex()}\npublic_key={ALICE.hex()}\npreshared_key={SECRET.hex()}\n"
