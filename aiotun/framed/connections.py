@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..cancelling import AsyncClosing
 from ..codecs.base import StreamCodec
-from ..errors import ClosedError, CodecError, UnsupportedError
+from ..errors import ClosedError, CodecError, ConfigError, UnsupportedError
 from ..line import Line
 from ..throttle import Throttle
 from .bytestreams import loaded_class
@@ -102,7 +102,10 @@ async def start_framed_server(
 
     `options` are those of `loop.create_server`, such as `backlog`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
+    Raises the `OSError` of an address that cannot be listened at, and `ConfigError`.
     """
+    if max_connections is not None and max_connections < 1:
+        raise ConfigError(f"a server for {max_connections} connections serves none")
     loop = asyncio.get_running_loop()
     options.update(_tls(ssl, options), start_serving=False)
     if path is None:
@@ -219,7 +222,9 @@ class FramedServer(AsyncClosing, Generic[T]):
     async def _shake_hands(self, connection: socket, peer: object) -> Framed[T] | None:
         """A connection's framed end; None when its handshake failed, which is logged."""
         if len(self._handshakes) >= HANDSHAKES_MAX:
-            next(iter(self._handshakes)).cancel()
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
         task = asyncio.current_task()
         self._handshakes[task] = None
         try:
@@ -227,11 +232,11 @@ class FramedServer(AsyncClosing, Generic[T]):
         except (OSError, asyncio.TimeoutError) as exc:
             self._log("handshake", peer, exc)
         except asyncio.CancelledError:
-            if self._closing is not None:
+            if task in self._handshakes:
                 raise
             self._log("handshake", peer, "a newcomer took its place")
         finally:
-            del self._handshakes[task]
+            self._handshakes.pop(task, None)
         return None
 
     def _log(self, what: str, peer: object, why: object) -> None:

@@ -200,6 +200,11 @@ async def test_no_more_connections_are_served_than_the_limit() -> None:
             await client.aclose()
 
 
+async def test_a_limit_that_serves_nobody() -> None:
+    with pytest.raises(aiotun.ConfigError, match="serves none"):
+        await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0, max_connections=0)
+
+
 async def test_a_failed_handler_makes_room(complaints: Complaints) -> None:
     async def handler(framed: aiotun.Framed[bytes]) -> None:
         if await framed.recv() == b"fail":
