@@ -213,8 +213,9 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
     gather before `send` waits.
 
     A task that waits for items is ended by `ClosedError` when another one closes
-    this end. Raises `ConfigError` for a codec that does not fit the stream, and
-    `UnsupportedError` where no event loop of asyncio's runs, as on trio.
+    this end. Raises `ConfigError` for a codec that does not fit the stream and for
+    an endpoint without a peer, `BusyError` for an endpoint that another framed end
+    has, and `UnsupportedError` where no event loop of asyncio's runs, as on trio.
     """
 
     _busy = "another relay has this end"
