@@ -117,8 +117,8 @@ async def _relay_items(
     filter: Callable[[Any], bool] | None,
     map: Callable[[Any], Any] | None,
 ) -> None:
-    a.sink.check_open()
-    b.sink.check_open()
+    a._sink.check_open()
+    b._sink.check_open()
 
     def pass_on(items: Iterable[Any], sink: Sink[Any]) -> None:
         if filter is not None:
@@ -128,7 +128,7 @@ async def _relay_items(
         _put(sink, iter(items))
 
     passing = [
-        asyncio.ensure_future(_pass_items(reader.source, writer.sink, pass_on))
+        asyncio.ensure_future(_pass_items(reader._source, writer._sink, pass_on))
         for reader, writer in ((a, b), (b, a))
     ]
     try:

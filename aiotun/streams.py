@@ -191,11 +191,11 @@ class PacketStream(AsyncClosing):
     """
 
     def __init__(self, protocol: StreamProtocol) -> None:
-        self.protocol = protocol
+        self._protocol = protocol
 
     @property
     def transport(self) -> PacketTransport:
-        return self.protocol.transport
+        return self._protocol.transport
 
     @property
     def device(self) -> Device:
@@ -208,17 +208,17 @@ class PacketStream(AsyncClosing):
         `InterfaceGoneError`.
         """
         self._check_only_reader()
-        return await self.protocol.receive()
+        return await self._protocol.receive()
 
     async def recv_many(self) -> list[bytes]:
         """All packets that wait, at least one; raises as `recv` does."""
         self._check_only_reader()
-        return await self.protocol.receive_many()
+        return await self._protocol.receive_many()
 
     receive = recv
 
     def _check_only_reader(self) -> None:
-        if self.protocol.readers.waiting:
+        if self._protocol.readers.waiting:
             raise BusyError(errno.EBUSY, "another task is receiving from this stream")
 
     async def send(self, packet: bytes | bytearray | memoryview) -> None:
@@ -228,15 +228,15 @@ class PacketStream(AsyncClosing):
         packet, `TypeError` for what is not bytes, `ClosedError` after the end, or
         what ended the device.
         """
-        await self.protocol.ready_to_write()
-        self.protocol.write((packet,))
+        await self._protocol.ready_to_write()
+        self._protocol.write((packet,))
 
     async def send_many(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
         """`send` each packet. If this raises or is cancelled, the packets before were sent."""
         remaining = iter(packets)
         while True:
-            await self.protocol.ready_to_write()
-            if self.protocol.write(islice(remaining, WRITE_BATCH)) < WRITE_BATCH:
+            await self._protocol.ready_to_write()
+            if self._protocol.write(islice(remaining, WRITE_BATCH)) < WRITE_BATCH:
                 return
 
     def __aiter__(self) -> Self:

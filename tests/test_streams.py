@@ -176,7 +176,7 @@ async def test_senders_go_on_in_the_order_in_which_they_came() -> None:
         tun.transport.flush()
         waiting = [asyncio.ensure_future(tun.send(packet(n))) for n in (2, 3)]
         await asyncio.sleep(0)
-        tun.protocol.resume_writing()  # they are called, and have not run yet
+        tun._protocol.resume_writing()  # they are called, and have not run yet
         newcomer = tun.send(packet(4))
         with contextlib.suppress(StopIteration):
             newcomer.send(None)

@@ -81,16 +81,16 @@ class FramedReader(AsyncClosing, Generic[T]):
     what broke the stream otherwise.
     """
 
-    source: Source[T]
+    _source: Source[T]
     _underneath: _Underneath
 
     def __init__(self, source: Source[T], underneath: _Underneath) -> None:
-        self.source = source
+        self._source = source
         self._underneath = underneath
 
     @property
     def counters(self) -> FramedCounters:
-        return self.source.counters
+        return self._source.counters
 
     async def recv(self) -> T:
         """The next item. A call that is cancelled or timed out loses none.
@@ -100,41 +100,41 @@ class FramedReader(AsyncClosing, Generic[T]):
         another task is receiving from the same stream of bytes, or what broke
         the stream, such as `ConnectionResetError` and `InterfaceGoneError`.
         """
-        return await self.source.recv()
+        return await self._source.recv()
 
     async def recv_many(self) -> list[T]:
         """All items that wait, at least one; raises as `recv` does."""
-        return await self.source.recv_many()
+        return await self._source.recv_many()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
         try:
-            return await self.source.recv()
+            return await self._source.recv()
         except ClosedError:
             raise StopAsyncIteration from None
 
     async def aclose(self) -> None:
         """Receive no more; the stream is closed when the writing half is, too."""
-        self.source.closed = True
-        await self._underneath.close_half(self.source)
+        self._source.closed = True
+        await self._underneath.close_half(self._source)
 
 
 class FramedWriter(AsyncClosing, Generic[T]):
     """The writing half of a framed end. Any number of tasks may send."""
 
-    sink: Sink[T]
+    _sink: Sink[T]
     _underneath: _Underneath
 
     def __init__(self, sink: Sink[T], underneath: _Underneath) -> None:
-        self.sink = sink
+        self._sink = sink
         self._underneath = underneath
 
     @property
     def full(self) -> bool:
         """Whether `send` would have to wait. A program that would rather drop asks first."""
-        return self.sink.full
+        return self._sink.full
 
     async def send(self, item: T) -> None:
         """Send an item, after waiting until there is room.
@@ -143,8 +143,8 @@ class FramedWriter(AsyncClosing, Generic[T]):
         Raises `CodecError` for what cannot be encoded, `ClosedError`, or what
         broke the stream.
         """
-        await self.sink.ready()
-        self.sink.put((item,))
+        await self._sink.ready()
+        self._sink.put((item,))
 
     async def send_all(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         """`send` each item. If this raises or is cancelled, the items before were sent."""
@@ -154,8 +154,8 @@ class FramedWriter(AsyncClosing, Generic[T]):
             return
         remaining = iter(items)
         while True:
-            await self.sink.ready()
-            if self.sink.put(islice(remaining, BATCH)) < BATCH:
+            await self._sink.ready()
+            if self._sink.put(islice(remaining, BATCH)) < BATCH:
                 return
 
     async def flush(self) -> None:
@@ -163,7 +163,7 @@ class FramedWriter(AsyncClosing, Generic[T]):
 
         Raises what broke the stream meanwhile.
         """
-        await self.sink.flush()
+        await self._sink.flush()
 
     async def send_eof(self) -> None:
         """Flush, and tell the other side that nothing follows; receiving goes on.
@@ -171,26 +171,26 @@ class FramedWriter(AsyncClosing, Generic[T]):
         Raises `UnsupportedError` where the stream cannot say that without being
         closed: TLS, and everything that carries packets.
         """
-        await self.sink.send_eof()
+        await self._sink.send_eof()
 
     async def aclose(self) -> None:
         """Flush and send no more: `send_eof` where the stream has it.
 
         The stream is closed when the reading half is, too.
         """
-        if self.sink not in self._underneath.open_halves:
+        if self._sink not in self._underneath.open_halves:
             return
         try:
             with suppress(OSError):
-                await self.sink.flush()
-                await self.sink.send_eof()
+                await self._sink.flush()
+                await self._sink.send_eof()
         except asyncio.CancelledError:
-            self.sink.abort()
-            if self._underneath.open_halves == {self.sink}:
+            self._sink.abort()
+            if self._underneath.open_halves == {self._sink}:
                 await self._underneath.close_at_once()
             raise
-        self.sink.closed = True
-        await self._underneath.close_half(self.sink)
+        self._sink.closed = True
+        await self._underneath.close_half(self._sink)
 
 
 class Framed(FramedReader[T], FramedWriter[T], Lendable):
@@ -253,29 +253,29 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         counters = FramedCounters()
         of_packets = hasattr(stream, "recv_many")
         if isinstance(codec, PacketCodec) and isinstance(stream, PacketStream):
-            self.source = TransportSource(stream.protocol, codec, counters)
-            self.sink = TransportSink(stream.protocol, codec, counters)
+            self._source = TransportSource(stream._protocol, codec, counters)
+            self._sink = TransportSink(stream._protocol, codec, counters)
         elif isinstance(codec, PacketCodec) and isinstance(stream, UdpTransport):
             protocol = DatagramProtocol(stream)
-            self.source = DatagramSource(protocol, codec, counters)
-            self.sink = TransportSink(protocol, codec, counters)
+            self._source = DatagramSource(protocol, codec, counters)
+            self._sink = TransportSink(protocol, codec, counters)
         elif isinstance(codec, PacketCodec) and of_packets:
-            self.source = PacketSource(stream.recv, stream.recv_many, codec, counters)
-            self.sink = PacketSink(stream, codec, write_size, counters)
+            self._source = PacketSource(stream.recv, stream.recv_many, codec, counters)
+            self._sink = PacketSink(stream, codec, write_size, counters)
         elif isinstance(codec, StreamCodec) and hasattr(stream, "receive") and not of_packets:
-            self.source = ByteSource(stream, codec, read_size, counters)
-            self.sink = ByteSink(stream, codec, write_size, counters)
+            self._source = ByteSource(stream, codec, read_size, counters)
+            self._sink = ByteSink(stream, codec, write_size, counters)
         else:
             raise ConfigError(
                 f"{codec!r} does not fit {stream!r}: "
                 "a packet codec goes over packets, a stream codec over bytes"
             )
-        self._underneath = _Underneath(stream, self.source, self.sink)
+        self._underneath = _Underneath(stream, self._source, self._sink)
 
     def split(self) -> tuple[FramedReader[T], FramedWriter[T]]:
         """Two halves, for two tasks to own; each is closed by itself."""
-        return FramedReader(self.source, self._underneath), FramedWriter(
-            self.sink, self._underneath
+        return FramedReader(self._source, self._underneath), FramedWriter(
+            self._sink, self._underneath
         )
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -293,9 +293,9 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         This end is closed then. Raises `BusyError` while a task is receiving
         from a stream of bytes.
         """
-        await self.sink.flush()
-        items, unused = self.source.release()
-        self.source.closed = self.sink.closed = True
+        await self._sink.flush()
+        items, unused = self._source.release()
+        self._source.closed = self._sink.closed = True
         self._underneath.open_halves.clear()
         return Released(self._given, items, unused)
 
@@ -305,13 +305,13 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
             return
         try:
             with suppress(OSError):  # what broke it, the next call was told or will be
-                await self.sink.flush()
+                await self._sink.flush()
         except asyncio.CancelledError:
-            self.source.closed = True
-            self.sink.abort()
+            self._source.closed = True
+            self._sink.abort()
             await self._underneath.close_at_once()
             raise
-        self.source.closed = self.sink.closed = True
+        self._source.closed = self._sink.closed = True
         await self._underneath.close()
 
 

@@ -98,7 +98,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """The queue's descriptor, if it has one."""
         return self._queue.fileno()
 
-    def start(self) -> asyncio.Future[None]:
+    def _start(self) -> asyncio.Future[None]:
         """Call `connection_made`, then read; to be called once. Done when both happened."""
         started = self._loop.create_future()
 

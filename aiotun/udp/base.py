@@ -76,7 +76,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         }
         super().__init__(loop, infos)
 
-    async def start(self) -> None:
+    async def _start(self) -> None:
         """Call `connection_made`, then read; to be called once.
 
         When cancelled, nothing is left behind.

@@ -63,7 +63,7 @@ async def create_udp_endpoint(
             set_dont_fragment(sock)
         protocol = protocol_factory()
         transport = _make_transport(loop, sock, protocol)
-        await transport.start()
+        await transport._start()
     except BaseException:
         if isinstance(sock, socket.socket):
             sock.close()

@@ -185,7 +185,7 @@ async def test_who_is_refused(tmp_path: Path) -> None:
 
         framed = await vpn.intruder(alice)
         assert json.loads(await framed.recv())[0] == f"{INSIDE['alice']}/24"  # for good
-        await framed.sink._stream.send(b"\xff\xff")  # type: ignore[attr-defined]
+        await framed._sink._stream.send(b"\xff\xff")  # type: ignore[attr-defined]
         await assert_closed(framed)
 
         make_certificates(tmp_path / "other", ["alice"])

@@ -380,7 +380,7 @@ async def test_release_gives_the_stream_back_with_what_was_not_used(kind: str) -
         decoder.feed(back.unused + rest)
         with pytest.raises(aiotun.ClosedError):
             await b.recv()
-        raw = again.source
+        raw = again._source
         assert decoder.feed(await raw._receive()) == [b"abcde"]
         await again.aclose()
         await aiotun.Framed(out.stream, RawStream()).aclose()
