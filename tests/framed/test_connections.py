@@ -192,6 +192,7 @@ async def test_no_more_connections_are_served_than_the_limit() -> None:
         await until(lambda: len(started) == 2)
         await asyncio.sleep(0.02)
         assert len(started) == 2
+        assert len(server._connections) <= 3  # one was being accepted, the others wait for that
         for ended in range(3):
             await clients[ended].aclose()
             await until(lambda ended=ended: len(started) == 3 + ended)  # type: ignore[misc]
