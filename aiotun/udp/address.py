@@ -17,6 +17,9 @@ PORT_MAX = 0xFFFF
 FLOW_MAX = 0xFFFFF
 """A flow label has 20 bits (RFC 8200, section 3)."""
 
+PLAIN = {(str, int), (str, int, int, int)}
+"""Types in addresses as sockets give them."""
+
 SCOPE_MAX = 0xFFFFFFFF
 """sin6_scope_id has 32 bits (RFC 3493, section 3.3)."""
 
@@ -26,16 +29,16 @@ def is_v4(host: str) -> bool:
 
 
 def check_types(addr: object) -> None:
-    """Raise `TypeError` unless the types are those of a `SocketAddress`."""
-    if not (isinstance(addr, tuple) and 2 <= len(addr) <= 4):
-        valid = False
-    else:
+    """Raise `TypeError` for what is no `SocketAddress`, whatever its values are."""
+    if type(addr) is tuple and tuple(map(type, addr)) in PLAIN:
+        return
+    if isinstance(addr, tuple) and 2 <= len(addr) <= 4:
         host, *numbers = addr
-        valid = isinstance(host, str) and all(isinstance(each, int) for each in numbers)
-    if not valid:
-        raise TypeError(
-            f"an address is a tuple of a host and a port number, as ('192.0.2.1', 9), not {addr!r}"
-        )
+        if isinstance(host, str) and all(isinstance(each, int) for each in numbers):
+            return
+    raise TypeError(
+        f"an address is a tuple of a host and a port number, as ('192.0.2.1', 9), not {addr!r}"
+    )
 
 
 def check_numbers(addr: SocketAddress, port_min: int) -> None:

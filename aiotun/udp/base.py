@@ -20,7 +20,7 @@ from ..transports.flushing import flush_since, tick_of
 from ..transports.message import MessageTransport
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
-from .messages import Message, Outbox
+from .messages import Message, Outbox, Way
 from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
 
 __all__ = ["UdpTransport"]
@@ -30,9 +30,6 @@ WRITE_BATCH = 512
 
 CHECKED_MAX = 4096
 """Addresses, with the ways to send there, of which it is remembered that they can be sent to."""
-
-ADDRESS_TYPES = {(str, int), (str, int, int, int)}
-"""Of what stands in most addresses."""
 
 
 class UdpTransport(MessageTransport, asyncio.DatagramTransport):
@@ -59,8 +56,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._protocol = protocol
         self.counters = UdpCounters()
         self._tick = tick_of(loop)
-        self._checked = functools.lru_cache(maxsize=CHECKED_MAX)(self._check_values)
-        self._outbox = Outbox(self._check)
+        self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
         self._backlog: list[Message] = []
@@ -215,20 +211,14 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             else:
                 self._loop.call_soon(self.end_of_tick)
 
-    def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
+    def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> Way:
         """Raise `ValueError` or `TypeError` for what datagrams cannot be sent with."""
-        # Types first: the port 9.0 equals 9, of which it may be remembered that it is good.
-        if addr is not None and not (
-            type(addr) is tuple and tuple(map(type, addr)) in ADDRESS_TYPES
-        ):
-            check_types(addr)
         if not (local is None or isinstance(local, str)):
             raise TypeError(f"local is an address in a str, not {local!r}")
         if not isinstance(ecn, int):
             raise TypeError(f"ecn is an int, not {ecn!r}")
-        self._checked(addr, local, ecn)
-
-    def _check_values(self, addr: SocketAddress | None, local: str | None, ecn: int) -> None:
+        if addr is not None:
+            check_types(addr)
         remote = self._remote
         if remote is None:
             if addr is None:
@@ -238,6 +228,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         elif addr is not None and addr != remote[: len(addr)]:
             raise ValueError(f"the endpoint is connected to {remote}, and sends only there")
         encode(is_v4(remote[0]), local, ecn, 0)
+        return addr, local, ecn
 
     def flush(self) -> None:
         """Hand everything sent so far to the kernel now."""

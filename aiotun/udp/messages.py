@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..native import native
+from .address import check_types
 from .protocol import SocketAddress
 
-__all__ = ["Message", "Outbox", "batches"]
+__all__ = ["Message", "Outbox", "Way", "batches"]
 
 SEGMENTS_MAX = 64
 """Datagrams in one message: UDP_MAX_SEGMENTS of include/linux/udp.h, 128 in newer kernels."""
@@ -28,14 +29,19 @@ class Message(NamedTuple):
     datagrams: list[bytes]
 
 
+Way = tuple[SocketAddress | None, str | None, int]
+"""Where to and from which local address datagrams go, and with which ECN field."""
+
+
 class Outbox:
     """Gathers what is sent in a tick; order is kept for each destination.
 
     `check` is called with address, local address and ECN field before a run of
-    datagrams that share them begins; what it raises, `run` raises.
+    datagrams that share them begins; what it raises, `run` raises. It returns them,
+    or what equals them and was checked before.
     """
 
-    def __init__(self, check: Callable[[SocketAddress | None, str | None, int], None]) -> None:
+    def __init__(self, check: Callable[[SocketAddress | None, str | None, int], Way]) -> None:
         self._check = check
         self._runs: list[Message] = []
         self._latest: dict[SocketAddress | None, Message] = {}  # of a destination
@@ -44,16 +50,19 @@ class Outbox:
         """The list to append datagrams to that go there in that way."""
         try:
             run = self._latest.get(addr)
-        except TypeError:  # it cannot be hashed: the check says what it should be
-            run = None
+        except TypeError:  # it cannot be hashed
+            check_types(addr)
+            raise
         if run is not None:
             _, last_local, last_ecn, datagrams = run
             if last_local == local and last_ecn == ecn:
                 return datagrams
-        self._check(addr, local, ecn)
+        way = self._check(addr, local, ecn)
+        if way[0] is not addr:
+            check_types(addr)  # the port 9.0 equals 9
         datagrams = []
         # Where each datagram goes elsewhere, a call of Message would be a good part of its cost.
-        run = tuple.__new__(Message, (addr, local, ecn, datagrams))
+        run = tuple.__new__(Message, (*way, datagrams))
         self._latest[addr] = run
         self._runs.append(run)
         return datagrams
