@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import cast
 
 import aiotun
 
+from ..cancelling import AsyncClosing
 from .config import InterfaceConfig, PeerConfig
 from .core.interface import Address
 from .core.peer import Peer
@@ -43,7 +43,7 @@ if sys.platform == "linux":
     clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
-class WireGuard:
+class WireGuard(AsyncClosing):
     """An interface that is up while its context is entered.
 
     >>> async with WireGuard(config, name="wg0") as wireguard:
@@ -84,17 +84,9 @@ class WireGuard:
             for peer in self._config.peers:
                 self.set_peer(peer)
         except BaseException:
-            await self._close()
+            await self.aclose()
             raise
         return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._close()
 
     async def wait_closed(self) -> None:
         """Until the interface is deleted by others; raises what ended it."""
@@ -204,15 +196,13 @@ class WireGuard:
         else:
             await aiotun.create_device_endpoint(lambda: _Host(self), device=self._device)
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
+        """Close the interface and the socket; without sending what waits when cancelled."""
         self._names.close()
         if self._timer is not None:
             self._timer.cancel()
         ends = [getattr(self, name) for name in ("transport", "udp") if hasattr(self, name)]
-        for end in ends:
-            end.close()
-        for end in ends:
-            await end.aclose()
+        await asyncio.gather(*(end.aclose() for end in ends))
 
     # Between the tunnel and its two sides.
 

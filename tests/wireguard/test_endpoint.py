@@ -17,6 +17,7 @@ import pytest
 from rigs import until
 
 import aiotun
+from aiotun.cancelling import AsyncClosing
 from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
 from aiotun.wireguard import endpoint
@@ -65,6 +66,30 @@ def packet(sender: int, receiver: int, number: int = 0) -> bytes:
         destination=f"10.9.0.{receiver + 1}",
         identification=number,
     )
+
+
+async def test_one_cancellation_ends_an_interface_that_pushes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(AsyncClosing, "linger", 0.02)
+    near, far = memory_devices(capacity=1, push_back=True)
+    written = asyncio.Event()
+
+    async def use() -> None:
+        async with WireGuard(InterfaceConfig(KEYS[0]), device=near) as wireguard:
+            wireguard.transport.writelines([packet(1, 0), packet(1, 0, 1)])
+            wireguard.transport.flush()
+            written.set()
+            await asyncio.Event().wait()
+
+    using = asyncio.ensure_future(use())
+    await written.wait()
+    using.cancel()
+    await asyncio.wait([using], timeout=5)
+    assert using.cancelled()
+    with pytest.raises(aiotun.ClosedError):
+        near.recv()
+    far.close()
 
 
 async def passes(sender: End, receiver: End, number: int = 0) -> None:
