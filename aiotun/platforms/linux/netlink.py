@@ -9,8 +9,8 @@ assert sys.platform == "linux"
 import errno
 import socket
 from contextlib import suppress
-from types import TracebackType
 
+from ...cancelling import Closing
 from ...errors import NotPermittedError, TunError
 from .inherited import SocketPerProcess
 from .rtnetlink.messages import (
@@ -44,7 +44,7 @@ DUMP_ATTEMPTS = 32
 """A dump during which something changed is incomplete and is asked for again."""
 
 
-class NetlinkSocket(SocketPerProcess):
+class NetlinkSocket(SocketPerProcess, Closing):
     """A blocking request socket. It stays in the network namespace in which it was made."""
 
     def __init__(self) -> None:
@@ -77,17 +77,6 @@ class NetlinkSocket(SocketPerProcess):
     def close(self) -> None:
         with self._lock:
             self._socket.close()
-
-    def __enter__(self) -> NetlinkSocket:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _transact(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
         with self._lock:
