@@ -82,7 +82,8 @@ class DeviceConfig:
         device has to be up for it.
     offload: Whether the kernel exchanges super-packets of up to 64 KiB: for all protocols
         that it can, for "tcp" or "udp" alone, or for none. Where the kernel has no such
-        thing the device does without; `Device.offload` says what is in force.
+        thing the device does without, and where other queues are open already it has what
+        they have; `Device.offload` says what is in force.
     up: Whether the interface is set up once it is configured; False sets it down.
     mac: MAC address of a TAP, as "02:00:00:00:00:01".
     tx_queue_len: Packets that wait for the program before the kernel drops. Linux has

@@ -187,12 +187,13 @@ class LinuxInterface(Interface):
 
     def set_mtu(self, mtu: int) -> None:
         check_mtu(mtu, self._queue.layer)
-        had, has = self._get_link().mtu >= MTU_MIN_IPV6, mtu >= MTU_MIN_IPV6
-        if had and not has:
+        link = self._get_link()
+        had_ipv6, has_ipv6 = link.mtu >= MTU_MIN_IPV6, mtu >= MTU_MIN_IPV6
+        if had_ipv6 and not has_ipv6:
             self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET6,))
-        dormant = has and not had and self._config.ipv6_quiet
+        dormant = has_ipv6 and not had_ipv6 and link.up and self._config.ipv6_quiet
         try:
-            if dormant:  # IPv6 makes its address only once a link is operational
+            if dormant:  # the kernel makes its address only once the link is operational
                 self._request(RTM_SETLINK, encode_link(self._index, operational=False))
             self._request(RTM_SETLINK, encode_link(self._index, mtu=mtu))
             self._quieten()

@@ -79,16 +79,16 @@ class Losses:
 
         A route without gateway or metric is any, as it is to the kernel when it removes one.
         """
-        for key in self._requests:
+        for key in list(self._requests):  # other threads may change it
             if key == lost or (isinstance(lost, Route) and _stands_for(lost, key)):
-                del self._requests[key]
-                return True
+                return self._requests.pop(key, None) is not None
         return False
 
     def forget_addresses(self) -> None:
         """The same for all addresses."""
-        for key in [key for key in self._requests if isinstance(key, Address)]:
-            del self._requests[key]
+        for key in list(self._requests):
+            if isinstance(key, Address):
+                self._requests.pop(key, None)
 
     def put_back(self, link: Link) -> None:
         """Add what the link can have as it is now; what is refused is logged."""
@@ -97,7 +97,8 @@ class Losses:
         for lost, request in sorted(self._requests.items(), key=_rank):
             if request.needs_ipv6 and link.mtu < MTU_MIN_IPV6:
                 continue
-            del self._requests[lost]
+            if self._requests.pop(lost, None) is None:
+                continue  # put back or forgotten by another thread
             try:
                 self._request(request.kind, request.body, NLM_F_CREATE | NLM_F_EXCL)
             except OSError as exc:
