@@ -1,9 +1,9 @@
-"""In C: what is done for every packet.
+"""The native module: in C, what is done for every packet.
 
-`checksum`, `gso_split`, `GROTable` and `batches` equal their Python versions. The others
-read and write a descriptor of which read(2) gives one frame and write(2) takes one. They
-end at the first error, whatever it is: who repeats in Python what was not done is
-told, and so a `Port` leaves it to its transport.
+`checksum`, `gso_split`, `GROTable` and `batches` do what their Python versions do. The
+other functions read and write a descriptor: each read(2) gives one frame, and each write(2)
+takes one. They end at the first error of any kind, and return what was done until then.
+The caller does the rest in Python, which raises or reports the error.
 """
 
 from collections.abc import Iterable, Sized

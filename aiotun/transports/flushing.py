@@ -1,4 +1,4 @@
-"""Tick: what gathered while a delivery goes on, and leaves when that ends."""
+"""Tick: the transports that gathered messages during a delivery, and send them at its end."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["Flushed", "Tick", "flush_since", "tick_of"]
 
 
 class Flushed(Protocol):
-    """What can be part of a tick."""
+    """A transport that gathers messages, as a tick knows it."""
 
     def end_of_tick(self) -> None: ...
 
 
 Tick = list[Flushed]
-"""What is to be flushed; empty: no delivery goes on."""
+"""The transports to flush. It is empty while no delivery goes on."""
 
 _ticks: WeakKeyDictionary[asyncio.AbstractEventLoop, Tick] = WeakKeyDictionary()
 
 
 def tick_of(loop: asyncio.AbstractEventLoop) -> Tick:
-    """The same list for all transports of a loop."""
+    """The tick of a loop: all of its transports share one list."""
     return _ticks.setdefault(loop, [])
 
 
