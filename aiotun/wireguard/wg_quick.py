@@ -15,6 +15,8 @@ logger = logging.getLogger("aiotun.wireguard")
 BASH = ("bash", "-e", "-o", "pipefail", "-O", "extglob", "-c")
 """With the settings of wg-quick, which evaluates the commands itself."""
 
+KEY = re.compile(r"[A-Za-z0-9+/]{43}=|[0-9a-fA-F]{64}")
+
 
 def interface_name(text: str) -> str:
     """The text, if wg-quick and the kernel take it for an interface's name.
@@ -36,7 +38,8 @@ async def run_hooks(commands: Iterable[str], interface: str) -> None:
     """
     for command in commands:
         command = command.replace("%i", interface)
-        logger.info("%s", command)
+        shown = KEY.sub("(hidden)", command)
+        logger.info("%s", shown)
         try:
             process = await asyncio.create_subprocess_exec(
                 *BASH, command, env={**os.environ, "LC_ALL": "C"}
@@ -52,4 +55,4 @@ async def run_hooks(commands: Iterable[str], interface: str) -> None:
             await process.wait()
             raise
         if status:
-            raise OSError(f"this command failed with status {status}: {command}")
+            raise OSError(f"this command failed with status {status}: {shown}")

@@ -106,6 +106,8 @@ def test_until_no_address_is_left() -> None:
         new_server(["10.7.0.0/31"])
     with pytest.raises(ValueError, match="has no Address"):
         add_client(replace(server, addresses=()), ENDPOINT)
+    with pytest.raises(ValueError, match="has no PrivateKey"):  # a command sets it
+        add_client(replace(server, private_key=bytes(32)), ENDPOINT)
 
 
 def test_all_of_a_clients_traffic() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.wg_quick import interface_name, run_hooks
 
 
@@ -67,6 +68,16 @@ async def test_one_that_fails_is_the_last(command: str, capfd: pytest.CaptureFix
     with pytest.raises(OSError, match=f"failed with status 1: {re.escape(command)}"):
         await run_hooks(["echo first", command, "echo third"], "wg0")
     assert capfd.readouterr().out == "first\n"
+
+
+@needs_bash
+@pytest.mark.parametrize("key", [encode_key(bytes(range(32))), bytes(range(32)).hex()])
+async def test_keys_in_them_are_not_told(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    command = f"key={key}; [[ $key == {key[:-1]}? ]] && false"
+    with pytest.raises(OSError, match=r"status 1: key=\(hidden\); \[\[ \$key") as caught:
+        await run_hooks([command], "wg0")
+    assert key not in str(caught.value) + caplog.text
 
 
 @needs_bash

@@ -104,6 +104,10 @@ def add_client(
     It gets the first free address of each network. `allowed_ips` is what it sends to the
     server: the server's networks, if nothing else is said. Raises `ValueError`.
     """
+    if not any(server.private_key):
+        raise ValueError(
+            "the server's configuration has no PrivateKey to tell others the public one"
+        )
     if not server.addresses:
         raise ValueError("the server's configuration has no Address to give others from")
     taken = {address.ip for address in server.addresses}
@@ -155,7 +159,7 @@ def make_pair(
     for file in (server_file, client_file):
         interface_name(file.stem)
     if server_file.exists():
-        known = server_file.read_text(encoding="utf-8")
+        known = server_file.read_text(encoding="utf-8-sig")
         server = parse_config(known, str(server_file), allow_commands=True)
     else:
         server = new_server(networks, endpoint[1])
