@@ -78,7 +78,7 @@ def impatient(node: Node, *timers: str) -> None:
         f"import runpy; from aiotun.wireguard.core import peer, session; {'; '.join(timers)}; "
         "runpy.run_module('aiotun', run_name='__main__')"
     )
-    node.command = (sys.executable, "-c", code, "serve")
+    node.command = (sys.executable, "-c", code, "wireguard", "serve")
 
 
 def ping(node: Node, address: str, count: int = 3) -> None:
