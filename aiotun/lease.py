@@ -9,7 +9,7 @@ from .cancelling import Closing
 from .errors import BusyError
 
 if TYPE_CHECKING:
-    from .transports.message import MessageTransport
+    from .transports.base import MessageTransport
 
 __all__ = ["Lease", "Lendable", "TransportLease"]
 

@@ -235,6 +235,14 @@ class PacketWriter:
         if frames:
             self.write_left(frames)
 
+    def refuse(self, packet: bytes) -> None:
+        """Count and report a packet that no device of the layer carries."""
+        self._counters.dropped_sent += 1
+        try:
+            check_packet(packet, self._queue.layer)
+        except PacketError as exc:
+            self._report(exc)
+
     def write_left(self, frames: Collection[bytes]) -> None:
         """Write coalesced frames, whose packets were counted. Raises `InterfaceGoneError`."""
         self._counters.frames_sent += len(frames)
@@ -273,9 +281,8 @@ class PacketWriter:
 
     def resume(self) -> None:
         """Write what waits, as far as the queue takes it. Raises `InterfaceGoneError`."""
-        frames = list(self.waiting)
-        self.waiting.clear()
-        self._write_frames(frames)
+        waiting = self.waiting
+        self._write_frames([waiting.popleft() for _ in range(len(waiting))])
 
     def drop(self) -> None:
         """Drop the backlog."""

@@ -21,8 +21,9 @@ from .line import Line
 from .packetio import PACKET_MAX, check_packet
 from .protocols import Callbacks, PacketProtocol
 from .throttle import Throttle
-from .transports.base import WRITE_BATCH, PacketTransport
-from .transports.message import MessageTransport
+from .transports.base import MessageTransport
+from .transports.fastpath import WRITE_BATCH
+from .transports.packets import PacketTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Self

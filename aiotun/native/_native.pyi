@@ -10,43 +10,38 @@ from collections.abc import Iterable, Sized
 from typing import Any
 
 from ..config import Layer
-from ..offload.superpacket import SuperPacket
 from ..packetio import Counters
 from ..transports import fastpath
-from ..transports.base import PacketTransport
-from ..transports.flushing import Tick
 from ..udp.messages import Message
 from ..udp.protocol import Datagram, SocketAddress
 
 class Counts:
     """What `Counters` is made of: its fields, which a `Port` adds to."""
 
-class Port(fastpath.Port):
-    """Reads, delivers and writes as the transport does, as long as all is plain."""
+class Port:
+    """What `NativePort` has in C: the attributes of `fastpath.Port` that change with each packet,
+    and its methods as long as all is plain. All else they leave to the twin's functions."""
 
-    def __init__(
+    def _bind(
         self,
-        transport: PacketTransport,
-        tick: Tick,
-        size_max: int,
-        limit: int,
-        read_limit: int,
+        twin: type[fastpath.Port],
         fd: int,
         layer: Layer,
         vnet_hdr: bool,
         table: Any,
         waiting: Sized,
         counters: Counters,
+        read_limit: int,
+        limit: int,
+        size_max: int,
         /,
     ) -> None:
-        """The descriptor is used until `closed` is set.
+        """To be called once, when the twin has set its attributes.
 
-        `table` is a `GROTable` of this module. What is written goes to the transport
-        while frames wait in `waiting`, so that nothing overtakes them.
+        The descriptor is used until `closed` is set. `table` is a `GROTable` of this
+        module. What is written is left to the twin while frames wait in `waiting`, so
+        that nothing overtakes them.
         """
-
-    def write_super(self, packet: SuperPacket, /) -> None:
-        """As `PacketTransport.write_super`, to which all that is not plain goes."""
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
 def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...

@@ -1,4 +1,4 @@
-"""Devices as asyncio transports: `base` decides everything, the others tell when."""
+"""Devices as asyncio transports: `fastpath` moves packets, `packets` decides the rest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from ..device import DeviceLease
 from ..platforms.memory import MemoryQueue
 from ..protocols import PacketProtocol
-from .base import PacketTransport
 from .memory import MemoryTransport
+from .packets import PacketTransport
 from .selector import SelectorTransport
 
 __all__ = ["PacketTransport", "make_transport"]

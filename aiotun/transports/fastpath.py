@@ -1,81 +1,291 @@
-"""Port: where a transport's packets pass in a tick. The native module has the same in C.
+"""Port: the way of packets between a queue and a protocol, whole, twice.
 
-This one gathers what is written and hands all else to the transport; the native
-one reads, delivers and writes as well, as long as all is plain.
+`Port` specifies it. `NativePort` has the same in C for what comes all the time,
+and leaves to `Port` whatever is not plain. Both are driven by the same random
+scripts in the tests.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..buffers import to_bytes
+from ..errors import OffloadError
+from ..native import native
+from ..offload import NO_OFFLOAD, SuperPacket
+from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter
+from .flushing import flush_since
 
 if TYPE_CHECKING:
-    from .base import PacketTransport
+    from ..device import Device
     from .flushing import Tick
 
-__all__ = ["Port"]
+__all__ = ["WRITE_BATCH", "Callback", "Owner", "Port", "make_port"]
+
+WRITE_BATCH = 256
+"""Packets that gather before they are written without waiting for the end of the tick."""
+
+Callback = str
+"""A protocol's method that gets what was read: `packet_received`, `packets_received` or
+`super_packets_received`."""
+
+
+class Owner(Protocol):
+    """What a port asks of its transport."""
+
+    def _complain(self, exc: BaseException, where: str) -> None:
+        """A callback raised."""
+
+    def _fail(self, exc: Exception) -> None:
+        """The queue raised what leaves nothing to go on with."""
+
+    def _pushed_back(self) -> None:
+        """The queue does not take all that was written: the rest waits in the writer."""
+
+    def _warn_late(self) -> None:
+        """Something was written after the end, and dropped."""
 
 
 class Port:
-    """What a transport and its native twin have in common."""
+    """Reads and delivers, gathers and flushes. Not thread-safe.
 
-    def __init__(self, transport: PacketTransport, tick: Tick, size_max: int, limit: int) -> None:
-        self._read = transport._read_ready
-        self._write = transport.write
-        self._flush = transport.flush
-        self._tick = tick
-        self._size_max = size_max
-        self._limit = limit
-        self._packets: list[bytes] = []
+    While one delivers, what is written to any transport of the loop is due when
+    the delivery ends (see flushing.py); else at the end of the loop's turn.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        tick: Tick,
+        device: Device,
+        report: Callable[[Exception], None],
+    ) -> None:
+        self.owner = owner
+        self.loop = loop
+        self.tick = tick
+        self.reader = PacketReader(device.queue, device.counters, report)
+        self.writer = PacketWriter(device.queue, device.counters, report, device.logger)
+        self.counters = device.counters
+        self.layer = device.layer
+        self.size_max = PACKET_MAX[device.layer]
         self.protocol: Any = None
-        self.callback = ""
-        """The protocol's method that gets what was read."""
-        self.pending: list[Any] = []
-        """Read, and not delivered yet."""
-        self.hold = True
-        """Deliver no further packet: paused, or another protocol came."""
+        self.callback: Callback = "packet_received"
+        """The one of the protocol's methods that is called."""
         self.target: Port | None = None
-        """Where the protocol would write each super-packet: the native port does it instead."""
+        """Where all that the protocol does is to write each super-packet to that port, as a
+        relay's does. The native port then spares the way over the protocol."""
+        self.pending: list[bytes | SuperPacket] = []
+        """Read, and not delivered yet."""
+        self.packets: list[bytes] = []
+        """Written, and not flushed yet."""
+        self.reading = False
+        """Whether to read and deliver: neither paused nor closed."""
         self.closed = False
         self.due = False
-        """To be flushed when the tick or the delivery ends."""
+        """A flush follows: at the end of the delivery that goes on, or of the loop's turn."""
 
-    def __len__(self) -> int:
-        """Packets written, and not flushed yet."""
-        return len(self._packets)
+    # From the queue to the protocol.
+
+    def set_protocol(self, protocol: object, callback: Callback) -> None:
+        """What follows goes to this protocol, also within a batch that is being delivered."""
+        self.protocol = protocol
+        self.callback = callback
+        self.target = None
 
     def read_ready(self) -> None:
-        """The queue is readable: read one bounded batch, deliver it, flush."""
-        self._read()
-
-    def write(self, data: object) -> None:
-        """Gather bytes of 1 to `size_max`, below the limit, for a flush that is due.
-
-        All else goes to the transport.
-        """
-        if (
-            not self.closed
-            and type(data) is bytes
-            and 0 < len(data) <= self._size_max
-            and len(self._packets) + 1 < self._limit
-            and (self.due or self._tick)
-        ):
-            if not self.due:
-                self.due = True
-                self._tick.append(self)
-            self._packets.append(data)
+        """The queue is readable: read one bounded batch, deliver it, flush what was written."""
+        if not self.reading:
+            return
+        try:
+            packets: Sequence[bytes | SuperPacket]
+            if self.callback == "super_packets_received":
+                packets = self.reader.read_super()
+            else:
+                packets = self.reader.read()
+        except Exception as exc:
+            self.owner._fail(exc)
         else:
-            self._write(data)  # type: ignore[arg-type]
+            self.pending += packets
+            self.deliver()
 
-    def append(self, packet: bytes) -> None:
-        """Gather it, whatever is due."""
-        self._packets.append(packet)
+    def deliver(self) -> None:
+        """Give the protocol what is pending, then flush what was written meanwhile, wherever."""
+        if not self.pending:
+            return
+        tick = self.tick
+        outer = len(tick)
+        self.due = True
+        tick.append(self)
+        try:
+            while self.pending and self.reading:
+                self._hand_over()
+        finally:
+            flush_since(tick, outer)
 
-    def take(self) -> list[bytes]:
-        """What was gathered, and is no more."""
-        none: list[bytes] = []  # first of all: a finalizer may write and flush when it is made
-        packets, self._packets = self._packets, none
-        return packets
+    def _hand_over(self) -> None:
+        none: list[bytes | SuperPacket] = []  # before all else: a finalizer may run
+        packets, self.pending = self.pending, none
+        callback = self.callback
+        try:
+            received = getattr(self.protocol, callback)
+            if callback == "packet_received":
+                self._hand_over_each(received, self.protocol, iter(self._as_packets(packets)))
+            elif callback == "packets_received":
+                received(self._as_packets(packets))
+            else:
+                received(_as_super_packets(packets))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.owner._complain(exc, callback)
+
+    def _hand_over_each(
+        self, received: Callable[[bytes], None], protocol: object, packets: Iterator[bytes]
+    ) -> None:
+        try:
+            for packet in packets:
+                received(packet)
+                if not self.reading or self.protocol is not protocol:
+                    break
+        finally:
+            self.pending.extend(packets)
+
+    def _as_packets(self, packets: list[Any]) -> list[bytes]:
+        """What a protocol that takes no super-packets gets of what was read for one that did."""
+        if SuperPacket not in map(type, packets):
+            return packets
+        split: list[bytes] = []
+        for packet in packets:
+            try:
+                split += packet.split(self.layer) if type(packet) is SuperPacket else [packet]
+            except OffloadError:
+                self.reader.refuse(packet.frame)
+        return split
+
+    def drop_pending(self) -> None:
+        """Forget, and count, what nobody will get."""
+        self.counters.dropped_received += len(self.pending)
+        self.pending = []
+
+    # From the protocol to the queue.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `PacketTransport.write`."""
+        if type(data) is not bytes:
+            data = to_bytes(data)
+        if self.closed:
+            self._refuse_late()
+        elif not 0 < len(data) <= self.size_max:
+            self.writer.refuse(data)
+        else:
+            self.packets.append(data)
+            if len(self.packets) >= WRITE_BATCH:
+                self.flush()
+            elif not self.due:
+                self.due = True
+                if self.tick:
+                    self.tick.append(self)
+                else:
+                    self.loop.call_soon(self.end_of_tick)
+
+    def writelines(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
+        """`write` for each."""
+        for packet in packets:
+            self.write(packet)
+
+    def write_super(self, packet: SuperPacket) -> None:
+        """See `PacketTransport.write_super`."""
+        if not isinstance(packet, SuperPacket):
+            raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
+        self.flush()
+        if self.closed:
+            self._refuse_late()
+        else:
+            self._write(self.writer.write_super, packet)
+
+    def flush(self) -> None:
+        """Hand what gathered to the queue, coalesced."""
+        packets = self._take_written()
+        if packets:
+            self._write(self.writer.write, packets)
 
     def end_of_tick(self) -> None:
         self.due = False
-        self._flush()
+        self.flush()
+
+    def write_left(self, frames: list[bytes]) -> None:
+        """Write frames, the rest of what the native port has coalesced and counted."""
+        self._write(self.writer.write_left, frames)
+
+    def drop_written(self) -> None:
+        """Forget, and count, what was not written yet."""
+        self.counters.dropped_sent += len(self._take_written())
+        self.writer.drop()
+
+    def _take_written(self) -> list[bytes]:
+        none: list[bytes] = []  # before all else: a finalizer may write and flush
+        packets, self.packets = self.packets, none
+        return packets
+
+    def _write(self, write: Callable[[Any], None], packets: Any) -> None:
+        try:
+            write(packets)
+        except OffloadError:
+            raise
+        except Exception as exc:
+            self.owner._fail(exc)
+        if self.writer.backlog:
+            self.owner._pushed_back()
+
+    def _refuse_late(self) -> None:
+        self.counters.dropped_sent += 1
+        self.owner._warn_late()
+
+
+def _as_super_packets(packets: list[Any]) -> list[SuperPacket]:
+    """What a protocol that takes super-packets gets of what was read for one that did not."""
+    return [SuperPacket(NO_OFFLOAD + each) if type(each) is bytes else each for each in packets]
+
+
+if native is not None:
+
+    class NativePort(native.Port, Port):
+        """The attributes that change with each packet, and their methods, are those in C."""
+
+        def __init__(
+            self,
+            owner: Owner,
+            loop: asyncio.AbstractEventLoop,
+            tick: Tick,
+            device: Device,
+            report: Callable[[Exception], None],
+        ) -> None:
+            super().__init__(owner, loop, tick, device, report)
+            queue = device.queue
+            self._bind(
+                Port,
+                queue.fileno(),
+                queue.layer,
+                queue.vnet_hdr,
+                self.writer.table,
+                self.writer.waiting,
+                device.counters,
+                READ_BATCH,
+                WRITE_BATCH,
+                self.size_max,
+            )
+
+
+def make_port(
+    owner: Owner,
+    loop: asyncio.AbstractEventLoop,
+    tick: Tick,
+    device: Device,
+    report: Callable[[Exception], None],
+) -> Port:
+    """The native one where it is built, and the queue is a plain descriptor."""
+    kind = Port if native is None or not device.queue.direct else NativePort
+    return kind(owner, loop, tick, device, report)

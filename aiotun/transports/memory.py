@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..device import DeviceLease
 from ..platforms.memory import MemoryEvents, MemoryQueue, nothing
 from ..protocols import PacketProtocol
-from .base import PacketTransport
+from .packets import PacketTransport
 
 __all__ = ["MemoryTransport"]
 
@@ -42,7 +42,7 @@ class MemoryTransport(PacketTransport):
         self._soon(self._read_turn)
 
     def _read_turn(self) -> None:
-        self._read_ready()
+        self._port.read_ready()
         if self.is_reading() and self._queue.readable:
             self._read_soon()
 

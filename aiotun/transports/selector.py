@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import PacketTransport
+from .packets import PacketTransport
 
 __all__ = ["SelectorTransport"]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..buffers import to_bytes
 from ..cancelling import despite_cancellation
+from ..transports.base import MessageTransport
 from ..transports.flushing import flush_since, tick_of
-from ..transports.message import MessageTransport
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
 from .messages import Message, Outbox, Way

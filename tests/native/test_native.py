@@ -17,10 +17,10 @@ import packets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from implementations import IMPLEMENTATIONS
 from packets import super_packet, tcp, udp
 from strategies import spoiled, super_frames, traffic
 
+from aiotun import Device
 from aiotun.config import Layer
 from aiotun.errors import OffloadError
 from aiotun.native import native
@@ -28,6 +28,8 @@ from aiotun.offload import NO_OFFLOAD, VirtioNetHeader
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
+from aiotun.transports import fastpath
+from aiotun.transports.fastpath import make_port
 
 if os.environ.get("AIOTUN_PURE") == "1":
     pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
@@ -148,18 +150,42 @@ def test_table_attributes() -> None:
         table.layer = "tun"  # type: ignore[misc]
 
 
-def test_a_target_is_a_port() -> None:
-    port = IMPLEMENTATIONS["native"].Port(Mock(), [], 1, 1)
-    assert port.target is None
-    for wrong in (1, IMPLEMENTATIONS["python"].Port(Mock(), [], 1, 1)):
-        with pytest.raises(TypeError, match="a target is a Port"):
-            port.target = wrong
-    with pytest.raises(TypeError, match="a target is a Port"):
-        del port.target
-    port.target = port
-    assert port.target is port
-    port.target = None
-    assert port.target is None
+def test_a_port_without_its_twin() -> None:
+    """It was not bound: nobody makes one, and it ends no interpreter."""
+    port: Any = native.Port()
+    for method in (port.write, port.write_super, lambda data: port.writelines([data])):
+        with pytest.raises(RuntimeError, match="not bound"):
+            method(b"data")
+    port.flush()
+    port.packets = [b"data"]
+    for call in (port.flush, port.end_of_tick, port.read_ready):
+        with pytest.raises(RuntimeError, match="not bound"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["tick", "pending", "packets", "callback", "target", "protocol"])
+def test_attributes_of_a_port_have_their_type(name: str) -> None:
+    port = native.Port()
+    before = getattr(port, name)
+    with pytest.raises(TypeError):
+        delattr(port, name)
+    if name != "protocol":
+        with pytest.raises(TypeError):
+            setattr(port, name, 1)
+    assert getattr(port, name) is before
+
+
+def test_a_port_is_bound_once() -> None:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    device = Device.from_fd(near.detach(), framing="vnet")
+    port: Any = make_port(Mock(), Mock(), [], device, Mock())
+    table, counters = native.GROTable(), device.counters
+    with pytest.raises(RuntimeError, match="once"):
+        port._bind(fastpath.Port, 1, "tun", True, table, [], counters, 1, 1, 1)
+    with pytest.raises(TypeError):
+        port._bind(fastpath.Port, 1, "tun", True, None, [], counters, 1, 1, 1)
+    device.close()
+    far.close()
 
 
 def test_packets_are_bytes() -> None:

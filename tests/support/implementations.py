@@ -11,8 +11,6 @@ from aiotun.native import native
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
-from aiotun.packetio import Counters
-from aiotun.transports import fastpath as port
 from aiotun.udp.messages import batches
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "offload_impl"]
@@ -22,20 +20,13 @@ class Implementation(NamedTuple):
     checksum: Callable[..., int]
     gso_split: Callable[..., list[bytes]]
     GROTable: Callable[..., Any]
-    Port: Callable[[Any, list[Any], int, int], Any]
     batches: Callable[[list[bytes]], list[list[bytes]]]
 
 
-def _native_port(transport: Any, tick: list[Any], size_max: int, limit: int) -> Any:
-    """Of a device that is not there: for what does not come to reading or writing it."""
-    table, counters = native.GROTable(), Counters()
-    return native.Port(transport, tick, size_max, limit, 9, -1, "tun", True, table, [], counters)
-
-
-IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable, port.Port, batches)}
+IMPLEMENTATIONS = {"python": Implementation(checksum, gso_split, GROTable, batches)}
 if native is not None:
     IMPLEMENTATIONS["native"] = Implementation(
-        native.checksum, native.gso_split, native.GROTable, _native_port, native.batches
+        native.checksum, native.gso_split, native.GROTable, native.batches
     )
 
 

@@ -21,7 +21,7 @@ from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
 from aiotun.testing.pytest_plugin import require
-from aiotun.transports.message import MessageTransport
+from aiotun.transports.base import MessageTransport
 
 PACKET_OUTGOING = 4  # linux/if_packet.h
 ETH_P_ALL = 3  # linux/if_ether.h

@@ -16,136 +16,34 @@ import pytest
 from finalizers import collecting_within
 from hypothesis import example, given
 from hypothesis import strategies as st
-from implementations import IMPLEMENTATIONS, Implementation
+from implementations import IMPLEMENTATIONS
 from packets import super_packet, tcp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
 from strategies import spoiled, super_frames
 
 import aiotun
+from aiotun import errors, packetio
 from aiotun.offload import NO_OFFLOAD, GROTable, gso_split
 from aiotun.packetio import Counters
 from aiotun.platforms.base import Framing
-from aiotun.transports import base
-
-
-class Named(bytes):
-    pass
-
-
-class Transport:
-    """Notes what is left to it."""
-
-    def __init__(
-        self, implementation: Implementation, *, size_max: int = 4, limit: int = 3
-    ) -> None:
-        self.rest: list[object] = []
-        self.tick: list[Any] = []
-        self.port = implementation.Port(self, self.tick, size_max, limit)
-
-    def write(self, data: object) -> None:
-        if isinstance(data, str):
-            raise TypeError(data)
-        self.rest.append(data)
-
-    def write_super(self, packet: object) -> None:
-        self.rest.append(packet)
-
-    def flush(self) -> None: ...
-
-    def _read_ready(self) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("data", "gathered"),
-    [
-        pytest.param(b"a", True, id="the smallest"),
-        pytest.param(b"abcd", True, id="the largest"),
-        pytest.param(b"", False, id="empty"),
-        pytest.param(b"abcde", False, id="too large"),
-        pytest.param(bytearray(b"a"), False, id="bytearray"),
-        pytest.param(memoryview(b"a"), False, id="memoryview"),
-        pytest.param(Named(b"a"), False, id="a subclass of bytes"),
-        pytest.param(1, False, id="no bytes"),
-    ],
-)
-def test_what_is_gathered(offload_impl: Implementation, data: object, gathered: bool) -> None:
-    transport = Transport(offload_impl)
-    port = transport.port
-    port.write(data)
-    assert (transport.rest, transport.tick, port.take()) == ([data], [], [])
-    port.due = True
-    port.write(data)
-    assert (transport.rest[1:], port.take()) == (([], [data]) if gathered else ([data], []))
-    port.closed = True
-    port.write(data)
-    assert (transport.rest[-1], len(port)) == (data, 0)
-
-
-def test_what_is_written_in_a_delivery_is_flushed_with_it(offload_impl: Implementation) -> None:
-    transport = Transport(offload_impl)
-    port, tick = transport.port, transport.tick
-    other = Transport(offload_impl).port
-    tick.append(other)
-    for data in (b"1", b"2"):
-        port.write(data)
-    assert (tick, port.due, len(port)) == ([other, port], True, 2)
-
-
-def test_the_one_that_reaches_the_limit_goes_to_the_transport(
-    offload_impl: Implementation,
-) -> None:
-    transport = Transport(offload_impl)
-    port = transport.port
-    port.due = True
-    for data in (b"1", b"2", b"3", b"4"):
-        port.write(data)
-    assert (len(port), transport.rest) == (2, [b"3", b"4"])
-    port.append(b"5")
-    assert port.take() == [b"1", b"2", b"5"]
-
-
-@pytest.mark.parametrize("flushes", [False, True])
-def test_a_finalizer_within_taking(offload_impl: Implementation, flushes: bool) -> None:
-    """It writes to the same transport, and may flush it."""
-    port = Transport(offload_impl, limit=99).port
-    port.due = True
-    taken: list[list[bytes]] = []
-
-    def act() -> None:
-        port.write(b"3")
-        if flushes:
-            taken.append(port.take())
-
-    for data in (b"1", b"2"):
-        port.write(data)
-    taken.append(collecting_within(port.take, [act]))
-    taken.append(port.take())
-    assert [data for each in taken for data in each] == [b"1", b"2", b"3"]
-
-
-def test_what_the_transport_raises(offload_impl: Implementation) -> None:
-    with pytest.raises(TypeError, match="seven"):
-        Transport(offload_impl).port.write("seven")
-
-
-def test_it_is_collected_with_its_transport(offload_impl: Implementation) -> None:
-    transport = Transport(offload_impl)
-    transport.port.target = transport.port
-    collected = weakref.ref(transport)
-    del transport
-    gc.collect()
-    assert collected() is None
-
+from aiotun.transports import fastpath
+from aiotun.transports.fastpath import WRITE_BATCH, make_port
 
 # Devices that are a pair of sockets, which keep frames apart as a TUN does.
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
-    if request.param == "python":
-        monkeypatch.setattr(base, "native", None)
+    use(request.param, monkeypatch)
     with contextlib.closing(Far()) as far:
         yield far
+
+
+def use(implementation: str, patch: pytest.MonkeyPatch) -> None:
+    """Have the ports that are made from now on, and all that they call, in one language."""
+    if implementation == "python":
+        for module in (fastpath, packetio):
+            patch.setattr(module, "native", None)
 
 
 class Far:
@@ -180,6 +78,123 @@ FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
 GIGABYTE = super_packet(tcp(6, bytes(32000), extensions=[(60, bytes(2046))] * 16), 1)
 """What it would become if it were split: long headers before each byte."""
 SUPER_PACKET = GROTable().coalesce(segments(3))[0]
+
+
+# A port alone.
+
+
+class Owner:
+    """A transport, and its loop: notes what it is asked."""
+
+    def __init__(self, far: Far) -> None:
+        self.asked: list[object] = []
+        self.tick: list[Any] = []
+        loop: Any = self
+        self.port = make_port(self, loop, self.tick, far.device, self.asked.append)
+        self.port.set_protocol(Recorder(), "packet_received")
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self.asked.append("call_soon")
+
+    def _complain(self, exc: BaseException, where: str) -> None:
+        self.asked.append((str(exc), where))
+
+    def _fail(self, exc: Exception) -> None:
+        self.asked.append(exc)
+
+    def _pushed_back(self) -> None:
+        self.asked.append("pushed back")
+
+    def _warn_late(self) -> None:
+        self.asked.append("late")
+
+
+class Named(bytes):
+    pass
+
+
+@pytest.mark.parametrize("within", ["nothing", "a delivery", "the end"])
+@pytest.mark.parametrize(
+    ("data", "good"),
+    [
+        pytest.param(b"a", True, id="the smallest"),
+        pytest.param(bytes(65535), True, id="the largest"),
+        pytest.param(b"", False, id="empty"),
+        pytest.param(bytes(65536), False, id="too large"),
+        pytest.param(bytearray(b"a"), True, id="bytearray"),
+        pytest.param(memoryview(b"a"), True, id="memoryview"),
+        pytest.param(Named(b"a"), True, id="a subclass of bytes"),
+    ],
+)
+def test_what_is_gathered(device: Far, data: bytes, good: bool, within: str) -> None:
+    owner = Owner(device)
+    port, tick = owner.port, owner.tick
+    if within == "a delivery":
+        tick.append(port)
+    port.closed = within == "the end"
+    for write in (port.write, lambda data: port.writelines([data])):
+        write(data)
+    counters = device.device.counters
+    if within == "the end":
+        assert (owner.asked, port.packets, counters.dropped_sent) == (["late"] * 2, [], 2)
+    elif good:
+        assert port.packets == [data, data]
+        assert {type(packet) for packet in port.packets} == {bytes}
+        assert port.due
+        assert (owner.asked, tick) == (
+            ([], [port, port]) if within == "a delivery" else (["call_soon"], [])
+        )
+    else:
+        assert [type(told) for told in owner.asked] == [errors.PacketError] * 2
+        assert (port.packets, port.due, counters.dropped_sent) == ([], False, 2)
+
+
+@pytest.mark.parametrize("wrong", [1, "text", None, [b"a"]])
+def test_what_is_no_bytes(device: Far, wrong: Any) -> None:
+    port = Owner(device).port
+    for closed in (False, True):
+        port.closed = closed
+        for write in (port.write, lambda data: port.writelines([b"good", data])):
+            with pytest.raises(TypeError, match="a packet is bytes"):
+                write(wrong)
+    assert port.packets == [b"good"]
+
+
+def test_enough_is_flushed_at_once(device: Far) -> None:
+    port = Owner(device).port
+    batch = [packet(n) for n in range(WRITE_BATCH)]
+    port.writelines(batch[:-1])
+    assert (device.recv(), len(port.packets)) == ([], WRITE_BATCH - 1)
+    port.write(batch[-1])
+    assert device.recv() == [NO_OFFLOAD + each for each in batch]
+    assert port.packets == []
+
+
+def test_writelines_takes_what_came_before_an_error(device: Far) -> None:
+    def some() -> Iterator[bytes]:
+        yield PACKETS[0]
+        raise RuntimeError("of the test")
+
+    port = Owner(device).port
+    with pytest.raises(RuntimeError, match="of the test"):
+        port.writelines(some())
+    with pytest.raises(TypeError):
+        port.writelines(1)  # type: ignore[arg-type]
+    assert port.packets == PACKETS[:1]
+
+
+def test_it_is_collected_with_its_owner(device: Far) -> None:
+    owner = Owner(device)
+    owner.port.target = owner.port
+    owner.port.set_protocol(owner, "packet_received")
+    owner.port.target = owner.port
+    collected = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert collected() is None
+
+
+# Behind a transport.
 
 
 async def test_what_a_delivery_wrote_leaves_with_it(device: Far) -> None:
@@ -591,7 +606,7 @@ async def test_relayed_to_where_another_offload_is_lacking(device: Far) -> None:
 async def test_relayed_once_the_kernel_refused_an_offload(device: Far) -> None:
     with contextlib.closing(Far()) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
-            far._writer.table.tcp = False
+            far._port.writer.table.tcp = False
             udp = GROTable().coalesce(segments(3, "udp"))
             device.socket.send(SUPER_PACKET)
             device.socket.send(udp[0])
@@ -659,8 +674,7 @@ def of_each_implementation(attempt: Callable[[], Coroutine[Any, Any, Any]]) -> l
     found = []
     for implementation in IMPLEMENTATIONS:
         with pytest.MonkeyPatch.context() as patch:
-            if implementation == "python":
-                patch.setattr(base, "native", None)
+            use(implementation, patch)
             found.append(asyncio.run(attempt()))
     return found
 

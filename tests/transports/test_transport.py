@@ -9,6 +9,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rigs import (
@@ -202,10 +203,12 @@ async def test_interrupting_a_callback_loses_nothing(rig: Rig) -> None:
             raise KeyboardInterrupt
 
         protocol.on_packet = interrupt
-        protocol.transport._port.hold = False
+        port = protocol.transport._port
+        port.pending += [packet(n) for n in range(3)]
         with pytest.raises(KeyboardInterrupt):
-            protocol.transport._deliver([packet(n) for n in range(3)])
-        protocol.transport._deliver([packet(3)])
+            port.deliver()
+        port.pending.append(packet(3))
+        port.deliver()
         assert protocol.packets == [packet(n) for n in range(4)]
 
 
@@ -278,6 +281,22 @@ async def test_what_is_written_in_a_callback_leaves_with_the_batch(rig: Rig) -> 
             rig.send(packet(n))
         await until(lambda: protocol.transport.counters.packets_sent == 200)
         assert [rig.recv() for _ in range(200)] == [packet(n) for n in range(200)]
+
+
+async def test_write_is_a_method_that_can_be_replaced(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with endpoint(rig.device, Recorder) as protocol:
+        transport = protocol.transport
+        for replaced in (transport, type(transport)):
+            with monkeypatch.context() as patch:
+                written = Mock()
+                patch.setattr(replaced, "write", written)
+                transport.write(packet(0))
+                written.assert_called_once_with(packet(0))
+        transport.write(packet(1))
+        transport.flush()
+        assert rig.recv() == packet(1)
 
 
 async def test_mutable_buffers_are_copied(rig: Rig) -> None:

@@ -1,5 +1,5 @@
-/* Port: see port.py. What a transport does each time all is well, with no Python between the
-   system's calls and the protocol's; whatever is not plain goes to the transport's methods. */
+/* Port: see fastpath.py. What comes all the time, with no Python between the system's calls and the
+   protocol's; whatever is not plain goes to the Python twin's function, with this object. */
 
 #pragma once
 
@@ -47,23 +47,24 @@ static PyType_Spec counts_spec = {
 
 typedef struct Port {
     PyObject_HEAD
-    PyObject *transport, *write, *write_super; /* its methods, before they are replaced by ours */
-    PyObject *protocol, *callback;
-    enum { EACH, BATCH, SUPER } delivery; /* that the callback's name stands for */
-    PyObject *tick, *pending, *backlog; /* lists, and a sized object */
+    /* What the Python twin shares. */
+    PyObject *protocol, *callback; /* the latter a name */
+    PyObject *tick, *pending, *packets; /* lists */
+    struct Port *target; /* or NULL */
+    char reading, closed, due;
+    /* Set by _bind. */
+    PyTypeObject *base; /* of all ports; NULL before */
+    PyObject *twin;     /* the type in Python */
+    PyObject *backlog;  /* a sized object */
     Counts *counts;
     Table *table;
     PyObject *super_packet, *frame; /* the type, and the name of its attribute */
-    struct Port *target; /* or NULL */
     Kept *kept;
     int fd;
     bool tap, vnet_hdr;
     Py_ssize_t size_max, limit, read_limit;
-    char hold, closed, due;
-    PyObject *packets; /* a list of those that were written; nobody else has it */
+    enum { EACH, BATCH, SUPER } delivery; /* that the callback's name stands for */
 } Port;
-
-/* Writing. */
 
 static bool
 done_with(PyObject *result)
@@ -72,7 +73,17 @@ done_with(PyObject *result)
     return result;
 }
 
-/* Like transport.flush(). */
+/* Call the twin's method of that name; the argument may be NULL. */
+static PyObject *
+leave_to_twin(Port *self, const char *name, PyObject *argument)
+{
+    if (!self->base)
+        return PyErr_Format(PyExc_RuntimeError, "the port was not bound");
+    return PyObject_CallMethod(self->twin, name, argument ? "OO" : "O", self, argument);
+}
+
+/* Writing. */
+
 static bool
 port_flush(Port *self)
 {
@@ -81,10 +92,9 @@ port_flush(Port *self)
     PyObject *none = PyList_New(0); /* a finalizer may write, flush and close */
     if (!none)
         return false;
-    const Py_ssize_t waiting = PyObject_Size(self->backlog);
-    if (waiting) {
+    if (!self->base || PyObject_Size(self->backlog)) {
         Py_DECREF(none);
-        return waiting > 0 && done_with(PyObject_CallMethod(self->transport, "flush", NULL));
+        return done_with(leave_to_twin(self, "flush", NULL));
     }
     PyObject *packets = self->packets; /* taken away: others run while the GIL is given back */
     self->packets = none;
@@ -93,8 +103,8 @@ port_flush(Port *self)
     Writing writing = {0};
     bool done = true;
     if (self->vnet_hdr)
-        done = write_packets(&writing, items, count, &self->kept->recent[self->tap],
-                             self->fd, self->tap, self->table->tcp, self->table->udp);
+        done = write_packets(&writing, items, count, &self->kept->recent[self->tap], self->fd,
+                             self->tap, self->table->tcp, self->table->udp);
     else {
         for (Py_ssize_t i = 0; i < count; i++)
             writing.bytes += PyBytes_GET_SIZE(items[i]);
@@ -109,55 +119,67 @@ port_flush(Port *self)
     self->counts->bytes_sent += (unsigned long long)writing.bytes;
     self->counts->frames_sent += (unsigned long long)writing.frames;
     self->counts->super_packets_sent += (unsigned long long)writing.super_packets;
-    if (writing.left)
-        done = done_with(PyObject_CallMethod(self->transport, "_write_left", "N", writing.left));
+    if (writing.left) {
+        done = done_with(leave_to_twin(self, "write_left", writing.left));
+        Py_DECREF(writing.left);
+    }
     return done;
+}
+
+static PyObject *
+port_flush_method(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    if (!port_flush((Port *)object))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+port_end_of_tick(PyObject *object, PyObject *none)
+{
+    ((Port *)object)->due = false;
+    return port_flush_method(object, none);
+}
+
+static bool
+write_one(Port *self, PyObject *data)
+{
+    if (!PyBytes_CheckExact(data) || !PyBytes_GET_SIZE(data) ||
+        PyBytes_GET_SIZE(data) > self->size_max || self->closed ||
+        PyList_GET_SIZE(self->packets) + 1 >= self->limit ||
+        !(self->due || PyList_GET_SIZE(self->tick)))
+        return done_with(leave_to_twin(self, "write", data));
+    if (!self->due) {
+        if (PyList_Append(self->tick, (PyObject *)self))
+            return false;
+        self->due = true;
+    }
+    return !PyList_Append(self->packets, data);
 }
 
 static PyObject *
 port_write(PyObject *object, PyObject *data)
 {
-    Port *self = (Port *)object;
-    if (!PyBytes_CheckExact(data) || !PyBytes_GET_SIZE(data) ||
-        PyBytes_GET_SIZE(data) > self->size_max || self->closed ||
-        PyList_GET_SIZE(self->packets) + 1 >= self->limit || !(self->due || PyList_GET_SIZE(self->tick)))
-        return PyObject_CallOneArg(self->write, data);
-    if (!self->due) {
-        if (PyList_Append(self->tick, object))
-            return NULL;
-        self->due = true;
+    if (!write_one((Port *)object, data))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+port_writelines(PyObject *object, PyObject *packets)
+{
+    PyObject *iterator = PyObject_GetIter(packets), *packet;
+    if (!iterator)
+        return NULL;
+    bool done = true;
+    while (done && (packet = PyIter_Next(iterator))) {
+        done = write_one((Port *)object, packet);
+        Py_DECREF(packet);
     }
-    if (PyList_Append(self->packets, data))
+    Py_DECREF(iterator);
+    if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
-}
-
-static PyObject *
-port_append(PyObject *object, PyObject *packet)
-{
-    if (!PyBytes_CheckExact(packet))
-        return PyErr_Format(PyExc_TypeError, "a packet is bytes");
-    if (PyList_Append(((Port *)object)->packets, packet))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-port_take(PyObject *object, PyObject *Py_UNUSED(none))
-{
-    Port *self = (Port *)object;
-    PyObject *none = PyList_New(0); /* a finalizer may write and flush */
-    if (!none)
-        return NULL;
-    PyObject *packets = self->packets;
-    self->packets = none;
-    return packets;
-}
-
-static Py_ssize_t
-port_length(PyObject *object)
-{
-    return PyList_GET_SIZE(((Port *)object)->packets);
 }
 
 static void
@@ -173,8 +195,8 @@ static PyObject *
 port_write_super(PyObject *object, PyObject *packet)
 {
     Port *self = (Port *)object;
-    if (!PyObject_TypeCheck(packet, (PyTypeObject *)self->super_packet))
-        return PyObject_CallOneArg(self->write_super, packet);
+    if (!self->base || !PyObject_TypeCheck(packet, (PyTypeObject *)self->super_packet))
+        return leave_to_twin(self, "write_super", packet);
     PyObject *frame = PyObject_GetAttr(packet, self->frame);
     if (!frame || !port_flush(self)) {
         Py_XDECREF(frame);
@@ -196,17 +218,7 @@ port_write_super(PyObject *object, PyObject *packet)
     Py_DECREF(frame);
     if (written)
         Py_RETURN_NONE;
-    return PyObject_CallOneArg(self->write_super, packet);
-}
-
-static PyObject *
-port_end_of_tick(PyObject *object, PyObject *Py_UNUSED(none))
-{
-    Port *self = (Port *)object;
-    self->due = false;
-    if (!port_flush(self))
-        return NULL;
-    Py_RETURN_NONE;
+    return leave_to_twin(self, "write_super", packet);
 }
 
 /* Reading. */
@@ -333,14 +345,21 @@ raise_exception(PyObject *stolen)
     Py_DECREF(stolen);
 }
 
+/* The protocol takes what is read, as it is now. */
+static bool
+goes_on(const Port *self, PyObject *protocol)
+{
+    return self->reading && self->protocol == protocol;
+}
+
 /* Call the protocol for each packet; those that it is not to get are pending then. */
 static bool
-hand_over_each(Port *self, PyObject *callback, PyObject *packets)
+hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *packets)
 {
     const Py_ssize_t count = PyList_GET_SIZE(packets);
     Py_ssize_t taken = 0;
     bool done = true;
-    while (done && !self->hold && taken < count)
+    while (done && taken < count && (!taken || goes_on(self, protocol)))
         done = done_with(PyObject_CallOneArg(callback, PyList_GET_ITEM(packets, taken++)));
     if (taken == count)
         return done;
@@ -361,21 +380,26 @@ hand_over(Port *self, PyObject *name, PyObject *packets)
     const bool each = self->delivery == EACH;
     PyObject *protocol = Py_NewRef(self->protocol); /* another one may come within */
     PyObject *callback = PyObject_GetAttr(protocol, name);
-    const bool done = callback && (each ? hand_over_each(self, callback, packets)
+    const bool done = callback && (each ? hand_over_each(self, callback, protocol, packets)
                                         : done_with(PyObject_CallOneArg(callback, packets)));
     Py_XDECREF(callback);
     Py_DECREF(protocol);
     return done;
 }
 
-/* Tell the loop of an exception that is none of those that end it. False with one set. */
+/* Tell the owner of an exception that is none of those that end its loop. False with one set. */
 static bool
 complain(Port *self, PyObject *where)
 {
     if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
         return false;
-    return done_with(
-        PyObject_CallMethod(self->transport, "_complain", "NO", take_exception(), where));
+    PyObject *exception = take_exception();
+    PyObject *owner = PyObject_GetAttrString((PyObject *)self, "owner");
+    const bool done =
+        owner && done_with(PyObject_CallMethod(owner, "_complain", "OO", exception, where));
+    Py_XDECREF(owner);
+    Py_DECREF(exception);
+    return done;
 }
 
 /* Like flush_since(), of all in the tick, into an empty list. It goes on from exceptions; false with
@@ -403,7 +427,7 @@ flush_tick(Port *self, PyObject *written)
     return !exception && taken;
 }
 
-/* Like transport._deliver(), of the one whose turn it is. */
+/* Give the protocol these packets, as nothing else is pending and no other delivery goes on. */
 static bool
 deliver(Port *self, PyObject *packets)
 {
@@ -417,10 +441,27 @@ deliver(Port *self, PyObject *packets)
     bool done = hand_over(self, name, packets) || complain(self, name);
     Py_DECREF(name);
     if (done && PyList_GET_SIZE(self->pending))
-        done = done_with(PyObject_CallMethod(self->transport, "_deliver", "[]"));
+        done = done_with(leave_to_twin(self, "deliver", NULL));
     const bool flushed = flush_tick(self, written);
     Py_DECREF(written);
     return done && flushed;
+}
+
+/* Give them to the protocol, or let them wait for it, by the twin's rules. */
+static bool
+deliver_late(Port *self, PyObject *packets)
+{
+    return !PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets) &&
+           done_with(leave_to_twin(self, "deliver", NULL));
+}
+
+static bool
+refuse_malformed(Port *self, PyObject *frame)
+{
+    PyObject *reader = PyObject_GetAttrString((PyObject *)self, "reader");
+    const bool done = reader && done_with(PyObject_CallMethod(reader, "refuse", "O", frame));
+    Py_XDECREF(reader);
+    return done;
 }
 
 static PyObject *
@@ -430,27 +471,28 @@ port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
     Reading reading = {.packets = PyList_New(0)};
     if (!reading.packets)
         return NULL;
-    const bool plain = !self->hold && !self->closed && !PyList_GET_SIZE(self->pending) &&
-                       !PyList_GET_SIZE(self->tick) && (self->delivery != SUPER || self->vnet_hdr);
+    const bool super = self->delivery == SUPER;
+    const bool plain = self->base && self->reading && !PyList_GET_SIZE(self->pending) &&
+                       !PyList_GET_SIZE(self->tick) && (!super || self->vnet_hdr);
     if (plain && !read_batch(self, &reading)) {
         reading_clear(&reading);
         return NULL;
     }
     if (!reading.frames) { /* it may be an error */
         reading_clear(&reading);
-        return PyObject_CallMethod(self->transport, "_read_ready", NULL);
+        return leave_to_twin(self, "read_ready", NULL);
     }
     Counts *counts = self->counts;
     counts->frames_received += (unsigned long long)reading.frames;
     counts->super_packets_received += (unsigned long long)reading.super_packets;
     counts->packets_received += (unsigned long long)PyList_GET_SIZE(reading.packets);
     counts->bytes_received += (unsigned long long)reading.bytes;
-    Py_INCREF(self);
-    const bool done = (!reading.malformed ||
-                       done_with(PyObject_CallMethod(self->transport, "_malformed", "O",
-                                                     reading.malformed))) &&
-                      (!PyList_GET_SIZE(reading.packets) || deliver(self, reading.packets));
-    Py_DECREF(self);
+    bool done = !reading.malformed || refuse_malformed(self, reading.malformed);
+    if (done && PyList_GET_SIZE(reading.packets)) {
+        const bool still = self->reading && (self->delivery == SUPER) == super &&
+                           !PyList_GET_SIZE(self->pending) && !PyList_GET_SIZE(self->tick);
+        done = still ? deliver(self, reading.packets) : deliver_late(self, reading.packets);
+    }
     reading_clear(&reading);
     if (!done)
         return NULL;
@@ -460,46 +502,71 @@ port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 /* The type. */
 
 static PyObject *
-port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
+port_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(keywords))
 {
-    State *state = PyType_GetModuleState(type);
-    PyObject *transport, *tick, *layer, *table, *backlog, *counters;
-    Py_ssize_t size_max, limit, read_limit;
-    int fd, vnet_hdr;
-    if (!PyArg_ParseTuple(args, "OO!nnniUpO!OO!:Port", &transport, &PyList_Type, &tick, &size_max,
-                          &limit, &read_limit, &fd, &layer, &vnet_hdr, state->table_type, &table,
-                          &backlog, state->counts_type, &counters))
+    PyObject *tick = PyList_New(0), *pending = PyList_New(0), *packets = PyList_New(0);
+    Port *self = tick && pending && packets ? (Port *)type->tp_alloc(type, 0) : NULL;
+    if (!self) {
+        Py_XDECREF(tick);
+        Py_XDECREF(pending);
+        Py_XDECREF(packets);
         return NULL;
-    if (!twin(&state->super_packet, "aiotun.offload.superpacket", "SuperPacket"))
-        return NULL;
-    Port *self = (Port *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
-    self->transport = Py_NewRef(transport);
-    self->write = PyObject_GetAttrString(transport, "write");
-    self->write_super = PyObject_GetAttrString(transport, "write_super");
+    }
     self->protocol = Py_NewRef(Py_None);
     self->callback = Py_NewRef(Py_None);
-    self->tick = Py_NewRef(tick);
-    self->pending = PyList_New(0);
-    self->packets = PyList_New(0);
-    self->backlog = Py_NewRef(backlog);
-    self->counts = (Counts *)Py_NewRef(counters);
-    self->table = (Table *)Py_NewRef(table);
-    self->super_packet = Py_XNewRef(state->super_packet);
-    self->frame = PyUnicode_InternFromString("_frame");
-    self->kept = &state->kept;
-    self->fd = fd;
-    self->tap = is_tap(layer);
-    self->vnet_hdr = vnet_hdr;
-    self->size_max = size_max;
-    self->limit = limit;
-    self->read_limit = read_limit;
-    self->hold = true;
-    if (!self->write || !self->write_super || !self->pending || !self->packets ||
-        !self->super_packet || !self->frame)
-        Py_CLEAR(self);
+    self->tick = tick;
+    self->pending = pending;
+    self->packets = packets;
+    self->fd = -1;
     return (PyObject *)self;
+}
+
+/* Once, when the twin has set its attributes. */
+static PyObject *
+port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
+          PyObject *Py_UNUSED(names))
+{
+    Port *self = (Port *)object;
+    State *state = PyType_GetModuleState(base);
+    if (!state->super_packet)
+        state->super_packet = import_from("aiotun.offload.superpacket", "SuperPacket");
+    PyObject *tuple = PyTuple_New(count);
+    if (!state->super_packet || !tuple) {
+        Py_XDECREF(tuple);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
+    PyObject *twin, *layer, *table, *backlog, *counters;
+    int fd, vnet_hdr;
+    Py_ssize_t read_limit, limit, size_max;
+    const bool valid = PyArg_ParseTuple(
+        tuple, "O!iUpO!OO!nnn:_bind", &PyType_Type, &twin, &fd, &layer, &vnet_hdr,
+        state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
+        &size_max);
+    if (valid && self->base)
+        PyErr_SetString(PyExc_RuntimeError, "a port is bound once");
+    if (valid && !self->base) {
+        self->frame = PyUnicode_InternFromString("_frame");
+        self->twin = Py_NewRef(twin);
+        self->backlog = Py_NewRef(backlog);
+        self->counts = (Counts *)Py_NewRef(counters);
+        self->table = (Table *)Py_NewRef(table);
+        self->super_packet = Py_NewRef(state->super_packet);
+        self->kept = &state->kept;
+        self->fd = fd;
+        self->tap = is_tap(layer);
+        self->vnet_hdr = vnet_hdr;
+        self->size_max = size_max;
+        self->limit = limit;
+        self->read_limit = read_limit;
+        if (self->frame)
+            self->base = base; /* which the object's own type holds */
+    }
+    Py_DECREF(tuple);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static int
@@ -507,26 +574,22 @@ port_traverse(PyObject *object, visitproc visit, void *arg)
 {
     const Port *self = (Port *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->transport);
-    Py_VISIT(self->write);
-    Py_VISIT(self->write_super);
     Py_VISIT(self->protocol);
     Py_VISIT(self->target);
     Py_VISIT(self->tick);
     Py_VISIT(self->pending);
+    Py_VISIT(self->packets);
     Py_VISIT(self->backlog);
     Py_VISIT(self->counts);
     return 0;
 }
 
-/* What cycles go through, and nothing is NULL after it: methods may still be called. */
+/* What cycles go through but lists, which are cleared themselves; nothing that methods use is NULL
+   after it. */
 static int
 port_clear(PyObject *object)
 {
     Port *self = (Port *)object;
-    Py_XSETREF(self->transport, Py_NewRef(Py_None));
-    Py_XSETREF(self->write, Py_NewRef(Py_None));
-    Py_XSETREF(self->write_super, Py_NewRef(Py_None));
     Py_XSETREF(self->protocol, Py_NewRef(Py_None));
     Py_CLEAR(self->target);
     return 0;
@@ -538,22 +601,50 @@ port_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     Port *self = (Port *)object;
     PyObject_GC_UnTrack(object);
-    Py_XDECREF(self->transport);
-    Py_XDECREF(self->write);
-    Py_XDECREF(self->write_super);
     Py_XDECREF(self->protocol);
-    Py_XDECREF(self->target);
     Py_XDECREF(self->callback);
     Py_XDECREF(self->tick);
     Py_XDECREF(self->pending);
+    Py_XDECREF(self->packets);
+    Py_XDECREF(self->target);
+    Py_XDECREF(self->twin);
     Py_XDECREF(self->backlog);
     Py_XDECREF(self->counts);
     Py_XDECREF(self->table);
     Py_XDECREF(self->super_packet);
     Py_XDECREF(self->frame);
-    Py_XDECREF(self->packets);
     type->tp_free(object);
     Py_DECREF(type);
+}
+
+/* An attribute of one kind, at an offset. */
+typedef struct {
+    size_t at;
+    PyTypeObject *type;
+} Attribute;
+
+static const Attribute protocol_attribute = {offsetof(Port, protocol), &PyBaseObject_Type},
+                       tick_attribute = {offsetof(Port, tick), &PyList_Type},
+                       pending_attribute = {offsetof(Port, pending), &PyList_Type},
+                       packets_attribute = {offsetof(Port, packets), &PyList_Type};
+
+static PyObject *
+port_get(PyObject *object, void *closure)
+{
+    return Py_NewRef(*(PyObject **)((char *)object + ((const Attribute *)closure)->at));
+}
+
+static int
+port_set(PyObject *object, PyObject *value, void *closure)
+{
+    const Attribute *attribute = closure;
+    if (!value || !PyObject_TypeCheck(value, attribute->type)) {
+        PyErr_Format(PyExc_TypeError, "this attribute is a %s", attribute->type->tp_name);
+        return -1;
+    }
+    PyObject **place = (PyObject **)((char *)object + attribute->at);
+    Py_XSETREF(*place, Py_NewRef(value));
+    return 0;
 }
 
 static PyObject *
@@ -587,34 +678,41 @@ port_get_target(PyObject *object, void *Py_UNUSED(closure))
 static int
 port_set_target(PyObject *object, PyObject *target, void *Py_UNUSED(closure))
 {
-    if (!target || (target != Py_None && Py_TYPE(target) != Py_TYPE(object))) {
-        PyErr_SetString(PyExc_TypeError, "a target is a Port, or None");
+    Port *self = (Port *)object;
+    const bool none = target == Py_None;
+    if (!target || (!none && !(self->base && PyObject_TypeCheck(target, self->base) &&
+                               ((Port *)target)->base))) {
+        PyErr_SetString(PyExc_TypeError, "a target is a native port, or None");
         return -1;
     }
-    Py_XSETREF(((Port *)object)->target, target == Py_None ? NULL : (Port *)Py_NewRef(target));
+    Py_XSETREF(self->target, none ? NULL : (Port *)Py_NewRef(target));
     return 0;
 }
 
 static PyGetSetDef port_properties[] = {
+    {"protocol", port_get, port_set, NULL, (void *)&protocol_attribute},
+    {"tick", port_get, port_set, NULL, (void *)&tick_attribute},
+    {"pending", port_get, port_set, NULL, (void *)&pending_attribute},
+    {"packets", port_get, port_set, NULL, (void *)&packets_attribute},
     {"target", port_get_target, port_set_target, NULL, NULL},
     {"callback", port_get_callback, port_set_callback, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef port_members[] = {
-    {"protocol", T_OBJECT, offsetof(Port, protocol), 0, NULL},
-    {"pending", T_OBJECT, offsetof(Port, pending), READONLY, NULL},
-    {"hold", T_BOOL, offsetof(Port, hold), 0, NULL},
+    {"reading", T_BOOL, offsetof(Port, reading), 0, NULL},
     {"closed", T_BOOL, offsetof(Port, closed), 0, NULL},
     {"due", T_BOOL, offsetof(Port, due), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyMethodDef port_methods[] = {
+    {"_bind", (PyCFunction)(void (*)(void))port_bind, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     NULL},
     {"write", port_write, METH_O, NULL},
+    {"writelines", port_writelines, METH_O, NULL},
     {"write_super", port_write_super, METH_O, NULL},
-    {"append", port_append, METH_O, NULL},
-    {"take", port_take, METH_NOARGS, NULL},
+    {"flush", port_flush_method, METH_NOARGS, NULL},
     {"end_of_tick", port_end_of_tick, METH_NOARGS, NULL},
     {"read_ready", port_read_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -628,13 +726,13 @@ static PyType_Slot port_slots[] = {
     {Py_tp_members, port_members},
     {Py_tp_methods, port_methods},
     {Py_tp_getset, port_properties},
-    {Py_sq_length, port_length},
     {0, NULL},
 };
 
 static PyType_Spec port_spec = {
     .name = "aiotun.native._native.Port",
     .basicsize = sizeof(Port),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
     .slots = port_slots,
 };

@@ -1,0 +1,306 @@
+"""PacketTransport: a device as an asyncio transport, whatever tells that it is ready.
+
+Packets pass through its port (fastpath.py). Here is what happens more rarely:
+settings, pausing, closing. A subclass says how to learn that the queue is
+readable or writable and that the interface was changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..errors import InterfaceGoneError
+from ..interfaces import InterfaceGone, LinkChanged
+from ..protocols import PacketProtocol
+from .base import MessageTransport
+from .closing import close_off_loop
+from .fastpath import Callback, make_port
+from .flushing import tick_of
+
+if TYPE_CHECKING:
+    from ..device import Device, DeviceLease
+    from ..offload import SuperPacket
+    from ..packetio import Counters
+
+__all__ = ["PacketTransport"]
+
+
+class PacketTransport(MessageTransport, asyncio.Transport):
+    """Moves the packets of one device between the kernel and a `PacketProtocol`.
+
+    Made by `create_device_endpoint`. Unlike a stream transport it keeps packet
+    boundaries and counts in packets, not bytes. Not thread-safe, like all of
+    asyncio's transports.
+
+    Extra infos: `device`, `name`, `mtu`, `offload`, `fileno`; name and MTU
+    follow the interface.
+    """
+
+    noun = "packet"
+    protocol_kind = PacketProtocol
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
+    ) -> None:
+        self._check_protocol(protocol)
+        self._ownership = lease
+        self._device = device = lease.lent
+        self._queue = device.queue
+        self._events = device.interface.events()
+        self._tick = tick_of(loop)
+        self._port = make_port(self, loop, self._tick, device, self._report)
+        self._port.pending.extend(lease.pending)
+        infos = {
+            "device": device,
+            "name": device.name,
+            "mtu": device.mtu,
+            "offload": device.offload,
+            "fileno": self._fileno(),
+        }
+        super().__init__(loop, infos)
+        self.set_protocol(protocol)
+
+    def _fileno(self) -> int | None:
+        """The queue's descriptor, if it has one."""
+        return self._queue.fileno()
+
+    def _start(self) -> asyncio.Future[None]:
+        """Call `connection_made`, then read; to be called once. Done when both happened."""
+        started = self._loop.create_future()
+
+        def start() -> None:
+            self._call("connection_made", self)
+            if not self._port.closed:
+                self._watch_events()
+                self._resume()
+            if not started.done():
+                started.set_result(None)
+
+        self._loop.call_soon(start)
+        return started
+
+    # What it is.
+
+    @property
+    def device(self) -> Device:
+        """What is asked about the interface and changes it; packets pass here alone."""
+        return self._device
+
+    @property
+    def name(self) -> str:
+        """The interface's name, which follows it when it is renamed."""
+        name: str = self._infos["name"]
+        return name
+
+    @property
+    def mtu(self) -> int:
+        """The interface's MTU in bytes, which follows it when it is changed."""
+        mtu: int = self._infos["mtu"]
+        return mtu
+
+    @property
+    def counters(self) -> Counters:
+        """The device's counters: packets, super-packets, bytes and drops, both ways."""
+        return self._device.counters
+
+    def get_protocol(self) -> PacketProtocol:  # type: ignore[override]
+        protocol: PacketProtocol = self._port.protocol
+        return protocol
+
+    def set_protocol(self, protocol: PacketProtocol) -> None:  # type: ignore[override]
+        """The packets that follow go to this protocol, also those already read.
+
+        Raises `TypeError` unless it is a `PacketProtocol` whose callbacks are plain functions.
+        """
+        self._check_protocol(protocol)
+        self._port.set_protocol(protocol, _callback_of(protocol))
+
+    def _label(self) -> object:
+        return self.name
+
+    # From the device to the protocol.
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more; the kernel's queue then fills, drops and counts.
+
+        That the interface was changed or deleted is noticed all the same.
+        """
+        if self.is_reading():
+            self._paused = True
+            self._port.reading = False
+            self._unwatch_readable()
+
+    def _resume(self) -> None:
+        if self.is_reading():
+            self._port.reading = True
+            self._port.deliver()
+        if self.is_reading():
+            self._watch_readable()
+
+    def _events_ready(self) -> None:
+        """For the subclass to call when the interface's events are readable."""
+        for event in self._events.read():
+            if isinstance(event, InterfaceGone):
+                self._fail(InterfaceGoneError(errno.ENODEV, f"interface {self.name} was deleted"))
+                return
+            if isinstance(event, LinkChanged):
+                self._infos.update(name=event.name, mtu=event.mtu)
+                self._device.logger.subject = event.name
+            self._call("device_changed", event)
+
+    # From the protocol to the device.
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write one packet; it leaves at the end of the tick, coalesced with others.
+
+        Never blocks. Mutable buffers are copied. A packet may be larger than the
+        MTU, which limits what the system sends, not what it receives. One that is
+        empty or larger than an IP packet or frame can be (65535 bytes and 18 of
+        Ethernet header) is dropped, counted and reported to `error_received`, like
+        one that the kernel refuses (no IP packet; the interface is down). After
+        `close` packets are dropped and counted. Raises `TypeError` for what is no bytes.
+        """
+        self._port.write(data)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write packets: `write` for each, boundaries kept."""
+        self._port.writelines(list_of_data)
+
+    def write_super(self, packet: SuperPacket) -> None:
+        """Write a super-packet as it is, behind what was written before.
+
+        It is split where the device lacks the offload for it. Raises
+        `OffloadError` when its header contradicts its bytes, and `TypeError` for
+        what is not a `SuperPacket`.
+        """
+        self._port.write_super(packet)
+
+    def flush(self) -> None:
+        """Hand everything written so far to the device now, coalesced."""
+        self._port.flush()
+
+    def _pushed_back(self) -> None:
+        self._watch_writable()
+        self._pause_protocol()
+
+    def _write_ready(self) -> None:
+        """For the subclass to call when the queue is writable."""
+        writer = self._port.writer
+        try:
+            writer.resume()
+        except Exception as exc:
+            self._fail(exc)
+            return
+        if not writer.backlog:
+            self._unwatch_writable()
+        self._resume_protocol()
+        if self._port.closed and not writer.backlog:
+            self._finish(None)
+
+    def get_write_buffer_size(self) -> int:
+        """Packets (coalesced ones count as one) that wait for the device."""
+        return len(self._port.packets) + self._port.writer.backlog
+
+    def _pass_to(self, other: PacketTransport) -> None:
+        """Super-packets may go there without the protocol, which would do the same with them."""
+        if type(self._port) is type(other._port):
+            self._port.target = other._port
+
+    # The end.
+
+    def is_closing(self) -> bool:
+        return self._port.closed
+
+    def close(self) -> None:
+        """Write what waits, give the device back (off the loop), then call `connection_lost`."""
+        if self._port.closed:
+            return
+        self.flush()
+        self._stop()
+        self._unwatch_readable()
+        if not self._port.writer.backlog:
+            self._finish(None)
+
+    def _fail(self, exc: Exception) -> None:
+        """End because of an error that leaves nothing to go on with."""
+        if not isinstance(exc, OSError):
+            self._complain(exc, "the device's input and output")
+        self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        self._stop()
+        self._port.drop_written()
+        self._finish(exc)
+
+    def _stop(self) -> None:
+        """Read and take nothing more."""
+        self._port.closed = True
+        self._port.reading = False
+
+    def _finish(self, exc: Exception | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._unwatch()
+        self._close_device().add_done_callback(functools.partial(self._lost, exc))
+
+    def _close_device(self) -> asyncio.Future[None]:
+        """Closing a TUN blocks for some 20 ms (the kernel waits for its own readers)."""
+        return close_off_loop(self._loop, self._ownership.close)
+
+    def _lost(self, exc: Exception | None, closing: asyncio.Future[None]) -> None:
+        failure = closing.exception()
+        if failure is not None:
+            self._complain(failure, "closing the device")
+        self._port.drop_pending()
+        try:
+            self._call("connection_lost", exc)
+        finally:
+            self._closed.set_result(exc)
+
+    def _abandon(self) -> None:
+        self._ownership.close()
+
+    def _report(self, exc: Exception) -> None:
+        self._call("error_received", exc)
+
+    # How a subclass learns that the device is ready. It calls `_port.read_ready`,
+    # `_write_ready` and `_events_ready`, always from the loop, never from
+    # within these methods, and watching twice is the same as once.
+
+    @abstractmethod
+    def _watch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_events(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch(self) -> None:
+        """Watch nothing any more: the device is about to be closed."""
+
+
+def _callback_of(protocol: PacketProtocol) -> Callback:
+    """Which of its methods gets what was read: the first that the class or object overrides."""
+    for name in ("super_packets_received", "packets_received"):
+        method = getattr(protocol, name, None)
+        own = getattr(method, "__func__", None) is not getattr(PacketProtocol, name)
+        if method is not None and own:
+            return name
+    return "packet_received"

@@ -1,0 +1,228 @@
+"""The two ports, driven by the same random scripts: all that can be observed is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS
+from rigs import BatchRecorder, Recorder, SuperRecorder, packet, segments
+from strategies import spoiled, super_frames
+
+import aiotun
+from aiotun import packetio
+from aiotun.offload import NO_OFFLOAD, GROTable
+from aiotun.transports import fastpath
+
+FACTORIES = {"each": Recorder, "batch": BatchRecorder, "super": SuperRecorder}
+WRITES: list[Any] = [
+    *(packet(n) for n in range(3)),
+    *segments(3),
+    b"",
+    bytearray(packet(3)),
+    bytes(65536),
+    packet(4, 60_000),
+    None,
+]
+SUPER_WRITES: list[Any] = [
+    *(aiotun.SuperPacket(frame) for frame in GROTable().coalesce(segments(3))),
+    aiotun.SuperPacket(NO_OFFLOAD + packet(5)),
+    aiotun.SuperPacket(b"short"),
+    packet(6),
+]
+
+ends = st.sampled_from([0, 0, 1])
+SIMPLE = ["nothing", "pause", "resume", "flush", "close", "abort", "raise", "leave", "append"]
+acts = st.one_of(
+    st.sampled_from([*SIMPLE, *["echo"] * 4, "relay", "unrelay"]).map(lambda name: (name,)),
+    st.tuples(st.just("write"), ends, st.sampled_from(WRITES)),
+    st.tuples(st.just("writelines"), ends, st.lists(st.sampled_from(WRITES), max_size=4)),
+    st.tuples(st.just("write_super"), ends, st.sampled_from(SUPER_WRITES)),
+    st.tuples(st.just("swap"), st.sampled_from(list(FACTORIES))),
+)
+frames = st.one_of(
+    st.sampled_from([NO_OFFLOAD + packet(n) for n in range(4)]),
+    super_frames(),
+    super_frames().flatmap(spoiled),
+    st.binary(min_size=1, max_size=60),
+)
+steps = st.one_of(
+    st.tuples(st.just("arrive"), ends, st.lists(frames, min_size=1, max_size=6)),
+    st.tuples(st.just("read"), ends),
+    st.tuples(st.just("read"), ends),
+    st.tuples(st.just("writable"), ends),
+    st.tuples(st.just("take"), ends),
+    st.tuples(st.just("limit"), ends, st.integers(0, 3)),
+    st.tuples(st.just("turn")),
+    acts,
+)
+
+
+class Run:
+    """Two transports over sockets, of which nothing is watched: a script says what happens."""
+
+    def __init__(self, script: list[Any], reactions: list[Any], framings: list[Any]) -> None:
+        self.script = script
+        self.reactions = iter(reactions)
+        self.framings = framings
+        self.log: list[Any] = []
+        self.protocols: list[Recorder] = []
+        self.relaying: asyncio.Task[None] | None = None
+
+    async def run(self) -> list[Any]:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, told: self.log.append(
+                (told["message"].split(" of ")[0], told["exception"])
+            )
+        )
+        with contextlib.ExitStack() as stack:
+            self.sockets, self.transports = [], []
+            for framing in self.framings:
+                near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+                far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+                far.setblocking(False)
+                self.sockets.append(stack.enter_context(far))
+                device = aiotun.Device.from_fd(near.detach(), framing=framing)
+                transport, _ = await aiotun.create_device_endpoint(
+                    lambda: self.protocol("each"), device=device
+                )
+                transport._unwatch_readable()
+                for watch in ("_watch_readable", "_watch_writable"):
+                    setattr(transport, watch, lambda: None)
+                self.transports.append(transport)
+            for step in self.script:
+                await self.step(*step)
+            await self.end()
+        return [
+            [_shown(each) for each in self.log],
+            [[_shown(call) for call in each.calls] for each in self.protocols],
+            [transport.counters for transport in self.transports],
+        ]
+
+    def protocol(self, kind: str) -> Recorder:
+        protocol = FACTORIES[kind]()
+        number = len(self.protocols)
+        protocol.on_packet = lambda received: self.react(number, received)
+        self.protocols.append(protocol)
+        return protocol
+
+    def react(self, number: int, received: bytes) -> None:
+        """What a callback does: the next of what the script has, once."""
+        transport = getattr(self.protocols[number], "transport", self.transports[0])
+        self.act(self.transports.index(transport), received, *next(self.reactions, ("echo",)))
+
+    async def step(self, name: str, *rest: Any) -> None:
+        transport = self.transports[rest[0]] if rest and rest[0] in (0, 1) else None
+        try:
+            if name == "arrive":
+                for frame in rest[1]:
+                    with contextlib.suppress(OSError):  # it is closed already
+                        self.sockets[rest[0]].send(frame)
+            elif name == "turn":
+                await asyncio.sleep(0)
+            elif name == "take":
+                self.log.append((rest[0], self.take(rest[0])))
+            elif transport and name == "read":
+                transport._port.read_ready()
+            elif transport and name == "writable":
+                if not transport._finished:
+                    transport._write_ready()
+            elif transport and name == "limit":
+                transport.set_write_buffer_limits(high=rest[1])
+            else:
+                self.act(0, packet(7), name, *rest)
+        except (TypeError, aiotun.OffloadError, RuntimeError, KeyboardInterrupt) as exc:
+            self.log.append(exc)
+        for each in self.transports:
+            self.log.append((each.is_reading(), each.is_closing(), each.get_write_buffer_size()))
+
+    def act(self, at: int, received: bytes, name: str, *rest: Any) -> None:
+        transport = self.transports[at]
+        other = self.transports[rest[0]] if rest and rest[0] in (0, 1) else transport
+        acts: dict[str, Callable[[], object]] = {
+            "nothing": lambda: None,
+            "echo": lambda: transport.write(received),
+            "pause": transport.pause_reading,
+            "resume": transport.resume_reading,
+            "flush": transport.flush,
+            "close": transport.close,
+            "abort": transport.abort,
+            "append": lambda: [  # to the batch that it was given
+                batch.append(b"of the protocol")
+                for each in self.protocols
+                for batch in each.named("packets_received")[-1:]
+            ],
+            "relay": self.relay,
+            "unrelay": lambda: self.relaying and self.relaying.cancel(),
+            "write": lambda: other.write(rest[1]),
+            "writelines": lambda: other.writelines(rest[1]),
+            "write_super": lambda: other.write_super(rest[1]),
+            "swap": lambda: transport.set_protocol(self.protocol(rest[0])),
+        }
+        if name == "raise":
+            raise RuntimeError("of the test")
+        if name == "leave":
+            raise KeyboardInterrupt
+        acts[name]()
+
+    def relay(self) -> None:
+        if self.relaying is None or self.relaying.done():
+            self.relaying = asyncio.ensure_future(aiotun.relay(*self.transports))
+            self.relaying.add_done_callback(self.relay_ended)
+
+    def relay_ended(self, done: asyncio.Task[None]) -> None:
+        if not done.cancelled():
+            self.log.append(done.exception())
+
+    def take(self, at: int) -> list[bytes]:
+        """What the device wrote."""
+        frames = []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while frame := self.sockets[at].recv(1 << 17):
+                frames.append(frame)
+        return frames
+
+    async def end(self) -> None:
+        for transport in self.transports:
+            transport.abort()
+        for transport in self.transports:
+            await transport._closed
+        if self.relaying is not None:
+            await asyncio.wait([self.relaying])
+        self.log += [self.take(0), self.take(1)]
+
+
+def _shown(value: object) -> object:
+    """What is compared of it: of exceptions and packets their text."""
+    if isinstance(value, (list, tuple)):
+        return [_shown(each) for each in value]
+    if isinstance(value, (BaseException, aiotun.SuperPacket)):
+        return type(value), str(value)
+    return value
+
+
+@pytest.mark.requires("native")
+@given(
+    script=st.lists(steps, max_size=25),
+    reactions=st.lists(acts, max_size=25),
+    framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none"])] * 2),
+)
+def test_ports_are_the_same(
+    script: list[Any], reactions: list[Any], framings: tuple[Any, Any]
+) -> None:
+    found = []
+    for implementation in IMPLEMENTATIONS:
+        with pytest.MonkeyPatch.context() as patch:
+            if implementation == "python":
+                for module in (fastpath, packetio):
+                    patch.setattr(module, "native", None)
+            found.append(asyncio.run(Run(script, reactions, list(framings)).run()))
+    first, second = found
+    assert first == second
