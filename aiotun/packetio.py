@@ -145,7 +145,7 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
         frames = len(packets)
         empty = packets.pop() if packets and not packets[-1] else None
         return packets, sum(map(len, packets)), frames, 0, empty
-    if native and queue.direct:
+    if native and queue.direct is not None:
         result = native.read_packets(queue.fileno(), limit, queue.layer)
         if result[2]:
             return result
@@ -168,7 +168,9 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
 
 def _read_frames(queue: Queue, limit: int) -> list[bytes]:
     """See `_native.pyi`; the last one may be empty. Raises `InterfaceGoneError`."""
-    frames = native.read_frames(queue.fileno(), limit) if native and queue.direct else []
+    frames = []
+    if native and queue.direct is not None:
+        frames = native.read_frames(queue.fileno(), limit, queue.families)
     return frames or list(islice(_each_frame(queue), limit))
 
 
@@ -220,7 +222,7 @@ class PacketWriter:
         """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
         counters, queue, table = self._counters, self._queue, self.table
         frames: Sequence[bytes] = packets
-        if native and queue.direct and queue.vnet_hdr and not self.waiting:
+        if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
             size, written, super_packets, frames = native.write_packets(
                 queue.fileno(), packets, queue.layer, table.tcp, table.udp
             )
@@ -260,7 +262,7 @@ class PacketWriter:
         frame = packet.frame
         written = (
             native is not None
-            and queue.direct
+            and queue.direct is not None
             and queue.vnet_hdr
             and not self.waiting
             and native.write_super(queue.fileno(), frame, queue.layer, table.tcp, table.udp)
@@ -309,8 +311,8 @@ class PacketWriter:
         write = self._queue.write
         errors: dict[int | None, OSError] = {}
         written = 0
-        if native and self._queue.direct:
-            written = native.write_frames(self._queue.fileno(), frames)
+        if native and self._queue.direct is not None:
+            written = native.write_frames(self._queue.fileno(), frames, self._queue.families)
         remaining = islice(frames, written, None)
         for frame in remaining:
             try:

@@ -28,6 +28,7 @@ class Port:
         fd: int,
         layer: Layer,
         vnet_hdr: bool,
+        families: tuple[int, int] | None,
         table: Any,
         waiting: Sized,
         counters: Counters,
@@ -63,8 +64,12 @@ def read_packets(
     were split; and the malformed frame at which reading ended, if one did.
     """
 
-def read_frames(fd: int, limit: int, /) -> list[bytes]:
-    """Read `limit` frames at most, 4 of them larger than half of the largest possible."""
+def read_frames(fd: int, limit: int, families: tuple[int, int] | None, /) -> list[bytes]:
+    """Read `limit` frames at most, 4 of them larger than half of the largest possible.
+
+    With `families` each is behind 4 bytes, which are left out (see `platforms.base.Queue`):
+    so the last one may be empty.
+    """
 
 def write_packets(
     fd: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
@@ -75,8 +80,8 @@ def write_packets(
     super-packets; and the frames that are left.
     """
 
-def write_frames(fd: int, frames: Iterable[bytes], /) -> int:
-    """Write them; how many were written."""
+def write_frames(fd: int, frames: Iterable[bytes], families: tuple[int, int] | None, /) -> int:
+    """Write them; how many were written. With `families` each goes behind its 4 bytes."""
 
 def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
     """Write a frame unless it is malformed, or to be segmented as what is false; whether it was."""

@@ -12,7 +12,6 @@ assert sys.platform != "win32"
 import errno
 import os
 import socket
-import struct
 from typing import NoReturn
 
 from ..addresses import Address
@@ -25,8 +24,13 @@ from .descriptor import FRAME_MAX, DescriptorQueue
 
 __all__ = ["FdInterface", "FdQueue"]
 
-ETHERTYPES = {4: 0x0800, 6: 0x86DD}
-FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+IN_FRONT: dict[Framing, int] = {"none": 0, "vnet": 10, "pi": 4, "family": 4}
+"""Bytes in front of a packet."""
+
+FAMILIES: dict[Framing, tuple[int, int]] = {
+    "family": (socket.AF_INET, socket.AF_INET6),
+    "pi": (0x0800, 0x86DD),  # no flags, and the EtherType: struct tun_pi, linux/if_tun.h
+}
 
 
 class FdQueue(DescriptorQueue):
@@ -37,9 +41,10 @@ class FdQueue(DescriptorQueue):
         self.layer = layer
         self.vnet_hdr = self.tcp_offload = self.udp_offload = framing == "vnet"
         self._datagrams = _is_datagram_socket(fd)
-        self._bare = framing in ("none", "vnet")
-        self.direct = self._bare and not self._datagrams  # native code takes nothing for the end
-        self._framing = framing
+        self.families = FAMILIES.get(framing) if layer == "tun" else None
+        self._behind_family = IN_FRONT[framing] == 4
+        if not self._datagrams and (self.families or not self._behind_family):
+            self.direct = IN_FRONT[framing]  # native code takes an empty datagram for the end
         os.set_blocking(fd, False)
 
     def read(self) -> bytes:
@@ -49,11 +54,11 @@ class FdQueue(DescriptorQueue):
             raise _gone() from exc
         if not (frame or self._datagrams):  # an empty datagram ends nothing
             raise _gone()
-        return frame if self._bare else frame[4:]
+        return frame[4:] if self._behind_family else frame
 
     def write(self, frame: bytes) -> None:
         try:
-            os.write(self._fd, frame if self._bare else self._header(frame) + frame)
+            os.write(self._fd, self._header(frame) + frame if self._behind_family else frame)
         except OSError as exc:
             # A datagram socket of the UNIX family says ENOTCONN from the second time on.
             if isinstance(exc, ConnectionError) or exc.errno == errno.ENOTCONN:
@@ -61,14 +66,12 @@ class FdQueue(DescriptorQueue):
             raise
 
     def _header(self, packet: bytes) -> bytes:
-        if self._framing == "pi" and self.layer == "tap":
-            return packet[12:14].rjust(4, b"\0")  # the frame's own type
+        if self.families is None:
+            return packet[12:14].rjust(4, b"\0")  # of struct tun_pi: the frame's own EtherType
         version = packet[0] >> 4
-        if version not in FAMILIES:
+        if version not in (4, 6):
             raise PacketError(errno.EINVAL, "a packet was dropped: it is no IP packet")
-        if self._framing == "pi":
-            return struct.pack("!HH", 0, ETHERTYPES[version])
-        return struct.pack("!I", FAMILIES[version])
+        return self.families[version == 6].to_bytes(4, "big")
 
 
 class FdInterface(Interface):

@@ -46,9 +46,13 @@ class Queue(ABC):
     """Whether the kernel may hand out TCP super-packets."""
     udp_offload: bool
     """Whether the kernel may hand out UDP super-packets."""
-    direct: bool = False
-    """Whether `read` and `write` are read(2) and write(2) of `fileno`, but for what errors say:
-    native code may then call these itself, for many frames at once."""
+    direct: int | None = None
+    """How many bytes stand in front of a packet for read(2) and write(2) of `fileno`: none, 4 for
+    a family, 10 for a virtio_net_hdr. Native code then calls these itself, for many frames at
+    once, and leaves errors to `read` and `write`. None: it may not."""
+    families: tuple[int, int] | None = None
+    """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
+    numbers in network order."""
 
     @abstractmethod
     def read(self) -> bytes:

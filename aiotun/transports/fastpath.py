@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..buffers import to_bytes
 from ..errors import OffloadError
@@ -27,9 +27,8 @@ __all__ = ["WRITE_BATCH", "Callback", "Owner", "Port", "make_port"]
 WRITE_BATCH = 256
 """Packets that gather before they are written without waiting for the end of the tick."""
 
-Callback = str
-"""A protocol's method that gets what was read: `packet_received`, `packets_received` or
-`super_packets_received`."""
+Callback = Literal["packet_received", "packets_received", "super_packets_received"]
+"""A protocol's method that gets what was read."""
 
 
 class Owner(Protocol):
@@ -270,6 +269,7 @@ if native is not None:
                 queue.fileno(),
                 queue.layer,
                 queue.vnet_hdr,
+                queue.families,
                 self.writer.table,
                 self.writer.waiting,
                 device.counters,
@@ -287,5 +287,5 @@ def make_port(
     report: Callable[[Exception], None],
 ) -> Port:
     """The native one where it is built, and the queue is a plain descriptor."""
-    kind = Port if native is None or not device.queue.direct else NativePort
+    kind = Port if native is None or device.queue.direct is None else NativePort
     return kind(owner, loop, tick, device, report)

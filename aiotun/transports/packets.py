@@ -171,7 +171,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         self._port.write(data)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write packets: `write` for each, boundaries kept."""
+        """Write packets as `write` does, boundaries kept. It does not go through `write`."""
         self._port.writelines(list_of_data)
 
     def write_super(self, packet: SuperPacket) -> None:
@@ -225,8 +225,9 @@ class PacketTransport(MessageTransport, asyncio.Transport):
             return
         self.flush()
         self._stop()
-        self._unwatch_readable()
-        if not self._port.writer.backlog:
+        if self._port.writer.backlog:
+            self._unwatch_readable()
+        else:
             self._finish(None)
 
     def _fail(self, exc: Exception) -> None:
@@ -298,9 +299,9 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
 def _callback_of(protocol: PacketProtocol) -> Callback:
     """Which of its methods gets what was read: the first that the class or object overrides."""
-    for name in ("super_packets_received", "packets_received"):
-        method = getattr(protocol, name, None)
-        own = getattr(method, "__func__", None) is not getattr(PacketProtocol, name)
-        if method is not None and own:
-            return name
+    ways: tuple[Callback, ...] = ("super_packets_received", "packets_received")
+    for way in ways:
+        method = getattr(protocol, way)
+        if getattr(method, "__func__", None) is not getattr(PacketProtocol, way):
+            return way
     return "packet_received"

@@ -181,9 +181,9 @@ def test_a_port_is_bound_once() -> None:
     port: Any = make_port(Mock(), Mock(), [], device, Mock())
     table, counters = native.GROTable(), device.counters
     with pytest.raises(RuntimeError, match="once"):
-        port._bind(fastpath.Port, 1, "tun", True, table, [], counters, 1, 1, 1)
+        port._bind(fastpath.Port, 1, "tun", True, None, table, [], counters, 1, 1, 1)
     with pytest.raises(TypeError):
-        port._bind(fastpath.Port, 1, "tun", True, None, [], counters, 1, 1, 1)
+        port._bind(fastpath.Port, 1, "tun", True, None, None, [], counters, 1, 1, 1)
     device.close()
     far.close()
 
@@ -249,9 +249,9 @@ def test_read_frames(pair: Pair) -> None:
     sent = [b"one", b"two" * 30_000, b"three"]
     for frame in sent:
         theirs.send(frame)
-    assert native.read_frames(ours.fileno(), 2) == [b"one", (b"two" * 30_000)[:65563]]
-    assert native.read_frames(ours.fileno(), 2) == [b"three"]
-    assert native.read_frames(ours.fileno(), 2) == []
+    assert native.read_frames(ours.fileno(), 2, None) == [b"one", (b"two" * 30_000)[:65563]]
+    assert native.read_frames(ours.fileno(), 2, None) == [b"three"]
+    assert native.read_frames(ours.fileno(), 2, None) == []
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -371,14 +371,14 @@ def test_large_frames(pair: Pair) -> None:
     for step in range(0, 12, 6):
         for frame in sent[step : step + 6]:
             theirs.send(frame)
-        received.append(native.read_frames(ours.fileno(), 9))
-        received.append(native.read_frames(ours.fileno(), 9))
+        received.append(native.read_frames(ours.fileno(), 9, None))
+        received.append(native.read_frames(ours.fileno(), 9, None))
     assert [len(frames) for frames in received] == [4, 2, 4, 2]
     assert [frame for frames in received for frame in frames] == sent
     for value in range(3):
         frame = bytes([value]) * (50000 + value)
         theirs.send(frame)
-        (again,) = native.read_frames(ours.fileno(), 9)
+        (again,) = native.read_frames(ours.fileno(), 9, None)
         assert again == frame
         assert hash(again) == hash(frame)
         del again  # so that its memory is free to be filled anew
@@ -399,6 +399,14 @@ def test_segments_are_filled_anew(pair: Pair) -> None:
     assert [packet[-1] for packet in kept] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("wrong", [4, (1,), (1, 2, 3), ("a", "b"), [1, 2]])
+def test_families_are_two_numbers(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        native.read_frames(-1, 1, wrong)
+    with pytest.raises(TypeError):
+        native.write_frames(-1, [], wrong)
+
+
 def test_writing_ends_where_no_more_is_taken(pair: Pair) -> None:
     ours, theirs = pair
     batch = [udp(4, bytes(1000), sport=n // 3) for n in range(3000)]
@@ -407,9 +415,9 @@ def test_writing_ends_where_no_more_is_taken(pair: Pair) -> None:
     assert size == 3000 * 1028
     assert 0 < written == supers < len(expected)
     assert left == expected[written:]
-    assert native.write_frames(ours.fileno(), left) == 0
+    assert native.write_frames(ours.fileno(), left, None) == 0
     assert [theirs.recv(1 << 16) for _ in range(written)] == expected[:written]
-    assert native.write_frames(ours.fileno(), left[:2]) == 2
+    assert native.write_frames(ours.fileno(), left[:2], None) == 2
     assert [theirs.recv(1 << 16) for _ in range(2)] == left[:2]
 
 
@@ -442,9 +450,9 @@ def test_write_super(layer: Layer, data: st.DataObject, tcp_on: bool, udp_on: bo
 
 def test_a_descriptor_that_is_none() -> None:
     assert native.read_packets(-1, 5, "tun") == ([], 0, 0, 0, None)
-    assert native.read_frames(-1, 5) == []
+    assert native.read_frames(-1, 5, None) == []
     assert native.write_packets(-1, [b"any"], "tun", True, True) == (3, 0, 0, [NO_OFFLOAD + b"any"])
-    assert native.write_frames(-1, [b"any"]) == 0
+    assert native.write_frames(-1, [b"any"], None) == 0
     assert not native.write_super(-1, NO_OFFLOAD, "tun", True, True)
 
 
@@ -487,8 +495,8 @@ def test_memory_does_not_grow() -> None:
         outcome(native.gso_split, frame[:50])
         outcome(native.GROTable().coalesce, [*batch, None])
         native.write_packets(-1, batch, "tun", True, True)
-        native.write_frames(-1, batch)
-        native.read_frames(-1, 1)
+        native.write_frames(-1, batch, None)
+        native.read_frames(-1, 1, None)
         native.read_packets(-1, 1, "tun")
         outcome(native.checksum, frame, 1 << 80)
 

@@ -17,7 +17,7 @@ from finalizers import collecting_within
 from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS
-from packets import super_packet, tcp
+from packets import super_packet, tcp, udp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
 from strategies import spoiled, super_frames
 
@@ -230,19 +230,50 @@ async def test_what_a_delivery_wrote_leaves_with_it(device: Far) -> None:
             assert there.transport.counters.packets_sent == 7
 
 
+IN_FRONT: dict[Framing, bytes] = {
+    "none": b"",
+    "pi": bytes((0, 0, 8, 0)),
+    "family": socket.AF_INET.to_bytes(4, "big"),
+}
+
+
+@pytest.mark.parametrize("framing", IN_FRONT)
 @pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
-async def test_without_offload(device: Far, factory: type[Recorder]) -> None:
-    with contextlib.closing(Far("none")) as far:
+async def test_without_offload(device: Far, factory: type[Recorder], framing: Framing) -> None:
+    with contextlib.closing(Far(framing)) as far:
         async with endpoint(far.device, factory) as protocol:
             await asyncio.sleep(0)
             protocol.on_packet = lambda received: protocol.transport.write(received)
-            for sent in PACKETS:
-                far.socket.send(sent)
+            sent = [IN_FRONT[framing] + each for each in PACKETS]
+            for each in sent:
+                far.socket.send(each)
             protocol.transport._port.read_ready()
-            assert protocol.packets == far.recv() == PACKETS
+            assert protocol.packets == PACKETS
+            assert far.recv() == sent
             counters = protocol.transport.counters
             assert counters.packets_received == counters.frames_sent == 4
             assert counters.bytes_received == counters.bytes_sent == 4 * 64
+
+
+@pytest.mark.parametrize("framing", ["pi", "family"])
+async def test_both_families(device: Far, framing: Framing) -> None:
+    """And what is neither is refused alone, like a frame that ends in its family."""
+    six = udp(6, b"data")
+    with contextlib.closing(Far(framing)) as far:
+        async with endpoint(far.device, Recorder) as protocol:
+            await asyncio.sleep(0)
+            protocol.transport.writelines([PACKETS[0], b"xyz", six])
+            protocol.transport.flush()
+            number = {"pi": 0x86DD, "family": socket.AF_INET6}[framing]
+            assert far.recv() == [IN_FRONT[framing] + PACKETS[0], number.to_bytes(4, "big") + six]
+            assert [type(told) for told in protocol.named("error_received")] == [errors.PacketError]
+            assert protocol.transport.counters.dropped_sent == 1
+            for frame in (b"\0\0", b"\0\0\0\0", IN_FRONT[framing] + PACKETS[0]):
+                far.socket.send(frame)
+            read_frames(protocol.transport, 3)
+            assert protocol.packets == [PACKETS[0]]
+            assert len(protocol.named("error_received")) == 3
+            assert protocol.transport.counters.dropped_received == 2
 
 
 async def test_super_packets_pass_in_order(device: Far) -> None:

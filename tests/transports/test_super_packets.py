@@ -152,7 +152,7 @@ def refuse(
             raise OSError(errno.EINVAL, "of the test")
         write(frame)
 
-    monkeypatch.setattr(device.queue, "direct", False)
+    monkeypatch.setattr(device.queue, "direct", None)
     monkeypatch.setattr(device.queue, "write", refusing)
 
 
@@ -218,7 +218,7 @@ async def test_a_refusal_followed_by_push_back_keeps_the_order(
             raise BlockingIOError(errno.EAGAIN, "of the test")
         written.append(frame[10:])
 
-    monkeypatch.setattr(rig.device.queue, "direct", False)
+    monkeypatch.setattr(rig.device.queue, "direct", None)
     monkeypatch.setattr(rig.device.queue, "write", write)
     async with endpoint(rig.device, Recorder) as protocol:
         protocol.transport.writelines([*segments(8), *segments(3, "udp")])

@@ -402,7 +402,7 @@ def push_back(queue: Queue, after: int, monkeypatch: pytest.MonkeyPatch) -> Call
         if isinstance(queue, MemoryQueue):
             queue.on_writable()
 
-    monkeypatch.setattr(queue, "direct", False)
+    monkeypatch.setattr(queue, "direct", None)
     monkeypatch.setattr(queue, "write", refuse)
     monkeypatch.setattr(MemoryQueue, "writable", property(lambda queue: left != 0))
     return open_up

@@ -212,7 +212,7 @@ def _shown(value: object) -> object:
 @given(
     script=st.lists(steps, max_size=25),
     reactions=st.lists(acts, max_size=25),
-    framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none"])] * 2),
+    framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none", "pi", "family"])] * 2),
 )
 def test_ports_are_the_same(
     script: list[Any], reactions: list[Any], framings: tuple[Any, Any]

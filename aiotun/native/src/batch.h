@@ -145,13 +145,17 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
 
 /* Write up to the first error; how many were written. */
 static Py_ssize_t
-write_frames(int fd, PyObject *const *frames, Py_ssize_t count)
+write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize_t count)
 {
     Py_ssize_t i = 0;
     Py_BEGIN_ALLOW_THREADS
-    while (i < count &&
-           write_frame(fd, PyBytes_AS_STRING(frames[i]), (size_t)PyBytes_GET_SIZE(frames[i])))
-        i++;
+    for (; i < count; i++) {
+        const uint8_t *frame = (const uint8_t *)PyBytes_AS_STRING(frames[i]);
+        const size_t size = (size_t)PyBytes_GET_SIZE(frames[i]);
+        if (!(families->any ? write_behind_family(fd, families, frame, size)
+                            : write_frame(fd, frame, size)))
+            break;
+    }
     Py_END_ALLOW_THREADS
     return i;
 }

@@ -99,10 +99,11 @@ native_read_frames(PyObject *module, PyObject *args)
     int fd;
     Py_ssize_t limit;
     State *state = PyModule_GetState(module);
-    if (!PyArg_ParseTuple(args, "in:read_frames", &fd, &limit))
+    Families families;
+    if (!PyArg_ParseTuple(args, "inO&:read_frames", &fd, &limit, to_families, &families))
         return NULL;
     PyObject *frames = PyList_New(0);
-    if (frames && !read_frames(frames, &state->kept, fd, limit))
+    if (frames && !read_frames(frames, &state->kept, fd, &families, limit))
         Py_CLEAR(frames);
     return frames;
 }
@@ -134,13 +135,14 @@ native_write_frames(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int fd;
     PyObject *frames;
-    if (!PyArg_ParseTuple(args, "iO:write_frames", &fd, &frames))
+    Families families;
+    if (!PyArg_ParseTuple(args, "iOO&:write_frames", &fd, &frames, to_families, &families))
         return NULL;
     PyObject *tuple = tuple_of_bytes(frames);
     if (!tuple)
         return NULL;
     const Py_ssize_t written =
-        write_frames(fd, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple));
+        write_frames(fd, &families, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple));
     Py_DECREF(tuple);
     return PyLong_FromSsize_t(written);
 }

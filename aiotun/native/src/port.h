@@ -62,6 +62,7 @@ typedef struct Port {
     Kept *kept;
     int fd;
     bool tap, vnet_hdr;
+    Families families;
     Py_ssize_t size_max, limit, read_limit;
     enum { EACH, BATCH, SUPER } delivery; /* that the callback's name stands for */
 } Port;
@@ -108,7 +109,7 @@ port_flush(Port *self)
     else {
         for (Py_ssize_t i = 0; i < count; i++)
             writing.bytes += PyBytes_GET_SIZE(items[i]);
-        writing.frames = write_frames(self->fd, items, count);
+        writing.frames = write_frames(self->fd, &self->families, items, count);
         if (writing.frames < count)
             done = (writing.left = PyList_GetSlice(packets, writing.frames, count));
     }
@@ -237,7 +238,8 @@ new_super_packet(const Port *self, PyObject *frame)
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    if (!read_frames(reading->packets, self->kept, self->fd, self->read_limit))
+    if (!read_frames(reading->packets, self->kept, self->fd, &self->families,
+                     self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     for (Py_ssize_t i = 0; i < reading->frames; i++) {
@@ -268,23 +270,23 @@ pass_frames(Port *self, Reading *reading)
     Port *target = (Port *)Py_NewRef(self->target); /* others run while the GIL is given back */
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
     const bool tcp = target->table->tcp, udp = target->table->udp;
-    ptrdiff_t size = 0;
+    ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < PASSED_FRAMES_MAX) {
-        size = read_frame(self->fd, frame, FRAME_MAX);
-        if (size <= 0 || !write_super(target->fd, frame, (size_t)size, self->tap, tcp, udp))
+        size = read_frame(self->fd, &NO_FAMILIES, frame, FRAME_MAX);
+        if (size < 0 || !write_super(target->fd, frame, (size_t)size, self->tap, tcp, udp))
             break;
         reading->frames++;
         reading->super_packets += frame[1] != GSO_NONE;
         reading->bytes += packet_size(size);
-        size = 0;
+        size = -1;
     }
     Py_END_ALLOW_THREADS
     self->counts->packets_received += (unsigned long long)reading->frames;
     count_super_packets(target->counts, reading->frames, reading->super_packets, reading->bytes);
     Py_DECREF(target);
     bool done = true;
-    if (size > 0) {
+    if (size >= 0) {
         shrink_room(room, size);
         done = append(reading->packets, new_super_packet(self, room));
         reading->frames++;
@@ -312,10 +314,17 @@ read_batch(Port *self, Reading *reading)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->fd, self->read_limit, self->tap);
-    if (!read_frames(reading->packets, self->kept, self->fd, self->read_limit))
+    if (!read_frames(reading->packets, self->kept, self->fd, &self->families,
+                     self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
-    for (Py_ssize_t i = 0; i < reading->frames; i++)
+    const Py_ssize_t last = reading->frames - 1;
+    if (last >= 0 && !PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, last))) {
+        reading->malformed = Py_NewRef(PyList_GET_ITEM(reading->packets, last));
+        if (PyList_SetSlice(reading->packets, last, last + 1, NULL))
+            return false;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
     return true;
 }
@@ -539,9 +548,10 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
     PyObject *twin, *layer, *table, *backlog, *counters;
     int fd, vnet_hdr;
+    Families families;
     Py_ssize_t read_limit, limit, size_max;
     const bool valid = PyArg_ParseTuple(
-        tuple, "O!iUpO!OO!nnn:_bind", &PyType_Type, &twin, &fd, &layer, &vnet_hdr,
+        tuple, "O!iUpO&O!OO!nnn:_bind", &PyType_Type, &twin, &fd, &layer, &vnet_hdr, to_families, &families,
         state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
         &size_max);
     if (valid && self->base)
@@ -557,6 +567,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->fd = fd;
         self->tap = is_tap(layer);
         self->vnet_hdr = vnet_hdr;
+        self->families = families;
         self->size_max = size_max;
         self->limit = limit;
         self->read_limit = read_limit;

@@ -43,11 +43,11 @@ packet_size(Py_ssize_t frame_size)
 
 /* Without the GIL meanwhile. */
 static ptrdiff_t
-read_frame_unlocked(int fd, uint8_t *buffer)
+read_frame_unlocked(int fd, const Families *families, uint8_t *buffer)
 {
     ptrdiff_t size;
     Py_BEGIN_ALLOW_THREADS
-    size = read_frame(fd, buffer, FRAME_MAX);
+    size = read_frame(fd, families, buffer, FRAME_MAX);
     Py_END_ALLOW_THREADS
     return size;
 }
@@ -61,8 +61,8 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
     recent->next = recent->cursor = 0;
     SplitResult result = ONE_PACKET;
     while (result > MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        const ptrdiff_t size = read_frame_unlocked(fd, buffer);
-        if (size <= 0) /* an error, or the end of a descriptor that has one */
+        const ptrdiff_t size = read_frame_unlocked(fd, &NO_FAMILIES, buffer);
+        if (size < 0)
             break;
         reading->frames++;
         result = split(reading->packets, recent, buffer, (size_t)size, tap);
@@ -110,9 +110,10 @@ shrink_room(PyObject *room, Py_ssize_t size)
     forget_hash(room);
 }
 
-/* Read `limit` frames at most, as they are, into a list; false with an exception set. */
+/* Read `limit` frames at most, as they are, up to an empty one, into a list; false with an
+   exception set. */
 static bool
-read_frames(PyObject *frames, Kept *kept, int fd, Py_ssize_t limit)
+read_frames(PyObject *frames, Kept *kept, int fd, const Families *families, Py_ssize_t limit)
 {
     size_t large = 0;
     bool done = true;
@@ -124,16 +125,16 @@ read_frames(PyObject *frames, Kept *kept, int fd, Py_ssize_t limit)
             break;
         }
         char *buffer = PyBytes_AS_STRING(room);
-        const ptrdiff_t size = read_frame_unlocked(fd, (uint8_t *)buffer);
+        const ptrdiff_t size = read_frame_unlocked(fd, families, (uint8_t *)buffer);
         if (size > FRAME_MAX / 2) {
             shrink_room(room, size);
             done = append(frames, Py_NewRef(room));
             large++;
         }
-        else if (size > 0)
+        else if (size >= 0)
             done = append(frames, PyBytes_FromStringAndSize(buffer, size));
         keep_room(place, room);
-        if (size <= 0)
+        if (size <= 0) /* what is empty comes alone */
             break;
     }
     return done;

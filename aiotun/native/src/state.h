@@ -36,6 +36,25 @@ twin(PyObject **found, const char *module, const char *name)
     return *found;
 }
 
+/* A converter of PyArg_ParseTuple: None, or a tuple of the numbers for IPv4 and IPv6. */
+static int
+to_families(PyObject *object, void *result)
+{
+    Families *families = result;
+    unsigned v4, v6;
+    *families = NO_FAMILIES;
+    if (object == Py_None)
+        return true;
+    if (!PyTuple_Check(object))
+        PyErr_SetString(PyExc_TypeError, "families are a tuple, or None");
+    else if (PyArg_ParseTuple(object, "II", &v4, &v6)) {
+        put32(families->v4, v4);
+        put32(families->v6, v6);
+        return families->any = true;
+    }
+    return false;
+}
+
 static bool
 is_tap(PyObject *layer)
 {

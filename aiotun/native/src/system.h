@@ -37,18 +37,44 @@ part(const void *from, size_t size)
     return (Part){(void *)from, size};
 }
 
-/* The size of the next frame; 0 at the end of a descriptor that has one; below 0 with errno set. */
+enum { FAMILY_SIZE = 4 };
+
+/* What some systems put in front of a frame, and the frame does not have. */
+typedef struct {
+    bool any;
+    uint8_t v4[FAMILY_SIZE], v6[FAMILY_SIZE];
+} Families;
+
+static const Families NO_FAMILIES = {0};
+
+/* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. */
 static ptrdiff_t
-read_frame(int fd, uint8_t *buffer, size_t room)
+read_frame(int fd, const Families *families, uint8_t *buffer, size_t room)
 {
+    uint8_t family[FAMILY_SIZE];
+    const struct iovec parts[] = {{family, FAMILY_SIZE}, {buffer, room}};
     ssize_t size;
     do
-        size = read(fd, buffer, room);
+        size = families->any ? readv(fd, parts, 2) : read(fd, buffer, room);
     while (size < 0 && errno == EINTR);
-    return size;
+    if (size <= 0)
+        return -1;
+    if (!families->any)
+        return size;
+    return size < FAMILY_SIZE ? 0 : size - FAMILY_SIZE;
 }
 
-/* Whether the frame was taken; errno tells why not. */
+/* Whether all was taken; errno tells why not. */
+static bool
+write_parts(int fd, const Part *parts, int count)
+{
+    ssize_t written;
+    do
+        written = writev(fd, parts, count);
+    while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
 static bool
 write_frame(int fd, const void *frame, size_t size)
 {
@@ -59,12 +85,11 @@ write_frame(int fd, const void *frame, size_t size)
     return written >= 0;
 }
 
+/* What is no IP packet is not written. */
 static bool
-write_parts(int fd, const Part *parts, int count)
+write_behind_family(int fd, const Families *families, const uint8_t *packet, size_t size)
 {
-    ssize_t written;
-    do
-        written = writev(fd, parts, count);
-    while (written < 0 && errno == EINTR);
-    return written >= 0;
+    const int version = size ? packet[0] >> 4 : 0;
+    const uint8_t *family = version == 4 ? families->v4 : version == 6 ? families->v6 : NULL;
+    return family && write_parts(fd, (Part[]){part(family, FAMILY_SIZE), part(packet, size)}, 2);
 }

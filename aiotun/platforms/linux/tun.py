@@ -98,8 +98,6 @@ VNET_HDR_SIZE = 10
 class TunQueue(DescriptorQueue):
     """The descriptor of a TUN or TAP, non-blocking and closed on exec."""
 
-    direct = True
-
     def __init__(self, config: DeviceConfig) -> None:
         """Make the interface, or attach to one of that name.
 
@@ -142,6 +140,7 @@ class TunQueue(DescriptorQueue):
         """What the interface's flags say of all its queues."""
         self.layer = "tap" if flags & IFF_TAP else "tun"
         self.vnet_hdr = bool(flags & IFF_VNET_HDR)
+        self.direct = VNET_HDR_SIZE if self.vnet_hdr else 0
         self.multi_queue = bool(flags & IFF_MULTI_QUEUE)
         self.tcp_offload = self.udp_offload = False
 
