@@ -8,18 +8,15 @@ import errno
 import gc
 import socket
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from finalizers import collecting_within
-from hypothesis import example, given
-from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS
 from packets import super_packet, tcp, udp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
-from strategies import spoiled, super_frames
 
 import aiotun
 from aiotun import errors, packetio
@@ -686,63 +683,3 @@ async def test_a_relay_that_ended_passes_nothing_on(device: Far) -> None:
             device.send(*PACKETS)
             await until(lambda: near.packets == PACKETS)
             assert elsewhere.recv() == []
-
-
-anything = st.one_of(
-    super_frames(), super_frames().flatmap(spoiled), st.binary(max_size=200)
-).filter(len)  # what is empty a socket does not pass
-
-
-class SuperEcho(SuperRecorder):
-    def super_packets_received(self, packets: list[aiotun.SuperPacket]) -> None:
-        self.calls.append(("super_packets_received", packets))
-        for each in packets:
-            with contextlib.suppress(aiotun.OffloadError):
-                self.transport.write_super(each)
-
-
-def of_each_implementation(attempt: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
-    found = []
-    for implementation in IMPLEMENTATIONS:
-        with pytest.MonkeyPatch.context() as patch:
-            use(implementation, patch)
-            found.append(asyncio.run(attempt()))
-    return found
-
-
-@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperEcho])
-@example([b"1"])  # less than the byte that tells a super-packet
-@given(st.lists(anything, min_size=1, max_size=6))
-def test_delivering_is_the_same_in_both(factory: type[Recorder], frames: list[bytes]) -> None:
-    """Whatever comes: what is delivered, what leaves, what is counted, and what is told."""
-
-    async def echo() -> tuple[list[Any], list[bytes], Counters]:
-        with contextlib.closing(Far()) as device:
-            async with endpoint(device.device, factory) as protocol:
-                protocol.on_packet = protocol.transport.write
-                await asyncio.sleep(0)
-                for frame in frames:
-                    device.socket.send(frame)
-                read_frames(protocol.transport, len(frames))
-                calls = [(name, *map(str, values)) for name, *values in protocol.calls]
-                return calls, device.recv(), protocol.transport.counters
-
-    first, *others = of_each_implementation(echo)
-    assert all(each == first for each in others)
-
-
-@example([b"1"])
-@given(st.lists(anything, min_size=1, max_size=6))
-def test_relaying_is_the_same_in_both(frames: list[bytes]) -> None:
-    async def relay() -> tuple[list[bytes], Counters, Counters, list[str]]:
-        with contextlib.closing(Far()) as here, contextlib.closing(Far()) as there:
-            async with relayed(here, there) as (near, far):
-                for frame in frames:
-                    here.socket.send(frame)
-                read_frames(near, len(frames))
-                recorder = near.get_protocol()._replaced  # type: ignore[attr-defined]
-                told = [str(exc) for exc in recorder.named("error_received")]
-                return there.recv(), near.counters, far.counters, told
-
-    first, *others = of_each_implementation(relay)
-    assert all(each == first for each in others)
