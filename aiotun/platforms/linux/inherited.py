@@ -21,7 +21,7 @@ _all: WeakSet[SocketPerProcess] = WeakSet()
 
 
 class SocketPerProcess(ABC):
-    """Has a socket; a child that was forked (fork(2)) opens another when it first uses it."""
+    """Has a socket. A child process (fork(2)) opens another one when it first uses it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class SocketPerProcess(ABC):
         """A socket in the network namespace of the calling thread."""
 
     def _own(self) -> socket.socket:
-        """This process's socket, in the namespace of the first; to be asked for with the lock."""
+        """This process's socket, in the namespace of the first. The caller holds the lock."""
         if self._inherited and self._socket.fileno() >= 0:
             inherited = self._socket
             self._socket = in_namespace_of(lambda: fcntl.ioctl(inherited, SIOCGSKNS), self._open)

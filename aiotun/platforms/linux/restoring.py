@@ -60,7 +60,7 @@ class Losses:
         self._requests: dict[Address | RouteEntry, Request] = {}
 
     def expect(self, *, addresses: tuple[int, ...], routes: tuple[int, ...]) -> None:
-        """Before the kernel takes the addresses and the routes of these families."""
+        """Remember the addresses and the routes of these families, which the kernel will take."""
         dump = encode_address_dump(self._index)
         for body in self._request(RTM_GETADDR, dump, NLM_F_DUMP):
             found = decode_address(body)
@@ -75,9 +75,10 @@ class Losses:
                 self._requests[entry] = request
 
     def forget(self, lost: Address | Route) -> bool:
-        """Do not put it back. Whether it was lost; a route is looked for in the main table.
+        """Do not put it back. Returns whether it was lost.
 
-        A route without gateway or metric is any, as it is to the kernel when it removes one.
+        A route is looked for in the main table. One without a gateway or metric stands for
+        any, as it does when the kernel removes a route.
         """
         for key in list(self._requests):  # other threads may change it
             if key == lost or (isinstance(lost, Route) and _stands_for(lost, key)):
@@ -85,13 +86,13 @@ class Losses:
         return False
 
     def forget_addresses(self) -> None:
-        """The same for all addresses."""
+        """Put none of the addresses back."""
         for key in list(self._requests):
             if isinstance(key, Address):
                 self._requests.pop(key, None)
 
     def put_back(self, link: Link) -> None:
-        """Add what the link can have as it is now; what is refused is logged."""
+        """Add all that the link can have as it is now. What the kernel refuses is logged."""
         if not link.up:
             return
         for lost, request in sorted(self._requests.items(), key=_rank):

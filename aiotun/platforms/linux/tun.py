@@ -145,10 +145,10 @@ class TunQueue(DescriptorQueue):
         self.tcp_offload = self.udp_offload = False
 
     def agree_on_frames(self, offload: Offload, *, alone: bool) -> None:
-        """Say what frames look like, when no other queue is open; else take what the others said.
+        """Decide what frames look like if no other queue is open; else take what was decided.
 
-        For the thread in whose namespace the interface is. Offload belongs to the interface,
-        not to one queue. Raises `UnsupportedError` for frames that cannot be read.
+        Offload belongs to the interface, not to one queue. The calling thread has to be in the
+        interface's namespace. Raises `UnsupportedError` for frames that cannot be read.
         """
         if not alone:
             self._take_frames()
