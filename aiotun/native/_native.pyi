@@ -81,10 +81,14 @@ def write_packets(
     """
 
 def write_frames(fd: int, frames: Iterable[bytes], families: tuple[int, int] | None, /) -> int:
-    """Write them; how many were written. With `families` each goes behind its 4 bytes."""
+    """Write frames, and return how many were written. With `families` each is behind 4 bytes."""
 
 def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
-    """Write a frame unless it is malformed, or to be segmented as what is false; whether it was."""
+    """Write a frame, and return whether that was done.
+
+    A frame is left if it is malformed, or if it is to be segmented and `tcp` or `udp`, whichever
+    it is, is false.
+    """
 
 def batches(datagrams: list[bytes], /) -> list[list[bytes]]: ...
 def receive_datagrams(

@@ -1,4 +1,4 @@
-"""MessageTransport: what transports of packets and of datagrams do alike towards a protocol."""
+"""MessageTransport: what the transports of packets and of datagrams have in common."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     @abstractmethod
     def _label(self) -> object:
-        """Which one it is, among its kind."""
+        """A name that tells this transport from others of its kind."""
 
     # Reading.
 
@@ -70,7 +70,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     @abstractmethod
     def _resume(self) -> None:
-        """Read, unless it was paused again."""
+        """Read, unless reading was paused again."""
 
     # Writing.
 
@@ -101,24 +101,24 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
         self._high, self._low = high, low
         if self.get_write_buffer_size() > high:
-            self.flush()  # what only waits for the end of the tick pauses nobody
+            self.flush()  # messages that only wait for the end of the tick pause nobody
         self._pause_protocol()
         self._resume_protocol()
 
     def _pause_protocol(self) -> None:
-        """For when something waits: pause the protocol if it is too much."""
+        """Pause the protocol if too much waits. Called when something new waits."""
         if not self._protocol_paused and self.get_write_buffer_size() > self._high:
             self._protocol_paused = True
             self._call("pause_writing")
 
     def _resume_protocol(self) -> None:
-        """For when less waits: let the protocol go on if it is little enough."""
+        """Resume the protocol if little enough waits. Called when less waits."""
         if self._protocol_paused and self.get_write_buffer_size() <= self._low:
             self._protocol_paused = False
             self._call("resume_writing")
 
     def _warn_late(self) -> None:
-        """For what is written after the end: it is dropped, and said once."""
+        """Log once that something was written after the end, and dropped."""
         if not self._warned:
             self._warned = True
             logger.warning(
@@ -166,7 +166,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     @abstractmethod
     def _abandon(self) -> None:
-        """Nobody can use it any more, and nobody closed it: close what it holds."""
+        """Close what the transport holds: it was forgotten without being closed."""
 
     # The protocol's callbacks.
 

@@ -1,8 +1,8 @@
-"""Port: the way of packets between a queue and a protocol, whole, twice.
+"""Port: the way of packets between a queue and a protocol, in Python and in C.
 
-`Port` specifies it. `NativePort` has the same in C for what comes all the time,
-and leaves to `Port` whatever is not plain. Both are driven by the same random
-scripts in the tests.
+`Port` is the specification. `NativePort` does the same in C for what every packet needs,
+and calls the functions of `Port` for all that is rare: errors, malformed frames, a queue
+that is full. The tests drive both with the same random scripts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Callback = Literal["packet_received", "packets_received", "super_packets_receive
 
 
 class Owner(Protocol):
-    """What a port asks of its transport."""
+    """The calls that a port makes to its transport."""
 
     def _complain(self, exc: BaseException, where: str) -> None:
         """A callback raised."""
 
     def _fail(self, exc: Exception) -> None:
-        """The queue raised what leaves nothing to go on with."""
+        """The queue raised an error after which the transport has to end."""
 
     def _pushed_back(self) -> None:
         """The queue does not take all that was written: the rest waits in the writer."""
@@ -77,9 +77,9 @@ class Port:
         """Where all that the protocol does is to write each super-packet to that port, as a
         relay's does. The native port then spares the way over the protocol."""
         self.pending: list[bytes | SuperPacket] = []
-        """Read, and not delivered yet."""
+        """Packets that were read and not delivered yet."""
         self.packets: list[bytes] = []
-        """Written, and not flushed yet."""
+        """Packets that were written and not flushed yet."""
         self.reading = False
         """Whether to read and deliver: neither paused nor closed."""
         self.closed = False
@@ -165,7 +165,7 @@ class Port:
         return split
 
     def drop_pending(self) -> None:
-        """Forget, and count, what nobody will get."""
+        """Drop and count the packets that were read and not delivered."""
         self.counters.dropped_received += len(self.pending)
         self.pending = []
 
@@ -220,7 +220,7 @@ class Port:
         self._write(self.writer.write_left, frames)
 
     def drop_written(self) -> None:
-        """Forget, and count, what was not written yet."""
+        """Drop and count the packets that were not written yet."""
         self.counters.dropped_sent += len(self._take_written())
         self.writer.drop()
 

@@ -1,8 +1,8 @@
-"""PacketTransport: a device as an asyncio transport, whatever tells that it is ready.
+"""PacketTransport: a device as an asyncio transport.
 
-Packets pass through its port (fastpath.py). Here is what happens more rarely:
-settings, pausing, closing. A subclass says how to learn that the queue is
-readable or writable and that the interface was changed.
+Packets pass through the transport's port (fastpath.py). The transport itself does what
+happens more rarely: it keeps settings, pauses, and closes. A subclass knows how to learn
+that the queue is readable or writable, and that the interface was changed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     @property
     def device(self) -> Device:
-        """What is asked about the interface and changes it; packets pass here alone."""
+        """The device, to ask about its interface and to change it. Its packets pass here alone."""
         return self._device
 
     @property
@@ -231,7 +231,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
             self._finish(None)
 
     def _fail(self, exc: Exception) -> None:
-        """End because of an error that leaves nothing to go on with."""
+        """End because of an error after which nothing can be read or written."""
         if not isinstance(exc, OSError):
             self._complain(exc, "the device's input and output")
         self._end(exc)
