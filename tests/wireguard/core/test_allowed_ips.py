@@ -50,6 +50,12 @@ def test_who_comes_last_has_it() -> None:
     assert find(allowed, "10.0.0.1") is None
 
 
+def test_prefixes_that_are_gone_are_not_searched() -> None:
+    allowed = table(a=["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"])
+    allowed.set("a", [ip_network("10.1.0.0/16")])
+    assert {size: len(masks) for size, masks in allowed._tables.items()} == {4: 1, 16: 0}
+
+
 def test_what_is_remembered_is_bounded() -> None:
     allowed = table(a=["0.0.0.0/0"])
     for number in range(2 * routing.CACHE_MAX):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 
 from aiotun.wireguard.core import cookie
@@ -114,3 +116,11 @@ def test_each_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not limiter.take("192.0.2.4", 0.0)  # no room, and none of them has recovered
     assert limiter.take("192.0.2.4", 1.0)
     assert len(limiter._buckets) <= 6
+
+
+def test_a_full_limiter_is_not_swept_for_each_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookie, "SOURCES_MAX", 3)
+    limiter = SourceLimiter()
+    with mock.patch.object(TokenBucket, "is_full", return_value=False) as is_full:
+        assert sum(limiter.take(f"192.0.2.{n}", n / 1000) for n in range(9)) == 3
+    assert is_full.call_count == 3
