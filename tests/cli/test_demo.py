@@ -83,7 +83,7 @@ def test_with_devices() -> None:
     start = time.monotonic()
     done = run()
     assert (done.returncode, complaints(done.stderr)) == (0, "")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
     assert "the network of this machine is not touched" in done.stdout
     assert_pings(done.stdout)
     assert_transfers(done.stdout)
@@ -162,7 +162,7 @@ def test_terminal(no_color: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     status, shown = on_terminal("--memory", "--seconds", "0.3")
     assert status == 0
-    assert shown.count("\r\33[K   10.9.0.42  ping ") > 3
+    assert shown.count("\r\33[K   10.9.0.42  ping ") > 1
     assert ("\33[1mPing" in shown) == (not no_color)
 
 

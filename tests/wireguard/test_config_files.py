@@ -10,7 +10,7 @@ import socket
 import traceback
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,11 @@ def test_lines_of_an_interface(line: str, field: str, value: object) -> None:
         ("PersistentKeepalive = OFF", "persistent_keepalive", 0),
     ],
 )
-def test_lines_of_a_peer(line: str, field: str, value: object) -> None:
+def test_lines_of_a_peer(line: str, field: str, value: Any) -> None:
     text = f"[Interface]\nPrivateKey = {KEY}\n[Peer]\nPublicKey = {PEER}\n{line}\n"
-    found = getattr(parse_config(text).peers[0], field)
-    assert (tuple(map(str, found)) if field == "allowed_ips" else found) == value
+    if field == "allowed_ips":  # not as text, since Python 3.13 writes ::ffff:102:304 otherwise
+        value = tuple(map(ip_network, value))
+    assert getattr(parse_config(text).peers[0], field) == value
 
 
 def test_bits_behind_a_prefix_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
