@@ -65,6 +65,18 @@ def test_offload_that_no_kernel_has() -> None:
     assert caught.value.remedies == ("use a newer kernel",)
 
 
+@pytest.mark.requires("tso")
+@pytest.mark.parametrize(("setting", "told"), [("2\n", False), ("3\n", True), (None, False)])
+def test_connections_without_super_packets_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str | None, told: bool
+) -> None:
+    if setting is not None:
+        (tmp_path / "net/ipv4").mkdir(parents=True)
+        (tmp_path / "net/ipv4/tcp_ecn").write_text(setting)
+    monkeypatch.setattr(linux, "SYSCTLS", tmp_path)
+    assert ("AccECN" in linux._tcp_offload()) is told
+
+
 def test_tool_that_is_not_there() -> None:
     with pytest.raises(Missing, match="not found in PATH") as caught:
         everywhere._tool("no-such-tool", "-V", "a-package")
