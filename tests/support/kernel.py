@@ -18,6 +18,7 @@ import outside
 from hypothesis import HealthCheck, Phase, settings
 from packets import SOURCE, ones_sum
 
+from aiotun.probes import probe
 from aiotun.testing.namespace import Namespace, own_sysfs
 
 # linux/if_tun.h
@@ -25,7 +26,8 @@ TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 IFF_TUN, IFF_TAP, IFF_NAPI, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x0010, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 = 0x01, 0x02, 0x04, 0x20, 0x40
-ALL_OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6
+TCP_OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
+ALL_OFFLOADS = TCP_OFFLOADS | TUN_F_USO4 | TUN_F_USO6
 
 # linux/sockios.h
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
@@ -127,6 +129,7 @@ def kernel_path(
     Between TUNs the kernel routes 10.2.0.0/24 and fd02::/64 and takes one from the TTL,
     between TAPs it bridges and changes nothing.
     """
+    offloads = ALL_OFFLOADS if probe("uso").available else TCP_OFFLOADS
     with ExitStack() as stack:
         namespace = stack.enter_context(Namespace())
         for setting, value in (
@@ -141,7 +144,7 @@ def kernel_path(
         def make() -> tuple[RawDevice, RawDevice]:
             devices = []
             for name, flags in ("in0", flags_in), ("out0", flags_out):
-                device = RawDevice(name, layer, flags, ALL_OFFLOADS)
+                device = RawDevice(name, layer, flags, offloads)
                 stack.callback(device.close)
                 configure(name, SIOCSIFMTU, struct.pack("i", mtu))
                 devices.append(device)

@@ -180,14 +180,17 @@ def test_statistics_of_packets_that_nobody_read(namespace: Namespace) -> None:
         assert interface.statistics().dropped_received >= 100
 
 
+# Linux before 6.6 says of an address no more than its errno does.
+
+
 @pytest.mark.parametrize(
     ("present", "address", "words"),
     [
-        (["10.9.0.1/24"], "10.9.0.1/24", "already"),
-        (["fd09::1/64"], "fd09::1/65", "already"),
-        ([], "ff02::5/64", "multicast"),
-        ([], "::1/128", "loopback"),
-        ([], "::/64", "Invalid"),
+        (["10.9.0.1/24"], "10.9.0.1/24", "already|File exists"),
+        (["fd09::1/64"], "fd09::1/65", "already|File exists"),
+        ([], "ff02::5/64", "multicast|Cannot assign"),
+        ([], "::1/128", "loopback|Cannot assign"),
+        ([], "::/64", "Invalid|Cannot assign"),
     ],
 )
 def test_address_that_cannot_be_added(
@@ -195,7 +198,7 @@ def test_address_that_cannot_be_added(
 ) -> None:
     with (
         opened(namespace, addresses=present) as (interface, _),
-        pytest.raises(AddressError, match=f"^.*address {address} cannot be added: .*{words}"),
+        pytest.raises(AddressError, match=f"^.*address {address} cannot be added: .*({words})"),
     ):
         interface.add_address(Address.parse(address))
 
@@ -204,7 +207,9 @@ def test_address_that_cannot_be_added(
 def test_address_that_cannot_be_removed(namespace: Namespace, address: str) -> None:
     with (
         opened(namespace, addresses=["10.9.0.1/24", "fd09::1/64"]) as (interface, _),
-        pytest.raises(AddressError, match=f"{address} cannot be removed: .*not found"),
+        pytest.raises(
+            AddressError, match=f"{address} cannot be removed: .*(not found|Cannot assign)"
+        ),
     ):
         interface.remove_address(Address.parse(address))
 

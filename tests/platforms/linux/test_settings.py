@@ -246,7 +246,9 @@ def test_read_back(namespace: Namespace) -> None:
         device.owner = device.group = 0
         device.persistent = True
         device.carrier = False
+        device.down()  # Linux before 6.2 renames no interface that is up
         device.name = "vpn7"
+        device.up()
         assert (device.mac, device.tx_queue_len) == ("02:00:00:00:00:01", 33)
         assert (device.owner, device.group, device.persistent) == (0, 0, True)
         assert (device.name, device.carrier) == ("vpn7", False)
@@ -393,7 +395,9 @@ def test_mtu_for_ipv6_alone(namespace: Namespace, named: str) -> None:
 
 def test_rename(namespace: Namespace) -> None:
     with (
-        namespace.run(aiotun.Device, name="t0") as device,
+        namespace.run(
+            aiotun.Device, name="t0", up=False
+        ) as device,  # Linux before 6.2 renames no interface that is up
         namespace.run(aiotun.Device, name="t1"),
     ):
         with pytest.raises(aiotun.NameInUseError, match="'t1' already"):
@@ -541,15 +545,15 @@ def test_ipv6_quiet_sends_nothing(namespace: Namespace) -> None:
 
 
 def test_events(namespace: Namespace) -> None:
-    with namespace.run(aiotun.Device, name="t0", ipv6_quiet=True) as device:
+    with namespace.run(aiotun.Device, name="t0", ipv6_quiet=True, up=False) as device:
         device.events()
         namespace.run(outside.set_mtu, "t0", 1400)
         device.add_address("10.9.0.1/24")
-        device.name = "t7"
+        device.name = "t7"  # Linux before 6.2 renames no interface that is up
         mtu, address, name = device.events()
-        assert mtu == aiotun.interfaces.LinkChanged("t0", 1400, True)
+        assert mtu == aiotun.interfaces.LinkChanged("t0", 1400, False)
         assert address == aiotun.interfaces.AddressAdded(aiotun.Address.parse("10.9.0.1/24"))
-        assert name == aiotun.interfaces.LinkChanged("t7", 1400, True)
+        assert name == aiotun.interfaces.LinkChanged("t7", 1400, False)
         assert device.events() == []
         namespace.run(outside.delete, "t7")
         assert device.events()[-1] == aiotun.interfaces.InterfaceGone()
