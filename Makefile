@@ -25,12 +25,12 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
 # A dependency group of pyproject.toml, as it is locked.
 LOCKED = --require-hashes -r requirements/
-LOCKS = build uvloop dev bench
+LOCKS = build uvloop dev kernels bench
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads bench lock clean
+.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads kernels bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ sanitize: $(VENV)/developer ## test the native module under the address and unde
 sanitize-threads: $(VENV)/developer ## test threads, and the native module in them, under the thread sanitizer
 	@tools/sanitize.sh --threads $(RUN)
 
+kernels: $(VENV)/kernels ## run the tests that ask the kernel on Debian's kernels, under qemu (an hour)
+	@$(RUN) -m tools.kernels $(KERNELS)
+
 bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=--quick: two minutes)
 	@$(RUN) -m benchmarks $(BENCH)
 
@@ -112,6 +115,10 @@ $(VENV)/installed: $(SOURCES) requirements/build.txt requirements/uvloop.txt | $
 
 $(VENV)/developer: requirements/dev.txt $(VENV)/installed
 	@$(SETUP) $(LOCKED)dev.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/kernels: requirements/kernels.txt $(VENV)/developer
+	@$(SETUP) $(LOCKED)kernels.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/bench: requirements/bench.txt $(VENV)/developer
