@@ -71,7 +71,7 @@ class InterfaceConfig:
     dns: tuple[str, ...] = ()
     """Name servers and search domains: told to whoever asks, not set."""
     table: int | Literal["auto", "off"] = "auto"
-    """Where the routes to the peers' allowed IPs go, see `routes`."""
+    """Where the routes to the peers' allowed IPs go, see `system_routes`."""
     pre_up: tuple[str, ...] = ()
     """Commands of bash(1) to run before the interface is configured; "%i" is its name."""
     post_up: tuple[str, ...] = ()
