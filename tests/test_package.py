@@ -7,7 +7,9 @@ import sys
 
 import aiotun
 
-STANDARD = "asyncio, concurrent.futures.thread, copy, dataclasses, ipaddress, logging, typing"
+STANDARD = (
+    "asyncio, concurrent.futures.thread, copy, dataclasses, ipaddress, logging, struct, typing"
+)
 """What the package builds on; these import more on their own."""
 
 LATER = ("aiotun.cli", "aiotun.testing", "aiotun.platforms.linux", "aiotun.platforms.adopted")
