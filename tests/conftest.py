@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
+from aiotun.probes import probe
 from aiotun.testing.namespace import become_root, enter_namespace
 
 pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester", "rigs", "implementations"]
@@ -21,17 +22,22 @@ settings.load_profile("aiotun")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Every test that needs an event loop runs on both."""
+    """Every test that needs an event loop runs on both, or on asyncio's alone without uvloop.
 
-    def uvloop() -> asyncio.AbstractEventLoop:
-        from aiotun.testing.pytest_plugin import require  # not before pytest rewrites it
+    A factory cannot skip its tests: pytest then fails those that follow in the module.
+    """
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+        "asyncio": asyncio.new_event_loop
+    }
+    if probe("uvloop").available or os.environ.get("AIOTUN_TEST_REQUIRE") == "all":
 
-        require("uvloop")
-        import uvloop
+        def uvloop() -> asyncio.AbstractEventLoop:
+            import uvloop
 
-        return uvloop.new_event_loop()
+            return uvloop.new_event_loop()
 
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop}
+        factories["uvloop"] = uvloop
+    return factories
 
 
 def pytest_configure() -> None:
@@ -69,6 +75,8 @@ def _user_namespace_allowed() -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not probe("uvloop").available:
+        terminalreporter.line(f"nothing was run on uvloop: {probe('uvloop').detail}")
     interop = [
         item
         for item in terminalreporter.stats.get("deselected", [])
