@@ -55,13 +55,7 @@ async def create_device_endpoint(
     except BaseException:
         await despite_cancellation(close_off_loop(loop, lease.close))
         raise
-    started = transport._start()
-    try:
-        await started
-    except asyncio.CancelledError:
-        transport.abort()
-        await despite_cancellation(transport.aclose())
-        raise
+    await transport._start()
     return transport, protocol
 
 

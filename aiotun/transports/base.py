@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..cancelling import AsyncClosing, despite_cancellation
@@ -42,7 +44,38 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         self._warned = False
         self._complaints = Throttle()
         self._closed: asyncio.Future[Exception | None] = loop.create_future()
-        self._finished = False
+        self._made = self._finished = False
+
+    async def _start(self) -> None:
+        """Call `connection_made`, then read; to be called once.
+
+        When cancelled, nothing is left behind.
+        """
+        started = self._loop.create_future()
+
+        def start() -> None:
+            self._made = True
+            self._call("connection_made", self)
+            if not self.is_closing():
+                self._begin()
+            if not started.done():
+                started.set_result(None)
+
+        try:
+            await self._open()
+            self._loop.call_soon(start)
+            await started
+        except asyncio.CancelledError:
+            self.abort()
+            await despite_cancellation(self.aclose())
+            raise
+
+    async def _open(self) -> None:
+        """Get ready for all that follows."""
+
+    def _begin(self) -> None:
+        """The protocol has heard of the transport: watch and read."""
+        self._resume()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._infos.get(name, default)
@@ -117,6 +150,25 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             self._protocol_paused = False
             self._call("resume_writing")
 
+    def _write_ready(self) -> None:
+        """For the subclass to call when what pushed back takes more."""
+        self._write_backlog()
+        if self._finished:
+            return
+        if not self._has_backlog():
+            self._unwatch_writable()
+        self._resume_protocol()
+        if self.is_closing() and not self._has_backlog():
+            self._finish(None)
+
+    @abstractmethod
+    def _has_backlog(self) -> bool:
+        """Whether something waits for what pushes back."""
+
+    @abstractmethod
+    def _write_backlog(self) -> None:
+        """Write that, as far as it is taken."""
+
     def _warn_late(self) -> None:
         """Log once that something was written after the end, and dropped."""
         if not self._warned:
@@ -126,6 +178,17 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             )
 
     # The end.
+
+    def close(self) -> None:
+        """Send what waits, close what is below, then call `connection_lost`."""
+        if self.is_closing():
+            return
+        self.flush()
+        self._stop()
+        if self._has_backlog():
+            self._unwatch_readable()
+        else:
+            self._finish(None)
 
     def abort(self) -> None:
         """Like `close`, without sending what waits: it is dropped, and counted."""
@@ -153,9 +216,36 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             await despite_cancellation(self._closed)
             raise
 
-    @abstractmethod
     def _end(self, exc: Exception | None) -> None:
         """Drop what waits, and finish."""
+        self._stop()
+        self._drop()
+        self._finish(exc)
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Be closing: read and take nothing more."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Forget, and count, what was written and waits."""
+
+    def _finish(self, exc: Exception | None) -> None:
+        if not self._finished:
+            self._finished = True
+            self._unwatch()
+            self._release(functools.partial(self._lost, exc))
+
+    @abstractmethod
+    def _release(self, released: Callable[[], None]) -> None:
+        """Close what is below, then have the loop call `released`."""
+
+    def _lost(self, exc: Exception | None) -> None:
+        try:
+            if self._made:
+                self._call("connection_lost", exc)
+        finally:
+            self._closed.set_result(exc)
 
     def __del__(self) -> None:
         if not getattr(self, "_finished", True):
@@ -204,3 +294,23 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
                 "protocol": self.get_protocol(),
             }
         )
+
+    # How a subclass learns that something can be read or written. Watching twice is the
+    # same as once, and what is watched for is not called from within these methods.
+
+    @abstractmethod
+    def _watch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_readable(self) -> None: ...
+
+    @abstractmethod
+    def _watch_writable(self) -> None: ...
+
+    @abstractmethod
+    def _unwatch_writable(self) -> None: ...
+
+    def _unwatch(self) -> None:
+        """Watch nothing any more: what is below is about to be closed."""
+        self._unwatch_readable()
+        self._unwatch_writable()

@@ -65,8 +65,7 @@ class MemoryTransport(PacketTransport):
         self._soon(self._events_ready)
 
     def _unwatch(self) -> None:
-        self._unwatch_readable()
-        self._unwatch_writable()
+        super()._unwatch()
         self._events.on_event = nothing
 
     def _soon(self, act: Callable[[], None]) -> None:

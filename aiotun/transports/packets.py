@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import InterfaceGoneError
@@ -69,20 +68,9 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """The queue's descriptor, if it has one."""
         return self._queue.fileno()
 
-    def _start(self) -> asyncio.Future[None]:
-        """Call `connection_made`, then read; to be called once. Done when both happened."""
-        started = self._loop.create_future()
-
-        def start() -> None:
-            self._call("connection_made", self)
-            if not self._port.closed:
-                self._watch_events()
-                self._resume()
-            if not started.done():
-                started.set_result(None)
-
-        self._loop.call_soon(start)
-        return started
+    def _begin(self) -> None:
+        self._watch_events()
+        super()._begin()
 
     # What it is.
 
@@ -191,19 +179,14 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         self._watch_writable()
         self._pause_protocol()
 
-    def _write_ready(self) -> None:
-        """For the subclass to call when the queue is writable."""
-        writer = self._port.writer
+    def _has_backlog(self) -> bool:
+        return bool(self._port.writer.waiting)
+
+    def _write_backlog(self) -> None:
         try:
-            writer.resume()
+            self._port.writer.resume()
         except Exception as exc:
             self._fail(exc)
-            return
-        if not writer.backlog:
-            self._unwatch_writable()
-        self._resume_protocol()
-        if self._port.closed and not writer.backlog:
-            self._finish(None)
 
     def get_write_buffer_size(self) -> int:
         """Packets (coalesced ones count as one) that wait for the device."""
@@ -219,53 +202,32 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     def is_closing(self) -> bool:
         return self._port.closed
 
-    def close(self) -> None:
-        """Write what waits, give the device back (off the loop), then call `connection_lost`."""
-        if self._port.closed:
-            return
-        self.flush()
-        self._stop()
-        if self._port.writer.backlog:
-            self._unwatch_readable()
-        else:
-            self._finish(None)
-
     def _fail(self, exc: Exception) -> None:
         """End because of an error after which nothing can be read or written."""
         if not isinstance(exc, OSError):
             self._complain(exc, "the device's input and output")
         self._end(exc)
 
-    def _end(self, exc: Exception | None) -> None:
-        self._stop()
-        self._port.drop_written()
-        self._finish(exc)
-
     def _stop(self) -> None:
-        """Read and take nothing more."""
         self._port.closed = True
         self._port.reading = False
 
-    def _finish(self, exc: Exception | None) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        self._unwatch()
-        self._close_device().add_done_callback(functools.partial(self._lost, exc))
+    def _drop(self) -> None:
+        self._port.drop_written()
+
+    def _release(self, released: Callable[[], None]) -> None:
+        def closed(closing: asyncio.Future[None]) -> None:
+            failure = closing.exception()
+            if failure is not None:
+                self._complain(failure, "closing the device")
+            self._port.drop_pending()
+            released()
+
+        self._close_device().add_done_callback(closed)
 
     def _close_device(self) -> asyncio.Future[None]:
         """Closing a TUN blocks for some 20 ms (the kernel waits for its own readers)."""
         return close_off_loop(self._loop, self._ownership.close)
-
-    def _lost(self, exc: Exception | None, closing: asyncio.Future[None]) -> None:
-        failure = closing.exception()
-        if failure is not None:
-            self._complain(failure, "closing the device")
-        self._port.drop_pending()
-        try:
-            self._call("connection_lost", exc)
-        finally:
-            self._closed.set_result(exc)
 
     def _abandon(self) -> None:
         self._ownership.close()
@@ -273,28 +235,10 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     def _report(self, exc: Exception) -> None:
         self._call("error_received", exc)
 
-    # How a subclass learns that the device is ready. It calls `_port.read_ready`,
-    # `_write_ready` and `_events_ready`, always from the loop, never from
-    # within these methods, and watching twice is the same as once.
-
-    @abstractmethod
-    def _watch_readable(self) -> None: ...
-
-    @abstractmethod
-    def _unwatch_readable(self) -> None: ...
-
-    @abstractmethod
-    def _watch_writable(self) -> None: ...
-
-    @abstractmethod
-    def _unwatch_writable(self) -> None: ...
+    # A subclass calls `_port.read_ready`, `_write_ready` and `_events_ready`.
 
     @abstractmethod
     def _watch_events(self) -> None: ...
-
-    @abstractmethod
-    def _unwatch(self) -> None:
-        """Watch nothing any more: the device is about to be closed."""
 
 
 def _callback_of(protocol: PacketProtocol) -> Callback:

@@ -26,6 +26,5 @@ class SelectorTransport(PacketTransport):
         self._loop.add_reader(self._events.fileno(), self._events_ready)
 
     def _unwatch(self) -> None:
-        self._unwatch_readable()
-        self._unwatch_writable()
+        super()._unwatch()
         self._loop.remove_reader(self._events.fileno())

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from ..cancelling import despite_cancellation
 from .address import from_socket, to_socket
 from .base import UdpTransport
 from .messages import Message
@@ -36,7 +37,8 @@ class PlainUdpTransport(UdpTransport):
         self._released: Callable[[], None] | None = None
 
     async def _open(self) -> None:
-        await self._loop.create_datagram_endpoint(lambda: _Inner(self), sock=self._sock)
+        opening = self._loop.create_datagram_endpoint(lambda: _Inner(self), sock=self._sock)
+        await despite_cancellation(opening)
 
     def attached(self, endpoint: asyncio.DatagramTransport) -> None:
         endpoint.set_write_buffer_limits(0)  # type: ignore[attr-defined]

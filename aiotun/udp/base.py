@@ -11,11 +11,10 @@ import functools
 import socket
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..buffers import to_bytes
-from ..cancelling import despite_cancellation
 from ..transports.base import MessageTransport
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
@@ -61,7 +60,6 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._scheduled = False  # a flush follows
         self._backlog: list[Message] = []
         self._errors: dict[str, Exception] = {}  # to be reported, once for each kind
-        self._made = False
         self._closing = False
         infos = {
             "socket": sock,
@@ -71,30 +69,6 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             "gro": False,
         }
         super().__init__(loop, infos)
-
-    async def _start(self) -> None:
-        """Call `connection_made`, then read; to be called once.
-
-        When cancelled, nothing is left behind.
-        """
-        started = self._loop.create_future()
-
-        def start() -> None:
-            self._made = True
-            self._call("connection_made", self)
-            if self.is_reading():
-                self._watch_readable()
-            if not started.done():
-                started.set_result(None)
-
-        try:
-            await despite_cancellation(self._open())
-            self._loop.call_soon(start)
-            await started
-        except asyncio.CancelledError:
-            self.abort()
-            await despite_cancellation(self.aclose())
-            raise
 
     # What it is.
 
@@ -237,7 +211,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         waited = bool(self._backlog)  # order: nothing overtakes what waits
         self._pack()
         if not waited:
-            self._send_backlog()
+            self._write_backlog()
         self._pause_protocol()
 
     def _pack(self) -> None:
@@ -252,7 +226,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._scheduled = False
         self.flush()
 
-    def _send_backlog(self) -> None:
+    def _write_backlog(self) -> None:
         """Send what waits, as far as the socket takes it."""
         while self._backlog:
             try:
@@ -267,13 +241,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             self._watch_writable()
         self._report_errors()
 
-    def _write_ready(self) -> None:
-        """For the subclass to call when the socket takes more."""
-        self._unwatch_writable()
-        self._send_backlog()
-        self._resume_protocol()
-        if self._closing and not self._backlog:
-            self._finish(None)
+    def _has_backlog(self) -> bool:
+        return bool(self._backlog)
 
     def get_write_buffer_size(self) -> int:
         """Datagrams that wait for the end of the tick or for the socket."""
@@ -290,37 +259,13 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     def is_closing(self) -> bool:
         return self._closing
 
-    def close(self) -> None:
-        """Send what waits, close the socket, then call `connection_lost`."""
-        if self._closing:
-            return
-        self.flush()
+    def _stop(self) -> None:
         self._closing = True
-        self._unwatch_readable()
-        if not self._backlog:
-            self._finish(None)
 
-    def _end(self, exc: Exception | None) -> None:
-        self._closing = True
+    def _drop(self) -> None:
         self._pack()
         self.counters.dropped_sent += self.get_write_buffer_size()
         self._backlog.clear()
-        self._finish(exc)
-
-    def _finish(self, exc: Exception | None) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        self._unwatch_readable()
-        self._unwatch_writable()
-        self._release(functools.partial(self._lost, exc))
-
-    def _lost(self, exc: Exception | None) -> None:
-        try:
-            if self._made:
-                self._call("connection_lost", exc)
-        finally:
-            self._closed.set_result(exc)
 
     def _abandon(self) -> None:
         self._sock.close()
@@ -336,12 +281,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         for exc in errors.values():
             self._call("error_received", exc)
 
-    # How a subclass moves datagrams. It calls `_deliver` and `_write_ready`, always
-    # from the loop, never from within these methods, and watching twice is the same
-    # as once.
-
-    async def _open(self) -> None:
-        """Get ready for all that follows."""
+    # How a subclass moves datagrams. It calls `_deliver` and `_write_ready`, always from
+    # the loop.
 
     @abstractmethod
     def _send(self, messages: list[Message]) -> None:
@@ -350,22 +291,6 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         Raises `OSError` for a descriptor that is none any more. Another exception is
         about the first message that is left in the list.
         """
-
-    @abstractmethod
-    def _watch_readable(self) -> None: ...
-
-    @abstractmethod
-    def _unwatch_readable(self) -> None: ...
-
-    @abstractmethod
-    def _watch_writable(self) -> None: ...
-
-    @abstractmethod
-    def _unwatch_writable(self) -> None: ...
-
-    @abstractmethod
-    def _release(self, released: Callable[[], None]) -> None:
-        """Close the socket, then have the loop call `released`."""
 
 
 def _granted(sock: socket.socket, option: int) -> int:
