@@ -262,7 +262,7 @@ class Device(InterfaceSettings, Closing, Lendable):
                 self._writer.resume()
             _raise_first(self._write_errors)
         except BaseException:
-            self._writer.drop()
+            self._writer.drop_backlog()
             self._write_errors.clear()
             raise
         finally:

@@ -48,7 +48,10 @@ PACKET_MAX = {"tun": 65535, "tap": 65535 + 18}
 
 @dataclass
 class Counters(Counts):
-    """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view."""
+    """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view.
+
+    Packets that were dropped are counted among those that were sent or received too.
+    """
 
     frames_received: int = field(default_factory=int)
     """Reads that gave something: packets and super-packets alike."""
@@ -65,7 +68,8 @@ class Counters(Counts):
     """What they became after coalescing: packets and super-packets alike."""
     super_packets_sent: int = field(default_factory=int)
     dropped_sent: int = field(default_factory=int)
-    """Packets that were refused: by the kernel, for their size, or by a closed transport."""
+    """Packets that the kernel refused, that have an impossible size, that waited for the device
+    at an `abort` (coalesced ones count as one), or came after `close`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For `copy` and `pickle`, which do not know the fields that C holds."""
@@ -239,7 +243,7 @@ class PacketWriter:
 
     def refuse(self, packet: bytes) -> None:
         """Count and report a packet that no device of the layer carries."""
-        self._counters.dropped_sent += 1
+        self.drop([packet])
         try:
             check_packet(packet, self._queue.layer)
         except PacketError as exc:
@@ -286,8 +290,14 @@ class PacketWriter:
         waiting = self.waiting
         self._write_frames([waiting.popleft() for _ in range(len(waiting))])
 
-    def drop(self) -> None:
-        """Drop the backlog."""
+    def drop(self, packets: Collection[bytes]) -> None:
+        """Count packets that were handed over, and are not written."""
+        self._counters.packets_sent += len(packets)
+        self._counters.bytes_sent += sum(map(len, packets))
+        self._counters.dropped_sent += len(packets)
+
+    def drop_backlog(self) -> None:
+        """Forget what waits, and count it; among what was sent it is counted already."""
         self._counters.dropped_sent += len(self.waiting)
         self.waiting.clear()
 

@@ -176,7 +176,7 @@ class Port:
         if type(data) is not bytes:
             data = to_bytes(data)
         if self.closed:
-            self._refuse_late()
+            self._refuse_late(data)
         elif not 0 < len(data) <= self.size_max:
             self.writer.refuse(data)
         else:
@@ -201,7 +201,7 @@ class Port:
             raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
         self.flush()
         if self.closed:
-            self._refuse_late()
+            self._refuse_late(packet.packet)
         else:
             self._write(self.writer.write_super, packet)
 
@@ -221,8 +221,8 @@ class Port:
 
     def drop_written(self) -> None:
         """Drop and count the packets that were not written yet."""
-        self.counters.dropped_sent += len(self._take_written())
-        self.writer.drop()
+        self.writer.drop(self._take_written())
+        self.writer.drop_backlog()
 
     def _take_written(self) -> list[bytes]:
         none: list[bytes] = []  # before all else: a finalizer may write and flush
@@ -239,8 +239,8 @@ class Port:
         if self.writer.backlog:
             self.owner._pushed_back()
 
-    def _refuse_late(self) -> None:
-        self.counters.dropped_sent += 1
+    def _refuse_late(self, packet: bytes) -> None:
+        self.writer.drop([packet])
         self.owner._warn_late()
 
 

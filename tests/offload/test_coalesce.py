@@ -232,7 +232,13 @@ RUNS: dict[str, tuple[list[bytes], list[int]]] = {
         [with_data_offset(packet, 15) for packet in tcp_run(2, size=30)],
         [1, 1],
     ),
-    "a header shorter than TCP's": ([with_data_offset(p, 4) for p in tcp_run(2)], [1, 1]),
+    "a header shorter than TCP's": (
+        [
+            with_data_offset(tcp(4, bytes(100), seq=1 + i * 104, identification=i), 4)
+            for i in range(2)
+        ],
+        [1, 1],
+    ),
     "a header as long as the packet": (
         [with_data_offset(packet, 15) for packet in tcp_run(2, size=40)],
         [1, 1],

@@ -183,15 +183,24 @@ async def test_an_exception_costs_one_batch(
     async with endpoint(rig.device, factory) as protocol:
         collect(complaints)
 
+        seen: list[bytes] = []
+
         def fail(received: bytes) -> None:
-            protocol.on_packet = lambda received: None
-            raise RuntimeError("of the test")
+            seen.append(received)
+            if received == packet(0):
+                raise RuntimeError("of the test")
 
         protocol.on_packet = fail
-        rig.send(packet(0))
+        protocol.transport.pause_reading()  # so that three come at once
+        for n in range(3):
+            rig.send(packet(n))
+        protocol.transport.resume_reading()
         await until(lambda: complaints)
-        rig.send(packet(1))
-        await until(lambda: packet(1) in protocol.packets)
+        rig.send(packet(3))
+        await until(lambda: packet(3) in seen)
+        assert seen == [packet(0), packet(3)]
+        assert protocol.packets == [packet(n) for n in range(4)]
+        assert len(complaints) == 1
 
 
 async def test_interrupting_a_callback_loses_nothing(rig: Rig) -> None:
@@ -468,12 +477,37 @@ async def test_close_writes_what_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch
 async def test_abort_drops_what_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     push_back(rig.device.queue, 3, monkeypatch)
     async with endpoint(rig.device, Recorder) as protocol:
-        protocol.transport.writelines([packet(n) for n in range(9)])
-        protocol.transport.close()
-        protocol.transport.abort()
-        await protocol.transport.wait_closed()
+        transport = protocol.transport
+        transport.writelines([packet(n) for n in range(9)])
+        transport.flush()
+        transport.writelines([packet(9), packet(10)])
+        assert transport.get_write_buffer_size() == 8
+        transport.abort()
+        assert transport.get_write_buffer_size() == 0
+        await transport.wait_closed()
         assert protocol.named("connection_lost") == [None]
-        assert protocol.transport.counters.dropped_sent == 6
+        counters = transport.counters
+        assert (counters.packets_sent, counters.dropped_sent) == (11, 8)
+        assert counters.bytes_sent == 11 * 64
+
+
+async def test_what_is_refused_is_counted_as_sent_and_dropped(rig: Rig) -> None:
+    """Whoever refuses it: this transport for its size or its end, or the kernel."""
+    async with endpoint(rig.device, Recorder) as protocol:
+        transport, counters = protocol.transport, protocol.transport.counters
+        transport.write(b"")
+        transport.write(bytes(70_000))
+        assert (counters.packets_sent, counters.dropped_sent, counters.bytes_sent) == (2, 2, 70_000)
+        transport.write(bytes(40))  # no IP packet
+        transport.flush()
+        assert (counters.packets_sent, counters.dropped_sent, counters.bytes_sent) == (3, 3, 70_040)
+        transport.write(packet())
+        transport.close()
+        transport.write(packet())
+        transport.write_super(aiotun.SuperPacket(NO_OFFLOAD + packet()))
+        await transport.wait_closed()
+        assert (counters.packets_sent, counters.dropped_sent) == (6, 5)
+        assert counters.bytes_sent == 70_040 + 3 * 64
 
 
 async def test_write_buffer_limits(rig: Rig) -> None:
