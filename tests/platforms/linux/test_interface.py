@@ -226,7 +226,9 @@ def test_ipv6_address_with_too_small_an_mtu(namespace: Namespace) -> None:
 def test_ipv6_address_where_ipv6_is_off(namespace: Namespace) -> None:
     with opened(namespace, name="t0") as (interface, _):
         namespace.sysctl("net.ipv6.conf.t0.disable_ipv6", 1)
-        with pytest.raises(UnsupportedError, match=r"(IPv6 is disabled|Permission denied).*sysctl") as caught:
+        with pytest.raises(
+            UnsupportedError, match=r"(IPv6 is disabled|Permission denied).*sysctl"
+        ) as caught:
             interface.add_address(Address.parse("fd09::1/64"))
         assert caught.value.errno == errno.EOPNOTSUPP
 
