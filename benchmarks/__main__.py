@@ -14,7 +14,7 @@ from rich.console import Console
 from . import micro
 from .machine import describe
 from .measure import build, measure
-from .network import CONGESTION_CONTROL
+from .network import allowed_congestion_controls, congestion_control
 from .processes import prepare
 from .programs import ROOT
 from .publish import publish
@@ -61,9 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--congestion-control",
-        default=CONGESTION_CONTROL,
         metavar="NAME",
-        help=f"TCP's, one that the kernel has ({CONGESTION_CONTROL})",
+        help="TCP's, one that namespaces may have (cubic, else the machine's own)",
     )
     parser.add_argument("--quick", action="store_true", help="a first look, some minutes")
     parser.add_argument(
@@ -103,10 +102,12 @@ def names(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 def run(args: argparse.Namespace, console: Console) -> Results:
     prepare(*NEEDED)
-    available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
-    if args.congestion_control not in available:
+    args.congestion_control = args.congestion_control or congestion_control()
+    allowed = allowed_congestion_controls()
+    if args.congestion_control not in allowed:
         sys.exit(
-            f"no congestion control {args.congestion_control}; there is {', '.join(available)}"
+            f"no congestion control {args.congestion_control} in namespaces: there is "
+            f"{', '.join(allowed)} (sysctl net.ipv4.tcp_allowed_congestion_control)"
         )
     kept = ("rounds", "seconds", "rows", "workloads", "congestion_control")
     options = {name: getattr(args, name) for name in kept}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from .floors import FLAT
-from .network import ADDRESS_B, Network, forwarding
+from .network import ADDRESS_B, Network, congestion_control, forwarding
 from .processes import Process, prepare
 from .rows import ROWS
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     row = ROWS[args.row]
     total = str(args.packets * SEGMENT * 11 // 10)  # it does not end before us
     with (
-        forwarding(row) as network,
+        forwarding(row, congestion_control()) as network,
         Process(network.b, "iperf3", "--server", "--forceflush") as server,
     ):
         server.wait_for("listening", timeout=5)

@@ -21,13 +21,34 @@ from aiotun.testing.namespace import Namespace
 from .processes import Process
 from .rows import Row
 
-__all__ = ["ADDRESS_B", "CONGESTION_CONTROL", "Network", "forwarding"]
+__all__ = [
+    "ADDRESS_B",
+    "Network",
+    "allowed_congestion_controls",
+    "congestion_control",
+    "forwarding",
+]
 
-CONGESTION_CONTROL = "cubic"
-"""What Linux is built with as the default (net/ipv4/Kconfig: DEFAULT_TCP_CONG). It sends until
-the forwarder is busy; bbr paces itself by its own estimate, and forwarders idle."""
+SETTINGS = Path("/proc/sys/net/ipv4")
 
 ADDRESS_A, ADDRESS_B = "10.0.0.1", "10.0.0.2"
+
+
+def allowed_congestion_controls() -> list[str]:
+    """Those that a namespace may have as its default (net/ipv4/tcp_cong.c)."""
+    return (SETTINGS / "tcp_allowed_congestion_control").read_text().split()
+
+
+def congestion_control() -> str:
+    """TCP's to measure with: cubic, or the machine's own where namespaces may not have that.
+
+    Cubic is what Linux is built with as the default (net/ipv4/Kconfig:
+    DEFAULT_TCP_CONG). It sends until the forwarder is busy; bbr paces itself by its
+    own estimate, and forwarders idle.
+    """
+    if "cubic" in allowed_congestion_controls():
+        return "cubic"
+    return (SETTINGS / "tcp_congestion_control").read_text().strip()
 
 
 @dataclass(frozen=True)
@@ -48,13 +69,16 @@ def _counter(group: str, name: str) -> int:
 
 
 @contextmanager
-def forwarding(row: Row, congestion_control: str = CONGESTION_CONTROL) -> Iterator[Network]:
-    """Set everything up, and check that packets arrive. Raises `MeasurementError`."""
+def forwarding(row: Row, tcp: str) -> Iterator[Network]:
+    """Set everything up, TCP with that congestion control, and check that packets arrive.
+
+    Raises `MeasurementError`.
+    """
     with Namespace() as a, Namespace() as b:
         for namespace in (a, b):  # no router solicitations among the packets
             namespace.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
             namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
-            namespace.sysctl("net.ipv4.tcp_congestion_control", congestion_control)
+            namespace.sysctl("net.ipv4.tcp_congestion_control", tcp)
         command = (*row.command, "tun0", "tun1")
         with Process(a, *command, environment=row.environment) as forwarder:
             forwarder.wait_for("ready", timeout=10)

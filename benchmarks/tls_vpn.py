@@ -27,7 +27,7 @@ from examples.tls_vpn.certificates import SERVER, make_certificates
 
 from .machine import describe
 from .measure import attempt, progress
-from .network import CONGESTION_CONTROL
+from .network import congestion_control
 from .processes import Process, prepare
 from .programs import ROOT
 from .ratios import ratios, running_order, summarize, values
@@ -112,7 +112,7 @@ def main() -> int:
 
 
 def run(rounds: int, seconds: int, output: Path) -> Results:
-    options = {"rounds": rounds, "seconds": seconds, "congestion_control": CONGESTION_CONTROL}
+    options = {"rounds": rounds, "seconds": seconds, "congestion_control": congestion_control()}
     results = Results(describe(), options)
     with progress(Console(stderr=True)) as bar:
         task = bar.add_task("", total=rounds * len(DIRECTIONS) * len(VPNS))
@@ -160,7 +160,7 @@ def tunnel(vpn: VPN) -> Iterator[tuple[dict[str, Namespace], list[Process]]]:
         connect(at_server, at_client)
         for who, address in OUTSIDE.items():
             give_address(namespaces[who], "eth0", f"{address}/24")
-            namespaces[who].sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)
+            namespaces[who].sysctl("net.ipv4.tcp_congestion_control", congestion_control())
         commands = [
             [part.format(folder=folder) for part in command] for command in (vpn.server, vpn.client)
         ]

@@ -7,7 +7,11 @@ import socket
 import pytest
 
 from benchmarks import endurance
-from benchmarks.network import forwarding
+from benchmarks.network import (
+    allowed_congestion_controls,
+    congestion_control,
+    forwarding,
+)
 from benchmarks.processes import MeasurementError
 from benchmarks.rows import ROWS
 from benchmarks.workloads import METRICS, WORKLOADS
@@ -20,7 +24,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_workload_through_our_forwarder(workload: str) -> None:
-    with forwarding(ROWS["packet-asyncio"]) as network:
+    with forwarding(ROWS["packet-asyncio"], congestion_control()) as network:
         metrics = WORKLOADS[workload].measure(network, 1)
     assert metrics
     assert metrics.keys() <= METRICS.keys()
@@ -31,12 +35,13 @@ def test_a_workload_through_our_forwarder(workload: str) -> None:
     "row", [name for name, row in ROWS.items() if row.ours and row.missing() is None]
 )
 def test_our_rows_forward(row: str) -> None:
-    with forwarding(ROWS[row]) as network:
+    with forwarding(ROWS[row], congestion_control()) as network:
         assert network.forwarder.peak_memory() > 0
 
 
-@pytest.mark.parametrize("name", ["cubic", "reno"])
+@pytest.mark.parametrize("name", ["reno", *{congestion_control()} - {"reno"}])
 def test_the_senders_congestion_control(name: str) -> None:
+    assert name in allowed_congestion_controls()
     with forwarding(ROWS["packet-asyncio"], name) as network:
         for namespace in (network.a, network.b):
             with namespace.run(socket.socket) as sock:
@@ -47,7 +52,7 @@ def test_the_senders_congestion_control(name: str) -> None:
 def test_a_forwarder_that_fails_says_why() -> None:
     row = ROWS["packet-asyncio"]
     broken = type(row)(row.program, row.title, ("no-such-mode",))
-    with pytest.raises(MeasurementError, match="no-such-mode"), forwarding(broken):
+    with pytest.raises(MeasurementError, match="no-such-mode"), forwarding(broken, "reno"):
         pass
 
 

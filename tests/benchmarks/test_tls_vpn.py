@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.tls_vpn
+from benchmarks.network import congestion_control
 from benchmarks.ratios import Sample
 from benchmarks.results import Results
 from benchmarks.tables import setting
@@ -22,7 +23,7 @@ def test_a_run_says_how_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(benchmarks.tls_vpn, "measure", lambda *_: {"throughput": 1.0})
     results = run(2, 3, tmp_path / "results.json")
     assert len(results.samples) == 2 * len(DIRECTIONS) * len(VPNS)
-    assert "TCP with cubic: medians of 2 rounds of 3 s" in setting(results)
+    assert f"TCP with {congestion_control()}: medians of 2 rounds of 3 s" in setting(results)
 
 
 def test_table() -> None:

@@ -241,7 +241,6 @@ USES: dict[str, Callable[[LinuxInterface], Any]] = {
     "broadcast": lambda interface: interface.broadcast(),
     "set_broadcast": lambda interface: interface.set_broadcast(IPv4Address("10.9.0.255")),
     "details": lambda interface: interface.details(),
-    "set_name": lambda interface: interface.set_name("t0"),
     "set_tx_queue_len": lambda interface: interface.set_tx_queue_len(100),
     "name": lambda interface: interface.name,
     "index": lambda interface: interface.index,
@@ -249,6 +248,7 @@ USES: dict[str, Callable[[LinuxInterface], Any]] = {
     "set_mtu": lambda interface: interface.set_mtu(1400),
     "is_up": lambda interface: interface.is_up,
     "set_up": lambda interface: interface.set_up(False),
+    "set_name": lambda interface: interface.set_name("t0"),  # while it is down: see Linux 6.1
     "addresses": lambda interface: interface.addresses(),
     "add_address": lambda interface: interface.add_address(Address.parse("10.9.0.9/24")),
     "add_address 6": lambda interface: interface.add_address(Address.parse("fd09::9/64")),
