@@ -36,7 +36,7 @@ SUITE = "bookworm"
 PYTHON = "3.11"
 """What that suite has."""
 PACKAGES = ("python3", "busybox-static", "iproute2", "iputils-ping")
-TEST_TOOLS = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+TEST_TOOLS = ("dpkt", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
 """The newest that are pure Python, and so run on every machine."""
 
 MODULES = ("tun", "veth", "dummy", "bridge")
