@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -29,7 +30,7 @@ def test_a_file_that_is_there_keeps_its_mode_and_owner(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o640)
-    if os.geteuid() == 0:
+    with contextlib.suppress(OSError):  # without root, or in a namespace with one user
         os.chown(path, 1, 1)
     known = path.stat()
     replace_file(path, b"new")
