@@ -10,8 +10,8 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
+from aiotun.cancelling import Closing
 from aiotun.probes import probe
 from aiotun.testing.namespace import Namespace
 
@@ -36,7 +36,7 @@ class MeasurementError(Exception):
     """A measurement came to nothing; says why. The others go on."""
 
 
-class Process:
+class Process(Closing):
     """A running program; leaving the context ends it.
 
     What it prints goes to files, so that it never blocks on us.
@@ -63,15 +63,8 @@ class Process:
                 start_new_session=True,  # a Ctrl-C is ours alone: we end the processes in order
             )
 
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process, and forget what it printed."""
         self._process.terminate()
         try:
             self._process.wait(5)

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
-from types import TracebackType
 
+from aiotun.cancelling import Closing
 from aiotun.testing import Namespace
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 
@@ -52,7 +52,7 @@ START = 10.0
 """Seconds that a program may take to come up."""
 
 
-class Node:
+class Node(Closing):
     """One interface, `wg0`, and what it was told of itself and its peers.
 
     The namespace lives as long as the node; the program may be stopped and
@@ -72,15 +72,8 @@ class Node:
         """Lines of `set=1` that tell of all peers."""
         self._running = ExitStack()
 
-    def __enter__(self) -> Node:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop it, and let go of its namespace."""
         self.stop()
         self.namespace.close()
 
