@@ -31,6 +31,7 @@ from .framed import (
 )
 from .interrupt import Interrupt
 from .offload import SuperPacket
+from .options import WindowsOptions
 from .packetio import Counters
 from .protocols import PacketProtocol
 from .relay import relay
@@ -68,6 +69,7 @@ __all__ = [
     "UdpProtocol",
     "UdpTransport",
     "UnsupportedError",
+    "WindowsOptions",
     "codecs",
     "create_device_endpoint",
     "create_udp_endpoint",

@@ -25,6 +25,7 @@ from .errors import (
     NameInvalidError,
     RouteError,
 )
+from .options import GROUPS, WindowsOptions, check_group
 
 __all__ = [
     "DeviceConfig",
@@ -111,6 +112,7 @@ class DeviceConfig:
     namespace: The network namespace in which the device lives, while the program stays
         where it is: a name (of `ip netns`), a path (with a "/" in it), or the id of a
         process. None is the namespace of the calling thread.
+    windows: What devices on Windows alone have; refused elsewhere.
     """
 
     name: str | None = None
@@ -135,6 +137,7 @@ class DeviceConfig:
     metric: int | None = None
     routes: tuple[Route, ...] = field(default=())
     namespace: str | os.PathLike[str] | int | None = None
+    windows: WindowsOptions | None = None
 
     def __init__(
         self,
@@ -161,6 +164,7 @@ class DeviceConfig:
         metric: int | None = None,
         routes: RouteLike | Iterable[RouteLike] = (),
         namespace: str | os.PathLike[str] | int | None = None,
+        windows: WindowsOptions | None = None,
     ) -> None:
         assign = object.__setattr__  # the class is frozen
         assign(self, "name", name)
@@ -185,6 +189,7 @@ class DeviceConfig:
         assign(self, "metric", metric)
         assign(self, "routes", parse_routes(routes))
         assign(self, "namespace", namespace)
+        assign(self, "windows", windows)
         self._check()
 
     def _check(self) -> None:
@@ -213,6 +218,9 @@ class DeviceConfig:
             check_tx_queue_len(self.tx_queue_len)
         if self.metric is not None:
             check_metric(self.metric)
+        for group in GROUPS:
+            if getattr(self, group) is not None:
+                check_group(group, getattr(self, group))
         if self.routes and self.up is False:
             raise RouteError("routes need a device that is up: add them later, or leave up alone")
 
@@ -242,6 +250,7 @@ class DeviceSettings(TypedDict, total=False):
     metric: int | None
     routes: RouteLike | Iterable[RouteLike]
     namespace: str | os.PathLike[str] | int | None
+    windows: WindowsOptions | None
 
 
 def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import aiotun
+from aiotun.options import GROUPS
 from aiotun.testing import memory_devices
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +44,8 @@ def test_what_the_table_names_is_there() -> None:
 def test_keywords_of_the_builder_are_fields() -> None:
     builder = TABLE.split("## Builder")[1].split("## ")[0]
     named = set(re.findall(r"\b(\w+)=", builder))
-    fields = {field.name for field in dataclasses.fields(aiotun.DeviceConfig)}
+    kinds: list[type[Any]] = [aiotun.DeviceConfig, *GROUPS.values()]
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert named - fields == {"config", "framing"}
     assert fields - named == set()
 
