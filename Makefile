@@ -42,7 +42,7 @@ test: $(VENV)/developer ## run all tests that this machine allows, list what it 
 	@$(ELSEWHERE) $(RUN) -m pytest
 
 # The peers are built before: the tests run in a namespace from which no registry is reached.
-interop: $(VENV)/developer ## run the tests with outside tools and peers (iperf3, tshark, wireguard-go)
+interop: $(VENV)/kernels ## run the tests with outside tools and peers (iperf3, tshark, wireguard-go)
 	@$(RUN) $(AS_CALLER) $(RUN) -m benchmarks.wireguard.programs
 	@! command -v cargo >/dev/null || $(RUN) $(AS_CALLER) \
 		cargo build --release --locked --quiet --manifest-path tests/codecs/tokio-peer/Cargo.toml

@@ -1,0 +1,245 @@
+"""FreeBSD 15, and before it what 15 still has."""
+
+from __future__ import annotations
+
+from ctypes import (
+    Structure,
+    Union,
+    c_int,
+    c_int64,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+
+from .common import IO, IOR, IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+
+# sys/socket.h
+
+AF_INET6 = 28
+AF_ROUTE = 17
+SO_SETFIB = 0x1014
+SO_RERROR = 0x20000
+
+# net/if.h
+
+LINK_STATE_DOWN = 1
+IFAN_DEPARTURE = 1
+
+
+class _ifr_ifru(Union):
+    _fields_ = (
+        ("ifr_addr", sockaddr),
+        ("ifr_flags", c_uint16),
+        ("ifr_mtu", c_int),
+        ("ifr_data", c_void_p),
+        ("ifr_reqcap", c_int),
+        ("_space", c_uint8 * 16),
+    )
+
+
+class ifreq(Structure):
+    _anonymous_ = ("ifr_ifru",)
+    _fields_ = (("ifr_name", name_bytes), ("ifr_ifru", _ifr_ifru))
+
+
+class ifaliasreq(Structure):
+    _fields_ = (
+        ("ifra_name", name_bytes),
+        ("ifra_addr", sockaddr_in),
+        ("ifra_broadaddr", sockaddr_in),
+        ("ifra_mask", sockaddr_in),
+        ("ifra_vhid", c_int),
+    )
+
+
+class sockaddr_dl(Structure):
+    _fields_ = (
+        ("sdl_len", c_uint8),
+        ("sdl_family", c_uint8),
+        ("sdl_index", c_uint16),
+        ("sdl_type", c_uint8),
+        ("sdl_nlen", c_uint8),
+        ("sdl_alen", c_uint8),
+        ("sdl_slen", c_uint8),
+        ("sdl_data", c_uint8 * 46),
+    )
+
+
+class if_data(Structure):
+    _fields_ = (
+        ("ifi_type", c_uint8),
+        ("ifi_physical", c_uint8),
+        ("ifi_addrlen", c_uint8),
+        ("ifi_hdrlen", c_uint8),
+        ("ifi_link_state", c_uint8),
+        ("ifi_vhid", c_uint8),
+        ("ifi_datalen", c_uint16),
+        ("ifi_mtu", c_uint32),
+        ("ifi_metric", c_uint32),
+        ("ifi_baudrate", c_uint64),
+        ("ifi_ipackets", c_uint64),
+        ("ifi_ierrors", c_uint64),
+        ("ifi_opackets", c_uint64),
+        ("ifi_oerrors", c_uint64),
+        ("ifi_collisions", c_uint64),
+        ("ifi_ibytes", c_uint64),
+        ("ifi_obytes", c_uint64),
+        ("ifi_imcasts", c_uint64),
+        ("ifi_omcasts", c_uint64),
+        ("ifi_iqdrops", c_uint64),
+        ("ifi_oqdrops", c_uint64),
+        ("_rest", c_uint64 * 5),
+    )
+
+
+# sys/sockio.h
+
+SIOCIFCREATE = IOWR("i", 122, ifreq)
+SIOCIFDESTROY = IOW("i", 121, ifreq)
+SIOCGIFFLAGS = IOWR("i", 17, ifreq)
+SIOCSIFFLAGS = IOW("i", 16, ifreq)
+SIOCSIFMTU = IOW("i", 52, ifreq)
+SIOCAIFADDR = IOW("i", 43, ifaliasreq)
+SIOCDIFADDR = IOW("i", 25, ifreq)
+SIOCSIFLLADDR = IOW("i", 60, ifreq)
+SIOCSIFNAME = IOW("i", 40, ifreq)
+SIOCSIFCAP = IOW("i", 30, ifreq)
+
+# netinet6/in6_var.h, netinet6/nd6.h
+
+IN6_IFF_NODAD = 0x20
+ND6_INFINITE_LIFETIME = 0xFFFF_FFFF
+ND6_IFF_IFDISABLED = 0x8
+ND6_IFF_AUTO_LINKLOCAL = 0x20
+
+
+class in6_addrlifetime(Structure):
+    _fields_ = (
+        ("ia6t_expire", c_int64),
+        ("ia6t_preferred", c_int64),
+        ("ia6t_vltime", c_uint32),
+        ("ia6t_pltime", c_uint32),
+    )
+
+
+class in6_aliasreq(Structure):
+    _fields_ = (
+        ("ifra_name", name_bytes),
+        ("ifra_addr", sockaddr_in6),
+        ("ifra_dstaddr", sockaddr_in6),
+        ("ifra_prefixmask", sockaddr_in6),
+        ("ifra_flags", c_int),
+        ("ifra_lifetime", in6_addrlifetime),
+        ("ifra_vhid", c_int),
+    )
+
+
+class _in6_ifru(Union):
+    _fields_ = (("ifr_addr", sockaddr_in6), ("_stats", c_uint64 * 34))
+
+
+class in6_ifreq(Structure):
+    _anonymous_ = ("ifr_ifru",)
+    _fields_ = (("ifr_name", name_bytes), ("ifr_ifru", _in6_ifru))
+
+
+class nd_ifinfo(Structure):
+    _fields_ = (
+        ("linkmtu", c_uint32),
+        ("maxmtu", c_uint32),
+        ("basereachable", c_uint32),
+        ("reachable", c_uint32),
+        ("retrans", c_uint32),
+        ("flags", c_uint32),
+        ("_rest", c_uint32 * 8),
+    )
+
+
+class in6_ndireq(Structure):
+    _fields_ = (
+        ("ifname", name_bytes),
+        ("ndi", nd_ifinfo),
+    )
+
+
+SIOCAIFADDR_IN6 = IOW("i", 27, in6_aliasreq)
+SIOCDIFADDR_IN6 = IOW("i", 25, in6_ifreq)
+SIOCGIFINFO_IN6 = IOWR("i", 108, in6_ndireq)
+SIOCSIFINFO_FLAGS = IOWR("i", 87, in6_ndireq)
+
+# net/route.h, sys/sysctl.h
+
+NET_RT_IFLIST = 3
+RTM_VERSION = 5
+RTM_NEWADDR = 12
+RTM_DELADDR = 13
+RTM_IFINFO = 14
+RTM_IFANNOUNCE = 17
+
+
+class rt_msghdr(Structure):
+    _fields_ = (
+        ("rtm_msglen", c_uint16),
+        ("rtm_version", c_uint8),
+        ("rtm_type", c_uint8),
+        ("rtm_index", c_uint16),
+        ("_spare", c_uint16),
+        ("rtm_flags", c_int),
+        ("rtm_addrs", c_int),
+        ("rtm_pid", c_int),
+        ("rtm_seq", c_int),
+        ("rtm_errno", c_int),
+        ("_fmask", c_int),
+        ("_inits", c_uint64),
+        ("_rmx", c_uint64 * 14),
+    )
+
+
+class if_msghdr(Structure):
+    _fields_ = (
+        ("ifm_msglen", c_uint16),
+        ("ifm_version", c_uint8),
+        ("ifm_type", c_uint8),
+        ("ifm_addrs", c_int),
+        ("ifm_flags", c_int),
+        ("ifm_index", c_uint16),
+        ("_spare", c_uint16),
+        ("ifm_data", if_data),
+    )
+
+
+class ifa_msghdr(Structure):
+    _fields_ = (
+        ("ifam_msglen", c_uint16),
+        ("ifam_version", c_uint8),
+        ("ifam_type", c_uint8),
+        ("ifam_addrs", c_int),
+        ("ifam_flags", c_int),
+        ("ifam_index", c_uint16),
+        ("_spare", c_uint16),
+        ("ifam_metric", c_int),
+    )
+
+
+class if_announcemsghdr(Structure):
+    _fields_ = (
+        ("ifan_msglen", c_uint16),
+        ("ifan_version", c_uint8),
+        ("ifan_type", c_uint8),
+        ("ifan_index", c_uint16),
+        ("ifan_name", name_bytes),
+        ("ifan_what", c_uint16),
+    )
+
+
+# net/if_tun.h, net/if_tap.h
+
+TUNGIFNAME = IOR("t", 93, ifreq)
+TUNSIFMODE = IOW("t", 94, c_int)
+TUNSIFPID = IO("t", 95)
+TUNSIFHEAD = IOW("t", 96, c_int)
+TUNSTRANSIENT = IOW("t", 98, c_int)
+TUNGTRANSIENT = IOR("t", 99, c_int)

@@ -1,0 +1,218 @@
+"""OpenBSD 7.7, and before it what 7.7 still has."""
+
+from __future__ import annotations
+
+from ctypes import (
+    Structure,
+    Union,
+    c_int,
+    c_int64,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+
+from .common import IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+
+# sys/socket.h
+
+AF_INET6 = 24
+AF_ROUTE = 17
+
+# net/if.h
+
+LINK_STATE_DOWN = 2
+IFAN_DEPARTURE = 1
+
+
+class _ifr_ifru(Union):
+    _fields_ = (
+        ("ifr_addr", sockaddr),
+        ("ifr_flags", c_uint16),
+        ("ifr_mtu", c_int),
+        ("ifr_data", c_void_p),
+        ("_space", c_uint8 * 16),
+    )
+
+
+class ifreq(Structure):
+    _anonymous_ = ("ifr_ifru",)
+    _fields_ = (("ifr_name", name_bytes), ("ifr_ifru", _ifr_ifru))
+
+
+class ifaliasreq(Structure):
+    _fields_ = (
+        ("ifra_name", name_bytes),
+        ("ifra_addr", sockaddr_in),
+        ("ifra_broadaddr", sockaddr_in),
+        ("ifra_mask", sockaddr_in),
+    )
+
+
+class sockaddr_dl(Structure):
+    _fields_ = (
+        ("sdl_len", c_uint8),
+        ("sdl_family", c_uint8),
+        ("sdl_index", c_uint16),
+        ("sdl_type", c_uint8),
+        ("sdl_nlen", c_uint8),
+        ("sdl_alen", c_uint8),
+        ("sdl_slen", c_uint8),
+        ("sdl_data", c_uint8 * 24),
+    )
+
+
+class if_data(Structure):
+    _fields_ = (
+        ("ifi_type", c_uint8),
+        ("ifi_addrlen", c_uint8),
+        ("ifi_hdrlen", c_uint8),
+        ("ifi_link_state", c_uint8),
+        ("ifi_mtu", c_uint32),
+        ("ifi_metric", c_uint32),
+        ("ifi_rdomain", c_uint32),
+        ("ifi_baudrate", c_uint64),
+        ("ifi_ipackets", c_uint64),
+        ("ifi_ierrors", c_uint64),
+        ("ifi_opackets", c_uint64),
+        ("ifi_oerrors", c_uint64),
+        ("ifi_collisions", c_uint64),
+        ("ifi_ibytes", c_uint64),
+        ("ifi_obytes", c_uint64),
+        ("ifi_imcasts", c_uint64),
+        ("ifi_omcasts", c_uint64),
+        ("ifi_iqdrops", c_uint64),
+        ("ifi_oqdrops", c_uint64),
+        ("_rest", c_uint64 * 4),
+    )
+
+
+# sys/sockio.h
+
+SIOCIFCREATE = IOW("i", 122, ifreq)
+SIOCIFDESTROY = IOW("i", 121, ifreq)
+SIOCGIFFLAGS = IOWR("i", 17, ifreq)
+SIOCSIFFLAGS = IOW("i", 16, ifreq)
+SIOCSIFMTU = IOW("i", 127, ifreq)
+SIOCAIFADDR = IOW("i", 26, ifaliasreq)
+SIOCDIFADDR = IOW("i", 25, ifreq)
+SIOCSIFLLADDR = IOW("i", 31, ifreq)
+
+# netinet6/in6_var.h, netinet6/nd6.h
+
+ND6_INFINITE_LIFETIME = 0xFFFF_FFFF
+
+
+class in6_addrlifetime(Structure):
+    _fields_ = (
+        ("ia6t_expire", c_int64),
+        ("ia6t_preferred", c_int64),
+        ("ia6t_vltime", c_uint32),
+        ("ia6t_pltime", c_uint32),
+    )
+
+
+class in6_aliasreq(Structure):
+    _fields_ = (
+        ("ifra_name", name_bytes),
+        ("ifra_addr", sockaddr_in6),
+        ("ifra_dstaddr", sockaddr_in6),
+        ("ifra_prefixmask", sockaddr_in6),
+        ("ifra_flags", c_int),
+        ("ifra_lifetime", in6_addrlifetime),
+    )
+
+
+class _in6_ifru(Union):
+    _fields_ = (("ifr_addr", sockaddr_in6), ("_stats", c_uint64 * 34))
+
+
+class in6_ifreq(Structure):
+    _anonymous_ = ("ifr_ifru",)
+    _fields_ = (("ifr_name", name_bytes), ("ifr_ifru", _in6_ifru))
+
+
+SIOCAIFADDR_IN6 = IOW("i", 26, in6_aliasreq)
+SIOCDIFADDR_IN6 = IOW("i", 25, in6_ifreq)
+
+# net/route.h, sys/sysctl.h
+
+NET_RT_IFLIST = 3
+RTM_VERSION = 5
+RTM_NEWADDR = 12
+RTM_DELADDR = 13
+RTM_IFINFO = 14
+RTM_IFANNOUNCE = 15
+RTM_DESYNC = 16
+RTP_STATIC = 8
+
+
+class rt_msghdr(Structure):
+    _fields_ = (
+        ("rtm_msglen", c_uint16),
+        ("rtm_version", c_uint8),
+        ("rtm_type", c_uint8),
+        ("rtm_hdrlen", c_uint16),
+        ("rtm_index", c_uint16),
+        ("rtm_tableid", c_uint16),
+        ("rtm_priority", c_uint8),
+        ("_mpls", c_uint8),
+        ("rtm_addrs", c_int),
+        ("rtm_flags", c_int),
+        ("_fmask", c_int),
+        ("rtm_pid", c_int),
+        ("rtm_seq", c_int),
+        ("rtm_errno", c_int),
+        ("_inits", c_uint32),
+        ("_rmx", c_uint64 * 7),
+    )
+
+
+class if_msghdr(Structure):
+    _fields_ = (
+        ("ifm_msglen", c_uint16),
+        ("ifm_version", c_uint8),
+        ("ifm_type", c_uint8),
+        ("ifm_hdrlen", c_uint16),
+        ("ifm_index", c_uint16),
+        ("ifm_tableid", c_uint16),
+        ("_pad", c_uint16),
+        ("ifm_addrs", c_int),
+        ("ifm_flags", c_int),
+        ("ifm_xflags", c_int),
+        ("ifm_data", if_data),
+    )
+
+
+class ifa_msghdr(Structure):
+    _fields_ = (
+        ("ifam_msglen", c_uint16),
+        ("ifam_version", c_uint8),
+        ("ifam_type", c_uint8),
+        ("ifam_hdrlen", c_uint16),
+        ("ifam_index", c_uint16),
+        ("ifam_tableid", c_uint16),
+        ("_pad", c_uint16),
+        ("ifam_addrs", c_int),
+        ("ifam_flags", c_int),
+        ("ifam_metric", c_int),
+    )
+
+
+class if_announcemsghdr(Structure):
+    _fields_ = (
+        ("ifan_msglen", c_uint16),
+        ("ifan_version", c_uint8),
+        ("ifan_type", c_uint8),
+        ("ifan_hdrlen", c_uint16),
+        ("ifan_index", c_uint16),
+        ("ifan_what", c_uint16),
+        ("ifan_name", name_bytes),
+    )
+
+
+# net/if_tun.h
+
+TUNMRU = 16384
