@@ -35,7 +35,7 @@ def declared(module: ModuleType) -> dict[str, int]:
     return found
 
 
-def of_struct(struct: type[ctypes.Structure]) -> dict[str, int]:
+def of_struct(struct: Any) -> dict[str, int]:
     kind = f"struct {struct.__name__}"
     found = {f"sizeof({kind})": ctypes.sizeof(struct)}
     for name in fields(struct):
