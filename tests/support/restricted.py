@@ -34,9 +34,8 @@ SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 0x0005_0000, 0x7FFF_0000
 # linux/mount.h
 MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
 
-X86 = platform.machine() == "x86_64"
-OPENAT, UNSHARE = (257, 272) if X86 else (56, 97)
-"""asm/unistd_64.h; asm-generic/unistd.h."""
+OPENAT, UNSHARE = {"x86_64": (257, 272), "s390x": (288, 303)}.get(platform.machine(), (56, 97))
+"""asm/unistd_64.h of the two; asm-generic/unistd.h for the others."""
 
 NODE_FLAGS = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 """With which /dev/net/tun is opened, and hardly anything else."""

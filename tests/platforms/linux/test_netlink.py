@@ -107,8 +107,9 @@ def test_a_list_that_fails() -> None:
 
 def test_the_kernels_own_words(netlink: NetlinkSocket) -> None:
     """Linux before 6.6 has none."""
+    address = struct.pack("=HH4s", 8, 2, b"\x0a\0\0\1")
     with pytest.raises(OSError, match=r"ipv4: Device not found|No such device") as caught:
-        netlink.request(20, struct.pack("=BBBBI", 2, 32, 0, 0, 99999) + b"\x08\0\x02\0\x0a\0\0\1")
+        netlink.request(20, struct.pack("=BBBBI", 2, 32, 0, 0, 99999) + address)
     assert caught.value.errno == errno.ENODEV
 
 

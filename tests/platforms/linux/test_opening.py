@@ -16,6 +16,7 @@ import struct
 import subprocess
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,8 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
 ) -> None:
     config = DeviceConfig(name="t0", addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
     namespace.run(outside.persistent, "t0", IFF_TUN)
-    with opened(namespace, **vars(config)):
-        pass
+    with opened(namespace, **vars(config)) as (interface, _):
+        interface.set_owner(os.geteuid())
 
     def attach() -> None:
         drop_capabilities(CAP_NET_ADMIN)
@@ -188,7 +189,6 @@ def test_attaching_to_a_persistent_device_needs_no_change_and_no_capability(
 @pytest.mark.parametrize(
     ("owner", "group", "allowed"),
     [
-        (None, None, True),
         (os.geteuid(), None, True),
         (None, os.getegid(), True),
         (os.geteuid(), 12345, False),
@@ -210,15 +210,39 @@ def test_who_may_attach_without_a_capability(
 
     def attach() -> None:
         drop_capabilities(CAP_NET_ADMIN)
-        interface, queue = open_device(DeviceConfig(name="t0"))
-        interface.close()
-        queue.close()
+        _open_and_close("t0")
 
     if allowed:
         namespace.run(attach)
     else:
         with pytest.raises(NotPermittedError):
             namespace.run(attach)
+
+
+def test_an_interface_without_owner_is_for_whom_the_kernel_says(namespace: Namespace) -> None:
+    """Most kernels let everyone attach to it, some only who has the capability (6.12.117)."""
+    with opened(namespace, name="t0", persistent=True):
+        pass
+
+    def attach_by(call: Callable[[], object]) -> bool:
+        def attach() -> None:
+            drop_capabilities(CAP_NET_ADMIN)
+            call()
+
+        try:
+            namespace.run(attach)
+        except PermissionError:
+            return False
+        return True
+
+    allowed = attach_by(partial(outside.persistent, "t0", IFF_TUN))
+    assert attach_by(partial(_open_and_close, "t0")) == allowed
+
+
+def _open_and_close(name: str) -> None:
+    interface, queue = open_device(DeviceConfig(name=name))
+    interface.close()
+    queue.close()
 
 
 def test_attaching_without_offload_takes_the_offload_of_others_away(namespace: Namespace) -> None:
