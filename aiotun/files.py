@@ -7,9 +7,13 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["create_file", "replace_file"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["create_file", "locked", "replace_file"]
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -46,6 +50,23 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Wait for whoever changes files of this directory in this way, and keep others waiting.
+
+    A lock on a file itself would go with the file that is replaced. Raises `OSError`.
+    """
+    if sys.platform != "win32":
+        number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(number)
+    else:  # where a directory cannot be locked
+        yield
 
 
 def _keep_attributes(number: int, known: os.stat_result) -> None:

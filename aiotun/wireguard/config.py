@@ -30,6 +30,7 @@ __all__ = [
     "format_peer",
     "parse_config",
     "parse_endpoint",
+    "parse_name",
     "parse_network",
     "quote",
 ]
@@ -53,6 +54,10 @@ class PeerConfig:
     """The addresses that the peer may send from, and whose packets are sent to it."""
     persistent_keepalive: int = 0
     """Seconds; 0: off."""
+    name: str = ""
+    """What people call it, in a store and in messages; the protocol knows no names."""
+    enabled: bool = True
+    """A store keeps one that is not, and its allowed IPs; an interface leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,13 @@ def format_host(endpoint: tuple[Any, ...]) -> str:
         return f"{host}%{socket.if_indextoname(scope)}"
     except OSError:  # there is no such interface any more
         return f"{host}%{scope}"
+
+
+def parse_name(text: str) -> str:
+    """What people call a peer: up to 64 printable characters in one line. Raises `ValueError`."""
+    if len(text) > 64 or not text.isprintable() or text != text.strip():
+        raise ValueError("a name is up to 64 printable characters, without a space at its ends")
+    return text
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:

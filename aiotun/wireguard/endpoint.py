@@ -82,7 +82,8 @@ class WireGuard(AsyncClosing):
             self.udp = await self._open_udp(self._config.listen_port)
             self.udp.resume_reading()
             for peer in self._config.peers:
-                self.set_peer(peer)
+                if peer.enabled:
+                    self.set_peer(peer)
         except BaseException:
             await self.aclose()
             raise

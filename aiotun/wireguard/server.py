@@ -104,7 +104,8 @@ class Server:
     @property
     def _wanted(self) -> InterfaceConfig:
         """What the file and the store say."""
-        return replace(self._settings, peers=tuple(self._peers.values()))
+        enabled = tuple(peer for peer in self._peers.values() if peer.enabled)
+        return replace(self._settings, peers=enabled)
 
     async def _follow_file(self) -> None:
         async with contextlib.aclosing(self.file.watch()) as configs:

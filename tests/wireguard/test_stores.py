@@ -25,14 +25,17 @@ from aiotun.wireguard.config import (
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores import file as file_module
-from aiotun.wireguard.stores.base import Change, Store
+from aiotun.wireguard.stores.base import Change, Decide, Store
 from aiotun.wireguard.stores.file import ConfigFile, FileStore, with_peer, without_peer
 
 KEY, ALICE, BOB, CAROL = (bytes([n]) * 32 for n in (8, 1, 2, 3))
 
-A = PeerConfig(ALICE, endpoint=("vpn.example", 1), allowed_ips=(ip_network("10.0.0.1/32"),))
+A = PeerConfig(
+    ALICE, name="alice", endpoint=("vpn.example", 1), allowed_ips=(ip_network("10.0.0.1/32"),)
+)
 B = PeerConfig(BOB, preshared_key=KEY, allowed_ips=(ip_network("fd00::/64"),))
 C = PeerConfig(CAROL, persistent_keepalive=25)
+CALLED = dataclasses.replace(C, name="carol")
 
 TEXT = """\
 # A server.
@@ -64,7 +67,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_module, "INTERVAL", 0.01)
 
 
-class MemoryStore:
+class MemoryStore(Store[int]):
     """Peers in memory; a revision is how many changes there were."""
 
     def __init__(self, *peers: PeerConfig) -> None:
@@ -85,13 +88,14 @@ class MemoryStore:
             else:
                 await self._changed.wait()
 
-    async def put(self, peer: PeerConfig) -> None:
-        self._peers[peer.public_key] = peer
-        self._tell(Change(peer.public_key, peer))
-
-    async def remove(self, public_key: bytes) -> None:
-        del self._peers[public_key]
-        self._tell(Change(public_key, None))
+    async def _change(self, decide: Decide) -> Change:
+        key, peer = change = decide(self._peers)
+        if peer is None:
+            del self._peers[key]
+        else:
+            self._peers[key] = peer
+        self._tell(change)
+        return change
 
     def _tell(self, change: Change) -> None:
         self._changes.append(change)
@@ -238,16 +242,16 @@ async def test_a_file_that_cannot_be_read_is_not_edited(file: FileStore, tmp_pat
 
 
 def test_a_peer_more() -> None:
-    assert with_peer(TEXT, C, "carol") == (
+    assert with_peer(TEXT, CALLED) == (
         TEXT + "\n# carol\n[Peer]\nPublicKey = AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n"
         "PersistentKeepalive = 25\n"
     )
-    assert with_peer(TEXT[:-1], C, "carol") == with_peer(TEXT, C, "carol")
+    assert with_peer(TEXT[:-1], CALLED) == with_peer(TEXT, CALLED)
 
 
 def test_a_peer_in_place_of_another() -> None:
     """Its comments stay, and all other lines."""
-    changed = with_peer(TEXT, PeerConfig(ALICE), "no title")
+    changed = with_peer(TEXT, PeerConfig(ALICE, name="alice"))
     gone = ("Endpoint = vpn.example:1\n", "AllowedIPs = 10.0.0.1/32\n")
     assert changed == "".join(line for line in TEXT.splitlines(keepends=True) if line not in gone)
 
@@ -292,3 +296,49 @@ def test_any_edits(edits: list[tuple[PeerConfig, list[str], bool]], data: st.Dat
         kept = data.draw(st.sampled_from(list(expected)))
         comments = text.count("#")
         assert with_peer(text, PeerConfig(kept)).count("#") == comments
+
+
+async def test_a_disabled_peer_becomes_a_comment(file: FileStore, tmp_path: Path) -> None:
+    """wg-quick reads nothing of it; it comes back as it was."""
+    path = tmp_path / "wg0.conf"
+    async with watched(file) as changes:
+        disabled = dataclasses.replace(A, enabled=False)
+        await file.put(disabled)
+        assert (await file.peers())[0] == {ALICE: disabled, BOB: B}
+        (left,) = parse_config(path.read_text(), allow_commands=True).peers
+        assert left.public_key == BOB
+        assert await asyncio.wait_for(changes.get(), 5) == Change(ALICE, disabled)
+        await file.put(C)
+        await file.put(A)
+        assert (await file.peers())[0] == {ALICE: A, BOB: B, CAROL: C}
+        assert "# alice\n# her laptop\n[Peer]\n" in path.read_text().replace("# moved in May\n", "")
+        await file.put(disabled)
+        await file.remove(ALICE)
+        assert (await file.peers())[0] == {BOB: B, CAROL: C}
+        assert "alice" not in path.read_text()
+
+
+async def test_a_name_is_the_comment_above(file: FileStore, tmp_path: Path) -> None:
+    await file.put(dataclasses.replace(A, name="Alice's"))
+    await file.put(dataclasses.replace(B, name="bob"))
+    peers, _ = await file.peers()
+    assert [peer.name for peer in peers.values()] == ["Alice's", "bob"]
+    text = (tmp_path / "wg0.conf").read_text()
+    assert "# Alice's\n# her laptop\n" in text
+    assert "# alice\n" not in text
+
+
+async def test_a_network_belongs_to_one_peer(store: Store[Any]) -> None:
+    thief = dataclasses.replace(C, allowed_ips=A.allowed_ips)
+    with pytest.raises(ValueError, match=r"10\.0\.0\.1/32 belongs to alice"):
+        await store.put(thief)
+    assert (await store.peers())[0] == {ALICE: A, BOB: B}
+
+
+async def test_no_change_of_a_file_is_lost(file: FileStore) -> None:
+    """However many programs change it at once."""
+    many = [PeerConfig(bytes([n]) * 32) for n in range(10, 40)]
+    others = [FileStore(ConfigFile(file._file.path, allow_commands=True)) for _ in many]
+    await asyncio.gather(*(other.put(peer) for other, peer in zip(others, many, strict=True)))
+    peers, _ = await file.peers()
+    assert {*peers} == {ALICE, BOB, *(peer.public_key for peer in many)}

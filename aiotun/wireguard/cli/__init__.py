@@ -1,4 +1,4 @@
-"""aiotun wireguard pair | serve | show: each is a module of this package, as in `aiotun.cli`."""
+"""aiotun wireguard pair | peer | serve | show: each is a module here, as in `aiotun.cli`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ __all__ = ["COMMANDS", "add_arguments", "main"]
 
 COMMANDS = {
     "pair": "write the configuration of a client, and of its server if there is none yet",
+    "peer": "add, remove, enable, disable or list the peers in a store",
     "serve": "run an interface",
     "show": "watch an interface",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of all three commands."""
+    """Those of all commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)

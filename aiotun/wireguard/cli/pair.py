@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import secrets
+from dataclasses import replace
 from ipaddress import (
-    IPv4Interface,
-    IPv6Interface,
     IPv6Network,
     ip_address,
     ip_interface,
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import segno
 
-from ...files import create_file, replace_file
+from ...files import create_file, locked, replace_file
 from ..config import (
     InterfaceConfig,
     PeerConfig,
@@ -28,10 +28,22 @@ from ..config import (
 )
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
+from ..pool import Interface, free_addresses
+from ..stores.base import Change, Peers
 from ..stores.file import with_peer
+from ..stores.urls import open_store
 from ..wg_quick import interface_name
+from .peer import add_store_argument
 
-__all__ = ["add_arguments", "add_client", "main", "make_pair", "new_server", "qr_code"]
+__all__ = [
+    "add_arguments",
+    "add_client",
+    "main",
+    "make_pair",
+    "new_server",
+    "pair_in_store",
+    "qr_code",
+]
 
 PORT = 51820
 
@@ -58,18 +70,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the client sends to the server; 0.0.0.0/0,::/0 is everything",
     )
     parser.add_argument("--dns", action="append", default=[], metavar="ADDRESS")
+    add_store_argument(parser, None)
 
 
 def main(args: argparse.Namespace) -> None:
     """Make the files, and show the client's as a QR code. Raises `OSError` and `ValueError`."""
-    text = make_pair(
-        args.server,
-        args.client,
-        _endpoint(args.endpoint),
-        args.network,
+    endpoint = _endpoint(args.endpoint)
+    client = (
         tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
         tuple(word for text in args.dns for word in text.replace(",", " ").split()),
     )
+    if args.store:
+        text = pair_in_store(args.store, args.server, args.client, endpoint, *client)
+    else:
+        text = make_pair(args.server, args.client, endpoint, args.network, *client)
     print(qr_code(text))
     print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
     print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
@@ -110,15 +124,7 @@ def add_client(
         )
     if not server.addresses:
         raise ValueError("the server's configuration has no Address to give others from")
-    taken = {address.ip for address in server.addresses}
-    taken.update(net.network_address for peer in server.peers for net in peer.allowed_ips)
-    addresses = []
-    for own in server.addresses:
-        free = (host for host in own.network.hosts() if host not in taken)
-        address = next(free, None)
-        if address is None:
-            raise ValueError(f"all addresses of {own.network} are taken")
-        addresses.append(ip_interface(f"{address}/{own.network.prefixlen}"))
+    addresses = free_addresses(server.addresses, server.peers)
     private_key = generate_private_key()
     preshared_key = secrets.token_bytes(32)
     peer = PeerConfig(
@@ -128,7 +134,7 @@ def add_client(
     )
     client = InterfaceConfig(
         private_key,
-        addresses=tuple(addresses),
+        addresses=addresses,
         dns=dns,
         peers=(
             PeerConfig(
@@ -158,17 +164,55 @@ def make_pair(
     """
     for file in (server_file, client_file):
         interface_name(file.stem)
-    if server_file.exists():
-        known = server_file.read_text(encoding="utf-8-sig")
-        server = parse_config(known, str(server_file), allow_commands=True)
-    else:
-        server = new_server(networks, endpoint[1])
-        known = format_config(server)
-    peer, client = add_client(server, endpoint, allowed_ips, dns)
-    text = format_config(client)
-    create_file(client_file, text.encode())
+    with locked(server_file.absolute().parent):
+        if server_file.exists():
+            known = server_file.read_text(encoding="utf-8-sig")
+            server = parse_config(known, str(server_file), allow_commands=True)
+        else:
+            server = new_server(networks, endpoint[1])
+            known = format_config(server)
+        peer, client = add_client(server, endpoint, allowed_ips, dns)
+        text = format_config(client)
+        create_file(client_file, text.encode())
+        try:
+            named = replace(peer, name=client_file.stem)
+            replace_file(server_file, with_peer(known, named).encode())
+        except BaseException:
+            client_file.unlink()
+            raise
+    return text
+
+
+def pair_in_store(
+    store: str,
+    server_file: Path,
+    client_file: Path,
+    endpoint: tuple[str, int],
+    allowed_ips: tuple[Network, ...] = (),
+    dns: tuple[str, ...] = (),
+) -> str:
+    """As `make_pair`, for a server whose file is there, and whose peers are in the store at this
+    URL."""
+    name = interface_name(client_file.stem)
+    known = server_file.read_text(encoding="utf-8-sig")
+    server = parse_config(known, str(server_file), allow_commands=True)
+    client = InterfaceConfig()
+
+    def decide(peers: Peers) -> Change:
+        nonlocal client
+        with_peers = replace(server, peers=tuple(peers.values()))
+        peer, client = add_client(with_peers, endpoint, allowed_ips, dns)
+        return Change(peer.public_key, replace(peer, name=name))
+
+    async def change() -> None:
+        async with open_store(store) as opened:
+            await opened.change(decide)
+
+    create_file(client_file, b"")
     try:
-        replace_file(server_file, with_peer(known, peer, client_file.stem).encode())
+        asyncio.run(change())
+        text = format_config(client)
+        replace_file(client_file, text.encode())
     except BaseException:
         client_file.unlink()
         raise
@@ -182,7 +226,7 @@ def qr_code(text: str) -> str:
     return "".join(f"{WHITE_ON_BLACK}{line}{AS_BEFORE}\n" for line in drawn.getvalue().splitlines())
 
 
-def _first(network: Network) -> IPv4Interface | IPv6Interface:
+def _first(network: Network) -> Interface:
     if network.num_addresses < 4:
         raise ValueError(f"{network} is too small for a server and another")
     return ip_interface(f"{network[1]}/{network.prefixlen}")

@@ -7,12 +7,15 @@ import sys
 assert sys.platform == "linux"
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from ..server import Server
 from ..stores.file import ConfigFile
+from ..stores.urls import open_store
 from ..uapi_socket import DIRECTORY
 from .loop import run
+from .peer import add_store_argument
 
 __all__ = ["add_arguments", "main"]
 
@@ -20,6 +23,7 @@ __all__ = ["add_arguments", "main"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", type=Path, default=Path("wg0.conf"))
     parser.add_argument("--name", help="of the interface; that of the file, without .conf")
+    add_store_argument(parser, None)
     parser.add_argument(
         "--no-uapi", action="store_true", help=f"no socket in {DIRECTORY} for the wg tool"
     )
@@ -30,5 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
+    run(_serve(args))
+
+
+async def _serve(args: argparse.Namespace) -> None:
     file = ConfigFile(args.file, allow_commands=args.allow_commands)
-    run(Server(file, args.name or args.file.stem).run(uapi=not args.no_uapi))
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(args.store)) if args.store else None
+        server = Server(file, args.name or args.file.stem, store=store)
+        await server.run(uapi=not args.no_uapi)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import logging
 import stat
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from ...files import replace_file
+from ...files import locked, replace_file
 from ..config import (
     ConfigFileError,
     InterfaceConfig,
@@ -18,15 +20,19 @@ from ..config import (
     format_config,
     format_peer,
     parse_config,
+    parse_name,
 )
-from .base import Change
+from .base import Change, Decide, Store
 
-__all__ = ["ConfigFile", "FileStore", "with_peer", "without_peer"]
+__all__ = ["ConfigFile", "FileStore", "peers_in", "with_peer", "without_peer"]
 
 logger = logging.getLogger("aiotun.wireguard")
 
 INTERVAL = 1.0
 """Seconds between two looks at a file."""
+
+DISABLED = "# (disabled) "
+"""Stands before each line of a peer that is kept and not used."""
 
 
 class ConfigFile:
@@ -88,8 +94,15 @@ class ConfigFile:
         return state, config
 
     def _edit(self, change: Callable[[str], str]) -> None:
-        _, text = self._read_at_rest()
-        replace_file(self.path, change(text).encode())
+        with locked(self.path.absolute().parent):
+            _, text = self._read_at_rest()
+            changed = change(text)
+            if changed != text:
+                replace_file(self.path, changed.encode())
+
+    def text(self) -> str:
+        """What stands in the file. Raises `OSError` and `ConfigFileError`."""
+        return self._read_at_rest()[1]
 
     def _read_at_rest(self) -> tuple[tuple[int, ...], str]:
         """A file that changes while it is read is read again."""
@@ -109,22 +122,28 @@ class ConfigFile:
             raise ConfigFileError(f"{self.path} is no text: write it in UTF-8") from None
 
 
-class FileStore:
-    """The peers of a file; a revision is all of them. Sections of others stay as they are."""
+class FileStore(Store[Mapping[bytes, PeerConfig]]):
+    """The peers of a file; a revision is all of them. Sections of others stay as they are.
+
+    The comment above a peer is its name. One that is disabled becomes a comment.
+    """
 
     def __init__(self, file: ConfigFile) -> None:
         self._file = file
 
     async def peers(self) -> tuple[dict[bytes, PeerConfig], Mapping[bytes, PeerConfig]]:
-        peers = _by_key(await self._file.load())
+        peers = await asyncio.to_thread(lambda: peers_in(self._file.text(), str(self._file.path)))
         return peers, peers.copy()
 
     async def watch(
         self, revision: Mapping[bytes, PeerConfig]
     ) -> AsyncGenerator[list[Change], None]:
         async with contextlib.aclosing(self._file.watch()) as configs:
-            async for config in configs:
-                peers = _by_key(config)
+            async for _ in configs:
+                try:
+                    peers, _ = await self.peers()
+                except (OSError, ConfigFileError):
+                    continue  # it changes just now: the next look is for that
                 changes = [Change(key, None) for key in revision if key not in peers]
                 changes += [
                     Change(key, peer) for key, peer in peers.items() if peer != revision.get(key)
@@ -133,30 +152,60 @@ class FileStore:
                 if changes:
                     yield changes
 
-    async def put(self, peer: PeerConfig) -> None:
-        await self._file.edit(lambda text: with_peer(text, peer))
+    async def _change(self, decide: Decide) -> Change:
+        changes = []
 
-    async def remove(self, public_key: bytes) -> None:
-        await self._file.edit(lambda text: without_peer(text, public_key))
+        def edit(text: str) -> str:
+            peers = peers_in(text, str(self._file.path))
+            change = decide(peers)
+            changes.append(change)
+            if peers.get(change.public_key) == change.peer:
+                return text
+            if change.peer is None:
+                return without_peer(text, change.public_key)
+            return with_peer(text, change.peer)
+
+        await self._file.edit(edit)
+        return changes[0]
 
 
-def _by_key(config: InterfaceConfig) -> dict[bytes, PeerConfig]:
-    return {peer.public_key: peer for peer in config.peers}
+def peers_in(text: str, source: str = "configuration") -> dict[bytes, PeerConfig]:
+    """The peers of a file by their keys, with their names, and those that are disabled.
+
+    Raises `ConfigFileError`.
+    """
+    enabled = {peer.public_key for peer in parse_config(text, source, allow_commands=True).peers}
+    config = parse_config(_revealed(text), source, allow_commands=True)
+    names = {section.key: section.name for section in _sections(text)}
+    return {
+        peer.public_key: dataclasses.replace(
+            peer, name=names[peer.public_key], enabled=peer.public_key in enabled
+        )
+        for peer in config.peers
+    }
 
 
-def with_peer(text: str, peer: PeerConfig, title: str = "") -> str:
+def with_peer(text: str, peer: PeerConfig) -> str:
     """The text of a file with this peer, in place of the one with its key or behind all others.
 
-    Comments stay; a `title` becomes one. Raises `ConfigFileError`.
+    Comments stay. Its name becomes one, and so does all of it where it is disabled. Raises
+    `ConfigFileError`.
     """
+    lines = format_peer(peer)
+    if not peer.enabled:
+        lines = "".join(f"{DISABLED}{line}" for line in io.StringIO(lines))
+    head = f"# {peer.name}\n" if peer.name else ""
     sections = _sections(text)
-    for place, (key, section) in enumerate(sections):
-        if key == peer.public_key:
-            sections[place] = key, _replace(section, format_peer(peer))
+    for place, section in enumerate(sections):
+        if section.key == peer.public_key:
+            known = _replace(_revealed(section.text), lines)
+            if peer.name != section.name:
+                apart = "" if section.name else "\n"  # else it would be of the section before
+                known = apart + head + known.removeprefix(f"# {section.name}\n")
+            sections[place] = section._replace(text=known)
             return _joined(sections)
-    head = f"# {title}\n" if title else ""
     end = "" if not text or text.endswith("\n") else "\n"
-    return f"{text}{end}\n{head}{format_peer(peer)}"
+    return f"{text}{end}\n{head}{lines}"
 
 
 def without_peer(text: str, public_key: bytes) -> str:
@@ -165,22 +214,28 @@ def without_peer(text: str, public_key: bytes) -> str:
     Raises `KeyError` and `ConfigFileError`.
     """
     sections = _sections(text)
-    kept = [(key, section) for key, section in sections if key != public_key]
+    kept = [section for section in sections if section.key != public_key]
     if len(kept) == len(sections):
         raise KeyError(public_key)
     return _joined(kept)
 
 
-_Section = tuple[bytes | None, str]
-"""Lines from a title to the next one; of a peer with its public key. The comment right above a
-title belongs to it, if there is an empty line above that."""
+class _Section(NamedTuple):
+    """Lines from a title to the next one. The comment right above a title belongs to it, if there
+    is an empty line above that."""
+
+    key: bytes | None
+    """A peer's public key."""
+    name: str
+    """The first line of the comment above the title."""
+    text: str
 
 
 def _sections(text: str) -> list[_Section]:
     """What stands before the first title is a section too."""
-    peers = iter(parse_config(text, allow_commands=True).peers)
-    lines = list(io.StringIO(text))
-    begins: list[tuple[int, bytes | None]] = [(0, None)]
+    peers = iter(parse_config(_revealed(text), allow_commands=True).peers)
+    known, lines = list(io.StringIO(text)), list(io.StringIO(_revealed(text)))
+    begins: list[tuple[int, bytes | None, str]] = [(0, None, "")]
     for number, line in enumerate(lines):
         title = _title(line)
         if title is not None:
@@ -189,11 +244,26 @@ def _sections(text: str) -> list[_Section]:
                 begin -= 1
             if begin and lines[begin - 1].strip():
                 begin = number
-            begins.append((begin, next(peers).public_key if title == "[peer]" else None))
-    ends = [begin for begin, _ in begins[1:]] + [len(lines)]
+            name = _name(lines[begin]) if begin < number else ""
+            begins.append((begin, next(peers).public_key if title == "[peer]" else None, name))
+    ends = [begin for begin, _, _ in begins[1:]] + [len(lines)]
     return [
-        (key, "".join(lines[begin:end])) for (begin, key), end in zip(begins, ends, strict=True)
+        _Section(key, name, "".join(known[begin:end]))
+        for (begin, key, name), end in zip(begins, ends, strict=True)
     ]
+
+
+def _revealed(text: str) -> str:
+    """With the peers that are disabled. It has as many lines."""
+    return "".join(line.removeprefix(DISABLED) for line in io.StringIO(text))
+
+
+def _name(comment: str) -> str:
+    """That in a comment; empty where it cannot be one."""
+    try:
+        return parse_name(comment.strip().removeprefix("#").strip())
+    except ValueError:
+        return ""
 
 
 def _title(line: str) -> str | None:
@@ -211,4 +281,4 @@ def _replace(section: str, by: str) -> str:
 
 
 def _joined(sections: list[_Section]) -> str:
-    return "".join(section for _, section in sections)
+    return "".join(section.text for section in sections)
