@@ -86,13 +86,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import handover as handover
     from . import testing as testing
 else:
 
     def __getattr__(name: str) -> object:
-        """Import `aiotun.testing` when it is asked for: programs do without it."""
-        if name == "testing":
+        """Import these modules when they are asked for: most programs do without them."""
+        if name in ("handover", "testing"):
             import importlib
 
-            return importlib.import_module(".testing", __name__)
+            return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,14 +87,19 @@ class Device(InterfaceSettings, Closing, Lendable):
         The device owns the descriptor from now on; with `closefd=False` it only borrows
         it, and leaves it open. It is made non-blocking.
 
-        On Linux the kernel tells what it is, and the interface is configured as any
-        other; its settings stay as they are. Elsewhere, and for a descriptor that the
-        kernel knows nothing of, `framing` names what stands in front of its packets:
-        "none" nothing, "vnet" a virtio_net_hdr, "pi" Linux' packet information,
-        "family" the address family (macOS, BSD). Then `layer` and `mtu` are as given,
-        and whoever handed the descriptor over configures the interface. Raises
-        `UnsupportedError` when the kernel cannot tell (so for a macvtap), and `ConfigError`
-        for what no device has. The descriptor stays open then, and as it was.
+        The system tells what it is where it can: Linux, Android, OpenHarmony, and for a utun
+        macOS, iOS and tvOS. Elsewhere, and for a descriptor that the system knows nothing of,
+        `framing` names what stands in front of its packets: "none" nothing, "vnet" a
+        virtio_net_hdr, "pi" Linux' packet information, "family" the address family (macOS,
+        BSD).
+
+        On Linux the interface is configured as any other; its settings stay as they are.
+        Elsewhere, where Linux refuses that (a phone, a sandbox, another namespace), and with a
+        `framing`, whoever handed the descriptor over configures the interface, and `mtu` is
+        as given; so is `layer` unless the kernel tells it.
+
+        Raises `UnsupportedError` when the system cannot tell (so for a macvtap), and
+        `ConfigError` for what no device has. The descriptor stays open then, and as it was.
         """
         return cls.from_parts(
             *platforms.adopt(fd, closefd=closefd, layer=layer, framing=framing, mtu=mtu)

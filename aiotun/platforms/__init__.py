@@ -10,6 +10,7 @@ from ..config import DeviceConfig, Layer, check_layer, check_mtu
 from ..errors import ConfigError, UnsupportedError
 from ..native import tell_if_missing
 from .base import Framing, Interface, Queue
+from .phones import ANDROID, framing_of, how_to_get_one
 
 __all__ = ["adopt", "open_device"]
 
@@ -20,13 +21,15 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
     Raises `UnsupportedError` on a system that has none, and the `TunError` that
     says what is missing.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not ANDROID:
         from . import linux
 
         tell_if_missing()
         return linux.open_device(config)
     raise UnsupportedError(
-        errno.EOPNOTSUPP, f"aiotun cannot make devices on {sys.platform}: only on Linux"
+        errno.EOPNOTSUPP,
+        f"aiotun cannot make devices on {'android' if ANDROID else sys.platform}",
+        remedies=how_to_get_one(),
     )
 
 
@@ -43,13 +46,16 @@ def adopt(
     if framing is not None and framing not in get_args(Framing):
         names = ", ".join(map(repr, get_args(Framing)))
         raise ConfigError(f"framing must be one of {names}, not {framing!r}")
-    if sys.platform == "linux" and framing is None:
+    if sys.platform == "linux" and framing is None and not ANDROID:
         from . import linux
 
-        return linux.adopt(fd, closefd)
-    if sys.platform != "win32" and framing is not None:
-        from .adopted import FdInterface, FdQueue
+        return linux.adopt(fd, closefd, layer, mtu)
+    if sys.platform != "win32":
+        from . import adopted
 
-        queue = FdQueue(fd, layer, framing, closefd)
-        return FdInterface(fd, mtu), queue
-    raise UnsupportedError(errno.EOPNOTSUPP, "this system cannot tell: name the framing")
+        framing = framing or framing_of(fd)
+        if framing is not None:
+            return adopted.adopt(fd, closefd, layer, framing, mtu)
+    raise UnsupportedError(
+        errno.EOPNOTSUPP, f"{sys.platform} cannot tell what descriptor {fd} is: name the framing"
+    )

@@ -16,13 +16,14 @@ from typing import NoReturn
 
 from ..addresses import Address
 from ..config import Layer
-from ..errors import InterfaceGoneError, PacketError, UnsupportedError
+from ..errors import InterfaceDownError, InterfaceGoneError, PacketError, UnsupportedError
 from ..interfaces import Event, InterfaceStatistics
 from ..interrupt import Interrupt
 from .base import EventSource, Framing, Interface
 from .descriptor import FRAME_MAX, DescriptorQueue
+from .phones import ANDROID
 
-__all__ = ["FdInterface", "FdQueue"]
+__all__ = ["FdInterface", "FdQueue", "adopt"]
 
 IN_FRONT: dict[Framing, int] = {"none": 0, "vnet": 10, "pi": 4, "family": 4}
 """Bytes in front of a packet."""
@@ -32,6 +33,18 @@ FAMILIES: dict[Framing, tuple[int, int]] = {
     "pi": (0x0800, 0x86DD),  # no flags, and the EtherType: struct tun_pi, linux/if_tun.h
 }
 
+GONE = {errno.ENXIO, errno.ENODEV, errno.ENOTCONN, getattr(errno, "EBADFD", errno.ENXIO)}
+"""What reading and writing give once an interface was deleted, or its descriptor revoked. A
+datagram socket of the UNIX family says ENOTCONN from the second time on."""
+
+
+def adopt(
+    fd: int, closefd: bool, layer: Layer, framing: Framing, mtu: int, name: str | None = None
+) -> tuple[FdInterface, FdQueue]:
+    """The device of a descriptor whose frames look like that."""
+    queue = FdQueue(fd, layer, framing, closefd)
+    return FdInterface(name or f"fd{fd}", mtu), queue
+
 
 class FdQueue(DescriptorQueue):
     """Adds and removes what the framing says."""
@@ -39,6 +52,7 @@ class FdQueue(DescriptorQueue):
     def __init__(self, fd: int, layer: Layer, framing: Framing, closefd: bool) -> None:
         super().__init__(fd, closefd)
         self.layer = layer
+        self.framing = framing
         self.vnet_hdr = self.tcp_offload = self.udp_offload = framing == "vnet"
         self._datagrams = _is_datagram_socket(fd)
         self.families = FAMILIES.get(framing) if layer == "tun" else None
@@ -50,8 +64,11 @@ class FdQueue(DescriptorQueue):
     def read(self) -> bytes:
         try:
             frame = os.read(self._fd, FRAME_MAX)
-        except ConnectionError as exc:
-            raise _gone() from exc
+        except OSError as exc:
+            if exc.errno == errno.EIO:  # a revoked descriptor, on OpenBSD
+                raise _gone() from exc
+            _explain(exc)
+            raise
         if not (frame or self._datagrams):  # an empty datagram ends nothing
             raise _gone()
         return frame[4:] if self._behind_family else frame
@@ -60,9 +77,17 @@ class FdQueue(DescriptorQueue):
         try:
             os.write(self._fd, self._header(frame) + frame if self._behind_family else frame)
         except OSError as exc:
-            # A datagram socket of the UNIX family says ENOTCONN from the second time on.
-            if isinstance(exc, ConnectionError) or exc.errno == errno.ENOTCONN:
-                raise _gone() from exc
+            if exc.errno == errno.EIO:
+                # Android sets the interface down when it takes the VPN away, and nobody
+                # sets it up again (reset_interface of its VPN service).
+                if ANDROID:
+                    raise _gone() from exc
+                raise InterfaceDownError(
+                    errno.EIO,
+                    "the interface is down",
+                    remedies=("let whoever handed the descriptor over set it up",),
+                ) from exc
+            _explain(exc)
             raise
 
     def _header(self, packet: bytes) -> bytes:
@@ -80,14 +105,14 @@ class FdInterface(Interface):
     index = 0
     is_up = True
 
-    def __init__(self, fd: int, mtu: int) -> None:
-        self._name = f"fd{fd}"
+    def __init__(self, name: str, mtu: int) -> None:
+        self._name = name
         self._mtu = mtu
         self._events = _NoEvents()
 
     @property
     def name(self) -> str:
-        """A name made of the descriptor: that of the interface is not known."""
+        """As it was when the descriptor came; made of its number where the system does not tell."""
         return self._name
 
     @property
@@ -145,8 +170,16 @@ def _is_datagram_socket(fd: int) -> bool:
     return kind == socket.SOCK_DGRAM
 
 
+def _explain(exc: OSError) -> None:
+    """Raise `InterfaceGoneError` if that is what the error means."""
+    if isinstance(exc, ConnectionError) or exc.errno in GONE:
+        raise _gone() from exc
+
+
 def _gone() -> InterfaceGoneError:
-    return InterfaceGoneError(errno.ENODEV, "the other side closed the descriptor")
+    return InterfaceGoneError(
+        errno.ENODEV, "the other side closed the descriptor, or the system took it back"
+    )
 
 
 def _unknown() -> NoReturn:

@@ -50,6 +50,9 @@ class Queue(ABC):
     """How many bytes stand in front of a packet for read(2) and write(2) of `fileno`: none, 4 for
     a family, 10 for a virtio_net_hdr. Native code then calls these itself, for many frames at
     once, and leaves errors to `read` and `write`. None: it may not."""
+    framing: Framing | None = None
+    """What has to be said with the descriptor when it is handed on: None where the system
+    tells it."""
     families: tuple[int, int] | None = None
     """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
     numbers in network order."""

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import socket
 import struct
 import sys
@@ -34,8 +35,13 @@ SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 0x0005_0000, 0x7FFF_0000
 # linux/mount.h
 MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
 
-OPENAT, UNSHARE = {"x86_64": (257, 272), "s390x": (288, 303)}.get(platform.machine(), (56, 97))
+OPENAT, UNSHARE, SOCKET, IOCTL = {
+    "x86_64": (257, 272, 41, 16),
+    "s390x": (288, 303, 359, 54),
+}.get(platform.machine(), (56, 97, 198, 29))
 """asm/unistd_64.h of the two; asm-generic/unistd.h for the others."""
+
+AF_NETLINK = 16  # linux/socket.h
 
 NODE_FLAGS = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 """With which /dev/net/tun is opened, and hardly anything else."""
@@ -114,18 +120,47 @@ def no_ipv6() -> None:
     drop(CAP_SYS_ADMIN)
 
 
-def refuse(call: int, argument: tuple[int, int] | None = None) -> None:
-    """EPERM for a system call, if its argument of that number is that (seccomp(2))."""
+def no_netlink() -> None:
+    """As by the SELinux of Android 11 and later, for all that matters here."""
+    refuse(SOCKET, (0, AF_NETLINK), errno.EACCES)
+
+
+def no_netlink_and_hardly_an_ioctl() -> None:
+    """As by Android's SELinux: of a TUN's ioctls an app may use TUNGETIFF."""
+    no_netlink()
+    _no_ioctls_of_a_tun("TUNGETIFF")
+
+
+def no_netlink_and_no_ioctl() -> None:
+    no_netlink()
+    no_ioctls_of_a_tun()
+
+
+def no_ioctls_of_a_tun() -> None:
+    _no_ioctls_of_a_tun()
+
+
+def _no_ioctls_of_a_tun(*allowed: str) -> None:
+    if sys.platform == "linux":  # which type checkers want to read
+        from aiotun.platforms.linux import tun
+
+        for name, number in vars(tun).items():
+            if re.match("TUN[SG]ET|SIOC", name) and name not in allowed:
+                refuse(IOCTL, (1, number), errno.EACCES)
+
+
+def refuse(call: int, argument: tuple[int, int] | None = None, number: int = errno.EPERM) -> None:
+    """An error for a system call, if its argument of that number is that (seccomp(2))."""
     load, equal, done = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS; BPF_JMP | BPF_JEQ; BPF_RET
     tests = [(0, call)]  # struct seccomp_data: the call, and from 16 on its arguments
     if argument is not None:
-        number, value = argument
-        tests.append((16 + 8 * number + 4 * (sys.byteorder == "big"), value))
+        position, value = argument
+        tests.append((16 + 8 * position + 4 * (sys.byteorder == "big"), value))
     program = []
     for left, (offset, value) in zip(range(len(tests), 0, -1), tests, strict=True):
         program += [(load, 0, 0, offset), (equal, 0, 2 * left - 1, value)]
     program += [
-        (done, 0, 0, SECCOMP_RET_ERRNO | errno.EPERM),
+        (done, 0, 0, SECCOMP_RET_ERRNO | number),
         (done, 0, 0, SECCOMP_RET_ALLOW),
     ]
     code = array("B", b"".join(struct.pack("=HBBI", *each) for each in program))

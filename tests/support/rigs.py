@@ -108,8 +108,14 @@ class TunRig(Rig):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self.socket.bind((self.device.name, ETH_P_ALL))
 
+    @property
+    def name(self) -> str:
+        """The interface's, whoever has its device."""
+        name: str = self.socket.getsockname()[0]
+        return name
+
     def send(self, packet: bytes) -> None:
-        self.socket.sendto(packet, (self.device.name, ETH_P_IP))
+        self.socket.sendto(packet, (self.name, ETH_P_IP))
 
     def recv(self, timeout: float = 2.0) -> bytes:
         deadline = time.monotonic() + timeout
@@ -125,7 +131,7 @@ class TunRig(Rig):
                 return packet
 
     def delete(self) -> None:
-        self.namespace.run(outside.delete, self.device.name)
+        self.namespace.run(outside.delete, self.name)
 
     def close(self) -> None:
         self.socket.close()

@@ -115,8 +115,9 @@ class TunQueue(DescriptorQueue):
     def adopt(cls, fd: int, closefd: bool) -> TunQueue:
         """The queue of a descriptor that is attached to an interface already.
 
-        Raises `UnsupportedError` for any other descriptor. Nothing changes on the descriptor
-        before `agree_on_frames`.
+        Raises `UnsupportedError` for any other descriptor, and `NotPermittedError` where the
+        system does not let it be asked. Nothing changes on the descriptor before
+        `agree_on_frames`.
         """
         self = cls.__new__(cls)
         DescriptorQueue.__init__(self, fd, closefd)
@@ -125,6 +126,8 @@ class TunQueue(DescriptorQueue):
             if os.fstat(fd).st_rdev != TUN_DEVICE:
                 raise OSError(errno.ENODEV, "it is of another driver, such as macvtap")
         except OSError as exc:
+            if isinstance(exc, PermissionError) and os.fstat(fd).st_rdev == TUN_DEVICE:
+                raise NotPermittedError(errno.EACCES, "a TUN's ioctls are forbidden here") from exc
             raise UnsupportedError(
                 errno.EOPNOTSUPP,
                 f"descriptor {fd} is not of a TUN or TAP ({exc.strerror})",
@@ -166,6 +169,15 @@ class TunQueue(DescriptorQueue):
     def _take_frames(self) -> None:
         if not self.vnet_hdr:
             return
+        self.check_header()
+        features = active_features(self.name)
+        self.tcp_offload = TCP_SEGMENTATION in features
+        self.udp_offload = UDP_SEGMENTATION in features
+
+    def check_header(self) -> None:
+        """Raise `UnsupportedError` where a header stands in front that cannot be read."""
+        if not self.vnet_hdr:
+            return
         (size,) = struct.unpack("=i", self._ioctl(TUNGETVNETHDRSZ, bytes(4)))
         (little_endian,) = struct.unpack("=i", self._ioctl(TUNGETVNETLE, bytes(4)))
         if size != VNET_HDR_SIZE or (little_endian and sys.byteorder == "big"):
@@ -175,9 +187,6 @@ class TunQueue(DescriptorQueue):
                 f"interface {self.name!r} is open elsewhere, with {order}headers of {size} bytes",
                 remedies=(f"open it there with {VNET_HDR_SIZE} bytes, in the machine's order",),
             )
-        features = active_features(self.name)
-        self.tcp_offload = TCP_SEGMENTATION in features
-        self.udp_offload = UDP_SEGMENTATION in features
 
     @property
     def name(self) -> str:

@@ -1,0 +1,89 @@
+"""Devices handed over: to another process through a UNIX socket, by Apple's systems to an app."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+from .config import Layer
+from .device import Device
+from .errors import ClosedError, TunError, UnsupportedError
+from .platforms.base import Framing
+from .platforms.phones import find_utun_descriptor
+
+__all__ = ["find_utun_descriptor", "receive_device", "send_device"]
+
+MESSAGE_MAX = 4096
+"""Bytes. Ours have about 70, those of other programs mostly one."""
+
+
+def send_device(sock: socket.socket, device: Device) -> None:
+    """Send a device's descriptor over a UNIX socket (SCM_RIGHTS, unix(7)).
+
+    `receive_device` makes a device of it; any other program gets the descriptor by
+    recvmsg(2). The device stays open here, and the interface lives until both processes have
+    closed it. Close it here, or each packet goes to either of them. Packets that were read
+    here and not received yet stay here.
+
+    Raises `ClosedError`, `UnsupportedError` for a device without a descriptor, `BusyError`
+    for one that a transport has, and what sending raises.
+    """
+    device._check_usable()
+    message = {"framing": device.queue.framing, "layer": device.layer, "mtu": device.mtu}
+    if sys.platform == "win32":
+        raise _unsupported()
+    socket.send_fds(sock, [json.dumps(message).encode()], [device.fileno()])
+
+
+def receive_device(
+    sock: socket.socket,
+    *,
+    framing: Framing | None = None,
+    layer: Layer = "tun",
+    mtu: int = 1500,
+) -> Device:
+    """The device whose descriptor comes over a UNIX socket; the next message has to have it.
+
+    What `send_device` says of it holds. Of a descriptor that another program sends, in
+    whatever message, `framing`, `layer` and `mtu` are taken, as by `Device.from_fd`.
+
+    Waits as the socket does: with its timeout, and without an event loop
+    (`await asyncio.to_thread(receive_device, sock)`). Raises `ClosedError` when the other
+    side closed the socket, `TunError` (EBADMSG) for a message without a descriptor, and
+    what `Device.from_fd` raises; the descriptor is closed then.
+    """
+    if sys.platform == "win32":
+        raise _unsupported()
+    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_MAX, 1, flags)
+    if not descriptors:
+        if not data:
+            raise ClosedError("the other side closed the socket")
+        raise TunError(errno.EBADMSG, "a message came without a descriptor")
+    (fd,) = descriptors
+    try:
+        os.set_inheritable(fd, False)
+        told = _decode(data)
+        if told is not None:
+            framing, layer, mtu = told
+        return Device.from_fd(fd, framing=framing, layer=layer, mtu=mtu)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _decode(data: bytes) -> tuple[Any, Any, Any] | None:
+    """What the message says, if it is one of `send_device`; `from_fd` checks the values."""
+    try:
+        message = json.loads(data)
+        return message["framing"], message["layer"], message["mtu"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+
+
+def _unsupported() -> UnsupportedError:
+    return UnsupportedError(errno.EOPNOTSUPP, "Windows passes no descriptors over sockets")
