@@ -30,7 +30,7 @@ LOCKS = build uvloop dev kernels bench
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop lint types coverage fuzz sanitize sanitize-threads kernels bench lock clean
+.PHONY: help demo test interop phones lint types coverage fuzz sanitize sanitize-threads kernels bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for 
 	@for system in win32 darwin freebsd; do \
 		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
+
+phones: ## compile the Kotlin of examples/phones against Android's framework (needs Java and Maven)
+	@mvn --batch-mode --quiet --file tests/examples/android/pom.xml compile
 
 coverage: $(VENV)/developer ## branch coverage; aead, offload, codecs, transports, udp 95 % or more each
 	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
