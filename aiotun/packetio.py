@@ -324,18 +324,22 @@ class PacketWriter:
         if native and self._queue.direct is not None:
             written = native.write_frames(self._queue.fileno(), frames, self._queue.families)
         remaining = islice(frames, written, None)
-        for frame in remaining:
-            try:
-                write(frame)
-            except BlockingIOError:
-                backlog.append(frame)
-            except InterfaceGoneError:
-                raise
-            except OSError as exc:
-                for error in self._refused(frame, exc):
-                    errors.setdefault(error.errno, error)
-            if backlog:
-                backlog.extend(remaining)
+        try:
+            for frame in remaining:
+                try:
+                    write(frame)
+                except BlockingIOError:
+                    backlog.append(frame)
+                except InterfaceGoneError:
+                    self._counters.dropped_sent += 1
+                    raise
+                except OSError as exc:
+                    for error in self._refused(frame, exc):
+                        errors.setdefault(error.errno, error)
+                if backlog:
+                    break
+        finally:
+            backlog.extend(remaining)
         for error in errors.values():
             self._report(error)
 
@@ -356,6 +360,7 @@ class PacketWriter:
                 self.waiting.extend(NO_OFFLOAD + packet for packet in packets)
                 return errors
             except InterfaceGoneError:
+                self._counters.dropped_sent += len(packets)
                 raise
             except OSError as error:
                 self._counters.dropped_sent += 1

@@ -45,6 +45,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         self._complaints = Throttle()
         self._closed: asyncio.Future[Exception | None] = loop.create_future()
         self._made = self._finished = False
+        self._to_release: Callable[[], None] | None = None
 
     async def _start(self) -> None:
         """Call `connection_made`, then read; to be called once.
@@ -140,7 +141,9 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _pause_protocol(self) -> None:
         """Pause the protocol if too much waits. Called when something new waits."""
-        if not self._protocol_paused and self.get_write_buffer_size() > self._high:
+        if self._finished or self._protocol_paused:
+            return
+        if self.get_write_buffer_size() > self._high:
             self._protocol_paused = True
             self._call("pause_writing")
 
@@ -152,14 +155,17 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _write_ready(self) -> None:
         """For the subclass to call when what pushed back takes more."""
-        self._write_backlog()
         if self._finished:
             return
-        if not self._has_backlog():
-            self._unwatch_writable()
-        self._resume_protocol()
-        if self.is_closing() and not self._has_backlog():
-            self._finish(None)
+        self._uses += 1
+        try:
+            self._write_backlog()
+            if not self._finished:
+                if not self._has_backlog():
+                    self._unwatch_writable()
+                self._resume_protocol()
+        finally:
+            self._leave()
 
     @abstractmethod
     def _has_backlog(self) -> bool:
@@ -185,7 +191,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             return
         self.flush()
         self._stop()
-        if self._has_backlog():
+        if self._uses or self._has_backlog():
             self._unwatch_readable()
         else:
             self._finish(None)
@@ -217,9 +223,8 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             raise
 
     def _end(self, exc: Exception | None) -> None:
-        """Drop what waits, and finish."""
+        """Finish without sending what waits."""
         self._stop()
-        self._drop()
         self._finish(exc)
 
     @abstractmethod
@@ -233,8 +238,32 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
     def _finish(self, exc: Exception | None) -> None:
         if not self._finished:
             self._finished = True
+            self._to_release = functools.partial(self._release, functools.partial(self._lost, exc))
             self._unwatch()
-            self._release(functools.partial(self._lost, exc))
+            if not self._uses:
+                self._unused()
+
+    # A call that reads or writes may end the transport: by a callback, or when a finalizer or a
+    # signal handler runs within it. What is below stays open until that call is over.
+
+    _uses: int = 0
+    """Calls that read or write what is below, one within the other."""
+
+    def _leave(self) -> None:
+        """Such a call is over."""
+        self._uses -= 1
+        if not self._uses and self.is_closing():
+            self._unused()
+
+    def _unused(self) -> None:
+        """The transport is closing, and no call uses what is below any more."""
+        if not self._finished:
+            if not self._has_backlog():
+                self._finish(None)
+        elif self._to_release is not None:
+            release, self._to_release = self._to_release, None
+            self._drop()
+            release()
 
     @abstractmethod
     def _release(self, released: Callable[[], None]) -> None:

@@ -46,6 +46,9 @@ class Owner(Protocol):
     def _warn_late(self) -> None:
         """Something was written after the end, and dropped."""
 
+    def _unused(self) -> None:
+        """The transport is closed, and the port no longer reads or writes."""
+
 
 class Port:
     """Reads and delivers, gathers and flushes. Not thread-safe.
@@ -83,8 +86,24 @@ class Port:
         self.reading = False
         """Whether to read and deliver: neither paused nor closed."""
         self.closed = False
+        self.uses = 0
+        """Calls that read or write the queue, one within the other. It stays open meanwhile."""
         self.due = False
         """A flush follows: at the end of the delivery that goes on, or of the loop's turn."""
+
+    def _use(self, act: Callable[..., None], *args: Any) -> None:
+        """Do what reads or writes the queue. It stays open meanwhile, whatever ends the transport:
+        a callback, or a finalizer or a signal handler that runs within this."""
+        self.uses += 1
+        try:
+            act(*args)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.uses -= 1
+        if self.closed and not self.uses:
+            self.owner._unused()
 
     # From the queue to the protocol.
 
@@ -96,6 +115,11 @@ class Port:
 
     def read_ready(self) -> None:
         """The queue is readable: read one bounded batch, deliver it, flush what was written."""
+        self._use(self._read)
+        if self.reading:
+            self.deliver()
+
+    def _read(self) -> None:
         if not self.reading:
             return
         try:
@@ -104,11 +128,9 @@ class Port:
                 packets = self.reader.read_super()
             else:
                 packets = self.reader.read()
+            self.pending += packets
         except Exception as exc:
             self.owner._fail(exc)
-        else:
-            self.pending += packets
-            self.deliver()
 
     def deliver(self) -> None:
         """Give the protocol what is pending, then flush what was written meanwhile, wherever."""
@@ -200,6 +222,9 @@ class Port:
         if not isinstance(packet, SuperPacket):
             raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
         self.flush()
+        self._use(self._write_super, packet)
+
+    def _write_super(self, packet: SuperPacket) -> None:
         if self.closed:
             self._refuse_late(packet.packet)
         else:
@@ -207,6 +232,10 @@ class Port:
 
     def flush(self) -> None:
         """Hand what gathered to the queue, coalesced."""
+        if self.packets:
+            self._use(self._flush)
+
+    def _flush(self) -> None:
         packets = self._take_written()
         if packets:
             self._write(self.writer.write, packets)
@@ -236,8 +265,9 @@ class Port:
             raise
         except Exception as exc:
             self.owner._fail(exc)
-        if self.writer.backlog:
-            self.owner._pushed_back()
+        finally:
+            if self.writer.backlog:
+                self.owner._pushed_back()
 
     def _refuse_late(self, packet: bytes) -> None:
         self.writer.drop([packet])

@@ -176,7 +176,8 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         self._port.flush()
 
     def _pushed_back(self) -> None:
-        self._watch_writable()
+        if not self._finished:
+            self._watch_writable()
         self._pause_protocol()
 
     def _has_backlog(self) -> bool:
@@ -201,6 +202,14 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self._port.closed
+
+    @property
+    def _uses(self) -> int:
+        return self._port.uses
+
+    @_uses.setter
+    def _uses(self, uses: int) -> None:
+        self._port.uses = uses
 
     def _fail(self, exc: Exception) -> None:
         """End because of an error after which nothing can be read or written."""

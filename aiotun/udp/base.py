@@ -210,9 +210,13 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             return
         waited = bool(self._backlog)  # order: nothing overtakes what waits
         self._pack()
-        if not waited:
-            self._write_backlog()
-        self._pause_protocol()
+        self._uses += 1
+        try:
+            if not waited:
+                self._write_backlog()
+            self._pause_protocol()
+        finally:
+            self._leave()
 
     def _pack(self) -> None:
         """What has gathered waits in messages from now on, and is counted."""
@@ -234,10 +238,11 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
                 break
             except OSError as exc:
                 self._end(exc)
+                break
             except Exception as exc:  # no check foresaw it: it costs the message that raised
                 self.counters.dropped_sent += len(self._backlog.pop(0).datagrams)
                 self._note_error(exc)
-        if self._backlog:
+        if self._backlog and not self._finished:
             self._watch_writable()
         self._report_errors()
 

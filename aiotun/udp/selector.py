@@ -41,12 +41,17 @@ class SelectorUdpTransport(UdpTransport):
         return super().get_extra_info(name, default)
 
     def _read_ready(self) -> None:
+        self._uses += 1
         try:
             datagrams = self._socket.receive(READ_BATCH)
         except OSError as exc:
             self._end(exc)
             return
-        if datagrams:
+        finally:
+            self._leave()
+        if self._closing:  # since a finalizer, or a signal handler, closed it meanwhile
+            self.counters.dropped_received += len(datagrams)
+        elif datagrams:
             self._deliver(datagrams)
         elif not self._errors:  # a send meanwhile has raised and reported it
             self._watch_anew()

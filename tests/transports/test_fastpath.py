@@ -13,62 +13,17 @@ from functools import partial
 from typing import Any
 
 import pytest
+from far import Far
 from finalizers import collecting_within
-from implementations import IMPLEMENTATIONS
 from packets import super_packet, tcp, udp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet, segments, until
 
 import aiotun
-from aiotun import errors, packetio
+from aiotun import errors
 from aiotun.offload import NO_OFFLOAD, GROTable, gso_split
 from aiotun.packetio import Counters
 from aiotun.platforms.base import Framing
-from aiotun.transports import fastpath
 from aiotun.transports.fastpath import WRITE_BATCH, make_port
-
-# Devices that are a pair of sockets, which keep frames apart as a TUN does.
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
-    use(request.param, monkeypatch)
-    with contextlib.closing(Far()) as far:
-        yield far
-
-
-def use(implementation: str, patch: pytest.MonkeyPatch) -> None:
-    """Have the ports that are made from now on, and all that they call, in one language."""
-    if implementation == "python":
-        for module in (fastpath, packetio):
-            patch.setattr(module, "native", None)
-
-
-class Far:
-    """The far end of a device: what a TUN's kernel would be."""
-
-    def __init__(self, framing: Framing = "vnet") -> None:
-        near, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (near, self.socket):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self.socket.setblocking(False)
-        self.device = aiotun.Device.from_fd(near.detach(), framing=framing)
-
-    def send(self, *packets: bytes) -> None:
-        for each in packets:
-            self.socket.send(NO_OFFLOAD + each)
-
-    def recv(self) -> list[bytes]:
-        """All that the device wrote so far."""
-        frames = []
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while frame := self.socket.recv(1 << 17):
-                frames.append(frame)
-        return frames
-
-    def close(self) -> None:
-        self.device._close()
-        self.socket.close()
-
 
 PACKETS = [packet(n) for n in range(4)]
 FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
@@ -104,6 +59,9 @@ class Owner:
 
     def _warn_late(self) -> None:
         self.asked.append("late")
+
+    def _unused(self) -> None:
+        self.asked.append("unused")
 
 
 class Named(bytes):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from far import close_at_once, use
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS
@@ -17,9 +18,7 @@ from rigs import BatchRecorder, Recorder, SuperRecorder, packet, segments
 from strategies import spoiled, super_frames
 
 import aiotun
-from aiotun import packetio
 from aiotun.offload import NO_OFFLOAD, GROTable
-from aiotun.transports import fastpath
 
 if os.environ.get("AIOTUN_PURE") == "1":
     pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
@@ -71,9 +70,12 @@ steps = st.one_of(
 class Run:
     """Two transports over sockets, of which nothing is watched: a script says what happens."""
 
-    def __init__(self, script: list[Any], reactions: list[Any], framings: list[Any]) -> None:
+    def __init__(
+        self, script: list[Any], reactions: list[Any], told: list[Any], framings: list[Any]
+    ) -> None:
         self.script = script
         self.reactions = iter(reactions)
+        self.told = iter(told)
         self.framings = framings
         self.log: list[Any] = []
         self.protocols: list[Recorder] = []
@@ -100,6 +102,7 @@ class Run:
                 transport._unwatch_readable()
                 for watch in ("_watch_readable", "_watch_writable"):
                     setattr(transport, watch, lambda: None)
+                close_at_once(transport)
                 self.transports.append(transport)
             for step in self.script:
                 await self.step(*step)
@@ -114,8 +117,21 @@ class Run:
         protocol = FACTORIES[kind]()
         number = len(self.protocols)
         protocol.on_packet = lambda received: self.react(number, received)
+        for callback in ("error_received", "pause_writing", "resume_writing"):
+            self.react_to(protocol, callback)
         self.protocols.append(protocol)
         return protocol
+
+    def react_to(self, protocol: Recorder, callback: str) -> None:
+        """Have it act in a callback that a write calls, where the script has an act for it."""
+        told = getattr(protocol, callback)
+
+        def tell(*args: Any) -> None:
+            told(*args)
+            transport = getattr(protocol, "transport", self.transports[0])
+            self.act(self.transports.index(transport), packet(8), *next(self.told, ("nothing",)))
+
+        setattr(protocol, callback, tell)
 
     def react(self, number: int, received: bytes) -> None:
         """What a callback does: the next of what the script has, once."""
@@ -213,20 +229,20 @@ def _shown(value: object) -> object:
 
 
 @pytest.mark.requires("native")
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(
     script=st.lists(steps, max_size=25),
     reactions=st.lists(acts, max_size=25),
+    told=st.lists(acts, max_size=5),
     framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none", "pi", "family"])] * 2),
 )
 def test_ports_are_the_same(
-    script: list[Any], reactions: list[Any], framings: tuple[Any, Any]
+    script: list[Any], reactions: list[Any], told: list[Any], framings: tuple[Any, Any]
 ) -> None:
     found = []
     for implementation in IMPLEMENTATIONS:
         with pytest.MonkeyPatch.context() as patch:
-            if implementation == "python":
-                for module in (fastpath, packetio):
-                    patch.setattr(module, "native", None)
-            found.append(asyncio.run(Run(script, reactions, list(framings)).run()))
+            use(implementation, patch)
+            found.append(asyncio.run(Run(script, reactions, told, list(framings)).run()))
     first, second = found
     assert first == second

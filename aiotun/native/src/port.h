@@ -52,6 +52,7 @@ typedef struct Port {
     PyObject *tick, *pending, *packets; /* lists */
     struct Port *target; /* or NULL */
     char reading, closed, due;
+    int uses;
     /* Set by _bind. */
     PyTypeObject *base; /* of all ports; NULL before */
     PyObject *twin;     /* the type in Python */
@@ -83,19 +84,65 @@ leave_to_twin(Port *self, const char *name, PyObject *argument)
     return PyObject_CallMethod(self->twin, name, argument ? "OO" : "O", self, argument);
 }
 
+/* The one that is set, or NULL. */
+static PyObject *
+take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *exception, *traceback;
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    if (traceback)
+        PyException_SetTraceback(exception, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return exception;
+#endif
+}
+
+static void
+raise_exception(PyObject *stolen)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(stolen), stolen);
+    Py_DECREF(stolen);
+}
+
 /* Writing. */
+
+/* A call that counted itself among the uses is over. Return `done`, which is false with an
+   exception set. */
+static bool
+leave(Port *self, bool done)
+{
+    if (!self->closed) {
+        self->uses--;
+        return done;
+    }
+    PyObject *exception = done ? NULL : take_exception();
+    done = done_with(leave_to_twin(self, "_leave", NULL));
+    if (!exception)
+        return done;
+    if (done)
+        raise_exception(exception);
+    else
+        Py_DECREF(exception);
+    return false;
+}
 
 static bool
 port_flush(Port *self)
 {
     if (!PyList_GET_SIZE(self->packets))
         return true;
+    self->uses++;
     PyObject *none = PyList_New(0); /* a finalizer may write, flush and close */
     if (!none)
-        return false;
+        return leave(self, false);
     if (!self->base || PyObject_Size(self->backlog)) {
         Py_DECREF(none);
-        return done_with(leave_to_twin(self, "flush", NULL));
+        return leave(self, done_with(leave_to_twin(self, "flush", NULL)));
     }
     PyObject *packets = self->packets; /* taken away: others run while the GIL is given back */
     self->packets = none;
@@ -115,7 +162,7 @@ port_flush(Port *self)
     }
     Py_DECREF(packets);
     if (!done)
-        return false;
+        return leave(self, false);
     self->counts->packets_sent += (unsigned long long)count;
     self->counts->bytes_sent += (unsigned long long)writing.bytes;
     self->counts->frames_sent += (unsigned long long)writing.frames;
@@ -124,7 +171,7 @@ port_flush(Port *self)
         done = done_with(leave_to_twin(self, "write_left", writing.left));
         Py_DECREF(writing.left);
     }
-    return done;
+    return leave(self, done);
 }
 
 static PyObject *
@@ -327,31 +374,6 @@ read_batch(Port *self, Reading *reading)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
     return true;
-}
-
-/* The one that is set, or NULL. */
-static PyObject *
-take_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *exception, *traceback;
-    PyErr_Fetch(&type, &exception, &traceback);
-    PyErr_NormalizeException(&type, &exception, &traceback);
-    if (traceback)
-        PyException_SetTraceback(exception, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return exception;
-#endif
-}
-
-static void
-raise_exception(PyObject *stolen)
-{
-    PyErr_SetObject((PyObject *)Py_TYPE(stolen), stolen);
-    Py_DECREF(stolen);
 }
 
 /* The protocol takes what is read, as it is now. */
@@ -714,6 +736,7 @@ static PyMemberDef port_members[] = {
     {"reading", T_BOOL, offsetof(Port, reading), 0, NULL},
     {"closed", T_BOOL, offsetof(Port, closed), 0, NULL},
     {"due", T_BOOL, offsetof(Port, due), 0, NULL},
+    {"uses", T_INT, offsetof(Port, uses), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -1,0 +1,243 @@
+"""A transport that is ended from within a call that reads or writes: by a callback, a finalizer,
+a signal handler. The device stays open until that call is over; each packet is sent or counted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from far import Far, close_at_once
+from packets import super_packet, tcp
+from rigs import Recorder, endpoint, packet
+
+import aiotun
+from aiotun.errors import InterfaceGoneError
+from aiotun.offload import NO_OFFLOAD
+from aiotun.testing import memory_devices
+
+PACKETS = [packet(n) for n in range(4)]
+FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
+REFUSED = packet(5, 60_000)
+"""More than the socket takes at once: the native port leaves it, and what follows, to its twin."""
+
+ENDS = ["close", "abort"]
+
+
+def narrow(far: Far) -> None:
+    """Have its socket take no more than 32 KB."""
+    with socket.socket(fileno=os.dup(far.device.queue.fileno())) as near:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+
+
+@asynccontextmanager
+async def narrow_endpoint(far: Far) -> AsyncIterator[Recorder]:
+    """Behind a transport that closes its device as soon as it may."""
+    narrow(far)
+    async with endpoint(far.device, Recorder) as protocol:
+        close_at_once(protocol.transport)
+        yield protocol
+
+
+def at_writes(far: Far, *acts: Callable[[], object]) -> None:
+    """Before each of the next frames that Python writes one of these acts, or raises its answer."""
+    queue = far.device.queue
+    write = queue.write
+    remaining = iter(acts)
+
+    def written(frame: bytes) -> None:
+        next(remaining, nothing)()
+        write(frame)
+
+    queue.write = written  # type: ignore[method-assign]
+
+
+def nothing() -> None: ...
+
+
+def push_back() -> None:
+    raise BlockingIOError
+
+
+def gone() -> None:
+    raise InterfaceGoneError(errno.ENODEV, "of the test")
+
+
+def then_pushes_back(act: Callable[[], object]) -> None:
+    act()
+    push_back()
+
+
+def check_counters(protocol: Recorder, sent: int, dropped: int) -> None:
+    counters = protocol.transport.counters
+    assert (counters.packets_sent, counters.dropped_sent) == (sent, dropped)
+    assert protocol.transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_a_flush(device: Far, end: str) -> None:
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, getattr(transport, end))
+        transport.writelines([REFUSED, *PACKETS])
+        transport.flush()
+        assert device.recv() == FRAMES
+        check_counters(protocol, sent=5, dropped=1)
+        await transport.wait_closed()
+        assert protocol.named("connection_lost") == [None]
+        assert device.device._closed
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_a_flush_that_writes_more(device: Far, end: str) -> None:
+    """What a finalizer writes before it ends the transport waits like all else."""
+
+    def more() -> None:
+        protocol.transport.write(PACKETS[3])
+        getattr(protocol.transport, end)()
+
+    async with narrow_endpoint(device) as protocol:
+        at_writes(device, more)
+        protocol.transport.writelines([REFUSED, *PACKETS[:3]])
+        protocol.transport.flush()
+        await protocol.transport.wait_closed()
+        found = device.recv()
+        assert sorted(found) == (FRAMES if end == "close" else FRAMES[:3])
+        check_counters(protocol, sent=5, dropped=5 - len(found))
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_a_flush_that_is_pushed_back(device: Far, end: str) -> None:
+    """`close` waits for the device to take the rest, `abort` drops it."""
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, partial(then_pushes_back, getattr(transport, end)))
+        transport.writelines([REFUSED, *PACKETS])
+        transport.flush()
+        assert transport.is_closing()
+        await transport.wait_closed()
+        assert device.recv() == (FRAMES if end == "close" else [])
+        check_counters(protocol, sent=5, dropped=1 if end == "close" else 5)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_what_was_pushed_back(device: Far, end: str) -> None:
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, push_back)
+        transport.writelines([REFUSED, *PACKETS])
+        transport.flush()
+        at_writes(device, getattr(transport, end))
+        await transport.wait_closed()
+        assert device.recv() == FRAMES
+        check_counters(protocol, sent=5, dropped=1)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_a_super_packet(device: Far, end: str) -> None:
+    """One that the socket refuses; its packets are sent one by one then."""
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, getattr(transport, end))
+        transport.write_super(aiotun.SuperPacket(super_packet(tcp(4, bytes(40_000)), 20_000)))
+        assert len(device.recv()) == 2
+        check_counters(protocol, sent=1, dropped=0)
+        await transport.wait_closed()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("callback", ["error_received", "pause_writing", "resume_writing"])
+async def test_within_a_callback(device: Far, callback: str, end: str) -> None:
+    """After all was written, and while some of it waits."""
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        transport.set_write_buffer_limits(high=0)
+        setattr(protocol, callback, lambda *told: getattr(transport, end)())
+        if callback != "error_received":
+            at_writes(device, push_back)
+        transport.writelines([REFUSED, *PACKETS])
+        transport.flush()
+        await transport.wait_closed()
+        dropped = 5 if (callback, end) == ("pause_writing", "abort") else 1
+        assert device.recv() == FRAMES[: 5 - dropped]
+        check_counters(protocol, sent=5, dropped=dropped)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_within_a_read(end: str) -> None:
+    """It goes on to its end; nothing of it is delivered, all is counted."""
+    near, far = memory_devices()
+    with far:
+        async with endpoint(near, Recorder) as protocol:
+            read = near.queue.read
+
+            def reading() -> bytes:
+                near.queue.read = read  # type: ignore[method-assign]
+                getattr(protocol.transport, end)()
+                return read()
+
+            near.queue.read = reading  # type: ignore[method-assign]
+            far.send_many(PACKETS)
+            with contextlib.suppress(aiotun.InterfaceGoneError):
+                await protocol.transport.wait_closed()
+            assert protocol.packets == []
+            assert protocol.named("connection_lost") == [None]
+            counters = protocol.transport.counters
+            assert counters.packets_received == counters.dropped_received == 4
+
+
+async def test_an_interface_that_is_gone_within_a_flush(device: Far) -> None:
+    """What was not written is counted, and so is the frame that found out."""
+
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, nothing, gone)
+        transport.writelines([REFUSED, *PACKETS])
+        transport.flush()
+        with pytest.raises(InterfaceGoneError, match="of the test"):
+            await transport.wait_closed()
+        assert device.recv() == []
+        check_counters(protocol, sent=5, dropped=5)
+
+
+async def test_an_interface_that_is_gone_within_a_super_packet(device: Far) -> None:
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, nothing, nothing, gone)
+        transport.write_super(aiotun.SuperPacket(super_packet(tcp(4, bytes(40_000)), 20_000)))
+        with pytest.raises(InterfaceGoneError, match="of the test"):
+            await transport.wait_closed()
+        assert len(device.recv()) == 1
+        check_counters(protocol, sent=1, dropped=1)
+
+
+async def test_an_exception_that_ends_the_loop_within_a_flush(device: Far) -> None:
+    """The loop may run again, and the rest leaves then."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async with narrow_endpoint(device) as protocol:
+        transport = protocol.transport
+        at_writes(device, interrupt)
+        transport.writelines([REFUSED, *PACKETS])
+        with pytest.raises(KeyboardInterrupt):
+            transport.flush()
+        transport.close()
+        await transport.wait_closed()
+        assert device.recv() == FRAMES
+        check_counters(protocol, sent=5, dropped=0)
+
+
+def test_a_device_that_is_gone_within_a_call(device: Far) -> None:
+    at_writes(device, nothing, gone)
+    narrow(device)
+    with pytest.raises(InterfaceGoneError, match="of the test"):
+        device.device.send_many([REFUSED, *PACKETS])
+    counters = device.device.counters
+    assert (counters.packets_sent, counters.dropped_sent) == (5, 5)
