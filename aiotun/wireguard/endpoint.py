@@ -21,7 +21,7 @@ from .core.peer import Peer
 from .core.tunnel import Tunnel
 from .names import Names
 
-__all__ = ["WireGuard"]
+__all__ = ["WireGuard", "clock"]
 
 logger = logging.getLogger("aiotun.wireguard")
 
@@ -156,6 +156,11 @@ class WireGuard(AsyncClosing):
         """Mark what is sent to peers (0: not). Raises `PermissionError`."""
         self._mark(self.udp, mark)
         self.fwmark = mark
+
+    def send(self, packets: list[bytes]) -> None:
+        """Send IP packets to peers, as if they had come from the device."""
+        self.tunnel.packets_from_device(packets, clock())
+        self._pass_on()
 
     # Opening and closing.
 

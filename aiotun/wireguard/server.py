@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig
@@ -24,6 +24,9 @@ from .system_routes import SystemRoutes
 from .uapi_socket import DIRECTORY, open_uapi
 from .wg_quick import interface_name, run_hooks
 
+if TYPE_CHECKING:
+    from .cluster.member import Member
+
 __all__ = ["Server"]
 
 logger = logging.getLogger("aiotun.wireguard")
@@ -34,11 +37,21 @@ INTERVAL = 1.0
 
 class Server:
     """Runs one interface: as its file says, with the peers of a store, which is that file too if
-    none is given. Raises `ValueError` for a name that no interface can have."""
+    none is given. As a `member` it shares these peers with other servers.
 
-    def __init__(self, file: ConfigFile, name: str, *, store: Store[Any] | None = None) -> None:
+    Raises `ValueError` for a name that no interface can have."""
+
+    def __init__(
+        self,
+        file: ConfigFile,
+        name: str,
+        *,
+        store: Store[Any] | None = None,
+        member: Member | None = None,
+    ) -> None:
         self.file = file
         self.store = FileStore(file) if store is None else store
+        self.member = member
         self.name = interface_name(name)
         self._becoming = asyncio.Lock()
 
@@ -65,6 +78,8 @@ class Server:
             ]
             if path is not None:
                 parts.append(_until_deleted(path))
+            if self.member is not None:
+                parts.append(self.member.run())
             await _until_one_ends(parts)
         finally:
             await self._down(up)
@@ -80,6 +95,8 @@ class Server:
         self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
         self.wireguard = WireGuard(self.config, name=self.name)
         await stack.enter_async_context(self.wireguard)
+        if self.member is not None:
+            self.member.serve(self.wireguard)
         self.control = Control(self.wireguard)
         path = None
         if directory is not None:
@@ -143,7 +160,10 @@ class Server:
 
     async def _become(self, config: InterfaceConfig) -> None:
         config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
-        await self.control.apply(difference(self.config, config))
+        changes = difference(self.config, config)
+        await self.control.apply(changes)
+        if self.member is not None:
+            self.member.place(change.public_key for change in changes.peers)
         device = self.wireguard.device
         if config.addresses != self.config.addresses:
             device.set_addresses(config.addresses)

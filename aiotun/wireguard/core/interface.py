@@ -55,6 +55,8 @@ class Interface:
         """By the address to which handshake messages went: whose they were."""
         self.outgoing: list[Outgoing] = []
         self.timers: Timers[Peer] = Timers()
+        self.shook_hands: Callable[[Peer], None] | None = None
+        """Called when a handshake is complete, and the peer has shown that it has the keys."""
 
     def set_private_key(self, private_key: bytes) -> None:
         self.private_key = private_key

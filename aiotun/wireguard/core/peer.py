@@ -98,6 +98,7 @@ class Peer:
         "_retry_due",
         "_timestamp_received",
         "_timestamp_sent",
+        "elsewhere",
         "last_handshake",
         "preshared_key",
         "public_key",
@@ -116,6 +117,10 @@ class Peer:
         self.rx_bytes = 0
         """Of UDP payloads that were authentic."""
         self.tx_bytes = 0
+
+        self.elsewhere: Callable[[Sequence[bytes]], None] | None = None
+        """Takes packets for the peer while another server holds it. Then this one has no session,
+        and begins no handshake, until the peer shakes hands with it."""
 
         self._local: str | None = None  # the address of ours at which it was last heard
         self._jar = CookieJar(public_key)
@@ -149,6 +154,23 @@ class Peer:
     def allowed_ips(self) -> tuple[Network, ...]:
         return self._interface.routes.of(self)
 
+    @property
+    def timestamp(self) -> bytes:
+        """The greatest of the peer's initiations (TAI64N); empty: there was none."""
+        return self._timestamp_received
+
+    def learn_timestamp(self, timestamp: bytes) -> None:
+        """Another server has heard this: what is not newer is a replay here too."""
+        self._timestamp_received = max(timestamp, self._timestamp_received)
+
+    def end_sessions(self) -> None:
+        """Another server has the peer: `elsewhere` takes what waits for a session."""
+        assert self.elsewhere is not None
+        self.forget_sessions()
+        waiting = list(self._queue)
+        self._queue.clear()
+        self.elsewhere(waiting)
+
     def set_endpoint(self, addr: Address) -> None:
         """Set where the peer is reached, until it is heard from elsewhere."""
         self.endpoint, self._local = addr, None
@@ -175,6 +197,9 @@ class Peer:
 
     def _hold(self, packets: Sequence[bytes], now: float) -> None:
         """Let packets wait for a session, and begin one."""
+        if self.elsewhere is not None:
+            self.elsewhere(list(filter(None, packets)))
+            return
         if self.endpoint is None:
             self._interface.counters.no_endpoint += len(packets)
             return
@@ -279,7 +304,7 @@ class Peer:
         if not retry:
             self._attempts = 0
         interface = self._interface
-        if interface.static is None or self.endpoint is None:
+        if interface.static is None or self.endpoint is None or self.elsewhere is not None:
             return
         if now - self._handshake_sent < REKEY_TIMEOUT:
             return
@@ -370,6 +395,9 @@ class Peer:
         self._attempts = 0
         self._last_minute = False
         self.last_handshake = self._interface.wall_clock()
+        self.elsewhere = None
+        if self._interface.shook_hands is not None:
+            self._interface.shook_hands(self)
 
     def _new_session(
         self, index: int, remote_index: int, keys: Keys, now: float, *, initiator: bool

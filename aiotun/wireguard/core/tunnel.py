@@ -133,6 +133,10 @@ class Tunnel:
         """By public key."""
         return MappingProxyType(self._peers)
 
+    def on_handshake(self, shook_hands: Callable[[Peer], None] | None) -> None:
+        """Call this when a handshake is complete, and the peer has shown that it has the keys."""
+        self._interface.shook_hands = shook_hands
+
     def set_private_key(self, private_key: bytes) -> None:
         """Take another key. All sessions end; a peer that has the same key is removed."""
         self._interface.set_private_key(private_key)

@@ -1,0 +1,1 @@
+"""Several servers of one service: any of them takes any peer."""

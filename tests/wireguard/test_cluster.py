@@ -1,0 +1,310 @@
+"""Several servers of one service, with a real NATS between them.
+
+Interfaces are devices in memory, sockets real ones on the loopback interface. A client fails over
+by another address in its configuration, as one does whose name of the server leads elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import packets
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats_servers import NatsServer, nats_server
+from rigs import until
+
+import aiotun
+from aiotun.testing import memory_devices
+from aiotun.wireguard.cluster import member as member_module
+from aiotun.wireguard.cluster.encapsulation import HEADER_SIZE, link_network, unwrap, wrap
+from aiotun.wireguard.cluster.member import Member, joined
+from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.core.peer import Peer
+from aiotun.wireguard.core.tunnel import Tunnel
+from aiotun.wireguard.endpoint import WireGuard
+from aiotun.wireguard.keys import generate_private_key, public_key_of
+
+__all__ = ["nats_server"]
+
+SERVICE = generate_private_key()
+CLIENTS = [generate_private_key() for _ in range(2)]
+
+
+@pytest.fixture
+def url(nats_server: NatsServer) -> str:
+    return f"nats://{nats_server.address}/test-{os.urandom(4).hex()}"
+
+
+class End:
+    def __init__(self, wireguard: WireGuard, host: aiotun.PacketStream) -> None:
+        self.wireguard = wireguard
+        self.host = host
+
+    async def recv(self) -> bytes:
+        return await asyncio.wait_for(self.host.recv(), 5)
+
+
+class Serving(End):
+    """A server with its member, which runs."""
+
+    member: Member
+
+    def peer(self, number: int) -> Peer:
+        return self.wireguard.tunnel.peers[public_key_of(CLIENTS[number])]
+
+    def holds(self, number: int) -> bool:
+        holding = self.member.holdings.get(public_key_of(CLIENTS[number]))
+        return holding is not None and holding.server == self.member.link.public_key
+
+
+@contextlib.asynccontextmanager
+async def interface(config: InterfaceConfig, kind: type[End] = End) -> AsyncIterator[End]:
+    near, far = memory_devices(mtu=1420)
+    async with aiotun.open_device(device=far) as host, WireGuard(config, device=near) as wireguard:
+        yield kind(wireguard, host)
+
+
+@contextlib.asynccontextmanager
+async def server(url: str) -> AsyncIterator[Serving]:
+    config = InterfaceConfig(
+        SERVICE,
+        peers=tuple(
+            PeerConfig(public_key_of(key), allowed_ips=(ip_network(f"10.9.0.{number + 2}/32"),))
+            for number, key in enumerate(CLIENTS)
+        ),
+    )
+    async with joined(url, ("127.0.0.1", 0)) as member, interface(config, Serving) as end:
+        assert isinstance(end, Serving)
+        end.member = member
+        member.serve(end.wireguard)
+        task = asyncio.ensure_future(member.run())
+        try:
+            yield end
+        finally:
+            assert not task.done(), task.result()
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def way_to(end: End | None) -> PeerConfig:
+    """What a client is configured with to reach the service at this server."""
+    return PeerConfig(
+        public_key_of(SERVICE),
+        endpoint=None if end is None else ("127.0.0.1", end.wireguard.listen_port),
+        allowed_ips=(ip_network("0.0.0.0/0"),),
+    )
+
+
+def client(number: int, *peers: PeerConfig) -> contextlib.AbstractAsyncContextManager[End]:
+    return interface(InterfaceConfig(CLIENTS[number], peers=peers))
+
+
+def packet(source: str, destination: str, number: int = 0) -> bytes:
+    return packets.udp(
+        payload=bytes(800), source=source, destination=destination, identification=number
+    )
+
+
+async def test_a_peer_moves_and_is_reached_through_any_server(url: str) -> None:
+    async with server(url) as first, server(url) as second:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        async with client(0, way_to(first)) as phone:
+            up = packet("10.9.0.2", "10.0.0.1")
+            await phone.host.send(up)
+            assert await first.recv() == up
+            await until(lambda: first.holds(0) and second.peer(0).elsewhere is not None)
+            # From the network behind the second server, over the link.
+            down = packet("192.0.2.7", "10.9.0.2")
+            await second.host.send(down)
+            assert await phone.recv() == down
+            assert (second.member.link.sent, first.member.link.received) == (1, 1)
+            # The client fails over.
+            phone.wireguard.set_peer(way_to(second))
+            phone.wireguard.tunnel.peers[public_key_of(SERVICE)].forget_sessions()
+            phone.wireguard.tunnel.peers[public_key_of(SERVICE)]._handshake_sent = -1e9
+            await phone.host.send(up)
+            assert await second.recv() == up
+            await until(lambda: first.peer(0).elsewhere is not None, timeout=1)
+            assert first.peer(0)._current is None
+            assert first.peer(0).timestamp == second.peer(0).timestamp != b""
+            await first.host.send(down)
+            assert await phone.recv() == down
+
+
+def from_client(data: bytes) -> aiotun.Datagram:
+    return aiotun.Datagram(data, ("127.0.0.1", 9), None, 0)
+
+
+async def test_a_replayed_initiation_is_refused_by_every_server(url: str) -> None:
+    """Also by one that was not there when it came."""
+    phone = Tunnel(CLIENTS[0])
+    phone.set_peer(way_to(None), 0.0, ("127.0.0.1", 9))
+    phone.packets_from_device([packet("10.9.0.2", "10.0.0.1")], 0.0)
+    ((_, _, _, (initiation,)),) = phone.take_datagrams()
+    async with server(url) as first:
+        tunnel = first.wireguard.tunnel
+        tunnel.datagrams_received([from_client(initiation)], 1e9)
+        ((_, _, _, (response,)),) = tunnel.take_datagrams()
+        phone.datagrams_received([from_client(response)], 0.0)
+        ((_, _, _, (data,)),) = phone.take_datagrams()
+        tunnel.datagrams_received([from_client(data)], 1e9)
+        await until(lambda: first.holds(0))
+    async with server(url) as second:
+        tunnel = second.wireguard.tunnel
+        tunnel.datagrams_received([from_client(initiation)], 1e9)
+        assert tunnel.counters.replayed_handshake == 1
+        assert tunnel.take_datagrams() == []
+
+
+async def test_an_initiation_alone_moves_nobody(url: str) -> None:
+    """Whoever passes it on to another server cannot use the session."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await phone.host.send(packet("10.9.0.2", "10.0.0.1"))
+        await first.recv()
+        await until(lambda: second.peer(0).elsewhere is not None)
+        tunnel = phone.wireguard.tunnel
+        peer = tunnel.peers[public_key_of(SERVICE)]
+        peer._handshake_sent = -1e9
+        peer.initiate(0.0)
+        (_, _, _, (initiation,)) = tunnel.take_datagrams()[0]
+        second.wireguard.tunnel.datagrams_received(
+            [aiotun.Datagram(initiation, ("127.0.0.1", 9), None, 0)], 1e9
+        )
+        assert len(second.wireguard.tunnel.take_datagrams()) == 1
+        await asyncio.sleep(2.5 * member_module.INTERVAL)
+        assert first.holds(0)
+        down = packet("192.0.2.7", "10.9.0.2")
+        await first.host.send(down)
+        assert await phone.recv() == down
+
+
+async def test_a_server_that_is_gone_holds_nobody(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member_module, "ANNOUNCEMENT_TTL", 1.0)
+    async with server(url) as second:
+        async with server(url) as first, client(0, way_to(first)) as phone:
+            await phone.host.send(packet("10.9.0.2", "10.0.0.1"))
+            await first.recv()
+            await until(lambda: second.peer(0).elsewhere is not None)
+            monkeypatch.setattr(member_module, "ANNOUNCEMENTS", 1e9)  # as if it had died
+            first.member.leave = second.member.read  # type: ignore[method-assign]
+        await until(lambda: first.member.link.public_key not in second.member.servers, timeout=10)
+        assert second.peer(0).elsewhere is None
+
+
+async def test_one_server_begins_handshakes(url: str) -> None:
+    """With a peer whose endpoint stands in the store, until somebody holds it."""
+    async with server(url) as first, server(url) as second:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        async with client(0) as office:
+            office.wireguard.set_peer(way_to(None))
+            endpoint = ("127.0.0.1", office.wireguard.listen_port)
+            for each in (first, second):
+                config = PeerConfig(
+                    public_key_of(CLIENTS[0]),
+                    endpoint=endpoint,
+                    allowed_ips=(ip_network("10.9.0.2/32"),),
+                )
+                each.wireguard.set_peer(config)
+                each.member.place([config.public_key])
+            assert (first.peer(0).elsewhere is None) != (second.peer(0).elsewhere is None)
+            down = packet("192.0.2.7", "10.9.0.2")
+            for each in (first, second):
+                await each.host.send(down)
+                assert await office.recv() == down
+            await until(lambda: first.holds(0) or second.holds(0))
+            assert (first.peer(0)._current is None) != (second.peer(0)._current is None)
+
+
+async def test_clients_of_two_servers_reach_each_other(url: str) -> None:
+    async with server(url) as first, server(url) as second, contextlib.AsyncExitStack() as stack:
+        phone = await stack.enter_async_context(client(0, way_to(first)))
+        laptop = await stack.enter_async_context(client(1, way_to(second)))
+        await phone.host.send(packet("10.9.0.2", "10.0.0.1"))
+        await laptop.host.send(packet("10.9.0.3", "10.0.0.1"))
+        await first.recv()
+        await second.recv()
+        await until(lambda: first.peer(1).elsewhere and second.peer(0).elsewhere)
+        await phone.host.send(packet("10.9.0.2", "10.9.0.3", 7))
+        forwarded = await first.recv()  # its kernel sends it back into the device
+        await first.host.send(forwarded)
+        assert await laptop.recv() == packet("10.9.0.2", "10.9.0.3", 7)
+
+
+async def test_without_a_store_a_server_keeps_its_peers(
+    nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    nats = NatsServer(tmp_path_factory.mktemp("away"))
+    nats.start()
+    try:
+        nats.wait()
+        async with server(f"nats://{nats.address}/peers") as first:
+            nats.kill()
+            async with client(0, way_to(first)) as phone:
+                up = packet("10.9.0.2", "10.0.0.1")
+                await phone.host.send(up)
+                assert await first.recv() == up
+                assert not first.holds(0)
+                nats.start()
+                await asyncio.to_thread(nats.wait)
+                await until(lambda: first.holds(0), timeout=10)
+    finally:
+        nats.kill()
+
+
+async def test_two_servers_that_take_each_other_for_the_holder(url: str) -> None:
+    """A packet goes over the link once, and is counted."""
+    async with server(url) as first, server(url) as second:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        for each, other in ((first, second), (second, first)):
+            link = other.member.link.public_key
+            each.peer(0).elsewhere = lambda packets, each=each, link=link: each.member._forward(
+                link, packets
+            )
+        await first.host.send(packet("192.0.2.7", "10.9.0.2"))
+        await until(lambda: second.member.lost == 1)
+        assert first.member.lost == 0
+
+
+async def test_nonsense_in_the_bucket(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with server(url) as first:
+        bucket = first.member._bucket
+        for key in ("server.x", f"server.{bytes(32).hex()}", f"holder.{bytes(32).hex()}", "x"):
+            for value in (b"{", b"[]", b'{"server": 1, "timestamp": "00", "endpoint": []}'):
+                await bucket.write(key, value)
+                await first.member.read()
+        assert list(first.member.servers) == [first.member.link.public_key]
+        assert first.member.holdings == {}
+        assert "is no server" in caplog.text
+
+
+# Packets within packets.
+
+ip_packets = st.builds(
+    packets.udp,
+    payload=st.binary(max_size=100),
+    source=st.sampled_from(["10.0.0.1", "192.0.2.9"]),
+    destination=st.just("10.9.0.2"),
+)
+
+
+@given(ip_packets)
+def test_a_packet_comes_out_as_it_went_in(packet: bytes) -> None:
+    one, two = (link_network(bytes([n]) * 32).network_address.packed for n in (1, 2))
+    wrapped = wrap(packet, one, two)
+    assert len(wrapped) == HEADER_SIZE + len(packet)
+    assert (wrapped[12:16], wrapped[16:20]) == (one, two)
+    assert unwrap(wrapped) == packet
+
+
+@given(st.binary(max_size=80))
+def test_anything_else_raises_nothing(data: bytes) -> None:
+    with contextlib.suppress(IndexError):
+        unwrap(bytes([0x45, 0]) + data[:30].ljust(18, b"\0") + data[30:])
