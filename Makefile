@@ -25,7 +25,7 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
 # A dependency group of pyproject.toml, as it is locked.
 LOCKED = --require-hashes -r requirements/
-LOCKS = build uvloop dev kernels bench
+LOCKS = build uvloop dev docs wheels kernels bench
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 

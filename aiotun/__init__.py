@@ -70,6 +70,7 @@ __all__ = [
     "UdpTransport",
     "UnsupportedError",
     "WindowsOptions",
+    "capture",
     "codecs",
     "create_device_endpoint",
     "create_udp_endpoint",
@@ -88,12 +89,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import handover as handover
     from . import testing as testing
+    from .capturing import capture as capture
 else:
 
     def __getattr__(name: str) -> object:
-        """Import these modules when they are asked for: most programs do without them."""
+        """Import what most programs do without when it is asked for."""
         if name in ("handover", "testing"):
             import importlib
 
             return importlib.import_module(f".{name}", __name__)
+        if name == "capture":
+            from .capturing import capture
+
+            return capture
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

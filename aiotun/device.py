@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from . import platforms
 from .buffers import to_bytes
@@ -26,11 +27,14 @@ from .lease import Lease, Lendable
 from .logs import NamedLogger
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Framing, Interface, Queue
+from .platforms.tapped import Tap, TappedQueue
 from .settings import InterfaceSettings
 from .waiters import Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+    from .transports.fastpath import Port
 
 __all__ = ["Device", "DeviceLease"]
 
@@ -115,6 +119,10 @@ class Device(InterfaceSettings, Closing, Lendable):
     def _assemble(self, interface: Interface, queue: Queue) -> None:
         self.interface = interface
         self.queue = queue
+        self.io = queue
+        """The queue as packets pass through it: `queue` itself, or a tap's around it."""
+        self.users: WeakSet[Port] = WeakSet()
+        """The ports of transports, which are told when `io` changes."""
         self.logger = NamedLogger(interface.name)
         """The logger `aiotun`, with the interface's name in each line."""
         self._counters = Counters()
@@ -144,6 +152,23 @@ class Device(InterfaceSettings, Closing, Lendable):
         """
         self._check_usable()
         return self.interface.events().read()
+
+    def set_tap(self, tap: Tap | None) -> None:
+        """Let the tap see each frame between this program and the system; None ends that.
+
+        It may come and go while the device is used, also by a transport. Meanwhile the Python
+        functions read and write instead of the native ones. Raises `BusyError` where another
+        tap is, and `ClosedError`.
+        """
+        if tap is not None:
+            if self._closed:
+                raise ClosedError
+            if self.io is not self.queue:
+                raise BusyError(errno.EBUSY, f"{self.name} is being captured already")
+        self.io = self.queue if tap is None else TappedQueue(self.queue, tap)
+        self._reader.queue = self._writer.queue = self.io
+        for port in self.users:
+            port.set_queue(self.io)
 
     def fileno(self) -> int:
         """The queue's descriptor; `UnsupportedError` where there is none.

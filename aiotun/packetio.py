@@ -94,7 +94,8 @@ class PacketReader:
     def __init__(
         self, queue: Queue, counters: Counters, report: Callable[[Exception], None]
     ) -> None:
-        self._queue = queue
+        self.queue = queue
+        """It changes when the device's does, as `Device.tap` says."""
         self._counters = counters
         self._report = report
 
@@ -104,7 +105,7 @@ class PacketReader:
         Reading stops once there are `limit` packets; the last frame may take it
         some beyond. Raises `InterfaceGoneError`.
         """
-        packets, size, frames, super_packets, malformed = _read_packets(self._queue, limit)
+        packets, size, frames, super_packets, malformed = _read_packets(self.queue, limit)
         counters = self._counters
         counters.frames_received += frames
         counters.super_packets_received += super_packets
@@ -121,18 +122,18 @@ class PacketReader:
             self._report(PacketError(errno.EINVAL, "an empty frame was read, and dropped"))
             return
         try:
-            gso_split(malformed, self._queue.layer)
+            gso_split(malformed, self.queue.layer)
         except OffloadError as exc:
             self._report(exc)
 
     def read_super(self, limit: int = READ_BATCH) -> list[SuperPacket]:
         """Read at most `limit` super-packets, and split none."""
-        frames = _read_frames(self._queue, limit)
+        frames = _read_frames(self.queue, limit)
         counters = self._counters
         if frames and not frames[-1]:
             counters.frames_received += 1
             self.refuse(frames.pop())
-        if self._queue.vnet_hdr:
+        if self.queue.vnet_hdr:
             counters.super_packets_received += sum(1 for frame in frames if frame[1:2] > b"\0")
         else:
             frames = [NO_OFFLOAD + frame for frame in frames]
@@ -208,7 +209,7 @@ class PacketWriter:
         report: Callable[[Exception], None],
         logger: NamedLogger,
     ) -> None:
-        self._queue = queue
+        self.queue = queue
         self._counters = counters
         self._report = report
         self._logger = logger
@@ -224,7 +225,7 @@ class PacketWriter:
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
-        counters, queue, table = self._counters, self._queue, self.table
+        counters, queue, table = self._counters, self.queue, self.table
         frames: Sequence[bytes] = packets
         if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
             size, written, super_packets, frames = native.write_packets(
@@ -245,14 +246,14 @@ class PacketWriter:
         """Count and report a packet that no device of the layer carries."""
         self.drop([packet])
         try:
-            check_packet(packet, self._queue.layer)
+            check_packet(packet, self.queue.layer)
         except PacketError as exc:
             self._report(exc)
 
     def write_left(self, frames: Collection[bytes]) -> None:
         """Write coalesced frames, whose packets were counted. Raises `InterfaceGoneError`."""
         self._counters.frames_sent += len(frames)
-        if self._queue.vnet_hdr:
+        if self.queue.vnet_hdr:
             self._counters.super_packets_sent += sum(1 for frame in frames if frame[1])
         self._write_frames(frames)
 
@@ -262,7 +263,7 @@ class PacketWriter:
         Raises `OffloadError` when its header contradicts its bytes (the kernel
         drops some such frames without an error), and `InterfaceGoneError`.
         """
-        counters, queue, table = self._counters, self._queue, self.table
+        counters, queue, table = self._counters, self.queue, self.table
         frame = packet.frame
         written = (
             native is not None
@@ -303,7 +304,7 @@ class PacketWriter:
 
     def _takes(self, header: VirtioNetHeader, layout: Layout | None) -> bool:
         """Whether the queue takes a packet with these headers as it is."""
-        if not self._queue.vnet_hdr:
+        if not self.queue.vnet_hdr:
             return False
         if layout is None:
             return True
@@ -318,11 +319,11 @@ class PacketWriter:
         if backlog:  # order: nothing overtakes what waits
             backlog.extend(frames)
             return
-        write = self._queue.write
+        write = self.queue.write
         errors: dict[int | None, OSError] = {}
         written = 0
-        if native and self._queue.direct is not None:
-            written = native.write_frames(self._queue.fileno(), frames, self._queue.families)
+        if native and self.queue.direct is not None:
+            written = native.write_frames(self.queue.fileno(), frames, self.queue.families)
         remaining = islice(frames, written, None)
         try:
             for frame in remaining:
@@ -345,17 +346,17 @@ class PacketWriter:
 
     def _refused(self, frame: bytes, exc: OSError) -> list[OSError]:
         """What to do about a refused frame: the errors that remain after doing it."""
-        if not (self._queue.vnet_hdr and frame[1]):
+        if not (self.queue.vnet_hdr and frame[1]):
             self._counters.dropped_sent += 1
             return [self._explain(exc)]
         # A refused super-packet says little: EIO is also an interface that is
         # down, EINVAL also a bad packet. Its packets one by one tell.
         errors: list[OSError] = []
-        packets = deque(gso_split(frame, self._queue.layer))
+        packets = deque(gso_split(frame, self.queue.layer))
         while packets:
             packet = NO_OFFLOAD + packets[0]
             try:
-                self._queue.write(packet)
+                self.queue.write(packet)
             except BlockingIOError:
                 self.waiting.extend(NO_OFFLOAD + packet for packet in packets)
                 return errors
@@ -386,7 +387,7 @@ class PacketWriter:
 
     def _explain(self, exc: OSError) -> OSError:
         if exc.errno == errno.EINVAL:
-            what = "no IP packet" if self._queue.layer == "tun" else "no Ethernet frame"
+            what = "no IP packet" if self.queue.layer == "tun" else "no Ethernet frame"
             return PacketError(
                 errno.EINVAL, f"the kernel refused a packet, which was dropped: it is {what}"
             )

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-GROUPS = ("build", "uvloop", "dev", "kernels", "bench")
+GROUPS = ("build", "uvloop", "dev", "docs", "wheels", "kernels", "bench")
 
 PINNED = re.compile(
     r"^([\w.-]+)==\S+(?: ; [^\\]+)? \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", re.MULTILINE

@@ -1,7 +1,8 @@
 """The command `aiotun`, also `python -m aiotun`.
 
 A subcommand is a module of this package with `add_arguments(parser)` and
-`main(args)`, which returns the exit status; it is imported when it is asked for.
+`main(args)`, which returns the exit status; it is imported when it is asked for. Where there
+is an argument `words`, those behind options are in `args.rest`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = ["COMMANDS", "main", "version"]
 
 COMMANDS = {
     "bench": "measure how fast packets pass through Python, beside no other library",
+    "capture": "record the packets of an interface, or of a new one, as pcapng",
     "demo": "show real traffic going through a Python protocol, in networks of its own",
     "doctor": "show what this machine offers, and what to do about each thing missing",
     "wireguard": "run a WireGuard interface, make one's files, watch it",
@@ -37,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f".{name}", __name__)
             module.add_arguments(command)
             command.set_defaults(main=module.main)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     try:
         status: int = args.main(args)
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ SECTIONS = {
     "Device": ("tun-node", "tun", "multi-queue"),
     "Offload": ("vnet-hdr", "tso", "uso", "native"),
     "Encryption": ("aead",),
+    "Filters of a capture": ("libpcap",),
     "Event loops": ("asyncio", "uvloop"),
     "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
     "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo", "go", "nft", "wg"),

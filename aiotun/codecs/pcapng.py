@@ -10,7 +10,6 @@ formats.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,74 +18,33 @@ from ..errors import CodecError
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
 from .capture import LINKTYPE_RAW, CapturedPacket
+from .pcapng_blocks import (
+    BLOCK_HEADER,
+    BLOCK_MIN,
+    BLOCK_TRAILER,
+    BODY_MIN,
+    ENHANCED_PACKET,
+    FORMATS,
+    INTERFACE_DESCRIPTION,
+    LITTLE,
+    MICROSECONDS,
+    OBSOLETE_PACKET,
+    OPTION_END,
+    OPTION_OFFSET,
+    OPTION_RESOLUTION,
+    OPTION_SIZES,
+    RESOLUTION_IS_BINARY,
+    SECOND,
+    SECTION_BYTES,
+    SECTION_HEADER,
+    SIMPLE_PACKET,
+    VERSION,
+    enhanced_packet,
+    interface_description,
+    section_header,
+)
 
 __all__ = ["Pcapng"]
-
-# Section 3.1: each block begins with its type and total length, and ends with that length.
-BLOCK_HEADER = 8
-BLOCK_TRAILER = 4
-BLOCK_MIN = BLOCK_HEADER + BLOCK_TRAILER
-
-# Section 4, the block types that are used; readers skip all others.
-SECTION_HEADER = 0x0A0D0D0A
-INTERFACE_DESCRIPTION = 1
-OBSOLETE_PACKET = 2
-SIMPLE_PACKET = 3
-ENHANCED_PACKET = 6
-
-BODY_MIN = {
-    SECTION_HEADER: 16,
-    INTERFACE_DESCRIPTION: 8,
-    OBSOLETE_PACKET: 20,
-    SIMPLE_PACKET: 4,
-    ENHANCED_PACKET: 20,
-}
-
-SECTION_BYTES = SECTION_HEADER.to_bytes(4, "big")
-"""The same in either byte order, so that a section is found before its order is known."""
-
-
-class _Format:
-    """The structures of a section, in its byte order (as struct writes it)."""
-
-    def __init__(self, order: str) -> None:
-        self.block = struct.Struct(order + "II")
-        """Type and total length (section 3.1)."""
-        self.section = struct.Struct(order + "IHHq")
-        """Byte-order magic, major and minor version, section length or -1 (4.1)."""
-        self.interface = struct.Struct(order + "HHI")
-        """Link type, reserved, snap length or 0 (4.2)."""
-        self.option = struct.Struct(order + "HH")
-        """Code and length (3.5)."""
-        self.offset = struct.Struct(order + "q")
-        """Value of OPTION_OFFSET."""
-        self.enhanced = struct.Struct(order + "IIIII")
-        """Interface, upper and lower half of the time, captured and original length (4.3)."""
-        self.obsolete = struct.Struct(order + "HHIIII")
-        """The same with an interface of 16 bits, and the drops before the packet (appendix A)."""
-        self.simple = struct.Struct(order + "I")
-        """Original length (4.4)."""
-
-
-BYTE_ORDER_MAGIC = 0x1A2B3C4D
-LITTLE, BIG = _Format("<"), _Format(">")
-FORMATS = {
-    BYTE_ORDER_MAGIC.to_bytes(4, "little"): LITTLE,
-    BYTE_ORDER_MAGIC.to_bytes(4, "big"): BIG,
-}
-
-VERSION = 1, 0
-
-# Section 4.2, options of an interface: 16 bits of code and length each, padded to 32 bits.
-OPTION_END, OPTION_RESOLUTION, OPTION_OFFSET = 0, 9, 14
-OPTION_SIZES = {OPTION_RESOLUTION: 1, OPTION_OFFSET: 8}
-"""Bytes of the values that are read."""
-MICROSECONDS, NANOSECONDS = 6, 9
-RESOLUTION_IS_BINARY = 0x80
-"""Values of OPTION_RESOLUTION: the negative exponent of 10, with this bit of 2."""
-
-SECOND = 1_000_000_000
-UINT32_MAX, UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
 
 MAX_INTERFACES = 4096
 """In a section: what is kept of them is bounded."""
@@ -108,11 +66,7 @@ class Pcapng(StreamCodec[CapturedPacket]):
 
     @property
     def preamble(self) -> list[bytes]:
-        section = LITTLE.section.pack(BYTE_ORDER_MAGIC, *VERSION, -1)
-        interface = LITTLE.interface.pack(self.link_type, 0, self.max_frame)
-        interface += LITTLE.option.pack(OPTION_RESOLUTION, 1) + bytes([NANOSECONDS, 0, 0, 0])
-        interface += LITTLE.option.pack(OPTION_END, 0)
-        return [_block(SECTION_HEADER, section), _block(INTERFACE_DESCRIPTION, interface)]
+        return [section_header(), interface_description(self.link_type, self.max_frame)]
 
     def encode(self, item: CapturedPacket) -> list[bytes]:
         size = len(item.data)
@@ -120,22 +74,10 @@ class Pcapng(StreamCodec[CapturedPacket]):
             raise CodecError(f"a packet of link type {item.link_type}, not {self.link_type}")
         if size > self.max_frame:
             raise CodecError(f"a packet of {size} bytes is longer than {self.max_frame}")
-        original = size + item.cut_off
-        if not (0 <= item.time <= UINT64_MAX and size <= original <= UINT32_MAX):
-            raise CodecError(f"time {item.time} or length {original} does not fit into a block")
-        padding = -size % 4
-        total = BLOCK_MIN + BODY_MIN[ENHANCED_PACKET] + size + padding
-        header = LITTLE.block.pack(ENHANCED_PACKET, total)
-        header += LITTLE.enhanced.pack(0, item.time >> 32, item.time & UINT32_MAX, size, original)
-        return [header, item.data, bytes(padding) + total.to_bytes(BLOCK_TRAILER, "little")]
+        return enhanced_packet(item.data, item.time, size + item.cut_off)
 
     def decoder(self) -> StreamDecoder[CapturedPacket]:
         return _Decoder(self.max_frame)
-
-
-def _block(kind: int, body: bytes) -> bytes:
-    total = BLOCK_MIN + len(body)
-    return LITTLE.block.pack(kind, total) + body + total.to_bytes(BLOCK_TRAILER, "little")
 
 
 class _Interface(NamedTuple):

@@ -44,6 +44,9 @@ class Port:
         that nothing overtakes them.
         """
 
+    def _set_fd(self, fd: int) -> None:
+        """What is read and written from now on; -1: nothing, and the twin does it all."""
+
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
 def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]: ...
 

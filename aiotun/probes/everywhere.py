@@ -50,6 +50,17 @@ def _aead() -> str:
     return "OpenSSL seals and opens batches of packets"
 
 
+def _libpcap() -> str:
+    from ..capturing.filters import libpcap
+    from ..errors import UnsupportedError
+
+    try:
+        found: str = libpcap().pcap_lib_version().decode()
+    except UnsupportedError as exc:
+        raise Missing("not found", "apt-get install libpcap0.8, or libpcap elsewhere") from exc
+    return found
+
+
 def _tool(name: str, version: str, package: str) -> str:
     remedy = f"apt-get install {package}, or what your system calls it"
     path = shutil.which(name)
@@ -80,6 +91,7 @@ PROBES = {
     "uvloop": Probe(partial(_event_loop, "uvloop", "pip install 'uvloop>=0.19'")),
     "native": Probe(_native),
     "aead": Probe(_aead),
+    "libpcap": Probe(_libpcap),
     **{
         name: Probe(partial(_tool, name, version, package))
         for name, (version, package) in TOOLS.items()

@@ -20,6 +20,7 @@ from .flushing import flush_since
 
 if TYPE_CHECKING:
     from ..device import Device
+    from ..platforms.base import Queue
     from .flushing import Tick
 
 __all__ = ["WRITE_BATCH", "Callback", "Owner", "Port", "make_port"]
@@ -68,11 +69,12 @@ class Port:
         self.owner = owner
         self.loop = loop
         self.tick = tick
-        self.reader = PacketReader(device.queue, device.counters, report)
-        self.writer = PacketWriter(device.queue, device.counters, report, device.logger)
+        self.reader = PacketReader(device.io, device.counters, report)
+        self.writer = PacketWriter(device.io, device.counters, report, device.logger)
         self.counters = device.counters
         self.layer = device.layer
         self.size_max = PACKET_MAX[device.layer]
+        device.users.add(self)
         self.protocol: Any = None
         self.callback: Callback = "packet_received"
         """The one of the protocol's methods that is called."""
@@ -104,6 +106,10 @@ class Port:
         self.uses -= 1
         if self.closed and not self.uses:
             self.owner._unused()
+
+    def set_queue(self, queue: Queue) -> None:
+        """Read from and write to this one from now on: the same one, watched or not any more."""
+        self.reader.queue = self.writer.queue = queue
 
     # From the queue to the protocol.
 
@@ -279,6 +285,11 @@ def _as_super_packets(packets: list[Any]) -> list[SuperPacket]:
     return [SuperPacket(NO_OFFLOAD + each) if type(each) is bytes else each for each in packets]
 
 
+def direct_fd(queue: Queue) -> int:
+    """The descriptor that C reads and writes by itself; -1 where it leaves all to the twin."""
+    return -1 if queue.direct is None else queue.fileno()
+
+
 if native is not None:
 
     class NativePort(native.Port, Port):
@@ -296,7 +307,7 @@ if native is not None:
             queue = device.queue
             self._bind(
                 Port,
-                queue.fileno(),
+                direct_fd(device.io),
                 queue.layer,
                 queue.vnet_hdr,
                 queue.families,
@@ -307,6 +318,10 @@ if native is not None:
                 WRITE_BATCH,
                 self.size_max,
             )
+
+        def set_queue(self, queue: Queue) -> None:
+            super().set_queue(queue)
+            self._set_fd(direct_fd(queue))
 
 
 def make_port(

@@ -348,8 +348,9 @@ static bool
 may_pass(const Port *self)
 {
     const Port *target = self->target;
-    return target && self->vnet_hdr && target->vnet_hdr && self->tap == target->tap &&
-           !target->closed && !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
+    return target && target->fd >= 0 && self->vnet_hdr && target->vnet_hdr &&
+           self->tap == target->tap && !target->closed &&
+           !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
 }
 
 static bool
@@ -602,6 +603,17 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
     Py_RETURN_NONE;
 }
 
+/* A queue that is watched is not read and written here: each call fails, and the twin goes on. */
+static PyObject *
+port_set_fd(PyObject *object, PyObject *number)
+{
+    const long fd = PyLong_AsLong(number);
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    ((Port *)object)->fd = (int)fd;
+    Py_RETURN_NONE;
+}
+
 static int
 port_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -743,6 +755,7 @@ static PyMemberDef port_members[] = {
 static PyMethodDef port_methods[] = {
     {"_bind", (PyCFunction)(void (*)(void))port_bind, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      NULL},
+    {"_set_fd", port_set_fd, METH_O, NULL},
     {"write", port_write, METH_O, NULL},
     {"writelines", port_writelines, METH_O, NULL},
     {"write_super", port_write_super, METH_O, NULL},

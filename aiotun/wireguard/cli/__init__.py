@@ -7,6 +7,8 @@ import importlib
 import logging
 import sys
 
+from ...cli.messages import message
+
 __all__ = ["COMMANDS", "add_arguments", "main"]
 
 COMMANDS = {
@@ -36,10 +38,3 @@ def main(args: argparse.Namespace) -> int:
         print(message(exc), file=sys.stderr)
         return 1
     return 0
-
-
-def message(exc: OSError | ValueError) -> str:
-    """An error in plain words."""
-    if isinstance(exc, OSError) and exc.strerror:
-        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
-    return str(exc)

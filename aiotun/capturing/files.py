@@ -1,0 +1,175 @@
+"""CaptureFile: packets of one interface as pcapng, in a file or in a ring of files."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..cancelling import Closing
+from ..codecs.pcapng_blocks import (
+    enhanced_packet,
+    interface_description,
+    interface_statistics,
+    section_header,
+)
+from ..errors import ConfigError
+
+__all__ = ["CaptureFile", "Ring", "Target"]
+
+Target = str | os.PathLike[str] | BinaryIO
+"""The path of a file that is made or replaced, or a binary file that is open and stays so."""
+
+FLUSH_INTERVAL = 1_000_000_000
+"""Nanoseconds after which what was written reaches the file at the latest, with the next packet."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """When to go on with a new file, and how many to keep.
+
+    The files are named as dumpcap(1) names them: of `x.pcapng`, the third is
+    `x_00003_20261129131500.pcapng`. Each can be read alone.
+
+    size: Bytes after which a file ends.
+    seconds: Time after which a file ends.
+    files: How many stay: the oldest is removed for a new one. None: all of them.
+
+    Raises `ConfigError` for a number below one, and without a size and a time.
+    """
+
+    size: int | None = None
+    seconds: float | None = None
+    files: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.seconds is None:
+            raise ConfigError("a ring of files takes a size or a time after which a file ends")
+        for name in ("size", "seconds", "files"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} of a ring must be above 0, not {value}")
+
+
+class CaptureFile(Closing):
+    """Writes packets, and at the end how many were lost.
+
+    Any thread may write. Raises `OSError` of the file, `ConfigError` for a ring without a path.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        link_type: int,
+        *,
+        name: str,
+        snap_length: int,
+        filter: str = "",
+        ring: Ring | None = None,
+    ) -> None:
+        from .. import __version__
+
+        self._head = section_header(
+            application=f"aiotun {__version__}",
+            system=f"{platform.system()} {platform.release()}",
+        ) + interface_description(link_type, snap_length, name=name, filter=filter)
+        self.snap_length = snap_length
+        self.written = 0
+        """Packets, in all files."""
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._start = time.time_ns()
+        self._told = 0, 0
+        """Packets that came, and that were lost, as the statistics in the file have it."""
+        self._number = 0
+        self._kept: deque[Path] = deque()
+        self._path: Path | None = None
+        if isinstance(target, str | os.PathLike):
+            self._path = Path(target)
+            self._file = self._next_file()
+        elif ring is not None:
+            raise ConfigError("a ring of files takes a path, not an open file")
+        else:
+            self._file = target
+        self._begin(self._start)
+
+    def _next_file(self) -> BinaryIO:
+        path = self._path
+        assert path is not None
+        if self._ring is not None:
+            self._number += 1
+            stamp = time.strftime("%Y%m%d%H%M%S")
+            path = path.with_name(f"{path.stem}_{self._number:05}_{stamp}{path.suffix}")
+            self._kept.append(path)
+            if self._ring.files is not None and len(self._kept) > self._ring.files:
+                self._kept.popleft().unlink(missing_ok=True)
+        return open(path, "wb", buffering=1 << 20)
+
+    def _begin(self, now: int) -> None:
+        self._file.write(self._head)
+        self._file.flush()
+        self._size = len(self._head)
+        self._begun = self._flushed = now
+
+    def write(self, packet: bytes, time: int, *, direction: int = 0, comment: str = "") -> None:
+        """Write one packet, cut to the snap length."""
+        data = packet[: self.snap_length]
+        parts = enhanced_packet(data, time, len(packet), direction=direction, comment=comment)
+        size = sum(map(len, parts))
+        with self._lock:
+            if self._ring is not None:
+                self._turn(self._ring, size, time)
+            self._file.writelines(parts)
+            self._size += size
+            self.written += 1
+            if time - self._flushed > FLUSH_INTERVAL:
+                self._file.flush()
+                self._flushed = time
+
+    def _turn(self, ring: Ring, size: int, now: int) -> None:
+        """Go on with another file if this one is full or old enough."""
+        full = ring.size is not None and self._size + size > ring.size
+        old = ring.seconds is not None and now - self._begun >= ring.seconds * 1e9
+        if (full or old) and self._size > len(self._head):
+            self._tell(*self._told)
+            self._file.close()
+            self._file = self._next_file()
+            self._begin(now)
+
+    def tell(self, received: int, dropped: int) -> None:
+        """Write how many packets came, and how many of these were lost before they got here."""
+        with self._lock:
+            self._tell(received, dropped)
+            self._file.flush()
+
+    def _tell(self, received: int, dropped: int) -> None:
+        self._told = received, dropped
+        self._file.write(
+            interface_statistics(
+                time.time_ns(),
+                self._start,
+                received=received,
+                dropped=dropped,
+                delivered=self.written,
+            )
+        )
+
+    def flush(self) -> None:
+        """Let what was written reach the file."""
+        with self._lock:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close a file that was opened here, flush another. Idempotent."""
+        with self._lock:
+            if self._file.closed:
+                return
+            if self._path is None:
+                self._file.flush()
+            else:
+                self._file.close()

@@ -1,0 +1,222 @@
+"""PacketRing: the packets of an interface, as packet(7) hands them to whoever may see them.
+
+They come through memory that the kernel fills (TPACKET_V3,
+Documentation/networking/packet_mmap.rst), block by block: there is no system call for
+a packet, and a burst waits there. Each has a virtio_net_hdr in front, so that super-packets
+can be split.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import mmap
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from ctypes import addressof, create_string_buffer
+from typing import NamedTuple
+
+from ..cancelling import Closing
+from ..codecs import LINKTYPE_ETHERNET, LINKTYPE_RAW
+from ..codecs.pcapng_blocks import INBOUND, OUTBOUND
+from ..errors import InterfaceGoneError, NotPermittedError, UnsupportedError
+from ..interrupt import Interrupt
+from ..offload import VirtioNetHeader
+
+__all__ = ["Captured", "PacketRing", "link_type_of"]
+
+# linux/if_ether.h
+ETH_P_ALL = 0x0003
+ADDRESSES_SIZE = 12
+"""Of an Ethernet header, in front of a VLAN tag."""
+
+# linux/socket.h, asm-generic/socket.h
+SOL_PACKET = 263
+SO_ATTACH_FILTER = 26
+
+# linux/if_packet.h
+PACKET_RX_RING = 5
+PACKET_STATISTICS = 6
+PACKET_VERSION = 10
+PACKET_VNET_HDR = 15
+TPACKET_V3 = 2
+TP_STATUS_USER = 0x01
+TP_STATUS_VLAN_VALID = 0x10
+TP_STATUS_VLAN_TPID_VALID = 0x40
+STATUS_OFFSET = 8
+"""Of a block's status in it (struct tpacket_hdr_v1, behind two words of tpacket_block_desc)."""
+BLOCK = struct.Struct("=III")
+"""Its status, the number of its packets, where the first one is."""
+PACKET = struct.Struct("=IIIIIIHHIIH")
+"""struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured and original length,
+status, offsets of the link layer's and the network layer's header, hash, VLAN tag, its type."""
+PACKET_TYPE_OFFSET = 48 + 10
+"""Of sll_pkttype in struct sockaddr_ll, which follows at the next multiple of 16."""
+REQUEST = struct.Struct("=7I")
+"""struct tpacket_req3: size and number of blocks, size and number of frames, milliseconds after
+which a block is handed over as it is, two of no interest."""
+STATISTICS = struct.Struct("=III")
+"""struct tpacket_stats_v3: packets, those dropped among them, and no space in how many blocks."""
+
+BLOCK_SIZE = 1 << 20
+FRAME_SIZE = 1 << 11
+BLOCK_TIMEOUT = 100
+"""Milliseconds."""
+
+LINK_TYPES = {1: LINKTYPE_ETHERNET, 772: LINKTYPE_ETHERNET, 65534: LINKTYPE_RAW}
+"""Of ARPHRD_ETHER, ARPHRD_LOOPBACK and ARPHRD_NONE (linux/if_arp.h)."""
+
+
+class Captured(NamedTuple):
+    frame: bytes
+    """A virtio_net_hdr and the packet."""
+    time: int
+    """Nanoseconds since 1970."""
+    direction: int
+    tag: bytes
+    """Of its VLAN, which the kernel keeps beside the packet: to stand at ADDRESSES_SIZE."""
+
+
+def link_type_of(name: str) -> int:
+    """What packets of the interface begin with. Raises `InterfaceGoneError`, `UnsupportedError`."""
+    with _open_socket() as asking:
+        _bind(asking, name, 0)
+        kind = asking.getsockname()[3]
+    if kind not in LINK_TYPES:
+        raise UnsupportedError(
+            errno.EOPNOTSUPP, f"{name} is no TUN, TAP or Ethernet interface (ARPHRD {kind})"
+        )
+    return LINK_TYPES[kind]
+
+
+class PacketRing(Closing):
+    """What passes on an interface of this network namespace, those of `filter` (classic BPF).
+
+    `size` bytes wait for the reader; what finds no place is dropped, and counted.
+    Raises `NotPermittedError` without CAP_NET_RAW, `InterfaceGoneError` where
+    there is no such interface.
+    """
+
+    def __init__(self, name: str, *, filter: bytes = b"", size: int = 64 << 20) -> None:
+        self.name = name
+        self.received = 0
+        """Packets that matched, those that were dropped among them."""
+        self.dropped = 0
+        self._socket = _open_socket()
+        try:
+            self._map = self._set_up(filter, max(2, size // BLOCK_SIZE))
+            _bind(self._socket, name, ETH_P_ALL)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._blocks = len(self._map) // BLOCK_SIZE
+        self._next = 0
+
+    def _set_up(self, filter: bytes, blocks: int) -> mmap.mmap:
+        set_option = self._socket.setsockopt
+        set_option(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        set_option(SOL_PACKET, PACKET_VNET_HDR, 1)
+        if filter:
+            instructions = create_string_buffer(filter, len(filter))
+            # struct sock_fprog (linux/filter.h)
+            program = struct.pack("@HP", len(filter) // 8, addressof(instructions))
+            set_option(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        frames = blocks * (BLOCK_SIZE // FRAME_SIZE)
+        request = REQUEST.pack(BLOCK_SIZE, blocks, FRAME_SIZE, frames, BLOCK_TIMEOUT, 0, 0)
+        set_option(SOL_PACKET, PACKET_RX_RING, request)
+        return mmap.mmap(self._socket.fileno(), blocks * BLOCK_SIZE)
+
+    def read(self, timeout: float | None, *interrupts: Interrupt) -> Iterator[Captured]:
+        """The packets of one block, the oldest; none after so many seconds, or when interrupted.
+
+        Raises `InterfaceGoneError`. An interface that is down is waited for.
+        """
+        at = self._next * BLOCK_SIZE
+        if not self._wait(at, timeout, interrupts):
+            return
+        view = self._map
+        _, count, offset = BLOCK.unpack_from(view, at + STATUS_OFFSET)
+        packet = at + offset
+        for _ in range(count):
+            following, seconds, nanoseconds, captured, _, status, link, _, _, tci, tpid = (
+                PACKET.unpack_from(view, packet)
+            )
+            start = packet + link - VirtioNetHeader.SIZE
+            tag = b""
+            if status & TP_STATUS_VLAN_VALID:
+                kind = tpid if status & TP_STATUS_VLAN_TPID_VALID else 0x8100  # 802.1Q
+                tag = struct.pack(">HH", kind, tci & 0xFFFF)
+            outgoing = view[packet + PACKET_TYPE_OFFSET] == socket.PACKET_OUTGOING
+            yield Captured(
+                view[start : start + VirtioNetHeader.SIZE + captured],
+                seconds * 1_000_000_000 + nanoseconds,
+                OUTBOUND if outgoing else INBOUND,
+                tag,
+            )
+            packet += following
+        struct.pack_into("=I", view, at + STATUS_OFFSET, 0)  # TP_STATUS_KERNEL
+        self._next = (self._next + 1) % self._blocks
+
+    def _wait(self, at: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
+        """Whether the kernel handed over the block there."""
+        if self._map[at + STATUS_OFFSET] & TP_STATUS_USER:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        for interrupt in interrupts:
+            poll.register(interrupt.fileno(), select.POLLIN)
+        for fd, events in poll.poll(None if timeout is None else timeout * 1000):
+            if fd == self._socket.fileno() and events & select.POLLERR:
+                self._check()
+        return bool(self._map[at + STATUS_OFFSET] & TP_STATUS_USER)
+
+    def _check(self) -> None:
+        """Raise `InterfaceGoneError` unless the interface is only down."""
+        self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not self._socket.getsockname()[0]:  # it is bound to none any more
+            raise InterfaceGoneError(errno.ENODEV, f"interface {self.name} was deleted")
+
+    def count(self) -> None:
+        """Add to `received` and `dropped` what the kernel counted since the last call."""
+        statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, STATISTICS.size)
+        received, dropped, _ = STATISTICS.unpack(statistics)
+        self.received += received
+        self.dropped += dropped
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._map.close()
+        self._socket.close()
+
+
+def _open_socket() -> socket.socket:
+    """One that gets nothing before it is bound."""
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    except PermissionError as exc:
+        raise NotPermittedError(
+            errno.EPERM,
+            "capturing takes CAP_NET_RAW: run as root, or in a user namespace (unshare -Urn)",
+        ) from exc
+
+
+def _bind(packets: socket.socket, name: str, protocol: int) -> None:
+    try:
+        packets.bind((name, protocol))
+    except OSError as exc:
+        if exc.errno != errno.ENODEV:
+            raise
+        known = ", ".join(sorted(each for _, each in socket.if_nameindex()))
+        raise InterfaceGoneError(
+            errno.ENODEV, f"no interface is called {name} here; there are: {known}"
+        ) from exc
+
+
+def with_tag(packet: bytes, tag: bytes) -> bytes:
+    """The Ethernet frame with its VLAN tag where it belongs."""
+    return packet[:ADDRESSES_SIZE] + tag + packet[ADDRESSES_SIZE:] if tag else packet

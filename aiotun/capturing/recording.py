@@ -1,0 +1,127 @@
+"""Recording: what passes on an interface of this machine, whoever has it, into a file."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import time
+from contextlib import ExitStack
+
+from ..cancelling import Closing
+from ..codecs import LINKTYPE_ETHERNET
+from ..config import Layer
+from ..errors import InterfaceGoneError
+from ..interrupt import Interrupt
+from .files import CaptureFile, Ring, Target
+from .filters import Filter
+from .frames import packets_of
+from .linux import Captured, PacketRing, link_type_of, with_tag
+from .tap import SNAP_LENGTH
+
+__all__ = ["Recording"]
+
+READ_WAIT, END_WAIT = 1.0, 0.2
+"""Seconds to wait for packets, and for those that the kernel still has when it is to end."""
+
+TELL_INTERVAL = 1.0
+"""Seconds after which drops are written into the file."""
+
+
+class Recording(Closing):
+    """Of the interface of that name; the other arguments are those of `aiotun.capture`.
+
+    `buffer` is the memory in bytes where packets wait to be written. Raises as `Filter`,
+    `PacketRing` and `CaptureFile` do.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        file: Target,
+        *,
+        filter: str = "",
+        split: bool = False,
+        snap_length: int = SNAP_LENGTH,
+        ring: Ring | None = None,
+        buffer: int,
+    ) -> None:
+        link_type = link_type_of(name)
+        self._layer: Layer = "tap" if link_type == LINKTYPE_ETHERNET else "tun"
+        self._split = split
+        instructions = Filter(filter, link_type).instructions if filter else b""
+        with ExitStack() as stack:
+            self._packets = stack.enter_context(PacketRing(name, filter=instructions, size=buffer))
+            self._file = stack.enter_context(
+                CaptureFile(
+                    file, link_type, name=name, snap_length=snap_length, filter=filter, ring=ring
+                )
+            )
+            self._open = stack.pop_all()
+
+    @property
+    def packets(self) -> int:
+        """How many were written."""
+        return self._file.written
+
+    @property
+    def lost(self) -> int:
+        """Packets for which there was no place in the buffer, as of the last `tell`."""
+        return self._packets.dropped
+
+    def run(
+        self, interrupt: Interrupt, *, count: int | None = None, seconds: float | None = None
+    ) -> None:
+        """Write packets until interrupted, so many, or so much time.
+
+        What waits then is written too. Raises the file's `OSError`, and `InterfaceGoneError`
+        after all that the interface carried.
+        """
+        end = float("inf") if seconds is None else time.monotonic() + seconds
+        told, lost = time.monotonic(), 0
+        gone: InterfaceGoneError | None = None
+        while count is None or self.packets < count:
+            left = end - time.monotonic()
+            ending = gone is not None or interrupt.is_set() or left <= 0
+            found = False
+            try:
+                waits = (END_WAIT,) if ending else (min(READ_WAIT, left), interrupt)
+                for captured in self._packets.read(*waits):
+                    found = True
+                    self._write(captured)
+                    if count is not None and self.packets >= count:
+                        return
+            except InterfaceGoneError as exc:
+                gone = exc
+                continue
+            self._file.flush()
+            if ending and not found:
+                break
+            if time.monotonic() - told >= TELL_INTERVAL:
+                told = time.monotonic()
+                self._packets.count()
+                if self.lost > lost:
+                    lost = self.lost
+                    self.tell()
+        if gone is not None:
+            raise gone
+
+    def _write(self, captured: Captured) -> None:
+        packets, remark = packets_of(captured.frame, self._layer, split=self._split)
+        for packet in packets:
+            self._file.write(
+                with_tag(packet, captured.tag),
+                captured.time,
+                direction=captured.direction,
+                comment=remark,
+            )
+
+    def tell(self) -> None:
+        """Write how many packets came, and how many were lost."""
+        self._packets.count()
+        self._file.tell(self._packets.received, self._packets.dropped)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._open.close()

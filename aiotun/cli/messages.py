@@ -1,0 +1,23 @@
+"""Errors and amounts in plain words."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["amount", "message"]
+
+
+def message(exc: OSError | ValueError) -> str:
+    """An error in plain words."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
+
+
+def amount(text: str) -> int:
+    """A number above 0, with k, M or G for thousands of it. For argparse."""
+    factor = {"k": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
+    digits = text if factor == 1 else text[:-1]
+    if not digits.isdecimal() or not int(digits):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, such as 500k or 20M")
+    return int(digits) * factor

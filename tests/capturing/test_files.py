@@ -1,0 +1,74 @@
+"""Files of a capture: rings by size and time, and what each file of one has in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from capture_files import read
+
+from aiotun import ConfigError
+from aiotun.capturing import CaptureFile, Ring
+
+SECOND = 1_000_000_000
+
+
+def opened(path: Path, ring: Ring | None = None) -> CaptureFile:
+    return CaptureFile(path, 101, name="vpn0", snap_length=2000, ring=ring)
+
+
+def test_a_ring_by_size_keeps_the_newest(tmp_path: Path) -> None:
+    with opened(tmp_path / "x.pcapng", Ring(size=1200, files=2)) as file:
+        for number in range(10):
+            file.write(bytes([number]) * 400, file._begun)
+    left = sorted(tmp_path.iterdir())
+    assert [re.sub(r"_\d{14}", "", path.name) for path in left] == [
+        "x_00004.pcapng",
+        "x_00005.pcapng",
+    ]
+    assert all(path.stat().st_size <= 1300 for path in left)
+    assert [[data[0] for data, _, _ in read(path).packets] for path in left] == [[6, 7], [8, 9]]
+    assert [read(path).interfaces[0]["if_name"] for path in left] == ["vpn0", "vpn0"]
+    assert read(left[0]).statistics[0]["isb_usrdeliv"] == 8
+
+
+def test_a_ring_by_time(tmp_path: Path) -> None:
+    with opened(tmp_path / "x.pcapng", Ring(seconds=10)) as file:
+        now = file._begun
+        for seconds in (0, 9, 11, 12):
+            file.write(b"packet", now + seconds * SECOND)
+    assert [len(read(path).packets) for path in sorted(tmp_path.iterdir())] == [2, 2]
+
+
+def test_a_packet_larger_than_a_file_of_the_ring(tmp_path: Path) -> None:
+    with opened(tmp_path / "x.pcapng", Ring(size=100)) as file:
+        for _ in range(2):
+            file.write(bytes(1000), file._begun)
+    assert [len(read(path).packets) for path in sorted(tmp_path.iterdir())] == [1, 1]
+
+
+def test_what_was_written_reaches_the_file_within_a_second_of_traffic(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with opened(path) as file:
+        file.write(b"packet", file._begun)
+        assert read(path).packets == []
+        file.write(b"packet", file._begun + 2 * SECOND)
+        assert len(read(path).packets) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "takes a size or a time"),
+        ({"files": 3}, "takes a size or a time"),
+        ({"size": 0}, "size of a ring must be above 0"),
+        ({"seconds": -1.0}, "seconds of a ring must be above 0"),
+        ({"size": 1, "files": 0}, "files of a ring must be above 0"),
+    ],
+    ids=str,
+)
+def test_rings_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Ring(**wrong)
