@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,10 +73,8 @@ class CaptureFile(Closing):
         filter: str = "",
         ring: Ring | None = None,
     ) -> None:
-        from .. import __version__
-
         self._head = section_header(
-            application=f"aiotun {__version__}",
+            application=_application(),
             system=f"{platform.system()} {platform.release()}",
         ) + interface_description(link_type, snap_length, name=name, filter=filter)
         self.snap_length = snap_length
@@ -173,3 +172,11 @@ class CaptureFile(Closing):
                 self._file.flush()
             else:
                 self._file.close()
+
+
+def _application() -> str:
+    """What a file says of its writer."""
+    try:
+        return f"aiotun {version('aiotun')}"
+    except PackageNotFoundError:  # run from its source
+        return "aiotun"
