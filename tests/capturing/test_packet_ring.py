@@ -64,7 +64,9 @@ def ended(process: subprocess.Popen[str], number: int | None = signal.SIGINT) ->
 
 def exchange(device: aiotun.Device) -> tuple[bytes, bytes]:
     device.send(REQUEST)
-    return REQUEST, device.recv(timeout=2)
+    while (reply := device.recv(timeout=2))[0] != 0x45:  # IPv6 speaks when an interface comes up
+        pass
+    return REQUEST, reply
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -151,7 +153,7 @@ def test_an_interface_that_is_down_for_a_while(
     namespace: Namespace, device: aiotun.Device, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.pcapng"
-    with capturing(namespace, "cap0", "-w", str(path)) as process:
+    with capturing(namespace, "cap0", "-w", str(path), "icmp") as process:
         device.down()
         device.up()
         exchange(device)
