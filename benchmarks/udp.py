@@ -55,7 +55,7 @@ BASELINE = "asyncio"
 
 ROWS = {
     f"aiotun {what}, {loop}": (sys.executable, "-m", "benchmarks.udp_echo", what, loop)
-    for what in ("batch", "each")
+    for what in ("batch", "each", "unchanged")
     for loop in ("asyncio", "uvloop")
 } | {
     BASELINE: (sys.executable, "-m", "benchmarks.udp_echo", "plain", "asyncio"),

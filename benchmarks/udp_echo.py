@@ -36,7 +36,7 @@ class EchoBatch(EchoEach):
 
 
 class EchoPlain(asyncio.DatagramProtocol):
-    """On the loop's own endpoint."""
+    """For the loop's own endpoint, and as it stands for ours."""
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self.transport = transport
@@ -51,7 +51,7 @@ async def echo(what: str) -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(EchoPlain, HERE)
     else:
-        factory = EchoEach if what == "each" else EchoBatch
+        factory: Any = {"batch": EchoBatch, "each": EchoEach, "unchanged": EchoPlain}[what]
         transport, _ = await aiotun.create_udp_endpoint(factory, HERE)
     print("ready", transport.get_extra_info("sockname")[1], flush=True)
     await asyncio.Event().wait()
@@ -59,7 +59,7 @@ async def echo(what: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["each", "batch", "plain"])
+    parser.add_argument("what", choices=["each", "batch", "unchanged", "plain"])
     parser.add_argument("loop", choices=["asyncio", "uvloop"])
     options = parser.parse_args()
     if options.loop == "uvloop":

@@ -52,24 +52,25 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
         When cancelled, nothing is left behind.
         """
-        started = self._loop.create_future()
+        try:
+            await self._open()
+            self._start_soon()
+            await asyncio.sleep(0)  # it is called meanwhile
+        except asyncio.CancelledError:
+            self.abort()
+            await despite_cancellation(self.aclose())
+            raise
+
+    def _start_soon(self) -> None:
+        """Let the loop call `connection_made`, and read then; to be called once."""
 
         def start() -> None:
             self._made = True
             self._call("connection_made", self)
             if not self.is_closing():
                 self._begin()
-            if not started.done():
-                started.set_result(None)
 
-        try:
-            await self._open()
-            self._loop.call_soon(start)
-            await started
-        except asyncio.CancelledError:
-            self.abort()
-            await despite_cancellation(self.aclose())
-            raise
+        self._loop.call_soon(start)
 
     async def _open(self) -> None:
         """Get ready for all that follows."""
@@ -291,7 +292,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _check_protocol(self, protocol: object) -> None:
         """Raise `TypeError` unless it is of the right kind, and each callback a plain function."""
-        kind, given = self.protocol_kind, type(protocol).__name__
+        kind, given = self._kind_of(protocol), type(protocol).__name__
         if not isinstance(protocol, kind):
             raise TypeError(f"{given} is no {kind.__name__}, which this transport needs")
         for name in dir(kind):
@@ -301,6 +302,10 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
                     f"{given}.{name} is an async def, but callbacks are not awaited: "
                     "make it a def that starts a task"
                 )
+
+    def _kind_of(self, protocol: object) -> type:
+        """What it has to be."""
+        return self.protocol_kind
 
     def _call(self, callback: str, *args: object) -> None:
         try:

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..cancelling import despite_cancellation
 from .address import from_socket, to_socket
-from .base import UdpTransport
+from .base import AnyProtocol, UdpTransport
 from .messages import Message
-from .protocol import Datagram, UdpProtocol
+from .protocol import Datagram
 
 __all__ = ["PlainUdpTransport"]
 
@@ -27,7 +27,7 @@ class PlainUdpTransport(UdpTransport):
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
     ) -> None:
         super().__init__(loop, sock, protocol)
         self._endpoint: asyncio.DatagramTransport | None = None  # until it is opened, and closed

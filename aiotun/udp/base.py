@@ -22,7 +22,9 @@ from .cmsg import encode
 from .messages import Message, Outbox, Way
 from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
 
-__all__ = ["UdpTransport"]
+__all__ = ["AnyProtocol", "UdpTransport"]
+
+AnyProtocol = UdpProtocol | asyncio.DatagramProtocol
 
 WRITE_BATCH = 512
 """Datagrams that gather before they are sent without waiting for the end of the tick."""
@@ -32,7 +34,7 @@ CHECKED_MAX = 4096
 
 
 class UdpTransport(MessageTransport, asyncio.DatagramTransport):
-    """Moves datagrams between a socket and a `UdpProtocol`.
+    """Moves datagrams between a socket and a `UdpProtocol`, or a plain `DatagramProtocol`.
 
     Made by `create_udp_endpoint`. Its buffers are counted in datagrams, not
     bytes. Not thread-safe, like all of asyncio's transports.
@@ -46,7 +48,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     protocol_kind = UdpProtocol
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
     ) -> None:
         self._check_protocol(protocol)
         self._sock = sock
@@ -90,16 +92,22 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         addr: SocketAddress = self._infos["sockname"]
         return addr
 
-    def get_protocol(self) -> UdpProtocol:  # type: ignore[override]
+    def get_protocol(self) -> AnyProtocol:  # type: ignore[override]
         return self._protocol
 
-    def set_protocol(self, protocol: UdpProtocol) -> None:  # type: ignore[override]
+    def set_protocol(self, protocol: AnyProtocol) -> None:  # type: ignore[override]
         """The datagrams that follow go to this protocol.
 
-        Raises `TypeError` unless it is a `UdpProtocol` whose callbacks are plain functions.
+        Raises `TypeError` unless it is a `UdpProtocol`, or an asyncio `DatagramProtocol`, whose
+        callbacks are plain functions.
         """
         self._check_protocol(protocol)
         self._protocol = protocol
+
+    def _kind_of(self, protocol: object) -> type:
+        if isinstance(protocol, asyncio.DatagramProtocol):
+            return asyncio.DatagramProtocol
+        return self.protocol_kind
 
     def _label(self) -> object:
         return self.local_addr
@@ -123,9 +131,23 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._scheduled = True
         tick.append(self)
         try:
-            self._call("datagrams_received", datagrams)
+            if isinstance(self._protocol, asyncio.DatagramProtocol):
+                self._deliver_each(datagrams)
+            else:
+                self._call("datagrams_received", datagrams)
         finally:
             flush_since(tick, outer)
+
+    def _deliver_each(self, datagrams: list[Datagram]) -> None:
+        """As asyncio's own transport does: none after `close`, and each to the protocol it has."""
+        for number, (data, addr, _, _) in enumerate(datagrams):
+            if self._closing:
+                self.counters.dropped_received += len(datagrams) - number
+                return
+            if not isinstance(self._protocol, asyncio.DatagramProtocol):
+                self._call("datagrams_received", datagrams[number:])
+                return
+            self._call("datagram_received", data, addr)
 
     # From the protocol to the socket.
 

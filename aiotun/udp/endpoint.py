@@ -10,17 +10,17 @@ from typing import TypeVar
 
 from ..errors import ConfigError
 from .asyncio_endpoint import PlainUdpTransport
-from .base import UdpTransport
-from .protocol import SocketAddress, UdpProtocol
+from .base import AnyProtocol, UdpTransport
+from .protocol import SocketAddress
 from .sockets import check_socket, open_socket, set_buffer, set_dont_fragment
 
 __all__ = ["create_udp_endpoint"]
 
-UdpProtocolT = TypeVar("UdpProtocolT", bound=UdpProtocol)
+ProtocolT = TypeVar("ProtocolT", bound=AnyProtocol)
 
 
 async def create_udp_endpoint(
-    protocol_factory: Callable[[], UdpProtocolT],
+    protocol_factory: Callable[[], ProtocolT],
     local_addr: SocketAddress | None = None,
     remote_addr: SocketAddress | None = None,
     *,
@@ -29,7 +29,7 @@ async def create_udp_endpoint(
     receive_buffer: int | None = None,
     send_buffer: int | None = None,
     dont_fragment: bool = False,
-) -> tuple[UdpTransport, UdpProtocolT]:
+) -> tuple[UdpTransport, ProtocolT]:
     """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
 
     `local_addr` is what to bind to: `("::", port)` takes IPv6 and IPv4, port 0 any
@@ -44,8 +44,11 @@ async def create_udp_endpoint(
     dropped, and reported with its MTU as `PathMTUError`.
 
     Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
-    for wrong arguments (a protocol that is not a `UdpProtocol`), and what the
-    factory raises. When cancelled, nothing is left behind.
+    for wrong arguments, and what the factory raises. When cancelled, nothing is left behind.
+
+    A protocol is a `UdpProtocol`, or an `asyncio.DatagramProtocol` as it stands: then each
+    datagram is a call of `datagram_received`, and what the calls of one wake-up send leaves
+    together.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -72,7 +75,7 @@ async def create_udp_endpoint(
 
 
 def _make_transport(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
 ) -> UdpTransport:
     """The transport that makes the most of this system."""
     if sys.platform == "linux":

@@ -10,10 +10,9 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from .base import UdpTransport
+from .base import AnyProtocol, UdpTransport
 from .linux import UdpSocket
 from .messages import Message
-from .protocol import UdpProtocol
 
 __all__ = ["SelectorUdpTransport"]
 
@@ -25,7 +24,7 @@ class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: UdpProtocol
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
     ) -> None:
         super().__init__(loop, sock, protocol)
         sock.setblocking(False)

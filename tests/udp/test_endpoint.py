@@ -740,7 +740,7 @@ class Awaited(Recorder):
 @pytest.mark.parametrize(
     ("factory", "says"),
     [
-        (asyncio.DatagramProtocol, "DatagramProtocol is no UdpProtocol"),
+        (asyncio.Protocol, "Protocol is no UdpProtocol"),
         (aiotun.PacketProtocol, "PacketProtocol is no UdpProtocol"),
         (lambda: None, "NoneType is no UdpProtocol"),
         (Awaited, "Awaited.datagrams_received is an async def"),
