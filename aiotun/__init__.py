@@ -7,7 +7,7 @@ from . import typing as typing
 from .addresses import Address, Route
 from .config import DeviceConfig
 from .device import Device
-from .endpoints import create_device_endpoint, open_device
+from .endpoints import attach_device, create_device_endpoint, open_device
 from .errors import (
     BusyError,
     ClosedError,
@@ -27,6 +27,7 @@ from .framed import (
     Framed,
     FramedServer,
     open_framed_connection,
+    open_framed_fd,
     start_framed_server,
 )
 from .interrupt import Interrupt
@@ -70,6 +71,7 @@ __all__ = [
     "UdpTransport",
     "UnsupportedError",
     "WindowsOptions",
+    "attach_device",
     "capture",
     "codecs",
     "create_device_endpoint",
@@ -80,6 +82,7 @@ __all__ = [
     "offload",
     "open_device",
     "open_framed_connection",
+    "open_framed_fd",
     "relay",
     "start_framed_server",
 ]

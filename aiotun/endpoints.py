@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .config import DeviceConfig, DeviceSettings
 
-__all__ = ["OpenDevice", "create_device_endpoint", "open_device"]
+__all__ = ["OpenDevice", "attach_device", "create_device_endpoint", "open_device"]
 
 PacketProtocolT = TypeVar("PacketProtocolT", bound=PacketProtocol)
 
@@ -56,6 +56,30 @@ async def create_device_endpoint(
         await despite_cancellation(close_off_loop(loop, lease.close))
         raise
     await transport._start()
+    return transport, protocol
+
+
+def attach_device(
+    protocol_factory: Callable[[], PacketProtocolT], device: Device
+) -> tuple[PacketTransport, PacketProtocolT]:
+    """Connect an open device to a protocol, from a callback of the running loop.
+
+    It is `create_device_endpoint(device=device)` for where nothing can be awaited. The loop
+    calls `connection_made` next; the transport may be written to before. A device is opened
+    without awaiting too (`Device(...)`), which blocks the loop for about a millisecond.
+
+    Raises what `create_device_endpoint` raises. The transport owns the device, and the
+    device is closed if this fails.
+    """
+    loop = asyncio.get_running_loop()
+    lease = DeviceLease(device)
+    try:
+        protocol = protocol_factory()
+        transport = make_transport(loop, lease, protocol)
+    except BaseException:
+        close_off_loop(loop, lease.close)
+        raise
+    transport._start_soon()
     return transport, protocol
 
 

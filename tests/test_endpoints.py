@@ -150,6 +150,61 @@ async def test_what_cannot_follow_a_protocol_is_refused() -> None:
         await transport.wait_closed()
 
 
+# From a callback, which awaits nothing.
+
+
+async def test_a_device_is_attached_in_a_callback() -> None:
+    near, far = memory_devices()
+    attached: list[Any] = []
+
+    def callback() -> None:
+        transport, protocol = aiotun.attach_device(Recorder, near)
+        assert transport.get_protocol() is protocol
+        assert protocol.calls == []
+        transport.write(packet(1))
+        attached.extend((transport, protocol))
+
+    with far:
+        asyncio.get_running_loop().call_soon(callback)
+        await until(lambda: attached)
+        transport, protocol = attached
+        await until(lambda: protocol.calls)
+        far.send(packet(2))
+        await until(lambda: protocol.packets)
+        assert protocol.calls == [("connection_made",), ("packet_received", packet(2))]
+        assert far.recv(timeout=2) == packet(1)
+        with pytest.raises(aiotun.BusyError):
+            aiotun.attach_device(Recorder, near)
+        await transport.aclose()
+        assert protocol.calls[-1] == ("connection_lost", None)
+
+
+async def test_closed_before_the_protocol_heard_of_it() -> None:
+    near, far = memory_devices()
+    with far:
+        transport, protocol = aiotun.attach_device(Recorder, near)
+        transport.close()
+        await transport.wait_closed()
+        assert protocol.calls in ([], [("connection_made",), ("connection_lost", None)])
+
+
+@pytest.mark.parametrize("factory", [aiotun.UdpProtocol, lambda: 1 / 0])
+async def test_what_cannot_be_attached_is_closed(factory: Any) -> None:
+    near, far = memory_devices()
+    with far:
+        with pytest.raises((TypeError, ZeroDivisionError)):
+            aiotun.attach_device(factory, near)
+        await until(lambda: near._closed)
+
+
+def test_nothing_is_attached_without_a_loop() -> None:
+    near, far = memory_devices()
+    with near, far:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            aiotun.attach_device(Recorder, near)
+        near.send(packet())
+
+
 @needs_tun
 async def test_a_factory_that_fails_leaves_no_device() -> None:
     def fail() -> Recorder:

@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+IMPORTS = """import asyncio
+import socket
+from typing import Any
+
+import aiotun
+from aiotun import codecs
+"""
+
 PROGRAMS = {
     "protocol": """
         class Echo(aiotun.PacketProtocol):
@@ -98,6 +106,35 @@ PROGRAMS = {
             async with transport:
                 server.transport.sendto_many([b"1"], ("::1", 9))
     """,
+    "UDP, a plain protocol": """
+        class Plain(asyncio.DatagramProtocol):
+            answered = 0
+
+            def connection_made(self, transport: Any) -> None:
+                self.transport = transport
+
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                self.transport.sendto(data, addr)
+
+        async def main() -> None:
+            transport, protocol = await aiotun.create_udp_endpoint(Plain, ("::", 0))
+            print(transport.local_addr, protocol.answered + 1)
+    """,
+    "from a callback": """
+        def callback(device: aiotun.Device) -> aiotun.PacketTransport:
+            transport, protocol = aiotun.attach_device(aiotun.PacketProtocol, device)
+            return transport
+    """,
+    "a descriptor as a stream": """
+        async def main() -> None:
+            async with await aiotun.open_framed_fd(codecs.LengthPrefixed(2), 3) as framed:
+                await framed.send(await framed.recv())
+    """,
+    "handed over": """
+        def hand_over(sock: socket.socket, device: aiotun.Device) -> aiotun.Device:
+            aiotun.handover.send_device(sock, device)
+            return aiotun.handover.receive_device(sock, framing="none", mtu=1400)
+    """,
     "offload": """
         from aiotun.offload import GROTable, checksum, gso_split
 
@@ -125,7 +162,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for number, (name, lines) in enumerate({**PROGRAMS, **WRONG}.items()):
         body = "\n".join(line.removeprefix("        ") for line in lines.splitlines())
         path = folder / f"program{number}.py"
-        path.write_text(f"import aiotun\nfrom aiotun import codecs\n{body}\n")
+        path.write_text(f"{IMPORTS}{body}\n")
         names[path.name] = name
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(folder)]
     root = Path(__file__).parents[1]

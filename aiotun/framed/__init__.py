@@ -2,7 +2,12 @@
 
 from .base import FramedCounters, PacketStreamLike
 from .bytestreams import ByteStream
-from .connections import FramedServer, open_framed_connection, start_framed_server
+from .connections import (
+    FramedServer,
+    open_framed_connection,
+    open_framed_fd,
+    start_framed_server,
+)
 from .ends import Framed, FramedReader, FramedWriter, Released
 
 __all__ = [
@@ -15,5 +20,6 @@ __all__ = [
     "PacketStreamLike",
     "Released",
     "open_framed_connection",
+    "open_framed_fd",
     "start_framed_server",
 ]

@@ -1,4 +1,4 @@
-"""Framed ends over sockets: TCP, TLS and UNIX."""
+"""Framed ends over sockets (TCP, TLS and UNIX), and over descriptors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from socket import socket
 
-__all__ = ["FramedServer", "open_framed_connection", "start_framed_server"]
+__all__ = ["FramedServer", "open_framed_connection", "open_framed_fd", "start_framed_server"]
 
 logger = logging.getLogger("aiotun")
 
@@ -74,6 +74,34 @@ async def open_framed_connection(
     else:
         streams = await asyncio.open_unix_connection(path, **options)
     return Framed(streams, codec, read_size=read_size, write_size=write_size)
+
+
+async def open_framed_fd(
+    codec: StreamCodec[T],
+    fd: int,
+    *,
+    writing: int | None = None,
+    closefd: bool = True,
+    read_size: int = BUFFER,
+    write_size: int = BUFFER,
+) -> Framed[T]:
+    """Frame what passes through an open descriptor that a loop can wait for.
+
+    That is a pipe, a pseudo-terminal, a serial line (pyserial's has a `fileno()`), a socket,
+    but no regular file. It is read and written, unless `writing` is another descriptor for the
+    latter. Both belong to the end from now on, unless `closefd` is False: then they stay open,
+    and block again at the end if they did before. Terminals are to be raw (`tty.setraw`), or
+    they change what passes. The sizes are those of `Framed`.
+
+    Raises `UnsupportedError` on Windows, whose loops wait for sockets alone, and `OSError` for
+    a descriptor that is none.
+    """
+    if sys.platform != "win32":
+        from .descriptors import DescriptorStream
+
+        stream = DescriptorStream(fd, fd if writing is None else writing, closefd)
+        return Framed(stream, codec, read_size=read_size, write_size=write_size)
+    raise UnsupportedError(errno.EOPNOTSUPP, "Windows' event loops wait for sockets alone")
 
 
 async def start_framed_server(
