@@ -75,8 +75,10 @@ __all__ = [
     "capture",
     "codecs",
     "create_device_endpoint",
+    "create_flow_server",
     "create_udp_endpoint",
     "errors",
+    "flows",
     "framed",
     "interfaces",
     "offload",
@@ -84,23 +86,28 @@ __all__ = [
     "open_framed_connection",
     "open_framed_fd",
     "relay",
+    "start_flow_server",
     "start_framed_server",
 ]
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import flows as flows
     from . import handover as handover
     from . import testing as testing
     from .capturing import capture as capture
+    from .flows import create_flow_server, start_flow_server
 else:
 
     def __getattr__(name: str) -> object:
         """Import what most programs do without when it is asked for."""
-        if name in ("handover", "testing"):
-            import importlib
+        import importlib
 
+        if name in ("flows", "handover", "testing"):
             return importlib.import_module(f".{name}", __name__)
+        if name in ("create_flow_server", "start_flow_server"):
+            return getattr(importlib.import_module(".flows", __name__), name)
         if name == "capture":
             from .capturing import capture
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncClosing", "Closing", "despite_cancellation"]
+__all__ = ["AsyncClosing", "Closing", "Opening", "despite_cancellation"]
 
 T = TypeVar("T")
+AsyncClosingT = TypeVar("AsyncClosingT", bound="AsyncClosing")
 
 
 class Closing(ABC):
@@ -63,6 +64,28 @@ class AsyncClosing(ABC):
         else:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.aclose(), self.linger)
+
+
+class Opening(Awaitable[AsyncClosingT]):
+    """Something that is being opened: to be awaited, or entered with `async with`, once."""
+
+    def __init__(self, opening: Callable[[], Coroutine[Any, Any, AsyncClosingT]]) -> None:
+        self._opening = opening
+
+    def __await__(self) -> Generator[Any, None, AsyncClosingT]:
+        return self._opening().__await__()
+
+    async def __aenter__(self) -> AsyncClosingT:
+        self._opened = await self
+        return self._opened
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._opened.__aexit__(exc_type, exc, traceback)
 
 
 async def despite_cancellation(awaited: Awaitable[T]) -> T:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from .cancelling import despite_cancellation
+from .cancelling import Opening, despite_cancellation
 from .config import make_config
 from .device import Device, DeviceLease
 from .errors import ConfigError
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from .config import DeviceConfig, DeviceSettings
 
-__all__ = ["OpenDevice", "attach_device", "create_device_endpoint", "open_device"]
+__all__ = [
+    "OpenDevice",
+    "attach_device",
+    "create_device_endpoint",
+    "open_device",
+    "open_off_loop",
+]
 
 PacketProtocolT = TypeVar("PacketProtocolT", bound=PacketProtocol)
 
@@ -45,7 +51,7 @@ async def create_device_endpoint(
     loop = asyncio.get_running_loop()
     configured = device is not None and (config is not None or settings)
     if device is None:
-        device = await _open(loop, make_config(config, settings))
+        device = await open_off_loop(loop, make_config(config, settings))
     lease = DeviceLease(device)
     try:
         if configured:
@@ -83,8 +89,11 @@ def attach_device(
     return transport, protocol
 
 
-async def _open(loop: asyncio.AbstractEventLoop, config: DeviceConfig) -> Device:
-    """Open off the loop: the kernel may make one wait for its configuration lock."""
+async def open_off_loop(loop: asyncio.AbstractEventLoop, config: DeviceConfig) -> Device:
+    """Open a device off the loop: the kernel may make one wait for its configuration lock.
+
+    When cancelled, nothing is left behind.
+    """
     # A thread of its own, not one of the loop's: it inherits the network
     # namespace of the calling thread, an older one may be elsewhere.
     thread = ThreadPoolExecutor(1, "aiotun-open")
@@ -121,18 +130,5 @@ async def _open_stream(
     return PacketStream(protocol)
 
 
-class OpenDevice(Awaitable[PacketStream]):
+class OpenDevice(Opening[PacketStream]):
     """What `open_device` returns: to be awaited, or entered with `async with`, once."""
-
-    def __init__(self, opening: Callable[[], Any]) -> None:
-        self._opening = opening
-
-    def __await__(self) -> Generator[Any, None, PacketStream]:
-        return self._opening().__await__()  # type: ignore[no-any-return]
-
-    async def __aenter__(self) -> PacketStream:
-        self._stream = await self
-        return self._stream
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        await self._stream.__aexit__(*exc_info)

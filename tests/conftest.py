@@ -15,7 +15,13 @@ from hypothesis import settings
 from aiotun.probes import probe
 from aiotun.testing.namespace import become_root, enter_namespace
 
-pytest_plugins = ["aiotun.testing.pytest_plugin", "pytester", "rigs", "implementations"]
+pytest_plugins = [
+    "aiotun.testing.pytest_plugin",
+    "pytester",
+    "rigs",
+    "flow_rigs",
+    "implementations",
+]
 
 settings.register_profile("aiotun", max_examples=50, deadline=None, print_blob=True)
 settings.load_profile("aiotun")

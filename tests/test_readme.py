@@ -24,7 +24,9 @@ def as_module(block: str) -> str:
         return block
     body = textwrap.indent(block, "    ")
     known = "tun: aiotun.PacketStream, context: ssl.SSLContext"
-    return f"import ssl\nimport aiotun\n\nasync def example({known}) -> None:\n{body}"
+    return (
+        f"import asyncio\nimport ssl\nimport aiotun\n\nasync def example({known}) -> None:\n{body}"
+    )
 
 
 def test_examples_pass_the_strict_type_checker(tmp_path: Path) -> None:

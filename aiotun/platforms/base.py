@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from ipaddress import IPv4Address
 
     from ..addresses import Address, Route
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventSource", "Framing", "Interface", "Queue"]
 
+T = TypeVar("T")
 
 Framing = Literal["none", "vnet", "pi", "family"]
 """What stands in front of a packet: nothing; a virtio_net_hdr; Linux' packet information
@@ -158,6 +159,10 @@ class Interface(ABC):
 
     @abstractmethod
     def set_up(self, up: bool) -> None: ...
+
+    def call_beside(self, function: Callable[[], T]) -> T:
+        """Call the function where the interface lives, such as in its network namespace."""
+        return function()
 
     @abstractmethod
     def addresses(self) -> list[Address]: ...

@@ -383,6 +383,9 @@ class LinuxInterface(Interface):
     def set_group(self, group: int | str) -> None:
         self._queue.set_group(_group_id(group))
 
+    def call_beside(self, function: Callable[[], T]) -> T:
+        return in_namespace_of(self._queue.open_namespace, function)
+
     def open_queue(self) -> tuple[LinuxInterface, TunQueue]:
         queue = self._queue
         if not queue.multi_queue:

@@ -1,0 +1,22 @@
+"""TCP connections and UDP conversations that come out of a TUN, as asyncio has them."""
+
+from .base import Accept, Decision, Drop, Flow, FlowAddress, FlowCounters, FlowLimits
+from .server import FlowServer, create_flow_server, start_flow_server
+from .tcp import FlowTransport
+from .udp import ConversationTransport, DatagramStream
+
+__all__ = [
+    "Accept",
+    "ConversationTransport",
+    "DatagramStream",
+    "Decision",
+    "Drop",
+    "Flow",
+    "FlowAddress",
+    "FlowCounters",
+    "FlowLimits",
+    "FlowServer",
+    "FlowTransport",
+    "create_flow_server",
+    "start_flow_server",
+]

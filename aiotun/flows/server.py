@@ -1,0 +1,580 @@
+"""FlowServer: the flows of a device, served; and the ways to start one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from ..cancelling import AsyncClosing, Opening, despite_cancellation
+from ..config import DeviceConfig, DeviceSettings, make_config
+from ..endpoints import create_device_endpoint, open_off_loop
+from ..errors import ConfigError, OffloadError, PathMTUError
+from ..offload import SuperPacket, gso_split
+from ..offload.headers import TCP, UDP
+from ..protocols import PacketProtocol
+from ..throttle import Throttle
+from ..transports.closing import close_off_loop
+from .base import Accept, Decision, Drop, Flow, FlowCounters, FlowLimits
+from .conversations import Conversation, ConversationTable
+from .icmp import IcmpError
+from .replies import ICMP, echo_reply, icmp_sums_up
+from .table import Connection, ConnectionTable
+from .tcp import (
+    BACKLOG,
+    Beginning,
+    Listener,
+    begin_protocol,
+    begin_stream,
+    is_open,
+    listen,
+    reset_socket,
+)
+from .translate import FRAGMENT, IP, addresses_of, is_unicast, locate, reverse_key
+from .udp import ConversationTransport, DatagramStream, StreamProtocol
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..device import Device
+    from ..transports import PacketTransport
+
+__all__ = ["FlowServer", "create_flow_server", "start_flow_server"]
+
+Begin = Callable[[asyncio.Transport, Flow], None]
+"""What gives an accepted connection its protocol."""
+
+Converse = Callable[["FlowServer", Flow], asyncio.DatagramProtocol]
+"""What makes the protocol of a conversation."""
+
+StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+DatagramHandler = Callable[[DatagramStream], Awaitable[None]]
+
+STREAM_LIMIT = 64 * 1024
+"""Bytes of a reader's buffer, as asyncio's own streams have them."""
+
+INTERVAL = 1.0
+"""Seconds between two looks at what is over, while there is anything."""
+
+CLOSING_TICKS = 3
+"""Turns of the loop in which the resets of the last connections come out of the device and
+reach their clients."""
+
+
+async def create_flow_server(
+    factory: Callable[[], asyncio.BaseProtocol] | None,
+    *,
+    datagrams: Callable[[], asyncio.DatagramProtocol] | None = None,
+    accept: Accept | None = None,
+    echo: bool = False,
+    limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
+    device: Device | None = None,
+    config: DeviceConfig | None = None,
+    **settings: Unpack[DeviceSettings],
+) -> FlowServer:
+    """Serve the TCP connections and UDP conversations that come out of a TUN, by protocols.
+
+    `factory` makes a protocol for each connection, `datagrams` one for each conversation;
+    None refuses them. A transport's `get_extra_info("flow")` is the `Flow`, with the
+    original destination.
+
+    `accept`, a function or a coroutine function, decides about each `Flow` before its client
+    gets an answer. What it raises refuses the flow. While a coroutine decides, the client
+    waits; if it gives up, the coroutine is cancelled.
+
+    `echo` answers each ping to any address. `limits` bound everything.
+
+    The device is made from `config` or the fields of `DeviceConfig`, or is an open `device`,
+    which the server owns from now on, also if this call fails. TCP needs an address on it
+    with others in its network, such as "10.9.0.1/24"; up to four others are used. Sockets of
+    the program that lead into the device themselves end in a circle: bind them to another
+    interface, or make the device in another `namespace`.
+
+    Raises `ConfigError` for a TAP and for wrong values, and what opening a device raises.
+    """
+
+    def begin(server: FlowServer) -> Begin | None:
+        return None if factory is None else partial(begin_protocol, factory)
+
+    def converse(server: FlowServer, flow: Flow) -> asyncio.DatagramProtocol:
+        assert datagrams is not None
+        return datagrams()
+
+    return await _start(
+        begin, datagrams and converse, accept, echo, limits, device, config, settings
+    )
+
+
+def start_flow_server(
+    handle: StreamHandler | None,
+    *,
+    datagrams: DatagramHandler | None = None,
+    accept: Accept | None = None,
+    echo: bool = False,
+    limit: int = STREAM_LIMIT,
+    limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
+    device: Device | None = None,
+    config: DeviceConfig | None = None,
+    **settings: Unpack[DeviceSettings],
+) -> Opening[FlowServer]:
+    """Serve them by coroutines: `handle(reader, writer)` as with `asyncio.start_server`.
+
+    `datagrams` is called with a `DatagramStream` for each conversation, which ends when it
+    returns. `limit` bounds a reader's buffer, in bytes. All else is as in
+    `create_flow_server`.
+
+    >>> async with start_flow_server(handle, addresses=["10.9.0.1/24"]) as flows:
+    ...     await flows.serve_forever()
+    """
+
+    def begin(server: FlowServer) -> Begin | None:
+        if handle is None:
+            return None
+
+        def begin_handling(transport: asyncio.Transport, flow: Flow) -> None:
+            reader, writer = begin_stream(transport, flow, limit)
+            server._run(handle(reader, writer), flow, partial(reset_socket, transport))
+
+        return begin_handling
+
+    def converse(server: FlowServer, flow: Flow) -> asyncio.DatagramProtocol:
+        return _HandledConversation(server, flow, datagrams)  # type: ignore[arg-type]
+
+    return Opening(
+        lambda: _start(
+            begin, datagrams and converse, accept, echo, limits, device, config, settings
+        )
+    )
+
+
+async def _start(
+    begin: Callable[[FlowServer], Begin | None],
+    converse: Converse | None,
+    accept: Accept | None,
+    echo: bool,
+    limits: FlowLimits,
+    device: Device | None,
+    config: DeviceConfig | None,
+    settings: DeviceSettings,
+) -> FlowServer:
+    loop = asyncio.get_running_loop()
+    configured = device is not None and (config is not None or settings)
+    if device is None:
+        config = make_config(config, settings)
+        _check_layer(config.layer)
+        device = await open_off_loop(loop, config)
+    try:
+        if configured:
+            raise ConfigError("an open device= is configured already: leave out the other keywords")
+        _check_layer(device.layer)
+        server = FlowServer(device, converse, accept, echo, limits)
+        await server._listen(begin(server))
+    except BaseException:
+        await despite_cancellation(close_off_loop(loop, device.close))
+        raise
+    try:
+        await create_device_endpoint(lambda: _Packets(server), device=device)
+    except BaseException:
+        server._stop_listening()
+        raise
+    return server
+
+
+def _check_layer(layer: str) -> None:
+    if layer != "tun":
+        raise ConfigError(
+            'flows come out of IP packets: make the device with layer="tun" (a TAP has Ethernet '
+            "frames, with their VLANs and neighbours)"
+        )
+
+
+class FlowServer(AsyncClosing):
+    """What `create_flow_server` and `start_flow_server` give: to be closed."""
+
+    transport: PacketTransport
+    """The device's."""
+
+    def __init__(
+        self,
+        device: Device,
+        converse: Converse | None,
+        accept: Accept | None,
+        echo: bool,
+        limits: FlowLimits,
+    ) -> None:
+        self.device = device
+        self.counters = FlowCounters()
+        self._loop = asyncio.get_running_loop()
+        self._begin: Begin | None = None
+        self._converse = converse
+        self._accept = accept
+        self._echo = echo
+        self._limits = limits
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+        self._reports = 0
+        """How many ICMP errors may still leave in this second."""
+        self._second = 0.0
+        self._warnings = Throttle()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._closed: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._conversations = ConversationTable(
+            limits,
+            self.counters,
+            write=self._write,
+            admit=self._admit_conversation,
+            take=self._take_conversation,
+            may_report=self._may_report,
+        )
+
+    async def _listen(self, begin: Begin | None) -> None:
+        """Listen for what comes out of the device. When this fails, nothing is left open."""
+        self._begin = begin
+        listeners: list[Listener] = []
+        if begin is not None:
+            listeners = self.device.interface.call_beside(partial(listen, self.device))
+        self._connections = ConnectionTable(
+            {each.version: each.gate for each in listeners},
+            self._limits,
+            self.counters,
+            to_client=self._write_frame,
+            to_listener=self._write_frame,
+            admit=self._admit_connection,
+            may_report=self._may_report,
+        )
+        try:
+            for each in listeners:
+                self._servers.append(
+                    await self._loop.create_server(
+                        lambda: Beginning(self._claim, self._begin_connection),
+                        sock=each.socket,
+                        backlog=BACKLOG,
+                    )
+                )
+        except BaseException:
+            self._stop_listening()
+            for each in listeners[len(self._servers) :]:
+                each.socket.close()
+            raise
+
+    @property
+    def flows(self) -> list[Flow]:
+        """Those that there are now."""
+        connections = [each.flow for each in self._connections.connections()]
+        return connections + [each.flow for each in self._conversations.conversations()]
+
+    # Packets from the device, and to it.
+
+    def _received(self, frames: list[SuperPacket]) -> None:
+        now = self._loop.time()
+        drops = self.counters.drops
+        for packet in frames:
+            frame = packet.frame
+            found = locate(frame)
+            if found is None:
+                drops[Drop.MALFORMED] += 1
+                continue
+            protocol, transport, key = found
+            if protocol == TCP:
+                self._connections.receive(frame, transport, key, now)
+            elif protocol == UDP:
+                self._conversations.receive(frame, transport, key, now)
+            elif protocol == FRAGMENT:
+                drops[Drop.FRAGMENT] += 1
+            elif protocol == ICMP[4 if len(key) == 12 else 6]:
+                self._receive_icmp(frame, transport, key)
+            else:
+                drops[Drop.UNSUPPORTED] += 1
+        if self._timer is None:
+            self._set_timer()
+
+    def _receive_icmp(self, frame: bytes, transport: int, key: bytes) -> None:
+        source, destination, _, _ = addresses_of(key)
+        version = 4 if len(source) == 4 else 6
+        try:
+            (packet,) = gso_split(frame)  # its checksum complete
+        except ValueError:  # an `OffloadError`, or several
+            self.counters.drops[Drop.MALFORMED] += 1
+            return
+        message = packet[transport - IP :]
+        if not icmp_sums_up(source + destination, message):
+            self.counters.drops[Drop.CHECKSUM] += 1
+            return
+        error = IcmpError.parse(version, message)
+        if error is not None:
+            self._receive_error(error)
+            return
+        reply = echo_reply(source, destination, message) if self._echo else None
+        if reply is None or not (is_unicast(source) and is_unicast(destination)):
+            self.counters.drops[Drop.UNSUPPORTED] += 1
+        else:
+            self.counters.echoes += 1
+            self._write(reply)
+
+    def _receive_error(self, error: IcmpError) -> None:
+        """Tell the flow whose packet could not be delivered to its client."""
+        key = reverse_key(error.key)
+        if error.protocol == TCP:
+            connection = self._connections.find(key)
+            if connection is not None and connection.forward == key:
+                self.counters.errors += 1
+                self._write(error.for_listener(connection))
+                return
+        elif error.protocol == UDP:
+            conversation = self._conversations.find(key)
+            if conversation is not None:
+                self.counters.errors += 1
+                exc = error.exception(conversation.flow.source)
+                if isinstance(exc, PathMTUError):
+                    self._conversations.narrow(conversation, exc.mtu)
+                conversation.failed(exc)
+                return
+        self.counters.drops[Drop.UNKNOWN_ERROR] += 1
+
+    def _write(self, packet: bytes) -> None:
+        self.transport.write(packet)
+
+    def _write_frame(self, frame: bytes) -> None:
+        try:
+            self.transport.write_super(SuperPacket(frame))
+        except OffloadError:
+            self.counters.drops[Drop.MALFORMED] += 1
+
+    def _may_report(self) -> bool:
+        now = self._loop.time()
+        if now >= self._second + 1:
+            self._second, self._reports = now, self._limits.errors
+        self._reports -= 1
+        return self._reports >= 0
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        self._connections.expire(now)
+        self._conversations.expire(now)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._closing is None and (self._connections.busy or len(self._conversations)):
+            self._timer = self._loop.call_later(INTERVAL, self._tick)
+
+    # Decisions.
+
+    def _admit_connection(self, connection: Connection) -> Decision | None:
+        if self._begin is None:
+            return Decision.REFUSE
+        decide = partial(self._decide_connection, connection)
+        return self._ask(connection.flow, decide)
+
+    def _decide_connection(self, connection: Connection, decision: Decision) -> None:
+        now = self._loop.time()
+        self._connections.decide(connection, decision, now)
+
+    def _admit_conversation(self, conversation: Conversation) -> Decision | None:
+        if self._converse is None:
+            return Decision.REFUSE
+        return self._ask(conversation.flow, partial(self._conversations.decide, conversation))
+
+    def _ask(self, flow: Flow, decide: Callable[[Decision], None]) -> Decision | None:
+        """What `accept` says about a flow; None if `decide` is called with it later."""
+        flow.device = self.device
+        if self._accept is None:
+            return Decision.TAKE
+        try:
+            answer = self._accept(flow)
+            if not inspect.isawaitable(answer):
+                return _checked(answer)
+        except Exception as exc:
+            self._complain(exc, f"accept= of {flow!r}")
+            return Decision.REFUSE
+        asking = asyncio.ensure_future(answer)
+
+        def answered(asking: asyncio.Future[Decision]) -> None:
+            self._tasks.discard(asking)
+            if asking.cancelled():  # the client has given up, or the server closes
+                return
+            try:
+                decision = _checked(asking.result())
+            except Exception as exc:
+                self._complain(exc, f"accept= of {flow!r}")
+                decision = Decision.REFUSE
+            decide(decision)
+
+        self._tasks.add(asking)
+        asking.add_done_callback(answered)
+        flow.add_done_callback(lambda flow: asking.cancel())
+        return None
+
+    # What is served.
+
+    def _claim(self, transport: asyncio.Transport) -> Flow | None:
+        host, port = transport.get_extra_info("peername")[:2]
+        connection = self._connections.accept(ip_address(host).packed, port, is_open(transport))
+        if connection is None or self._closing is not None:
+            self.counters.drops[Drop.NO_FLOW] += 1
+            return None
+        self._transports.add(transport)
+        return connection.flow
+
+    def _begin_connection(self, transport: asyncio.Transport, flow: Flow) -> None:
+        assert self._begin is not None
+        self._begin(transport, flow)
+
+    def _take_conversation(self, conversation: Conversation) -> None:
+        assert self._converse is not None
+        try:
+            protocol = self._converse(self, conversation.flow)
+        except Exception as exc:
+            self._complain(exc, f"the factory for {conversation.flow!r}")
+            self._conversations.end(conversation)
+            return
+        transport = ConversationTransport(
+            self._loop, conversation, protocol, self._send, self._conversations.end
+        )
+        transport._call(protocol.connection_made, transport)
+
+    def _send(self, conversation: Conversation, data: bytes) -> None:
+        self._conversations.send(conversation, data, self.transport.mtu, self._loop.time())
+
+    def _run(
+        self, handler: Awaitable[None], flow: Flow, abort: Callable[[], object]
+    ) -> asyncio.Task[None]:
+        """Run a handler in a task that ends with the server."""
+
+        async def run() -> None:
+            try:
+                await handler
+            except ConnectionError as exc:  # the client's doing, and the end of it
+                self.device.logger.debug("%r ended: %s", flow, exc)
+                abort()
+            except Exception as exc:
+                self._complain(exc, f"the handler of {flow!r}")
+                abort()
+            except asyncio.CancelledError:
+                abort()
+                raise
+
+        task = asyncio.ensure_future(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _warn(self, exc: Exception) -> None:
+        if self._warnings.admit((type(exc), getattr(exc, "errno", None))) is not None:
+            self.device.logger.warning("%s", exc)
+
+    def _complain(self, exc: BaseException, where: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": f"exception in {where} on {self.device.name}", "exception": exc}
+        )
+
+    # The end.
+
+    async def serve_forever(self) -> None:
+        """Wait until the server was closed; a cancellation closes it.
+
+        Raises what ended the device, such as `InterfaceGoneError`.
+        """
+        try:
+            await self.wait_closed()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing is open any more. Raises as `serve_forever` does."""
+        exc = await asyncio.shield(self._closed)
+        if exc is not None:
+            raise exc
+
+    def close(self) -> None:
+        """Cancel the handlers, reset the connections, end the conversations, close the device."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+
+    async def aclose(self) -> None:
+        """`close`, and wait until nothing is open any more."""
+        self.close()
+        assert self._closing is not None
+        await despite_cancellation(self._closing)
+
+    async def _close(self, exc: Exception | None = None) -> None:
+        try:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._stop_listening()
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            for conversation in self._conversations.conversations():
+                self._conversations.end(conversation)
+            for transport in list(self._transports):
+                reset_socket(transport)
+            for _ in range(CLOSING_TICKS):
+                await asyncio.sleep(0)
+        finally:
+            await self.transport.aclose()
+            self._closed.set_result(exc)
+
+    def _stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    def _lost(self, exc: Exception | None) -> None:
+        """The device is closed: by `_close`, or by what happened to it."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(exc))
+
+
+class _Packets(PacketProtocol):
+    """The protocol on the device."""
+
+    def __init__(self, server: FlowServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: PacketTransport) -> None:
+        self._server.transport = transport
+
+    def super_packets_received(self, packets: list[SuperPacket]) -> None:
+        self._server._received(packets)
+
+    def pause_writing(self) -> None:
+        self._server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._server.transport.resume_reading()
+
+    def error_received(self, exc: Exception) -> None:
+        self._server._warn(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server._lost(exc)
+
+
+class _HandledConversation(StreamProtocol):
+    """A conversation that a coroutine handles."""
+
+    def __init__(self, server: FlowServer, flow: Flow, handle: DatagramHandler) -> None:
+        super().__init__(flow, server._limits.queued_bytes, server.counters)
+        self._server = server
+        self._handle = handle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        stream = DatagramStream(self)
+        task = self._server._run(self._handle(stream), self.flow, stream.close)
+        task.add_done_callback(lambda task: stream.close())
+
+
+def _checked(decision: object) -> Decision:
+    if not isinstance(decision, Decision):
+        raise TypeError(f"accept= says a Decision, not {decision!r}")
+    return decision

@@ -1,0 +1,144 @@
+"""What a server is started with, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import packets
+import pytest
+from flow_rigs import FlowNet, echo
+from rigs import until
+
+import aiotun
+from aiotun.flows import DatagramStream, Drop
+from aiotun.testing import memory_devices
+
+
+async def answer(datagrams: DatagramStream) -> None:
+    async for data in datagrams:
+        datagrams.send(data[::-1])
+
+
+@pytest.mark.parametrize("offload", [True, False])
+async def test_conversations_need_no_kernel(offload: bool) -> None:
+    """The same code on any system: here on a device in memory."""
+    device, far = memory_devices(addresses=["10.9.0.1/24"], offload=offload)
+    with far:
+        async with aiotun.start_flow_server(None, datagrams=answer, device=device) as server:
+            far.send(packets.udp(4, b"hello"))
+            reply = await asyncio.to_thread(far.recv, 2.0)
+            assert reply[28:] == b"olleh"
+            packets.assert_sound(reply)
+            far.send(packets.tcp(4, flags=packets.SYN))
+            refused = await asyncio.to_thread(far.recv, 2.0)
+            assert refused[33] == packets.RST | packets.ACK
+            for junk in (b"\x60", b"\x45" * 40, packets.ip(4, 253, b"12345678")):
+                far.send(junk)
+            await until(lambda: server.counters.drops.total() == 4)
+            assert server.counters.drops == {
+                Drop.NO_LISTENER: 1,
+                Drop.MALFORMED: 2,
+                Drop.UNSUPPORTED: 1,
+            }
+
+
+async def test_a_device_that_pushes_back_is_not_read_meanwhile() -> None:
+    device, far = memory_devices(capacity=4, push_back=True)
+    with far:
+        async with aiotun.start_flow_server(None, datagrams=answer, device=device) as server:
+            server.transport.set_write_buffer_limits(high=2)
+
+            def flood() -> None:
+                for number in range(50):
+                    far.send(
+                        packets.udp(4, bytes([number]) * 100, identification=number), timeout=2
+                    )
+
+            sending = asyncio.ensure_future(asyncio.to_thread(flood))
+            await until(lambda: not server.transport.is_reading())
+            got = 0
+            while got < 50:
+                got += len(await asyncio.to_thread(far.recv_many, 2.0))
+            await sending
+            assert server.transport.is_reading()
+
+
+async def test_a_tap_is_refused() -> None:
+    with pytest.raises(aiotun.ConfigError, match='layer="tun"'):
+        await aiotun.start_flow_server(echo, layer="tap", addresses=["10.9.0.1/24"])
+    device, far = memory_devices(layer="tap")
+    with far:
+        with pytest.raises(aiotun.ConfigError, match="VLANs"):
+            await aiotun.create_flow_server(asyncio.Protocol, device=device)
+        with pytest.raises(aiotun.ClosedError):
+            device.recv(0)
+
+
+@pytest.mark.parametrize("addresses", [[], ["10.9.0.1/32"], ["fe80::1/64"]])
+async def test_addresses_that_will_not_do(addresses: list[str]) -> None:
+    device, far = memory_devices(addresses=addresses)
+    with far:
+        with pytest.raises(aiotun.errors.AddressError, match="others in its network"):
+            await aiotun.start_flow_server(echo, device=device)
+        with pytest.raises(aiotun.ClosedError):
+            device.recv(0)
+
+
+async def test_an_open_device_is_configured_already() -> None:
+    device, far = memory_devices()
+    with far:
+        with pytest.raises(aiotun.ConfigError, match="configured already"):
+            await aiotun.start_flow_server(None, device=device, mtu=1400)
+        with pytest.raises(aiotun.ClosedError):
+            device.recv(0)
+
+
+@pytest.mark.requires("tun", "netns")
+@pytest.mark.parametrize(
+    "address", ["10.9.0.1/30", "10.9.0.1/31", "10.9.0.1 peer 10.8.0.1/32", "fd09::1/127"]
+)
+async def test_addresses_that_just_do(flow_net: FlowNet, address: str) -> None:
+    device = flow_net.device(addresses=[address], routes=["0.0.0.0/0", "::/0"])
+    async with aiotun.start_flow_server(echo, device=device) as server:
+        host = "203.0.113.5" if "." in address else "2001:db8::5"
+        reader, writer = await flow_net.connect(host)
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+        assert not server.counters.drops
+
+
+@pytest.mark.requires("tun", "netns")
+async def test_a_version_without_an_address(flow_net: FlowNet) -> None:
+    device = flow_net.device(addresses=["10.9.0.1/24"], routes=["0.0.0.0/0"])
+    async with aiotun.start_flow_server(echo, device=device) as server:
+        server._received([aiotun.SuperPacket(bytes(10) + packets.tcp(6, flags=packets.SYN))])
+        assert server.counters.drops == {aiotun.flows.Drop.NO_LISTENER: 1}
+
+
+@pytest.mark.requires("tun", "netns")
+@pytest.mark.parametrize("when", range(1, 12, 2))
+async def test_a_cancelled_start_leaves_nothing(flow_net: FlowNet, when: int) -> None:
+    starting: asyncio.Future[Any] = asyncio.ensure_future(
+        aiotun.create_flow_server(asyncio.Protocol, device=flow_net.device())
+    )
+    for _ in range(when):
+        await asyncio.sleep(0)
+    starting.cancel()
+    try:
+        server = await starting
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.05)
+    else:
+        await server.aclose()
+
+
+def test_flows_are_imported_when_they_are_asked_for() -> None:
+    program = (
+        "import sys, aiotun; assert 'aiotun.flows' not in sys.modules;"
+        "aiotun.start_flow_server; assert 'aiotun.flows' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
