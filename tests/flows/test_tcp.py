@@ -195,6 +195,7 @@ async def test_tls_within_a_connection(
         assert transport is not None
         transport.write(b"secret")
         await reader.read()
+        transport.close()
         writer.close()
 
     async with aiotun.start_flow_server(handle, device=flow_net.device()):
