@@ -203,7 +203,7 @@ class ConnectionTable:
             self._drops[Drop.PENDING] += 1
             if flags & RST:
                 self._forget(connection)
-            elif flags & SYN:
+            elif flags & SYN and sums_up(frame, TCP, transport, connection.forward):
                 connection.syn, connection.transport = frame, transport
                 self._line_up(connection, self._opening, now)
             return False
@@ -345,6 +345,10 @@ class ConnectionTable:
             connection.flow._end()
 
     def _reopen(self, connection: Connection, now: float) -> None:
+        """The reset was not believed. But the client may have begun anew since."""
+        if self.find(connection.forward) is not connection:
+            self._line_up(connection, self._closed, now)
+            return
         connection.state = State.OPEN
         self._live += 1
         self._line_up(connection, self._open, now)

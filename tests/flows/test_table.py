@@ -331,6 +331,27 @@ def test_the_same_client_port_anew_gets_another_port() -> None:
     assert source_of(play.last(play.to_listener)) == source_of(again)
 
 
+def test_a_reset_connection_whose_client_has_begun_anew_stays_closed() -> None:
+    play = TablePlay()
+    held = True
+    syn = play.open()
+    play.hold(syn, lambda: held)
+    play.client(RST)
+    again = play.open()
+    play.listener(ACK, syn)
+    assert [each.flow for each in play.table.connections()] == [play.asked[1].flow]
+    assert len(play.table) == 1
+    play.now += CLOSED_TIMEOUT
+    play.table.expire(play.now)
+    assert len(play.table) == 1, "still held, and yet nothing comes of it"
+    held = False
+    play.now += CLOSED_TIMEOUT
+    play.table.expire(play.now)
+    assert play.asked[0].flow.ended
+    play.client(ACK, payload=b"x")
+    assert source_of(play.last(play.to_listener)) == source_of(again)
+
+
 def test_many_connections_leave_nothing_behind() -> None:
     play = TablePlay()
     for number in range(2000):

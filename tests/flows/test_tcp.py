@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import outside
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -491,7 +492,7 @@ async def test_a_flood_of_syns(flow_net: FlowNet) -> None:
             assert await reader.readexactly(10) == b"still here"
             assert await exchange(flow_net, b"and new ones too") == b"and new ones too"
             assert len(server.flows) <= 66
-            states = flow_net.namespace.command("cat", "/proc/net/tcp").splitlines()
+            states = flow_net.proc_net("tcp").splitlines()
             assert sum(line.split()[3] == "03" for line in states[1:]) <= 70, "SYN_RECV"
         writer.close()
 
@@ -548,7 +549,7 @@ async def test_protocols_are_told_of_the_end(flow_net: FlowNet) -> None:
 async def test_a_deleted_device_ends_the_server(flow_net: FlowNet) -> None:
     device = flow_net.device()
     async with aiotun.start_flow_server(echo, device=device) as server:
-        flow_net.namespace.command("ip", "link", "delete", device.name)
+        flow_net.namespace.run(outside.delete, device.name)
         with pytest.raises(aiotun.InterfaceGoneError):
             await asyncio.wait_for(server.serve_forever(), 5)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +34,24 @@ class FlowNet:
         self.namespace = namespace
 
     def device(self, **settings: Any) -> aiotun.Device:
-        return self.namespace.run(aiotun.Device, **{**SETTINGS, **settings})
+        """A device whose addresses are in use. Linux takes packets to a new IPv6 address only
+        from when its work queue has made the route to it (addrconf_dad_work in
+        net/ipv6/addrconf.c), which takes a busy machine some milliseconds."""
+        device = self.namespace.run(aiotun.Device, **{**SETTINGS, **settings})
+        own = {
+            each.interface.ip.packed.hex()
+            for each in device.addresses()
+            if each.interface.version == 6
+        }
+        deadline = time.monotonic() + 5
+        while own - {line.split()[0] for line in self.proc_net("ipv6_route").splitlines()}:
+            assert time.monotonic() < deadline, own
+            time.sleep(0.005)
+        return device
+
+    def proc_net(self, name: str) -> str:
+        """A file of /proc/net as this namespace has it."""
+        return self.namespace.run(Path("/proc/thread-self/net", name).read_text)
 
     def open_socket(self, version: int = 4, kind: int = socket.SOCK_STREAM) -> socket.socket:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
@@ -61,14 +80,14 @@ class FlowNet:
     def checksum_errors(self) -> dict[str, int]:
         """What this namespace's kernel counted: packets of ours with a wrong checksum."""
         found = {}
-        lines = self.namespace.command("cat", "/proc/net/snmp").splitlines()
+        lines = self.proc_net("snmp").splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             layer, _, rest = names.partition(":")
             fields = dict(zip(rest.split(), values.partition(":")[2].split(), strict=True))
             found.update(
                 {layer + name: int(fields[name]) for name in fields if "CsumErrors" in name}
             )
-        for line in self.namespace.command("cat", "/proc/net/snmp6").splitlines():
+        for line in self.proc_net("snmp6").splitlines():
             name, value = line.split()
             if "CsumErrors" in name:
                 found[name] = int(value)
