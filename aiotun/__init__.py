@@ -32,7 +32,7 @@ from .framed import (
 )
 from .interrupt import Interrupt
 from .offload import SuperPacket
-from .options import WindowsOptions
+from .options import DarwinOptions, WindowsOptions
 from .packetio import Counters
 from .protocols import PacketProtocol
 from .relay import relay
@@ -48,6 +48,7 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Counters",
+    "DarwinOptions",
     "Datagram",
     "Device",
     "DeviceConfig",

@@ -25,7 +25,7 @@ from .errors import (
     NameInvalidError,
     RouteError,
 )
-from .options import GROUPS, WindowsOptions, check_group
+from .options import GROUPS, DarwinOptions, WindowsOptions, check_group
 
 __all__ = [
     "DeviceConfig",
@@ -113,6 +113,7 @@ class DeviceConfig:
         where it is: a name (of `ip netns`), a path (with a "/" in it), or the id of a
         process. None is the namespace of the calling thread.
     windows: What devices on Windows alone have; refused elsewhere.
+    darwin: What devices on macOS alone have; refused elsewhere.
     """
 
     name: str | None = None
@@ -138,6 +139,7 @@ class DeviceConfig:
     routes: tuple[Route, ...] = field(default=())
     namespace: str | os.PathLike[str] | int | None = None
     windows: WindowsOptions | None = None
+    darwin: DarwinOptions | None = None
 
     def __init__(
         self,
@@ -165,6 +167,7 @@ class DeviceConfig:
         routes: RouteLike | Iterable[RouteLike] = (),
         namespace: str | os.PathLike[str] | int | None = None,
         windows: WindowsOptions | None = None,
+        darwin: DarwinOptions | None = None,
     ) -> None:
         assign = object.__setattr__  # the class is frozen
         assign(self, "name", name)
@@ -190,6 +193,7 @@ class DeviceConfig:
         assign(self, "routes", parse_routes(routes))
         assign(self, "namespace", namespace)
         assign(self, "windows", windows)
+        assign(self, "darwin", darwin)
         self._check()
 
     def _check(self) -> None:
@@ -251,6 +255,7 @@ class DeviceSettings(TypedDict, total=False):
     routes: RouteLike | Iterable[RouteLike]
     namespace: str | os.PathLike[str] | int | None
     windows: WindowsOptions | None
+    darwin: DarwinOptions | None
 
 
 def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from .errors import AddressError, ConfigError
 if TYPE_CHECKING:
     import uuid
 
-__all__ = ["GROUPS", "SystemOptions", "WindowsOptions", "check_group"]
+__all__ = ["GROUPS", "DarwinOptions", "SystemOptions", "WindowsOptions", "check_group"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,28 @@ class WindowsOptions(SystemOptions):
         assign(self, "dns_search", check_domains(dns_search))
 
 
-GROUPS: dict[str, type[SystemOptions]] = {"windows": WindowsOptions}
+@dataclass(frozen=True)
+class DarwinOptions(SystemOptions):
+    """What a device on macOS has beyond the rest of `DeviceConfig`.
+
+    peer_feth: Of a TAP, the name of the feth that is the program's side of the pair, as
+        "feth1". None lets the system choose.
+    """
+
+    system = "macOS"
+    platform = "darwin"
+
+    peer_feth: str | None = None
+
+    def __post_init__(self) -> None:
+        name = self.peer_feth
+        if name is not None and not (isinstance(name, str) and FETH.fullmatch(name)):
+            raise ConfigError(f'peer_feth must be "feth" and a number, not {name!r}')
+
+
+FETH = re.compile(r"feth(0|[1-9][0-9]{0,9})")
+
+GROUPS: dict[str, type[SystemOptions]] = {"windows": WindowsOptions, "darwin": DarwinOptions}
 """Each field of `DeviceConfig` that is such a group."""
 
 

@@ -26,6 +26,16 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
 
         tell_if_missing()
         return linux.open_device(config)
+    if sys.platform == "darwin":
+        from . import darwin
+
+        tell_if_missing()
+        return darwin.open_device(config)
+    if sys.platform != "win32" and sys.platform.startswith(("freebsd", "netbsd", "openbsd")):
+        from . import bsd
+
+        tell_if_missing()
+        return bsd.open_device(config)
     raise UnsupportedError(
         errno.EOPNOTSUPP,
         f"aiotun cannot make devices on {'android' if ANDROID else sys.platform}",

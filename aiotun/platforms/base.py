@@ -57,6 +57,12 @@ class Queue(ABC):
     families: tuple[int, int] | None = None
     """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
     numbers in network order."""
+    retry_after: float | None = None
+    """Of a queue that refuses frames for now and has nothing that tells when it takes them again:
+    seconds after which to try."""
+    holds_frames: bool = False
+    """Whether frames were read from the system that `read` has not returned yet. Of these
+    `fileno` tells nothing."""
 
     @abstractmethod
     def read(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from .packets import PacketTransport
 
 __all__ = ["SelectorTransport"]
@@ -10,16 +12,43 @@ __all__ = ["SelectorTransport"]
 class SelectorTransport(PacketTransport):
     """For asyncio's selector loops and uvloop."""
 
+    _retry: asyncio.TimerHandle | None = None
+
     def _watch_readable(self) -> None:
-        self._loop.add_reader(self._queue.fileno(), self._port.read_ready)
+        if self._queue.direct is not None:
+            self._loop.add_reader(self._queue.fileno(), self._port.read_ready)
+        else:
+            self._loop.add_reader(self._queue.fileno(), self._read_ready)
+            self._read_held()
+
+    def _read_ready(self) -> None:
+        self._port.read_ready()
+        self._read_held()
+
+    def _read_held(self) -> None:
+        """Come back for frames of which the descriptor tells nothing."""
+        if self._queue.holds_frames and self.is_reading():
+            self._loop.call_soon(self._read_ready)
 
     def _unwatch_readable(self) -> None:
         self._loop.remove_reader(self._queue.fileno())
 
     def _watch_writable(self) -> None:
-        self._loop.add_writer(self._queue.fileno(), self._write_ready)
+        if self._queue.retry_after is None:
+            self._loop.add_writer(self._queue.fileno(), self._write_ready)
+        elif self._retry is None:
+            self._retry = self._loop.call_later(self._queue.retry_after, self._write_again)
+
+    def _write_again(self) -> None:
+        self._retry = None
+        self._write_ready()
+        if self._has_backlog() and not self._finished:
+            self._watch_writable()
 
     def _unwatch_writable(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._loop.remove_writer(self._queue.fileno())
 
     def _watch_events(self) -> None:

@@ -20,5 +20,6 @@ struct if_fake_request {
 #define IN6_IFF_NODAD 0x20
 #define ND6_INFINITE_LIFETIME 0xffffffff
 #define IF_FAKE_S_CMD_SET_PEER 1
+#define IF_FAKE_G_CMD_GET_PEER 1
 #define SYSPROTO_CONTROL 2
 #define AF_SYS_CONTROL 2

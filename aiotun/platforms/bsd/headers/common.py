@@ -29,6 +29,10 @@ def _argument(group: str, number: int, argument: type[Structure | c_int | c_uint
 
 # sys/socket.h, sys/sysctl.h
 
+SOL_SOCKET = 0xFFFF
+SO_RCVBUF = 0x1002
+SOCK_DGRAM = 2
+SOCK_RAW = 3
 AF_UNSPEC = 0
 AF_INET = 2
 AF_LINK = 18
@@ -96,7 +100,6 @@ BIOCIMMEDIATE = IOW("B", 112, c_uint32)
 BIOCSHDRCMPLT = IOW("B", 117, c_uint32)
 BIOCPROMISC = IO("B", 105)
 BIOCSBLEN = IOWR("B", 102, c_uint32)
-BIOCGBLEN = IOR("B", 102, c_uint32)
 
 
 class message_head(Structure):

@@ -116,6 +116,7 @@ SIOCDIFADDR_IN6 = IOW("i", 25, in6_ifreq)
 # net/route.h, net/if_var.h, sys/sysctl.h
 
 NET_RT_IFLIST2 = 6
+RTAX_MAX = 8
 RTM_VERSION = 5
 RTM_NEWADDR = 12
 RTM_DELADDR = 13
@@ -267,7 +268,9 @@ class bpf_hdr(Structure):
 
 
 IF_FAKE_S_CMD_SET_PEER = 1
+IF_FAKE_G_CMD_GET_PEER = 1
 SIOCSDRVSPEC = IOW("i", 123, ifdrv)
+SIOCGDRVSPEC = IOWR("i", 123, ifdrv)
 BPF_ALIGNMENT = 4
 BIOCSETIF = IOW("B", 108, ifreq)
 BIOCSSEESENT = IOW("B", 119, c_uint32)

@@ -14,19 +14,17 @@ from ctypes import (
     c_void_p,
 )
 
-from .common import IO, IOR, IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+from .common import IOR, IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 
 # sys/socket.h
 
 AF_INET6 = 28
 AF_ROUTE = 17
-SO_SETFIB = 0x1014
 SO_RERROR = 0x20000
 
 # net/if.h
 
 LINK_STATE_DOWN = 1
-IFAN_DEPARTURE = 1
 
 
 class _ifr_ifru(Union):
@@ -35,7 +33,6 @@ class _ifr_ifru(Union):
         ("ifr_flags", c_uint16),
         ("ifr_mtu", c_int),
         ("ifr_data", c_void_p),
-        ("ifr_reqcap", c_int),
         ("_space", c_uint8 * 16),
     )
 
@@ -106,7 +103,6 @@ SIOCAIFADDR = IOW("i", 43, ifaliasreq)
 SIOCDIFADDR = IOW("i", 25, ifreq)
 SIOCSIFLLADDR = IOW("i", 60, ifreq)
 SIOCSIFNAME = IOW("i", 40, ifreq)
-SIOCSIFCAP = IOW("i", 30, ifreq)
 
 # netinet6/in6_var.h, netinet6/nd6.h
 
@@ -173,6 +169,7 @@ SIOCSIFINFO_FLAGS = IOWR("i", 87, in6_ndireq)
 # net/route.h, sys/sysctl.h
 
 NET_RT_IFLIST = 3
+RTAX_MAX = 8
 RTM_VERSION = 5
 RTM_NEWADDR = 12
 RTM_DELADDR = 13
@@ -239,7 +236,5 @@ class if_announcemsghdr(Structure):
 
 TUNGIFNAME = IOR("t", 93, ifreq)
 TUNSIFMODE = IOW("t", 94, c_int)
-TUNSIFPID = IO("t", 95)
 TUNSIFHEAD = IOW("t", 96, c_int)
 TUNSTRANSIENT = IOW("t", 98, c_int)
-TUNGTRANSIENT = IOR("t", 99, c_int)

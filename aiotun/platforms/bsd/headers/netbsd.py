@@ -25,7 +25,6 @@ SO_RERROR = 0x4000
 # net/if.h
 
 LINK_STATE_DOWN = 1
-IFAN_DEPARTURE = 1
 
 
 class _ifr_ifru(Union):
@@ -102,6 +101,7 @@ SIOCSIFPHYADDR = IOW("i", 70, ifaliasreq)
 # netinet6/in6_var.h, netinet6/nd6.h
 
 ND6_INFINITE_LIFETIME = 0xFFFF_FFFF
+ND6_IFF_IFDISABLED = 0x8
 ND6_IFF_AUTO_LINKLOCAL = 0x20
 
 
@@ -158,6 +158,7 @@ SIOCSIFINFO_FLAGS = IOWR("i", 115, in6_ndireq)
 # net/route.h, sys/sysctl.h
 
 NET_RT_IFLIST = 6
+RTAX_MAX = 9
 RTM_VERSION = 4
 RTM_NEWADDR = 22
 RTM_DELADDR = 23

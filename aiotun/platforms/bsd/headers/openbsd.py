@@ -24,7 +24,6 @@ AF_ROUTE = 17
 # net/if.h
 
 LINK_STATE_DOWN = 2
-IFAN_DEPARTURE = 1
 
 
 class _ifr_ifru(Union):
@@ -140,13 +139,12 @@ SIOCDIFADDR_IN6 = IOW("i", 25, in6_ifreq)
 # net/route.h, sys/sysctl.h
 
 NET_RT_IFLIST = 3
+RTAX_MAX = 15
 RTM_VERSION = 5
 RTM_NEWADDR = 12
 RTM_DELADDR = 13
 RTM_IFINFO = 14
 RTM_IFANNOUNCE = 15
-RTM_DESYNC = 16
-RTP_STATIC = 8
 
 
 class rt_msghdr(Structure):

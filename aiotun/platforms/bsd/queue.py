@@ -1,0 +1,87 @@
+"""The queue of a tun or tap: a descriptor, and on a tun four bytes in front of each packet."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import errno
+
+from ...config import Layer
+from ...errors import InterfaceDownError, InterfaceGoneError, PacketError
+from ..descriptor import FRAME_MAX, DescriptorQueue
+from .base import System
+from .headers.common import AF_INET
+
+__all__ = ["BsdQueue"]
+
+
+class BsdQueue(DescriptorQueue):
+    """One packet a read and a write (tun(4), tap(4)). The family stands in network order."""
+
+    vnet_hdr = tcp_offload = udp_offload = False
+
+    def __init__(self, system: System, fd: int, layer: Layer, *, stays: bool, found: bool) -> None:
+        """`stays` says whether the interface outlives its descriptor, `found` whether it was
+        there before."""
+        super().__init__(fd)
+        self.layer = layer
+        self.direct = 4 if layer == "tun" else 0
+        if layer == "tun":
+            self.families = AF_INET, system.headers.AF_INET6
+        self.stays = stays
+        self.destroys = stays and not found
+        """Whether closing the queue has to destroy the interface."""
+        self.index = 0
+        """The interface's index."""
+        self._system = system
+        self._kernel = system.kernel
+
+    @property
+    def persistent(self) -> bool:
+        return self.stays and not self.destroys
+
+    def read(self) -> bytes:
+        try:
+            frame = self._kernel.read(self._fd, FRAME_MAX)
+        except OSError as exc:
+            self._explain(exc)
+            if exc.errno == errno.EHOSTDOWN:  # neither up nor with an address yet
+                raise BlockingIOError(errno.EAGAIN, "the interface is not ready") from exc
+            raise
+        if not frame:
+            raise InterfaceGoneError(errno.ENXIO, "the interface was deleted")
+        return frame[4:] if self.families else frame
+
+    def write(self, frame: bytes) -> None:
+        header = self._family(frame) if self.families else b""
+        try:
+            self._kernel.write(self._fd, header + frame)
+        except OSError as exc:
+            self._explain(exc)
+            if exc.errno == errno.EHOSTDOWN:
+                raise InterfaceDownError(
+                    exc.errno, "the interface is down", remedies=("set it up (Device.up)",)
+                ) from exc
+            raise
+
+    def _family(self, packet: bytes) -> bytes:
+        assert self.families is not None
+        version = packet[0] >> 4
+        if version not in (4, 6):
+            raise PacketError(errno.EINVAL, "a packet was dropped: it is no IP packet")
+        return self.families[version == 6].to_bytes(4, "big")
+
+    def _explain(self, exc: OSError) -> None:
+        """Raise what an error means that ends the queue."""
+        if exc.errno in self._system.gone:
+            raise InterfaceGoneError(exc.errno or 0, "the interface was deleted") from exc
+
+    def close(self) -> None:
+        """The interface is destroyed after its descriptor was closed: FreeBSD waits for that."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._kernel.close(fd)
+            if self.destroys:
+                self._system.destroy(self.index)

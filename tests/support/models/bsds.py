@@ -1,0 +1,251 @@
+"""MODELS of tun(4) and tap(4) on FreeBSD, NetBSD and OpenBSD."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from typing import Any
+
+from aiotun.platforms.bsd.freebsd import FreeBSD
+from aiotun.platforms.bsd.headers import common, freebsd, netbsd, openbsd
+from aiotun.platforms.bsd.netbsd import NetBSD
+from aiotun.platforms.bsd.openbsd import OpenBSD
+
+from .kernel import IP, Interface, ModelKernel, fail
+
+
+class FreeBSDKernel(ModelKernel):
+    """sys/net/if_tuntap.c of FreeBSD 14 and, with `transient`, 15."""
+
+    system = FreeBSD
+    route_by_index = True
+
+    def __init__(self, transient: bool = True) -> None:
+        super().__init__()
+        self.has_transient = transient
+        self.transient: set[int] = set()
+        self.ioctls[freebsd.SIOCSIFNAME] = self.rename
+        self.ioctls[freebsd.SIOCSIFLLADDR] = self.set_mac
+
+    def open_path(self, path: str) -> int:
+        unit = path.removeprefix("/dev/")
+        kind = unit.rstrip("0123456789")
+        name = self.free_unit(unit) if unit == kind else unit
+        try:
+            interface = self.find(name)
+        except OSError:
+            if kind not in ("tun", "tap"):
+                raise fail(errno.ENOENT) from None
+            interface = self.make(name, kind, head=False)
+        return self.attach(interface)
+
+    def closed(self, interface: Interface) -> None:
+        interface.head = False
+        self.clear(interface)
+        if interface.index in self.transient:
+            self.remove(interface)
+
+    def destroy(self, request: Any) -> None:
+        interface = self.find(request.ifr_name)
+        assert interface.fd is None, "destroying waits for a close that does not come"
+        self.remove(interface)
+
+    def ioctl_device(self, interface: Interface, request: int, argument: Any) -> None:
+        if request == freebsd.TUNGIFNAME:
+            argument.ifr_name = interface.name.encode()
+        elif request == freebsd.TUNSTRANSIENT and self.has_transient:
+            change = self.transient.add if argument.value else self.transient.discard
+            change(interface.index)
+        elif request == freebsd.TUNSIFMODE and interface.layer == "tun":
+            set_mode(interface, argument.value)
+        elif request == freebsd.TUNSIFHEAD and interface.layer == "tun":
+            interface.head = bool(argument.value)
+        else:
+            raise fail(errno.ENOTTY)
+
+    def rename(self, request: Any) -> None:
+        interface = self.find(request.ifr_name)
+        new = ctypes.string_at(request.ifr_data).decode()
+        if any(each.name == new for each in self.interfaces.values()):
+            raise fail(errno.EEXIST)
+        self.announce_arrival(interface, 1)
+        interface.name = new
+        self.announce_arrival(interface, 0)
+
+    def set_mac(self, request: Any) -> None:
+        set_mac(self.find(request.ifr_name), request)
+        self.announce_link(self.find(request.ifr_name))
+
+    def mtu_range(self, interface: Interface) -> tuple[int, int]:
+        return 72, 65535
+
+    def check_ipv4(self, interface: Interface, other: IP | None) -> None:
+        if interface.flags & common.IFF_POINTOPOINT and other is None:
+            raise fail(errno.EDESTADDRREQ)
+
+    def check_flags(self, flags: int) -> None:
+        if flags not in (0, freebsd.IN6_IFF_NODAD):
+            raise fail(errno.EINVAL)
+
+    def check_written(self, interface: Interface, data: bytes) -> None:
+        super().check_written(interface, data)
+        if len(data) > 65535 + 18:
+            raise fail(errno.EIO)
+
+
+class NetBSDKernel(ModelKernel):
+    """sys/net/if_tun.c and if_tap.c, as a kernel of 2016 behaved and headers of NetBSD 11 say."""
+
+    system = NetBSD
+    route_by_index = False
+
+    def __init__(self, units: int = 4) -> None:
+        super().__init__()
+        self.units = units
+        self.cloned: set[int] = set()
+        self.ioctls[netbsd.SIOCIFCREATE] = self.create
+        self.ioctls[netbsd.SIOCSIFPHYADDR] = self.set_mac
+
+    def create(self, request: Any) -> None:
+        name = request.ifr_name.decode()
+        if any(each.name == name for each in self.interfaces.values()):
+            raise fail(errno.EEXIST)
+        self.make(name, name.rstrip("0123456789"), head=False)
+
+    def open_path(self, path: str) -> int:
+        unit = path.removeprefix("/dev/")
+        if unit == "tap":
+            interface = self.make(self.free_unit("tap"), "tap")
+            self.cloned.add(interface.index)
+            return self.attach(interface)
+        if int(unit[3:]) >= self.units:
+            raise fail(errno.ENOENT)
+        try:
+            interface = self.find(unit)
+        except OSError:
+            if not unit.startswith("tun"):
+                raise
+            interface = self.make(unit, "tun", head=False)
+            interface.flags &= ~common.IFF_MULTICAST
+        return self.attach(interface)
+
+    def closed(self, interface: Interface) -> None:
+        if interface.index in self.cloned:
+            self.remove(interface)
+        else:
+            self.clear(interface)
+
+    def is_ready(self, interface: Interface) -> bool:
+        has_address = bool(interface.addresses) or interface.layer == "tap"
+        return has_address and (super().is_ready(interface) or interface.layer == "tun")
+
+    def ioctl_device(self, interface: Interface, request: int, argument: Any) -> None:
+        if request == netbsd.TAPGIFNAME and interface.layer == "tap":
+            argument.ifr_name = interface.name.encode()
+        elif request == netbsd.TUNSIFMODE and interface.layer == "tun":
+            set_mode(interface, argument.value)
+        elif request == netbsd.TUNSIFHEAD and interface.layer == "tun":
+            interface.head = bool(argument.value)
+        else:
+            raise fail(errno.ENOTTY)
+
+    def set_mac(self, request: Any) -> None:
+        interface = self.find(request.ifra_name)
+        data = bytes(request.ifra_addr)
+        if data[:2] != bytes([16, common.AF_LINK]) or interface.layer != "tap":
+            raise fail(errno.EINVAL)
+        interface.mac = data[2:8]
+        self.announce_link(interface)
+
+    def mtu_range(self, interface: Interface) -> tuple[int, int]:
+        return (576, 1500) if interface.layer == "tun" else (46, 9000)
+
+    def check_flags(self, flags: int) -> None:
+        if flags:
+            raise fail(errno.EINVAL)
+
+    def check_written(self, interface: Interface, data: bytes) -> None:
+        assert data, "this kernel did not survive an empty write"
+        super().check_written(interface, data)
+        if interface.layer == "tun" and len(data) > 1504:
+            raise fail(errno.EIO)
+
+
+class OpenBSDKernel(ModelKernel):
+    """sys/net/if_tun.c of 2025. The descriptor of what is destroyed is revoked."""
+
+    system = OpenBSD
+    route_by_index = False
+
+    def __init__(self, units: int = 4) -> None:
+        super().__init__()
+        self.units = units
+        self.ioctls[openbsd.SIOCIFCREATE] = self.create
+        self.ioctls[openbsd.SIOCSIFLLADDR] = self.set_mac
+
+    def create(self, request: Any) -> None:
+        name = request.ifr_name.decode()
+        if any(each.name == name for each in self.interfaces.values()):
+            raise fail(errno.EEXIST)
+        self.make(name, name.rstrip("0123456789"), stays=True)
+
+    def open_path(self, path: str) -> int:
+        unit = path.removeprefix("/dev/")
+        if unit[:3] not in ("tun", "tap") or int(unit[3:]) >= self.units:
+            raise fail(errno.ENOENT)
+        try:
+            interface = self.find(unit)
+        except OSError:
+            interface = self.make(unit, unit[:3])
+        fd = self.attach(interface)
+        interface.flags |= common.IFF_UP | common.IFF_RUNNING
+        self.announce_link(interface)
+        return fd
+
+    def closed(self, interface: Interface) -> None:
+        if interface.stays:
+            self.clear(interface)
+        else:
+            self.remove(interface)
+
+    def set_mac(self, request: Any) -> None:
+        set_mac(self.find(request.ifr_name), request)
+        self.announce_link(self.find(request.ifr_name))
+
+    def mtu_range(self, interface: Interface) -> tuple[int, int]:
+        return 1, 16384
+
+    def check_flags(self, flags: int) -> None:
+        if flags:
+            raise fail(errno.EINVAL)
+
+    def read_device(self, interface: Interface, size: int) -> bytes:
+        if interface.gone:
+            return b""  # revoked
+        if not self.is_ready(interface):
+            raise fail(errno.EAGAIN)
+        return super().read_device(interface, size)
+
+    def write(self, fd: int, data: bytes) -> int:
+        interface = self.of_fd(fd)
+        if interface is not None and interface.gone:
+            raise fail(errno.EIO)
+        return super().write(fd, data)
+
+
+def set_mode(interface: Interface, mode: int) -> None:
+    """TUNSIFMODE: the flags replace those that the interface has."""
+    if interface.flags & common.IFF_UP:
+        raise fail(errno.EBUSY)
+    changed = common.IFF_POINTOPOINT | common.IFF_BROADCAST | common.IFF_MULTICAST
+    if mode & ~changed:
+        raise fail(errno.EINVAL)
+    interface.flags = interface.flags & ~changed | mode
+
+
+def set_mac(interface: Interface, request: Any) -> None:
+    """SIOCSIFLLADDR."""
+    address = request.ifr_addr
+    if (address.sa_len, address.sa_family) != (6, common.AF_LINK) or interface.layer != "tap":
+        raise fail(errno.EINVAL)
+    interface.mac = bytes(address.sa_data)[:6]
