@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config import Layer
 from .device import Device
@@ -33,10 +33,10 @@ def send_device(sock: socket.socket, device: Device) -> None:
     for one that a transport has, and what sending raises.
     """
     device._check_usable()
-    message = {"framing": device.queue.framing, "layer": device.layer, "mtu": device.mtu}
+    told = Told(device.queue.framing, device.offload, device.layer, device.mtu)
     if sys.platform == "win32":
         raise _unsupported()
-    socket.send_fds(sock, [json.dumps(message).encode()], [device.fileno()])
+    socket.send_fds(sock, [json.dumps(told._asdict()).encode()], [device.fileno()])
 
 
 def receive_device(
@@ -67,20 +67,32 @@ def receive_device(
     (fd,) = descriptors
     try:
         os.set_inheritable(fd, False)
-        told = _decode(data)
-        if told is not None:
-            framing, layer, mtu = told
-        return Device.from_fd(fd, framing=framing, layer=layer, mtu=mtu)
+        framing, offload, layer, mtu = _decode(data) or Told(framing, False, layer, mtu)
+        device = Device.from_fd(fd, framing=framing, layer=layer, mtu=mtu)
+        if offload and not device.offload:  # this process may not ask, and it was taken for plain
+            fd = device.detach()
+            device = Device.from_fd(fd, framing="vnet", layer=layer, mtu=mtu)
+        return device
     except BaseException:
         os.close(fd)
         raise
 
 
-def _decode(data: bytes) -> tuple[Any, Any, Any] | None:
-    """What the message says, if it is one of `send_device`; `from_fd` checks the values."""
+class Told(NamedTuple):
+    """What a message says. It comes from another process: `Device.from_fd` checks the values."""
+
+    framing: Any
+    """None where the system tells it, to whom it lets ask."""
+    offload: Any
+    layer: Any
+    mtu: Any
+
+
+def _decode(data: bytes) -> Told | None:
+    """What the message says, if it is one of `send_device`."""
     try:
         message = json.loads(data)
-        return message["framing"], message["layer"], message["mtu"]
+        return Told(*(message[name] for name in Told._fields))
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
 

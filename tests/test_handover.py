@@ -105,12 +105,12 @@ def test_the_other_side_is_gone() -> None:
         receive_device(far)
 
 
-WRONG = {
-    "a framing that is none": {"framing": "nonsense", "layer": "tun", "mtu": 1500},
-    "a framing of another type": {"framing": ["none"], "layer": "tun", "mtu": 1500},
-    "a layer that is none": {"framing": "none", "layer": 3, "mtu": 1500},
-    "an MTU that is none": {"framing": "none", "layer": "tun", "mtu": 1e99},
-    "what no system knows": {"framing": None, "layer": "tun", "mtu": 1500},
+WRONG: dict[str, dict[str, Any]] = {
+    "a framing that is none": {"framing": "nonsense"},
+    "a framing of another type": {"framing": ["none"]},
+    "a layer that is none": {"layer": 3},
+    "an MTU that is none": {"mtu": 1e99},
+    "what no system knows": {"framing": None},
 }
 
 
@@ -119,7 +119,8 @@ def test_wrong_messages(pair: Pair, case: str) -> None:
     """The descriptor is closed then, which the fixture `no_leaks` looks at."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        socket.send_fds(pair[0], [json.dumps(WRONG[case]).encode()], [ours.fileno()])
+        message = {"framing": "none", "offload": False, "layer": "tun", "mtu": 1500} | WRONG[case]
+        socket.send_fds(pair[0], [json.dumps(message).encode()], [ours.fileno()])
     with pytest.raises((aiotun.ConfigError, aiotun.UnsupportedError)):
         receive_device(pair[1])
 

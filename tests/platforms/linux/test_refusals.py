@@ -12,6 +12,7 @@ assert sys.platform == "linux"
 import contextlib
 import fcntl
 import os
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ from restricted import (
 from rigs import Recorder, TunRig, endpoint, packet, segments, until
 
 import aiotun
+from aiotun.handover import receive_device, send_device
 from aiotun.platforms.adopted import FdInterface
 from aiotun.platforms.linux.threads import in_thread
 from aiotun.platforms.linux.tun import TUNSETVNETHDRSZ
@@ -135,6 +137,23 @@ def test_super_packets_of_which_little_is_known(refuse: Callable[[], None]) -> N
         device.send_many(segments(3))
         assert len(rig.recv()) == 3 * 1000 + 40
         assert device.counters.frames_sent == 1
+
+
+def test_super_packets_handed_to_whom_may_ask_nothing() -> None:
+    """What the sender says of its descriptor is believed then."""
+    near, far = socket.socketpair()
+    with tun_rig(offload=True) as rig, near, far:
+        send_device(near, rig.device)
+
+        def receive() -> aiotun.Device:
+            no_netlink_and_no_ioctl()
+            return receive_device(far)
+
+        with rig.namespace.run(receive) as device:
+            rig.send(packet(1))
+            assert device.recv(timeout=2) == packet(1)
+            device.send_many(segments(3))
+            assert len(rig.recv()) == 3 * 1000 + 40
 
 
 def test_headers_of_another_size() -> None:
