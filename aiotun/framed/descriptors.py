@@ -23,21 +23,29 @@ class DescriptorStream:
         self._blocked = {fd: os.get_blocking(fd) for fd in (reading, writing)}
         self._closefd = closefd
         self._reader, self._writer = _Wait(reading), _Wait(writing)
+        self._is_terminal = os.isatty(reading)
         for fd in self._blocked:
             os.set_blocking(fd, False)
 
     async def receive(self, max_bytes: int, /) -> bytes:
+        # A terminal with VMIN 0 (termios(3)), as pyserial sets it, gives nothing while nothing
+        # waits: only where it was readable is that the end.
+        nothing_ends = not self._is_terminal
         while True:
             self._check(self._reader)
             try:
-                return os.read(self._reader.fd, max_bytes)
+                data = os.read(self._reader.fd, max_bytes)
+                if data or nothing_ends:
+                    return data
             except BlockingIOError:
-                loop = asyncio.get_running_loop()
-                await self._reader.until(loop.add_reader, loop.remove_reader)
+                pass
             except OSError as exc:
                 if exc.errno == errno.EIO:  # a terminal whose other side nobody has open
                     return b""
                 raise
+            loop = asyncio.get_running_loop()
+            await self._reader.until(loop.add_reader, loop.remove_reader)
+            nothing_ends = True
 
     async def send(self, item: bytes, /) -> None:
         view = memoryview(item)

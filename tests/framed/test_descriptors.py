@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+import termios
 import tty
 from collections.abc import AsyncIterator
 
@@ -29,9 +30,13 @@ async def linked(kind: str) -> AsyncIterator[Ends]:
         near = await aiotun.open_framed_fd(CODEC, a, writing=d)
         far = await aiotun.open_framed_fd(CODEC, c, writing=b)
     else:
-        if kind == "terminal":
+        if kind in ("terminal", "serial line"):
             master, slave = os.openpty()
             tty.setraw(slave)
+            if kind == "serial line":  # as pyserial sets it
+                modes = termios.tcgetattr(slave)
+                modes[6][termios.VMIN] = modes[6][termios.VTIME] = 0
+                termios.tcsetattr(slave, termios.TCSANOW, modes)
             descriptors = slave, master  # whose closing hangs up: what was not read is lost
         else:
             pair = socket.socketpair()
@@ -41,7 +46,7 @@ async def linked(kind: str) -> AsyncIterator[Ends]:
         yield near, far
 
 
-kinds = pytest.mark.parametrize("kind", ["pipes", "terminal", "sockets"])
+kinds = pytest.mark.parametrize("kind", ["pipes", "terminal", "serial line", "sockets"])
 
 
 @kinds
@@ -77,6 +82,16 @@ async def test_the_end(kind: str) -> None:
         await near.send(b"last")
         await near.aclose()
         assert [item async for item in far] == [b"last"]
+
+
+@pytest.mark.parametrize("kind", ["terminal", "serial line"])
+async def test_a_terminal_hangs_up(kind: str) -> None:
+    async with linked(kind) as (near, far):
+        receiving = asyncio.ensure_future(near.recv())
+        await asyncio.sleep(0.01)
+        await far.aclose()
+        with pytest.raises(aiotun.ClosedError):
+            await asyncio.wait_for(receiving, 2)
 
 
 async def test_one_side_of_two_pipes_ends() -> None:
