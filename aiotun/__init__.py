@@ -96,6 +96,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import flows as flows
     from . import handover as handover
+    from . import metrics as metrics
     from . import testing as testing
     from .capturing import capture as capture
     from .flows import create_flow_server, start_flow_server
@@ -105,7 +106,7 @@ else:
         """Import what most programs do without when it is asked for."""
         import importlib
 
-        if name in ("flows", "handover", "testing"):
+        if name in ("flows", "handover", "metrics", "testing"):
             return importlib.import_module(f".{name}", __name__)
         if name in ("create_flow_server", "start_flow_server"):
             return getattr(importlib.import_module(".flows", __name__), name)
