@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 
-__all__ = ["COMMANDS", "main", "version"]
+__all__ = ["COMMANDS", "main", "make_parser", "version"]
 
 COMMANDS = {
     "bench": "measure how fast packets pass through Python, beside no other library",
     "capture": "record the packets of an interface, or of a new one, as pcapng",
+    "completion": "print a script with which a shell completes these commands",
     "demo": "show real traffic going through a Python protocol, in networks of its own",
     "doctor": "show what this machine offers, and what to do about each thing missing",
+    "watch": "show what passes through this machine's devices, as it passes",
     "wireguard": "run a WireGuard interface, make one's files, watch it",
 }
 """Each subcommand with what it is for."""
@@ -28,17 +30,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` if none is given) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(
-        prog="aiotun", description="TUN and TAP devices as asyncio transports."
-    )
-    parser.add_argument("--version", action="version", version=f"aiotun {version()}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose)
-        if name in argv:
-            module = importlib.import_module(f".{name}", __name__)
-            module.add_arguments(command)
-            command.set_defaults(main=module.main)
+    parser = make_parser(name for name in COMMANDS if name in argv)
     args, rest = parser.parse_known_args(argv)
     if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -48,6 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = 130  # 128 + SIGINT, as shells count
     return status
+
+
+def make_parser(names: Iterable[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of those that are named."""
+    parser = argparse.ArgumentParser(
+        prog="aiotun", description="TUN and TAP devices as asyncio transports."
+    )
+    parser.add_argument("--version", action="version", version=f"aiotun {version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = {
+        name: commands.add_parser(name, help=purpose, description=purpose)
+        for name, purpose in COMMANDS.items()
+    }
+    for name in names:
+        module = importlib.import_module(f".{name}", __name__)
+        module.add_arguments(subparsers[name])
+        subparsers[name].set_defaults(main=module.main)
+    return parser
 
 
 def version() -> str:

@@ -25,7 +25,19 @@ SECTIONS = {
     "Filters of a capture": ("libpcap",),
     "Event loops": ("asyncio", "uvloop"),
     "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
-    "For make interop": ("ip", "ping", "iperf3", "ethtool", "tshark", "cargo", "go", "nft", "wg"),
+    "For make interop": (
+        "ip",
+        "ping",
+        "iperf3",
+        "ethtool",
+        "tshark",
+        "cargo",
+        "go",
+        "nft",
+        "wg",
+        "fish",
+        "zsh",
+    ),
 }
 """What is shown, by the names of `probes.names`."""
 

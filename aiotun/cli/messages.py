@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["amount", "message"]
+__all__ = ["amount", "message", "scaled"]
 
 
 def message(exc: OSError | ValueError) -> str:
@@ -21,3 +21,12 @@ def amount(text: str) -> int:
     if not digits.isdecimal() or not int(digits):
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, such as 500k or 20M")
     return int(digits) * factor
+
+
+def scaled(value: float) -> str:
+    """Three digits, and the prefix of its unit: 1234567 is "1.23 M"."""
+    prefixes = iter(("", "k", "M", "G", "T"))
+    prefix = next(prefixes)
+    while value >= 999.5 and (following := next(prefixes, None)) is not None:
+        value, prefix = value / 1000, following
+    return f"{value:.3g} {prefix}"

@@ -83,6 +83,8 @@ TOOLS = {
     "go": ("version", "golang"),
     "nft": ("--version", "nftables"),
     "wg": ("--version", "wireguard-tools"),
+    "fish": ("--version", "fish"),
+    "zsh": ("--version", "zsh"),
 }
 """Programs: the argument that makes each say its version, and Debian's package of it."""
 

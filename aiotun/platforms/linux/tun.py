@@ -29,6 +29,7 @@ from ...errors import (
 )
 from ..descriptor import FRAME_MAX, DescriptorQueue
 from .ethtool import TCP_SEGMENTATION, UDP_SEGMENTATION, active_features
+from .holders import describe
 from .namespace import SIOCGSKNS
 from .remedies import CAPABILITY, NODE, NODE_TROUBLES
 
@@ -322,9 +323,11 @@ def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
                 ),
             ) from exc
         if exc.errno in (errno.EBUSY, errno.EEXIST):
+            holders = describe(name)
+            by = f", in {holders}" if holders else ""
             raise NameInUseError(
                 exc.errno,
-                f"interface {name!r} is open elsewhere",
+                f"interface {name!r} is open elsewhere{by}",
                 remedies=(
                     "close it there",
                     'take another name ("tun%d" lets the system choose the number)',

@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
+from ...cli.messages import scaled
 from ..keys import encode_key, public_key_of
 from ..uapi import PeerStatus, Status
 from ..uapi_socket import DIRECTORY, read_counters, read_status, socket_path
@@ -118,12 +119,4 @@ def _ago(moment: float) -> Text:
 
 def _volume(total: int, new: int, seconds: float) -> str:
     rate = 8 * new / seconds if seconds else 0.0
-    return f"{_scaled(total)}B ({_scaled(rate)}bit/s)"
-
-
-def _scaled(value: float) -> str:
-    prefixes = iter(("", "k", "M", "G", "T"))
-    prefix = next(prefixes)
-    while value >= 999.5 and (following := next(prefixes, None)) is not None:
-        value, prefix = value / 1000, following
-    return f"{value:.3g} {prefix}"
+    return f"{scaled(total)}B ({scaled(rate)}bit/s)"

@@ -128,7 +128,10 @@ def test_no_capability(namespace: Namespace) -> None:
 
 
 def test_name_open_elsewhere(namespace: Namespace) -> None:
-    with opened(namespace, name="t0"), pytest.raises(NameInUseError, match="open elsewhere") as c:
+    with (
+        opened(namespace, name="t0"),
+        pytest.raises(NameInUseError, match="open elsewhere, in this process") as c,
+    ):
         namespace.run(open_device, DeviceConfig(name="t0"))
     assert c.value.errno == errno.EBUSY
 

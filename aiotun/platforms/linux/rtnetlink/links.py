@@ -6,6 +6,7 @@ import os
 import struct
 from dataclasses import dataclass
 from socket import AF_INET6, AF_UNSPEC
+from typing import TYPE_CHECKING
 
 from ....interfaces import InterfaceDetails, InterfaceStatistics
 from .messages import (
@@ -18,6 +19,9 @@ from .messages import (
     unpack,
 )
 
+if TYPE_CHECKING:
+    from ....config import Layer
+
 __all__ = [
     "RTM_DELLINK",
     "RTM_GETLINK",
@@ -26,6 +30,7 @@ __all__ = [
     "Link",
     "decode_details",
     "decode_ipv6_quiet",
+    "decode_layer",
     "decode_link",
     "decode_statistics",
     "encode_link",
@@ -65,6 +70,7 @@ IFF_UP = 0x1
 IFF_RUNNING = 0x40
 
 IFF_TUN = 1
+IFF_TAP = 2
 """linux/if_tun.h"""
 
 IFINFO = struct.Struct("=BxHiII")
@@ -161,6 +167,14 @@ def decode_details(body: bytes) -> InterfaceDetails:
         queues=_queues(tun),
         packet_information=bool(get_number(tun, IFLA_TUN_PI)),
     )
+
+
+def decode_layer(body: bytes) -> Layer | None:
+    """Which kind of device the body of RTM_NEWLINK is about; None for any other interface."""
+    info = decode_attributes(body, IFINFO.size).get(IFLA_LINKINFO, b"")
+    if decode_attributes(info, 0).get(IFLA_INFO_KIND, b"").rstrip(b"\0") != b"tun":
+        return None
+    return "tap" if get_number(_tun(info), IFLA_TUN_TYPE) == IFF_TAP else "tun"
 
 
 def decode_ipv6_quiet(body: bytes) -> bool | None:

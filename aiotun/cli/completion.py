@@ -1,0 +1,43 @@
+"""aiotun completion: a script with which a shell completes the commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import suppress
+
+from . import COMMANDS, make_parser
+
+__all__ = ["add_arguments", "main"]
+
+SHELLS = {
+    "bash": "aiotun completion bash > ~/.local/share/bash-completion/completions/aiotun",
+    "zsh": "aiotun completion zsh > _aiotun, in a folder of $fpath",
+    "fish": "aiotun completion fish > ~/.config/fish/completions/aiotun.fish",
+}
+"""Each with where its script belongs."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "where the script belongs:\n  " + "\n  ".join(SHELLS.values())
+    parser.add_argument("shell", choices=list(SHELLS))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the script; return 1 where shtab is missing."""
+    try:
+        import shtab
+    except ModuleNotFoundError as exc:
+        print(f"{exc.name} is missing: pip install 'aiotun[cli]'", file=sys.stderr)
+        return 1
+    print(shtab.complete(make_parser(filter(_is_complete, COMMANDS)), args.shell))
+    return 0
+
+
+def _is_complete(name: str) -> bool:
+    """Whether what the command takes is installed; without it, only its name is completed."""
+    with suppress(SystemExit):
+        make_parser([name])
+        return True
+    return False
