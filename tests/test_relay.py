@@ -42,6 +42,19 @@ async def opened(
             rig.close()
 
 
+@contextlib.asynccontextmanager
+async def pushing_back() -> AsyncIterator[tuple[Ends, asyncio.Task[None]]]:
+    """A relay that has paused its first end, as the second took but one of three packets."""
+    async with opened(b={"capacity": 1, "push_back": True}) as ends:
+        ends.streams[1].transport.set_write_buffer_limits(high=0)
+        relaying = ends.relay()
+        await asyncio.sleep(0)
+        for n in range(3):
+            ends.a.send(packet(n))
+        await until(lambda: not ends.streams[0].transport.is_reading())
+        yield ends, relaying
+
+
 async def ended(relaying: asyncio.Task[None]) -> BaseException | None:
     await asyncio.wait([relaying], timeout=5)
     assert relaying.done()
@@ -185,13 +198,7 @@ async def test_what_its_protocol_had_paused_is_paused_afterwards(end: str) -> No
 
 
 async def test_an_end_that_the_relay_had_paused_reads_afterwards() -> None:
-    async with opened(b={"capacity": 1, "push_back": True}) as ends:
-        ends.streams[1].transport.set_write_buffer_limits(high=0)
-        relaying = ends.relay()
-        await asyncio.sleep(0)
-        for n in range(3):
-            ends.a.send(packet(n))
-        await until(lambda: not ends.streams[0].transport.is_reading())
+    async with pushing_back() as (ends, relaying):
         relaying.cancel()
         await ended(relaying)
         assert ends.streams[0].transport.is_reading()
@@ -268,13 +275,7 @@ async def test_deletion_is_raised() -> None:
 
 
 async def test_a_side_that_pushes_back_pauses_the_other() -> None:
-    async with opened(b={"capacity": 1, "push_back": True}) as ends:
-        ends.streams[1].transport.set_write_buffer_limits(high=0)
-        relaying = ends.relay()
-        await asyncio.sleep(0)
-        for n in range(3):
-            ends.a.send(packet(n))
-        await until(lambda: not ends.streams[0].transport.is_reading())
+    async with pushing_back() as (ends, relaying):
         ends.a.send(packet(3))
         await asyncio.sleep(0.01)
         assert ends.streams[0].transport.counters.packets_received == 3

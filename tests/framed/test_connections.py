@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,25 @@ async def test_closing_the_server_ends_its_connections() -> None:
             await framed.recv()
 
 
+@contextlib.contextmanager
+def silent_connections(
+    server: aiotun.FramedServer[bytes], count: int
+) -> Iterator[list[socket.socket]]:
+    """Clients that say nothing, so that their TLS handshakes stall."""
+    address = server.sockets[0].getsockname()
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(count)]
+
+
+async def check_served(server: aiotun.FramedServer[bytes]) -> None:
+    """Somebody who comes meanwhile, by TLS, is served."""
+    async with await aiotun.open_framed_connection(
+        CODEC, *server.sockets[0].getsockname(), ssl=tls_contexts()[1], server_hostname=SERVER
+    ) as framed:
+        await framed.send(b"meanwhile")
+        assert await framed.recv() == b"meanwhile"
+
+
 async def test_handshakes_that_stall_are_ended(complaints: Complaints) -> None:
     started: list[aiotun.Framed[bytes]] = []
 
@@ -124,18 +144,11 @@ async def test_handshakes_that_stall_are_ended(complaints: Complaints) -> None:
         started.append(framed)
         await echo(framed)
 
-    tls = tls_contexts()
     async with await aiotun.start_framed_server(
-        handler, CODEC, "127.0.0.1", 0, ssl=tls[0], ssl_handshake_timeout=1.0
+        handler, CODEC, "127.0.0.1", 0, ssl=tls_contexts()[0], ssl_handshake_timeout=1.0
     ) as server:
-        address = server.sockets[0].getsockname()
-        with contextlib.ExitStack() as stack:
-            flood = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
-            async with await aiotun.open_framed_connection(
-                CODEC, *address, ssl=tls[1], server_hostname=SERVER
-            ) as framed:
-                await framed.send(b"meanwhile")
-                assert await framed.recv() == b"meanwhile"
+        with silent_connections(server, 50) as flood:
+            await check_served(server)
             for stalled in flood:
                 assert await end_of(stalled) == b""
     assert len(started) == 1
@@ -147,13 +160,10 @@ async def test_silent_connections_cost_no_more_than_so_many_handshakes(
 ) -> None:
     """A newcomer ends the oldest one, so that others still get in."""
     caplog.set_level(logging.INFO, "aiotun")
-    tls = tls_contexts()
     async with await aiotun.start_framed_server(
-        echo, CODEC, "127.0.0.1", 0, ssl=tls[0], backlog=300
+        echo, CODEC, "127.0.0.1", 0, ssl=tls_contexts()[0], backlog=300
     ) as server:
-        address = server.sockets[0].getsockname()
-        with contextlib.ExitStack() as stack:
-            flood = [stack.enter_context(socket.create_connection(address)) for _ in range(200)]
+        with silent_connections(server, 200) as flood:
             ended = 200 - connections.HANDSHAKES_MAX
             for stalled in flood[:ended]:
                 assert await end_of(stalled) == b""
@@ -163,11 +173,7 @@ async def test_silent_connections_cost_no_more_than_so_many_handshakes(
                 stalled.setblocking(False)
                 with pytest.raises(BlockingIOError):
                     stalled.recv(1)
-            async with await aiotun.open_framed_connection(
-                CODEC, *address, ssl=tls[1], server_hostname=SERVER
-            ) as framed:
-                await framed.send(b"meanwhile")
-                assert await framed.recv() == b"meanwhile"
+            await check_served(server)
     assert complaints == []
     told = [each.getMessage() for each in caplog.records if "handshake" in each.getMessage()]
     assert 1 <= len(told) < 20

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -41,16 +42,28 @@ def push_back() -> None:
     raise BlockingIOError(errno.EAGAIN, "of the test")
 
 
+@asynccontextmanager
+async def acting() -> AsyncIterator[tuple[Acting, Recorder, Recorder]]:
+    """A socket, the endpoint on it, and one that it sends to."""
+    near = udp_socket("127.0.0.1", Acting)
+    async with endpoint() as server, endpoint(sock=near) as client:
+        yield near, client, server
+
+
+def send_three(client: Recorder, server: Recorder) -> None:
+    """Datagrams that cannot share a message, in one flush."""
+    for ecn in range(3):
+        client.transport.sendto(b"x", server.addr, ecn=ecn)
+    client.transport.flush()
+
+
 @pytest.mark.usefixtures("python_sends")
 @pytest.mark.parametrize("end", ENDS)
 async def test_within_a_flush(end: str) -> None:
-    near = udp_socket("127.0.0.1", Acting)
-    async with endpoint() as server, endpoint(sock=near) as client:
+    async with acting() as (near, client, server):
         transport = client.transport
         near.on_send = getattr(transport, end)
-        for ecn in range(3):  # a message each
-            transport.sendto(b"x", server.addr, ecn=ecn)
-        transport.flush()
+        send_three(client, server)
         await transport.wait_closed()
         assert client.named("connection_lost") == [None]
         await until(lambda: len(server.data) == 3)
@@ -61,8 +74,7 @@ async def test_within_a_flush(end: str) -> None:
 @pytest.mark.usefixtures("python_sends")
 @pytest.mark.parametrize("end", ENDS)
 async def test_within_a_flush_that_is_pushed_back(end: str) -> None:
-    near = udp_socket("127.0.0.1", Acting)
-    async with endpoint() as server, endpoint(sock=near) as client:
+    async with acting() as (near, client, server):
         transport = client.transport
 
         def end_and_push_back() -> None:
@@ -70,9 +82,7 @@ async def test_within_a_flush_that_is_pushed_back(end: str) -> None:
             push_back()
 
         near.on_send = end_and_push_back
-        for ecn in range(3):
-            transport.sendto(b"x", server.addr, ecn=ecn)
-        transport.flush()
+        send_three(client, server)
         await transport.wait_closed()
         sent = 3 if end == "close" else 0
         await until(lambda: len(server.data) == sent)
@@ -82,13 +92,10 @@ async def test_within_a_flush_that_is_pushed_back(end: str) -> None:
 @pytest.mark.usefixtures("python_sends")
 @pytest.mark.parametrize("end", ENDS)
 async def test_within_what_was_pushed_back(end: str) -> None:
-    near = udp_socket("127.0.0.1", Acting)
-    async with endpoint() as server, endpoint(sock=near) as client:
+    async with acting() as (near, client, server):
         transport = client.transport
         near.on_send = push_back
-        for ecn in range(3):
-            transport.sendto(b"x", server.addr, ecn=ecn)
-        transport.flush()
+        send_three(client, server)
         near.on_send = getattr(transport, end)
         await transport.wait_closed()
         await until(lambda: len(server.data) == 3)
