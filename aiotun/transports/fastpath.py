@@ -153,8 +153,7 @@ class Port:
             flush_since(tick, outer)
 
     def _hand_over(self) -> None:
-        none: list[bytes | SuperPacket] = []  # before all else: a finalizer may run
-        packets, self.pending = self.pending, none
+        packets, self.pending = self.pending, []
         callback = self.callback
         try:
             received = getattr(self.protocol, callback)

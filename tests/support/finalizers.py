@@ -26,19 +26,20 @@ class _Garbage:
 
 
 def collecting_within(
-    call: Callable[[], T], acts: Iterable[Callable[[], object]], after: int = 0
+    call: Callable[[], T], acts: Iterable[Callable[[], object]], after: int = 0, every: int = 1
 ) -> T:
     """Call a function, while a finalizer acts in one of the collections that it brings about.
 
-    The first one, or so many later. Before Python 3.12 the allocation of an
-    object starts a collection, so it happens within functions in C, too.
+    The first one, or so many later. One starts when more than `every` objects were
+    allocated. Before Python 3.12 it starts with the allocation itself, so within
+    functions in C, too.
     """
     thresholds = gc.get_threshold()
     gc.freeze()  # all else: a collection then takes no time
     gc.disable()
     _Garbage(acts, after)
     in_use = [[] for _ in range(100)]  # type: ignore[var-annotated] # so that lists are allocated
-    gc.set_threshold(1)
+    gc.set_threshold(every)
     gc.enable()
     try:
         return call()

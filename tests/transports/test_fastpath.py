@@ -8,7 +8,7 @@ import errno
 import gc
 import socket
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -388,13 +388,29 @@ async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None
         assert counters.super_packets_sent == 1
 
 
-@pytest.mark.parametrize("after", range(8))
+async def at_any_time(attempt: Callable[[int, int], Awaitable[bool]]) -> None:
+    """Let a finalizer act in the first collection within a call, in the second, and so on.
+
+    The attempt says whether it acted before the call had ended.
+    """
+    for every in (1, 2):
+        after = 0
+        while await attempt(after, every):
+            after += 1
+        assert after
+
+
 @pytest.mark.parametrize(
     "act", ["write", "flush", "write elsewhere", "pause_reading", "close", "set_protocol"]
 )
-async def test_a_finalizer_within_a_delivery(device: Far, act: str, after: int) -> None:
+@pytest.mark.usefixtures("device")
+async def test_a_finalizer_within_a_delivery(act: str) -> None:
     """Whenever it acts: all is delivered in order, all that was written leaves."""
-    with contextlib.closing(Far()) as elsewhere:
+    await at_any_time(partial(deliver_with_a_finalizer, act))
+
+
+async def deliver_with_a_finalizer(act: str, after: int, every: int) -> bool:
+    with contextlib.closing(Far()) as device, contextlib.closing(Far()) as elsewhere:
         async with (
             endpoint(device.device, Recorder) as protocol,
             endpoint(elsewhere.device, Recorder) as other,
@@ -412,8 +428,18 @@ async def test_a_finalizer_within_a_delivery(device: Far, act: str, after: int) 
                 "close": [transport.close],
                 "set_protocol": [partial(transport.set_protocol, second)],
             }
+            before: list[int] = []
+            within: list[int] = []
+
+            def deliver() -> None:
+                transport._port.read_ready()
+                within.extend(before)
+
             device.send(*PACKETS)
-            collecting_within(transport._port.read_ready, acts[act], after)
+            noting = [lambda: before.append(len(protocol.packets)), *acts[act]]
+            collecting_within(deliver, noting, after, every)
+            if within and act in ("pause_reading", "close", "set_protocol"):
+                assert len(protocol.packets) <= within[0] + 1  # that one was on its way
             transport.resume_reading()
             if act == "close":
                 await transport.wait_closed()
@@ -427,6 +453,7 @@ async def test_a_finalizer_within_a_delivery(device: Far, act: str, after: int) 
             written = len(received) + (act in ("write", "flush")) + (act != "close")
             assert len(device.recv()) == written - transport.counters.dropped_sent
             assert len(elsewhere.recv()) == (act == "write elsewhere")
+            return bool(within)
 
 
 @pytest.mark.parametrize("act", ["write", "flush", "close"])
@@ -537,17 +564,32 @@ def read_frames(transport: Any, count: int) -> None:
     assert transport.counters.frames_received == count
 
 
-@pytest.mark.parametrize("after", range(4))
-async def test_a_finalizer_that_ends_a_relay(device: Far, after: int) -> None:
-    with contextlib.closing(Far()) as elsewhere:
+@pytest.mark.usefixtures("device")
+async def test_a_finalizer_that_ends_a_relay() -> None:
+    await at_any_time(relay_with_a_finalizer)
+
+
+async def relay_with_a_finalizer(after: int, every: int) -> bool:
+    """What was read before may be relayed still, in order, and nothing that comes later."""
+    with contextlib.closing(Far()) as device, contextlib.closing(Far()) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
             recorder = SuperRecorder()
-            device.send(*PACKETS)
-            collecting_within(near._port.read_ready, [partial(near.set_protocol, recorder)], after)
+            acted: list[bool] = []
+            within: list[bool] = []
+
+            def read() -> None:
+                near._port.read_ready()
+                within.extend(acted)
+
+            device.send(*PACKETS[:3])
+            acts = [partial(near.set_protocol, recorder), partial(acted.append, True)]
+            collecting_within(read, acts, after, every)
+            device.send(PACKETS[3])
             await until(lambda: len(recorder.packets) + far.counters.packets_sent == 4)
             relayed_on = elsewhere.recv()
             assert relayed_on == FRAMES[: len(relayed_on)]
-            assert recorder.packets == PACKETS[len(relayed_on) :]
+            assert recorder.packets == PACKETS[len(relayed_on) :] != []
+            return bool(within)
 
 
 async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
