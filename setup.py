@@ -15,7 +15,7 @@ native = Extension(
 aead = Extension(
     "aiotun.native._aead",
     sources=["aiotun/native/src/aead.c"],
-    depends=["aiotun/native/src/pool.h"],
+    depends=glob("aiotun/native/src/*.h"),
     libraries=["crypto"],  # of OpenSSL 3, whose headers it takes
     extra_compile_args=["-std=c11", "-O3", "-D_POSIX_C_SOURCE=200809L"],
     optional=True,

@@ -38,7 +38,14 @@ from .protocols import PacketProtocol
 from .relay import relay
 from .streams import PacketStream
 from .transports import PacketTransport
-from .udp import Datagram, UdpCounters, UdpProtocol, UdpTransport, create_udp_endpoint
+from .udp import (
+    Datagram,
+    DatagramTrain,
+    UdpCounters,
+    UdpProtocol,
+    UdpTransport,
+    create_udp_endpoint,
+)
 
 __all__ = [
     "Address",
@@ -50,6 +57,7 @@ __all__ = [
     "Counters",
     "DarwinOptions",
     "Datagram",
+    "DatagramTrain",
     "Device",
     "DeviceConfig",
     "Framed",

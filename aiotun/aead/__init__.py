@@ -5,10 +5,14 @@ index), a counter of 64 bits, little endian, the encrypted packet, and a tag of 
 bytes. The nonce is four bytes that stay and the counter (WireGuard's paper, section
 5.4.6; RFC 8439, section 2.8; NIST SP 800-38D, section 8.2.1).
 
-`Sealer` and `Opener` are native where the package was built with OpenSSL's headers,
+`Sealer`, `Opener` and `ReplayWindow` are native where the package was built with OpenSSL's headers,
 and made of the package `cryptography` elsewhere; `implementation` says which, and
 AIOTUN_PURE=1 asks for the latter. The native ones release the GIL while they work.
 Both may be used from several threads.
+
+`seal_frames` and `open_frames` do all that is between a device and a UDP socket, in one
+call: super-packets are split, sealed and put together as trains for UDP_SEGMENT, and
+trains as UDP_GRO gives them are opened, checked for replays, and coalesced.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ import os
 from typing import Literal
 
 from .algorithms import Algorithm
-from .replay import ReplayWindow
 
 __all__ = ["Algorithm", "Opener", "ReplayWindow", "Sealer", "implementation"]
 
@@ -26,9 +29,10 @@ implementation: Literal["native", "python"]
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
         raise ImportError("the Python implementation was asked for")
-    from ..native._aead import Opener, Sealer
+    from ..native._aead import Opener, ReplayWindow, Sealer
 except ImportError:
     from .python import Opener, Sealer  # type: ignore[assignment]
+    from .replay import ReplayWindow  # type: ignore[assignment]
 
     implementation = "python"
 else:

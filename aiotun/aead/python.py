@@ -15,7 +15,10 @@ except ImportError as exc:
         "pip install cryptography"
     ) from exc
 
+from ..trains import Train
 from .algorithms import COUNTER_SIZE, KEY_SIZE, NONCE_HEAD_SIZE, TAG_SIZE, Algorithm
+from .frames import Opened, open_frames, seal_frames
+from .replay import ReplayWindow
 
 if TYPE_CHECKING:
     from cryptography.utils import Buffer
@@ -88,7 +91,7 @@ class Sealer(_Key):
         if not 1 <= pad <= PAD_MAX:
             raise ValueError(f"pad is 1 to {PAD_MAX} bytes, not {pad}")
         batch = _batch(packets)
-        if counter < 0 or counter + len(batch) > 1 << 64:
+        if not 0 <= counter <= (1 << 64) - max(len(batch), 1):
             raise OverflowError("a counter has 64 bits")
         encrypt = self._open_cipher().encrypt
         messages = []
@@ -100,6 +103,16 @@ class Sealer(_Key):
             )
             messages.append(head + front + sealed)
         return messages
+
+    def seal_frames(
+        self,
+        frames: Iterable[bytes],
+        head: bytes,
+        counter: int,
+        pad: int = 1,
+        limit: int = sys.maxsize,
+    ) -> tuple[list[Train], int]:
+        return seal_frames(self, frames, head, counter, pad, limit)
 
 
 class Opener(_Key):
@@ -138,6 +151,18 @@ class Opener(_Key):
             packets.append(packet)
             counters.append(int.from_bytes(counter, "little"))
         return packets, counters
+
+    def open_frames(
+        self,
+        trains: Iterable[Train],
+        head: bytes,
+        window: ReplayWindow,
+        tcp: bool = True,
+        udp: bool = True,
+    ) -> Opened:
+        if len(head) != self._head_size:
+            raise ValueError(f"the head has {self._head_size} bytes, not {len(head)}")
+        return open_frames(self, trains, head, window, tcp, udp)
 
 
 def _batch(packets: Iterable[bytes]) -> list[bytes]:

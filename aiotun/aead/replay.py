@@ -25,26 +25,6 @@ class ReplayWindow:
         self._blocks = [0] * BLOCKS
         self._newest = -1
 
-    def advance(self, counters: list[int]) -> bool:
-        """Accept counters of authentic datagrams that follow each other beyond the newest one.
-
-        False: they do not, and none of them was accepted. There is at least one.
-        """
-        first, last = counters[0], counters[-1]
-        if not (self._newest < first and last < self._limit and last - first == len(counters) - 1):
-            return False
-        if first == last:
-            return self.accept(first)
-        if counters != list(range(first, last + 1)):
-            return False
-        self._clear(last // BLOCK)
-        self._newest = last
-        for block in range(max(first // BLOCK, last // BLOCK - BLOCKS + 1), last // BLOCK + 1):
-            low = max(first - block * BLOCK, 0)
-            high = min(last + 1 - block * BLOCK, BLOCK)
-            self._blocks[block % BLOCKS] |= (1 << high) - (1 << low)
-        return True
-
     def accept(self, counter: int) -> bool:
         """Whether an authentic datagram's counter is new; it is not afterwards."""
         block, bit = counter // BLOCK, 1 << counter % BLOCK

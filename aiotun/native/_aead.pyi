@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from cryptography.utils import Buffer
 
 from ..aead.algorithms import Algorithm
+from ..aead.frames import Opened
+from ..trains import Train
 
 class Sealer:
     """Seals packets with one key, which it keeps until it is closed or gone."""
@@ -45,13 +47,26 @@ class Sealer:
         beyond 1 to 65536, and when the key was closed.
         """
 
+    def seal_frames(
+        self,
+        frames: Iterable[bytes],
+        head: bytes,
+        counter: int,
+        pad: int = 1,
+        limit: int = sys.maxsize,
+    ) -> tuple[list[Train], int]:
+        """The packets of a TUN's frames (`gso_split`), sealed as `seal` does and put together.
+
+        Returns trains of messages, as long as a UDP socket takes them, and how many
+        messages there are. Raises `OffloadError` for a malformed frame, and else what
+        `seal` does; then no counter was used.
+        """
+
     def close(self) -> None:
         """Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."""
 
 class Opener:
     """Opens the messages of one key, as `Sealer` seals them."""
-
-    """Opens the messages of one key."""
 
     def __init__(
         self,
@@ -74,5 +89,30 @@ class Opener:
         `ValueError` for one of more than 16 MiB, and when the key was closed.
         """
 
+    def open_frames(
+        self,
+        trains: Iterable[Train],
+        head: bytes,
+        window: ReplayWindow,
+        tcp: bool = True,
+        udp: bool = True,
+    ) -> Opened:
+        """The IP packets of the messages with this head, as frames for a TUN.
+
+        All are opened, then those left out whose counters the window does not accept.
+        What is behind a packet's own length is padding. `tcp` and `udp`: what is
+        coalesced (`GROTable`). Natively, the result is a plain tuple. Raises
+        `ValueError` for a head of another size, and else what `open` does.
+        """
+
     def close(self) -> None:
         """As `Sealer.close`."""
+
+class ReplayWindow:
+    """What `aead.replay.ReplayWindow` is."""
+
+    def __init__(self, limit: int) -> None:
+        """Counters from `limit` on are never accepted."""
+
+    def accept(self, counter: int, /) -> bool:
+        """Whether an authentic datagram's counter is new; it is not afterwards."""

@@ -13,7 +13,7 @@ from ..config import Layer
 from ..packetio import Counters
 from ..transports import fastpath
 from ..udp.messages import Message
-from ..udp.protocol import Datagram, SocketAddress
+from ..udp.protocol import Datagram, DatagramTrain, SocketAddress
 
 class Counts:
     """What `Counters` is made of: its fields, which a `Port` adds to."""
@@ -101,6 +101,14 @@ def receive_datagrams(
 
     The datagrams; how many messages they came in; the bytes in them; and the errno at
     which receiving ended, 0 if at the limit.
+    """
+
+def receive_trains(
+    fd: int, limit: int, train: type[DatagramTrain], /
+) -> tuple[list[DatagramTrain], int, int, int]:
+    """The same as they came in (Linux).
+
+    The trains; how many datagrams are in them; the bytes; and the errno.
     """
 
 def send_messages(

@@ -2,10 +2,11 @@
 
 from .base import UdpTransport
 from .endpoint import create_udp_endpoint
-from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
+from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters, UdpProtocol
 
 __all__ = [
     "Datagram",
+    "DatagramTrain",
     "SocketAddress",
     "UdpCounters",
     "UdpProtocol",

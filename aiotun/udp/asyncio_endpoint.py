@@ -75,7 +75,7 @@ class PlainUdpTransport(UdpTransport):
         assert self._endpoint is not None
         sent = 0
         try:
-            for addr, _, _, (datagram,) in messages:
+            for addr, _, _, (datagram,), _ in messages:
                 if self._full:
                     break
                 to = None if self._remote else to_socket(addr, self._family)

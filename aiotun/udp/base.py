@@ -11,16 +11,17 @@ import functools
 import socket
 import sys
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..buffers import to_bytes
+from ..trains import SEGMENTS_MAX, cut
 from ..transports.base import MessageTransport
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
 from .messages import Message, Outbox, Way
-from .protocol import Datagram, SocketAddress, UdpCounters, UdpProtocol
+from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters, UdpProtocol
 
 __all__ = ["AnyProtocol", "UdpTransport"]
 
@@ -54,7 +55,6 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._sock = sock
         self._family = int(sock.family)  # the enumeration's own hash is slow
         self._remote = peer_name(sock)
-        self._protocol = protocol
         self.counters = UdpCounters()
         self._tick = tick_of(loop)
         self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
@@ -71,6 +71,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             "gro": False,
         }
         super().__init__(loop, infos)
+        self.set_protocol(protocol)
 
     # What it is.
 
@@ -103,6 +104,10 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """
         self._check_protocol(protocol)
         self._protocol = protocol
+        received = getattr(protocol, "trains_received", UdpProtocol.trains_received)
+        self._takes_trains = getattr(received, "__func__", received) is not (
+            UdpProtocol.trains_received
+        )
 
     def _kind_of(self, protocol: object) -> type:
         if isinstance(protocol, asyncio.DatagramProtocol):
@@ -125,27 +130,43 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             self._watch_readable()
 
     def _deliver(self, datagrams: list[Datagram]) -> None:
-        """Give the protocol at least one datagram, then flush what it wrote, wherever."""
+        """Give the protocol at least one datagram."""
+        self._hand_over(self._give, datagrams)
+
+    def _deliver_trains(self, trains: list[DatagramTrain]) -> None:
+        """The same as trains, for which the protocol asks."""
+        self._hand_over(functools.partial(self._call, "trains_received"), trains)
+
+    def _hand_over(self, give: Callable[[list[Any]], None], received: list[Any]) -> None:
+        """Give the protocol what was received, then flush what it wrote, wherever."""
         tick = self._tick
         outer = len(tick)
         self._scheduled = True
         tick.append(self)
         try:
-            if isinstance(self._protocol, asyncio.DatagramProtocol):
-                self._deliver_each(datagrams)
-            else:
-                self._call("datagrams_received", datagrams)
+            give(received)
         finally:
             flush_since(tick, outer)
 
-    def _deliver_each(self, datagrams: list[Datagram]) -> None:
+    def _give(self, datagrams: list[Datagram]) -> None:
+        if isinstance(self._protocol, asyncio.DatagramProtocol):
+            self._give_each(datagrams)
+        elif self._takes_trains:
+            trains = [
+                DatagramTrain(data, 0, addr, local, ecn) for data, addr, local, ecn in datagrams
+            ]
+            self._call("trains_received", trains)
+        else:
+            self._call("datagrams_received", datagrams)
+
+    def _give_each(self, datagrams: list[Datagram]) -> None:
         """As asyncio's own transport does: none after `close`, and each to the protocol it has."""
         for number, (data, addr, _, _) in enumerate(datagrams):
             if self._closing:
                 self.counters.dropped_received += len(datagrams) - number
                 return
             if not isinstance(self._protocol, asyncio.DatagramProtocol):
-                self._call("datagrams_received", datagrams[number:])
+                self._give(datagrams[number:])
                 return
             self._call("datagram_received", data, addr)
 
@@ -194,6 +215,35 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             return
         self._outbox.run(addr, local, ecn).extend(datagrams)
         self._gather(len(datagrams))
+
+    def send_train(
+        self,
+        data: bytes | bytearray | memoryview,
+        segment: int,
+        addr: SocketAddress | None = None,
+        *,
+        local: str | None = None,
+        ecn: int = 0,
+    ) -> None:
+        """Send datagrams to one place that stand one behind the other: `sendto` for each.
+
+        Each has `segment` bytes, the last one perhaps less; 0 says that there is one.
+        On Linux they are passed on as they are, which spares what each datagram costs.
+        Raises `ValueError` for more than 64 datagrams too.
+        """
+        if type(data) is not bytes:
+            data = to_bytes(data, self.noun)
+        if not 0 < segment < len(data):  # one datagram
+            self.sendto(data, addr, local=local, ecn=ecn)
+            return
+        count = -(-len(data) // segment)
+        if count > SEGMENTS_MAX:
+            raise ValueError(f"a train has at most {SEGMENTS_MAX} datagrams, not {count}")
+        if self._closing:
+            self._refuse_late(cut(data, segment))
+            return
+        self._outbox.train(addr, local, ecn, data, segment)
+        self._gather(count)
 
     def _gather(self, count: int) -> None:
         """Count the datagrams that were put into the outbox, and see to it that they leave."""
@@ -262,7 +312,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
                 self._end(exc)
                 break
             except Exception as exc:  # no check foresaw it: it costs the message that raised
-                self.counters.dropped_sent += len(self._backlog.pop(0).datagrams)
+                self.counters.dropped_sent += self._backlog.pop(0).number
                 self._note_error(exc)
         if self._backlog and not self._finished:
             self._watch_writable()
@@ -273,7 +323,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def get_write_buffer_size(self) -> int:
         """Datagrams that wait for the end of the tick or for the socket."""
-        return self._gathered + sum(len(message.datagrams) for message in self._backlog)
+        return self._gathered + sum(message.number for message in self._backlog)
 
     def _refuse_late(self, datagrams: list[bytes]) -> None:
         self._warn_late()

@@ -16,6 +16,7 @@ from socket import AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP
 
 from ..errors import PathMTUError
 from ..native import native
+from ..trains import cut
 from .address import from_socket, is_v4, peer_name, to_socket
 from .cmsg import (
     ANCILLARY_MAX,
@@ -38,9 +39,9 @@ from .cmsg import (
     error_mtu,
 )
 from .messages import Message
-from .protocol import Datagram, SocketAddress, UdpCounters
+from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters
 
-__all__ = ["UdpSocket", "receive_datagrams", "send_messages"]
+__all__ = ["UdpSocket", "receive_datagrams", "receive_trains", "send_messages"]
 
 logger = logging.getLogger("aiotun")
 
@@ -58,25 +59,27 @@ CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 """What a descriptor gives that somebody else has closed."""
 
 
-def receive_datagrams(sock: socket.socket, limit: int) -> tuple[list[Datagram], int, int, int]:
+def receive_trains(sock: socket.socket, limit: int) -> tuple[list[DatagramTrain], int, int, int]:
     """See `_native.pyi`."""
-    datagrams: list[Datagram] = []
-    messages = total = 0
-    while len(datagrams) < limit:
+    trains: list[DatagramTrain] = []
+    count = total = 0
+    while count < limit:
         try:
             data, ancillary, _, source = sock.recvmsg(RECEIVE_MAX, ANCILLARY_MAX)
         except OSError as exc:
-            return datagrams, messages, total, exc.errno or errno.EIO
-        messages += 1
-        total += len(data)
+            return trains, count, total, exc.errno or errno.EIO
         segment, local, ecn = decode(ancillary)
-        addr = from_socket(source)
-        if not 0 < segment < len(data):
-            datagrams.append(Datagram(data, addr, local, ecn))
-            continue
-        for at in range(0, len(data), segment):
-            datagrams.append(Datagram(data[at : at + segment], addr, local, ecn))
-    return datagrams, messages, total, 0
+        trains.append(DatagramTrain(data, segment, from_socket(source), local, ecn))
+        count += len(cut(data, segment))
+        total += len(data)
+    return trains, count, total, 0
+
+
+def receive_datagrams(sock: socket.socket, limit: int) -> tuple[list[Datagram], int, int, int]:
+    """See `_native.pyi`."""
+    trains, _, total, number = receive_trains(sock, limit)
+    datagrams = [datagram for train in trains for datagram in train.datagrams()]
+    return datagrams, len(trains), total, number
 
 
 def send_messages(
@@ -102,8 +105,9 @@ def send_messages(
 def _send_message(
     sock: socket.socket, family: int, remote: SocketAddress | None, message: Message
 ) -> None:
-    addr, local, ecn, datagrams = message
-    segment = len(datagrams[0]) if len(datagrams) > 1 else 0
+    addr, local, ecn, datagrams, segment = message
+    if len(datagrams) > 1:
+        segment = len(datagrams[0])
     host = (addr or remote or [""])[0]  # the transport has checked that there is one
     ancillary = encode(is_v4(host), local, ecn, segment)
     if addr is None:
@@ -173,8 +177,23 @@ class UdpSocket:
         else:
             received = receive_datagrams(self._sock, limit)
         datagrams, messages, size, number = received
+        self._count(len(datagrams), messages, size, number)
+        return datagrams
+
+    def receive_trains(self, limit: int) -> list[DatagramTrain]:
+        """The same as they came; `limit` is of datagrams."""
+        if native:
+            received = native.receive_trains(self._sock.fileno(), limit, DatagramTrain)
+        else:
+            received = receive_trains(self._sock, limit)
+        trains, count, size, number = received
+        self._count(count, len(trains), size, number)
+        return trains
+
+    def _count(self, datagrams: int, messages: int, size: int, number: int) -> None:
+        """Count what was received, and report the error with which that ended."""
         counters = self._counters
-        counters.datagrams_received += len(datagrams)
+        counters.datagrams_received += datagrams
         counters.messages_received += messages
         counters.bytes_received += size
         if number not in (0, errno.EAGAIN):
@@ -182,7 +201,6 @@ class UdpSocket:
             if number in CLOSED:
                 raise exc
             self._report(self._explain(exc))  # of an earlier datagram: it is told once
-        return datagrams
 
     # Sending.
 
@@ -228,6 +246,7 @@ class UdpSocket:
         """Send what can be sent of a refused message, and drop the rest; what is left to send."""
         if exc.errno in CLOSED:
             raise exc
+        message = message.taken_apart()
         if self._remote:  # then it may be the error of an earlier datagram, told now
             try:
                 self._send(message)

@@ -6,17 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..native import native
+from ..trains import batches, cut
 from .address import check_types
 from .protocol import SocketAddress
 
-__all__ = ["Message", "Outbox", "Way", "batches"]
-
-SEGMENTS_MAX = 64
-"""Datagrams in one message: UDP_MAX_SEGMENTS of include/linux/udp.h, 128 in newer kernels."""
-
-SIZE_MAX = 65_000
-"""Bytes in one message of many: an IP packet's length has 16 bits, and near them the
-receiving side no longer joins what was sent together."""
+__all__ = ["Message", "Outbox", "Way"]
 
 
 class Message(NamedTuple):
@@ -27,6 +21,22 @@ class Message(NamedTuple):
     local: str | None
     ecn: int
     datagrams: list[bytes]
+    """Or one train."""
+    segment: int = 0
+    """Of a train: bytes of each datagram but the last; 0: it is none."""
+
+    @property
+    def number(self) -> int:
+        """How many datagrams there are."""
+        if self.segment:
+            return -(-len(self.datagrams[0]) // self.segment)
+        return len(self.datagrams)
+
+    def taken_apart(self) -> Message:
+        """The same without a train."""
+        if not self.segment:
+            return self
+        return self._replace(datagrams=cut(self.datagrams[0], self.segment), segment=0)
 
 
 Way = tuple[SocketAddress | None, str | None, int]
@@ -54,18 +64,43 @@ class Outbox:
             check_types(addr)
             raise
         if run is not None:
-            _, last_local, last_ecn, datagrams = run
+            _, last_local, last_ecn, datagrams, _ = run
             if last_local == local and last_ecn == ecn:
                 return datagrams
+        self._latest[addr] = run = self._begin(addr, local, ecn, [], 0)
+        return run[3]
+
+    def train(
+        self,
+        addr: SocketAddress | None,
+        local: str | None,
+        ecn: int,
+        data: bytes,
+        segment: int,
+    ) -> None:
+        """Add a train of many datagrams."""
+        try:
+            self._latest.pop(addr, None)  # what comes later goes behind it
+        except TypeError:
+            check_types(addr)
+            raise
+        self._begin(addr, local, ecn, [data], segment)
+
+    def _begin(
+        self,
+        addr: SocketAddress | None,
+        local: str | None,
+        ecn: int,
+        datagrams: list[bytes],
+        segment: int,
+    ) -> Message:
         way = self._check(addr, local, ecn)
         if way[0] is not addr:
             check_types(addr)  # the port 9.0 equals 9
-        datagrams = []
         # Where each datagram goes elsewhere, a call of Message would be a good part of its cost.
-        run = tuple.__new__(Message, (*way, datagrams))
-        self._latest[addr] = run
+        run = tuple.__new__(Message, (*way, datagrams, segment))
         self._runs.append(run)
-        return datagrams
+        return run
 
     def pack(self, many: bool) -> list[Message]:
         """All that was gathered, as messages that UDP_SEGMENT can send, or of one datagram each.
@@ -76,6 +111,8 @@ class Outbox:
         make_batches = _singles if not many else native.batches if native else batches
         messages: list[Message] = []
         for run in runs:
+            if run.segment and not many:
+                run = run.taken_apart()
             datagrams = run[3]
             if len(datagrams) == 1:
                 messages.append(run)
@@ -86,28 +123,3 @@ class Outbox:
 
 def _singles(datagrams: list[bytes]) -> list[list[bytes]]:
     return [[datagram] for datagram in datagrams]
-
-
-def batches(datagrams: list[bytes]) -> list[list[bytes]]:
-    """Cut into runs of equal length, of which the last datagram may be shorter.
-
-    An empty datagram is a run of its own: a segment cannot be empty.
-    """
-    found: list[list[bytes]] = []
-    batch: list[bytes] = []
-    segment = size = 0
-    for datagram in datagrams:
-        length = len(datagram)
-        if not (
-            batch
-            and 0 < length <= segment
-            and not size % segment
-            and len(batch) < SEGMENTS_MAX
-            and size + length <= SIZE_MAX
-        ):
-            batch = []
-            found.append(batch)
-            segment, size = length, 0
-        batch.append(datagram)
-        size += length
-    return found

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocols import Callbacks
+from ..trains import cut
 
 if TYPE_CHECKING:
     from .base import UdpTransport
 
-__all__ = ["Datagram", "SocketAddress", "UdpCounters", "UdpProtocol"]
+__all__ = ["Datagram", "DatagramTrain", "SocketAddress", "UdpCounters", "UdpProtocol"]
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 """Host and port; for IPv6 also flow label and scope, as the `socket` module has them.
@@ -32,8 +33,27 @@ class Datagram(NamedTuple):
     """The ECN field of its IP header, 0 to 3 (RFC 3168); 0 where the system does not tell."""
 
 
+class DatagramTrain(NamedTuple):
+    """Datagrams that came in one way, as the system gave them: one behind the other."""
+
+    data: bytes
+    segment: int
+    """Bytes of each datagram but the last, which may be shorter. What is 0, or not less than
+    all bytes, says that there is one."""
+    addr: SocketAddress
+    local: str | None
+    ecn: int
+
+    def datagrams(self) -> list[Datagram]:
+        data, segment, addr, local, ecn = self
+        return [Datagram(each, addr, local, ecn) for each in cut(data, segment)]
+
+
 class UdpProtocol(Callbacks):
     """Receives the datagrams of a UDP endpoint; every method may be overridden.
+
+    Exactly one of the two `*_received` methods is called for a datagram:
+    `trains_received` if the class overrides it.
 
     `pause_writing`, `resume_writing` and `connection_lost` are asyncio's own. An
     exception that leaves a callback goes to the loop's exception handler and costs
@@ -50,6 +70,9 @@ class UdpProtocol(Callbacks):
 
         The list belongs to the protocol from now on.
         """
+
+    def trains_received(self, trains: list[DatagramTrain]) -> None:
+        """The same as the system gave it: what UDP_GRO joined is not cut (Linux)."""
 
     def error_received(self, exc: Exception) -> None:
         """Something went wrong on the way to or from a peer; the transport lives on.

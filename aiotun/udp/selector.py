@@ -9,6 +9,7 @@ assert sys.platform == "linux"
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from .base import AnyProtocol, UdpTransport
 from .linux import UdpSocket
@@ -40,18 +41,23 @@ class SelectorUdpTransport(UdpTransport):
         return super().get_extra_info(name, default)
 
     def _read_ready(self) -> None:
+        receive: Callable[[int], list[Any]] = self._socket.receive
+        deliver: Callable[[list[Any]], None] = self._deliver
+        if self._takes_trains:
+            receive, deliver = self._socket.receive_trains, self._deliver_trains
         self._uses += 1
+        before = self.counters.datagrams_received
         try:
-            datagrams = self._socket.receive(READ_BATCH)
+            received = receive(READ_BATCH)
         except OSError as exc:
             self._end(exc)
             return
         finally:
             self._leave()
         if self._closing:  # since a finalizer, or a signal handler, closed it meanwhile
-            self.counters.dropped_received += len(datagrams)
-        elif datagrams:
-            self._deliver(datagrams)
+            self.counters.dropped_received += self.counters.datagrams_received - before
+        elif received:
+            deliver(received)
         elif not self._errors:  # a send meanwhile has raised and reported it
             self._watch_anew()
         self._report_errors()

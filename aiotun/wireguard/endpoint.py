@@ -15,8 +15,11 @@ from typing import cast
 import aiotun
 
 from ..cancelling import AsyncClosing
+from ..offload import SuperPacket
+from ..trains import cut
 from .config import InterfaceConfig, PeerConfig
 from .core.interface import Address
+from .core.packets import PACKET
 from .core.peer import Peer
 from .core.tunnel import Tunnel
 from .names import Names
@@ -215,21 +218,31 @@ class WireGuard(AsyncClosing):
     def _pass_on(self) -> None:
         """Hand on the tunnel's packets and datagrams, and set the timer for its next tick."""
         tunnel = self.tunnel
-        for addr, local, ecn, data in tunnel.take_datagrams():
+        send = self.udp.send_train
+        for addr, local, ecn, trains in tunnel.take_trains():
             try:
-                self.udp.sendto_many(data, addr, local=local, ecn=ecn)
+                for data, segment in trains:
+                    send(data, segment, addr, local=local, ecn=ecn)
             except ValueError as exc:  # a datagram may come from port 0, but none can go there
-                tunnel.counters.no_endpoint += len(data)
+                tunnel.counters.no_endpoint += sum(len(cut(*train)) for train in trains)
                 logger.debug("to the network: %s", exc)
-        packets = tunnel.take_packets()
-        if packets:
-            self.transport.writelines(packets)
+        frames = tunnel.take_frames()
+        if frames:
+            self._write(frames)
         if tunnel.next_deadline < self._due:
             if self._timer is not None:
                 self._timer.cancel()
             self._due = tunnel.next_deadline
             delay = max(self._due - clock(), TIMER_SLACK)
             self._timer = self._loop.call_later(delay, self._tick)
+
+    def _write(self, frames: list[bytes]) -> None:
+        if self.device.queue.vnet_hdr:
+            write = self.transport.write_super
+            for frame in frames:
+                write(SuperPacket(frame))
+        else:  # nothing was coalesced
+            self.transport.writelines([frame[PACKET] for frame in frames])
 
     def _tick(self) -> None:
         self._due = math.inf
@@ -250,16 +263,20 @@ class _Host(aiotun.PacketProtocol):
 
     def __init__(self, wireguard: WireGuard) -> None:
         self._wireguard = wireguard
-        self._seal = wireguard.tunnel.packets_from_device
+        self._tunnel = wireguard.tunnel
         self._pass_on = wireguard._pass_on
         self._clock = clock
 
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        queue = transport.device.queue
         self._wireguard.transport = transport
-        self._wireguard.tunnel.mtu = transport.mtu
+        self._tunnel.mtu = transport.mtu
+        self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload)
+        if queue.vnet_hdr:
+            transport.set_protocol(_OffloadHost(self._wireguard))
 
     def packets_received(self, packets: list[bytes]) -> None:
-        self._seal(packets, self._clock())
+        self._tunnel.packets_from_device(packets, self._clock())
         self._pass_on()
 
     def pause_writing(self) -> None:
@@ -270,7 +287,7 @@ class _Host(aiotun.PacketProtocol):
 
     def device_changed(self, event: aiotun.interfaces.Event) -> None:
         if isinstance(event, aiotun.interfaces.LinkChanged):
-            self._wireguard.tunnel.mtu = event.mtu
+            self._tunnel.mtu = event.mtu
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("to the device: %s", exc)
@@ -279,12 +296,20 @@ class _Host(aiotun.PacketProtocol):
         self._wireguard._lost(exc)
 
 
+class _OffloadHost(_Host):
+    """The same on a device whose frames have a virtio_net_hdr: they stay as they are."""
+
+    def super_packets_received(self, packets: list[SuperPacket]) -> None:
+        self._tunnel.frames_from_device([packet.frame for packet in packets], self._clock())
+        self._pass_on()
+
+
 class _Network(aiotun.UdpProtocol):
     """The protocol on the UDP socket: it gives the tunnel what peers send."""
 
     def __init__(self, wireguard: WireGuard) -> None:
         self._wireguard = wireguard
-        self._open = wireguard.tunnel.datagrams_received
+        self._open = wireguard.tunnel.trains_received
         self._pass_on = wireguard._pass_on
         self._clock = clock
 
@@ -292,8 +317,8 @@ class _Network(aiotun.UdpProtocol):
         self._transport = transport
         transport.pause_reading()  # until it is the interface's
 
-    def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
-        self._open(datagrams, self._clock())
+    def trains_received(self, trains: list[aiotun.DatagramTrain]) -> None:
+        self._open(trains, self._clock())
         self._pass_on()
 
     def pause_writing(self) -> None:

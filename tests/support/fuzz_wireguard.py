@@ -20,6 +20,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from aiotun import Datagram
 from aiotun.aead.replay import WINDOW
+from aiotun.offload import NO_OFFLOAD
 from aiotun.testing.ping import echo_request
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
@@ -179,7 +180,7 @@ class Fuzzer:
         packets = [self.damaged(self.packet(sender, self.victim)) for _ in range(3)]
         packets[0] = bytes([0x40 | self.random.randrange(48)]) + packets[0][1:]  # version and IHL
         self.tried["inner"] += len(packets)
-        peer.send(packets, self.now, self.random.randrange(4))
+        peer.send([NO_OFFLOAD + packet for packet in packets], self.now, self.random.randrange(4))
 
     def device(self) -> None:
         """Nothing promises what a device hands out."""

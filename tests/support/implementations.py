@@ -11,7 +11,7 @@ from aiotun.native import native
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
-from aiotun.udp.messages import batches
+from aiotun.trains import batches
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "offload_impl"]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from implementations import Implementation
 
 from aiotun.native import native
-from aiotun.udp.messages import SEGMENTS_MAX, SIZE_MAX, Message, Outbox
+from aiotun.trains import SEGMENTS_MAX, SIZE_MAX
+from aiotun.udp.messages import Message, Outbox
 from aiotun.udp.protocol import SocketAddress
 
 A: SocketAddress = ("192.0.2.1", 1)
@@ -84,6 +85,28 @@ def test_order_is_kept_for_each_destination() -> None:
         Message(A, None, 0, [b"6"]),
     ]
     assert list(outbox.pack(True)) == []
+
+
+def test_a_train_keeps_its_place() -> None:
+    outbox = Outbox(nothing)
+    outbox.run(A, None, 0).append(b"1")
+    outbox.train(A, None, 0, b"2233", 2)
+    outbox.run(A, None, 0).append(b"4")
+    outbox.train(B, None, 1, b"56", 1)
+    messages = outbox.pack(True)
+    assert messages == [
+        Message(A, None, 0, [b"1"]),
+        Message(A, None, 0, [b"2233"], 2),
+        Message(A, None, 0, [b"4"]),
+        Message(B, None, 1, [b"56"], 1),
+    ]
+    assert [message.number for message in messages] == [1, 2, 1, 2]
+
+
+def test_a_train_where_only_single_datagrams_can_be_sent() -> None:
+    outbox = Outbox(nothing)
+    outbox.train(A, None, 1, b"11222", 2)
+    assert outbox.pack(False) == [Message(A, None, 1, [each]) for each in (b"11", b"22", b"2")]
 
 
 def test_what_cannot_be_sent_leaves_nothing_behind() -> None:

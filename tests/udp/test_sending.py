@@ -77,6 +77,7 @@ MESSAGES = st.lists(
         st.booleans(),
         st.integers(0, 3),
         LENGTHS,
+        st.booleans(),  # datagrams, or one train of them
     ),
     max_size=100,
 )
@@ -97,11 +98,15 @@ def outcome(send: Send, family: int, drawn: list[Any]) -> Any:
             set_buffer(sock, socket.SO_RCVBUF, 1 << 24)
             UdpSocket(sock, UdpCounters(), lambda exc: None)  # sets the options
         messages = []
-        for number, (version, place, from_local, ecn, lengths) in enumerate(drawn):
+        for number, (version, place, from_local, ecn, lengths, joined) in enumerate(drawn):
             version = version if version in hosts else 4
             addr = UNREACHABLE[version] if place is None else far[version][place].getsockname()
             data = [bytes([number]) * length for length in lengths]
-            messages.append(Message(addr, LOCAL[version] if from_local else None, ecn, data))
+            segment = lengths[0] if joined and len(data) > 1 else 0
+            if segment:
+                data = [b"".join(data)]
+            local = LOCAL[version] if from_local else None
+            messages.append(Message(addr, local, ecn, data, segment))
         results = []
         at = 0
         while at < len(messages):
@@ -130,7 +135,7 @@ def test_more_than_one_system_call_takes(
     set_buffer(far, socket.SO_RCVBUF, 1 << 24)
     messages = [Message(addr, None, 0, [n.to_bytes(2, "big")]) for n in range(1000)]
     assert send(near, AF_INET, None, messages, 1) == (999, 0)
-    assert [data for data, *_ in received(far)] == [data for *_, (data,) in messages[1:]]
+    assert [data for data, *_ in received(far)] == [data for *_, (data,), _ in messages[1:]]
     assert send(near, AF_INET, None, messages, 1000) == (0, 0)
 
 
@@ -162,18 +167,18 @@ def test_a_message_that_raises_ends_the_call(
         with pytest.raises(TypeError):
             send(near, AF_INET, None, messages, at)
         assert send(near, AF_INET, None, messages, at + 1) == (100 - at, 0)
-        assert [data for data, *_ in received(far)] == [data for *_, (data,) in good]
+        assert [data for data, *_ in received(far)] == [data for *_, (data,), _ in good]
 
 
-GOOD: tuple[Any, ...] = (("127.0.0.1", 9), None, 0, [b"1"])
+GOOD: tuple[Any, ...] = (("127.0.0.1", 9), None, 0, [b"1"], 0)
 
 
 @pytest.mark.parametrize(
     ("family", "wrong"),
     [
         pytest.param(AF_INET, None, id="no message"),
-        pytest.param(AF_INET, (*GOOD[:3], (b"1",)), id="no list"),
-        pytest.param(AF_INET, (*GOOD[:3], [b"1", "2"]), id="no bytes"),
+        pytest.param(AF_INET, (*GOOD[:3], (b"1",), 0), id="no list"),
+        pytest.param(AF_INET, (*GOOD[:3], [b"1", "2"], 0), id="no bytes"),
         pytest.param(AF_INET, (None, *GOOD[1:]), id="nowhere"),
         pytest.param(AF_INET, ((), *GOOD[1:]), id="no host"),
         pytest.param(AF_INET, (("127.0.0.1",), *GOOD[1:]), id="no port"),
@@ -184,7 +189,7 @@ GOOD: tuple[Any, ...] = (("127.0.0.1", 9), None, 0, [b"1"])
         pytest.param(AF_INET, (GOOD[0], "::1", *GOOD[2:]), id="from IPv6 to IPv4"),
         pytest.param(AF_INET, (GOOD[0], 7, *GOOD[2:]), id="from a number"),
         pytest.param(AF_INET6, (("::1", 9), "127.0.0.1", *GOOD[2:]), id="from IPv4 to IPv6"),
-        pytest.param(AF_INET, (*GOOD[:2], None, GOOD[3]), id="no ECN field"),
+        pytest.param(AF_INET, (*GOOD[:2], None, *GOOD[3:]), id="no ECN field"),
         pytest.param(AF_INET, ((GOOD[0][0] + "\ud800", 9), *GOOD[1:]), id="no text"),
     ],
 )

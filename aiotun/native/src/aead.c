@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 
 #include "pool.h"
+#include "replay.h"
 
 /* See aead/python.py. */
 enum {
@@ -17,7 +18,7 @@ enum {
     TAG_SIZE = 16,
     KEY_SIZE = 32,
     PAD_MAX = 65536,
-    PACKET_MAX = 1 << 24,
+    CONTENT_MAX = 1 << 24,
     CHUNK = 8,         /* packets a thread takes at a time */
     SHARED_MIN = 65536 /* bytes in a batch from which threads share it: fewer cost more to hand over */
 };
@@ -32,6 +33,8 @@ typedef struct {
     PyObject *associated; /* bytes: authenticated with each packet, and not sent */
 } Key;
 
+typedef struct Source Source; /* see frames.h */
+
 /* One packet: where it stands, where it goes, and after opening whether it was authentic. */
 typedef struct {
     const uint8_t *in;
@@ -39,6 +42,8 @@ typedef struct {
     Py_ssize_t size; /* of what is encrypted, without padding and tag */
     Py_ssize_t pad;
     uint64_t counter;
+    const Source *source; /* of a packet that is made meanwhile, and which of its packets that is */
+    size_t number;
     bool done;
 } Item;
 
@@ -47,7 +52,7 @@ typedef struct {
     Item *items;
     size_t count;
     void (*process)(Key *key, EVP_CIPHER_CTX *context, Item *item);
-} Batch;
+} Job;
 
 static void
 write_counter(uint8_t *to, uint64_t counter)
@@ -83,7 +88,8 @@ seal_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
     const Py_ssize_t size = item->size + item->pad;
     const uint8_t *in = item->in;
     if (item->pad) {
-        memcpy(item->out, in, (size_t)item->size);
+        if (in != item->out)
+            memcpy(item->out, in, (size_t)item->size);
         memset(item->out + item->size, 0, (size_t)item->pad);
         in = item->out;
     }
@@ -116,7 +122,7 @@ open_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
 static void
 step(void *job, size_t index, int thread)
 {
-    Batch *batch = job;
+    Job *batch = job;
     const size_t first = index * CHUNK;
     const size_t end = batch->count - first < CHUNK ? batch->count : first + CHUNK;
     for (size_t i = first; i < end; i++)
@@ -125,7 +131,7 @@ step(void *job, size_t index, int thread)
 
 /* Process them all, without the GIL. False, with an exception, if the key was closed. */
 static bool
-process(Batch *batch, size_t bytes)
+process(Job *batch, size_t bytes)
 {
     Key *key = batch->key;
     bool open;
@@ -142,6 +148,52 @@ process(Batch *batch, size_t bytes)
     return open;
 }
 
+static bool
+all_sealed(const Job *job)
+{
+    for (size_t i = 0; i < job->count; i++)
+        if (!job->items[i].done) {
+            PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
+            return false;
+        }
+    return true;
+}
+
+static bool
+check_pad(Py_ssize_t pad)
+{
+    if (pad < 1 || pad > PAD_MAX)
+        PyErr_Format(PyExc_ValueError, "pad is 1 to %d bytes, not %zd", PAD_MAX, pad);
+    return pad >= 1 && pad <= PAD_MAX;
+}
+
+static bool
+check_size(Py_ssize_t size)
+{
+    if (size > CONTENT_MAX)
+        PyErr_Format(PyExc_ValueError, "a packet has at most %d bytes, not %zd", CONTENT_MAX, size);
+    return size <= CONTENT_MAX;
+}
+
+/* The bytes behind a packet of that size. */
+static Py_ssize_t
+padding(Py_ssize_t size, Py_ssize_t pad, Py_ssize_t limit)
+{
+    const Py_ssize_t missing = (pad - size % pad) % pad, room = size < limit ? limit - size : 0;
+    return missing < room ? missing : room;
+}
+
+/* The counter of the first of so many messages; false with an exception set. */
+static bool
+read_first_counter(PyObject *number, size_t count, uint64_t *counter)
+{
+    *counter = PyLong_AsUnsignedLongLong(number);
+    const bool fits = !PyErr_Occurred() && !(count && *counter > UINT64_MAX - (count - 1));
+    if (!fits && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError)))
+        PyErr_SetString(PyExc_OverflowError, "a counter has 64 bits");
+    return fits;
+}
+
 /* A tuple, which no one else can change, of bytes of bearable sizes. */
 static PyObject *
 batch_of(PyObject *packets, size_t *bytes)
@@ -154,11 +206,8 @@ batch_of(PyObject *packets, size_t *bytes)
             PyErr_Format(PyExc_TypeError, "a packet is bytes, not %s", Py_TYPE(packet)->tp_name);
             Py_CLEAR(tuple);
         }
-        else if (PyBytes_GET_SIZE(packet) > PACKET_MAX) {
-            PyErr_Format(PyExc_ValueError, "a packet has at most %d bytes, not %zd", PACKET_MAX,
-                         PyBytes_GET_SIZE(packet));
+        else if (!check_size(PyBytes_GET_SIZE(packet)))
             Py_CLEAR(tuple);
-        }
         else
             *bytes += (size_t)PyBytes_GET_SIZE(packet);
     }
@@ -174,21 +223,18 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal", names, &packets, &head, &first,
                                      &pad, &limit))
         return NULL;
-    if (pad < 1 || pad > PAD_MAX)
-        return PyErr_Format(PyExc_ValueError, "pad is 1 to %d bytes, not %zd", PAD_MAX, pad);
+    if (!check_pad(pad))
+        return NULL;
     size_t bytes;
     PyObject *batch = batch_of(packets, &bytes);
     if (!batch)
         return NULL;
     const Py_ssize_t count = PyTuple_GET_SIZE(batch);
-    const uint64_t counter = PyLong_AsUnsignedLongLong(first);
+    uint64_t counter;
     PyObject *messages = NULL;
     Item *items = NULL;
-    if (PyErr_Occurred() || (count && counter > UINT64_MAX - (uint64_t)(count - 1))) {
-        if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
-            PyErr_SetString(PyExc_OverflowError, "a counter has 64 bits");
+    if (!read_first_counter(first, (size_t)count, &counter))
         goto done;
-    }
     messages = PyList_New(count);
     items = PyMem_New(Item, (size_t)count);
     if (!messages || !items) {
@@ -199,11 +245,9 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *packet = PyTuple_GET_ITEM(batch, i);
         const Py_ssize_t size = PyBytes_GET_SIZE(packet);
-        const Py_ssize_t missing = (pad - size % pad) % pad;
-        const Py_ssize_t room = size < limit ? limit - size : 0;
-        const Py_ssize_t padding = missing < room ? missing : room;
+        const Py_ssize_t behind = padding(size, pad, limit);
         PyObject *message = PyBytes_FromStringAndSize(
-            NULL, head_size + COUNTER_SIZE + size + padding + TAG_SIZE);
+            NULL, head_size + COUNTER_SIZE + size + behind + TAG_SIZE);
         if (!message)
             goto failed;
         PyList_SET_ITEM(messages, i, message);
@@ -214,19 +258,13 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
             .in = (const uint8_t *)PyBytes_AS_STRING(packet),
             .out = out + head_size + COUNTER_SIZE,
             .size = size,
-            .pad = padding,
+            .pad = behind,
             .counter = counter + (uint64_t)i,
         };
     }
-    Batch all = {(Key *)self, items, (size_t)count, seal_one};
-    if (!process(&all, bytes))
-        goto failed;
-    for (Py_ssize_t i = 0; i < count; i++)
-        if (!items[i].done) {
-            PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
-            goto failed;
-        }
-    goto done;
+    Job all = {(Key *)self, items, (size_t)count, seal_one};
+    if (process(&all, bytes) && all_sealed(&all))
+        goto done;
 failed:
     Py_CLEAR(messages);
 done:
@@ -269,7 +307,7 @@ opener_open(PyObject *self, PyObject *messages)
             .counter = read_counter(in - COUNTER_SIZE),
         };
     }
-    Batch each = {key, items, (size_t)count, open_one};
+    Job each = {key, items, (size_t)count, open_one};
     if (!process(&each, bytes))
         goto done;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -293,6 +331,8 @@ done:
     Py_DECREF(batch);
     return result;
 }
+
+#include "frames.h"
 
 /* Its contexts, each with the key. OpenSSL wipes them when they are freed. */
 static bool
@@ -350,10 +390,10 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
     else if (nonce_head.buf && nonce_head.len != NONCE_HEAD_SIZE)
         PyErr_Format(PyExc_ValueError, "a nonce's head has %d bytes, not %zd", NONCE_HEAD_SIZE,
                      nonce_head.len);
-    else if (head_size < 0 || head_size > PACKET_MAX)
-        PyErr_Format(PyExc_ValueError, "a head has 0 to %d bytes, not %zd", PACKET_MAX, head_size);
-    else if (associated && PyBytes_GET_SIZE(associated) > PACKET_MAX)
-        PyErr_Format(PyExc_ValueError, "associated data has at most %d bytes", PACKET_MAX);
+    else if (head_size < 0 || head_size > CONTENT_MAX)
+        PyErr_Format(PyExc_ValueError, "a head has 0 to %d bytes, not %zd", CONTENT_MAX, head_size);
+    else if (associated && PyBytes_GET_SIZE(associated) > CONTENT_MAX)
+        PyErr_Format(PyExc_ValueError, "associated data has at most %d bytes", CONTENT_MAX);
     else if (threads < 1 || threads > POOL_THREADS_MAX)
         PyErr_Format(PyExc_ValueError, "threads are 1 to %d, not %d", POOL_THREADS_MAX, threads);
     else if ((key = (Key *)type->tp_alloc(type, 0))) {
@@ -415,12 +455,16 @@ key_dealloc(PyObject *self)
 
 static PyMethodDef sealer_methods[] = {
     {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"seal_frames", (PyCFunction)(void (*)(void))sealer_seal_frames, METH_VARARGS | METH_KEYWORDS,
+     NULL},
     {"close", key_close, METH_NOARGS, NULL},
     {0},
 };
 
 static PyMethodDef opener_methods[] = {
     {"open", opener_open, METH_O, NULL},
+    {"open_frames", (PyCFunction)(void (*)(void))opener_open_frames, METH_VARARGS | METH_KEYWORDS,
+     NULL},
     {"close", key_close, METH_NOARGS, NULL},
     {0},
 };
@@ -462,7 +506,8 @@ module_exec(PyObject *module)
         return -1;
     }
     registered = true;
-    PyType_Spec *specs[] = {&sealer_spec, &opener_spec};
+    make_flow_keys();
+    PyType_Spec *specs[] = {&sealer_spec, &opener_spec, &window_spec};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
         if (!type || PyModule_AddType(module, (PyTypeObject *)type)) {

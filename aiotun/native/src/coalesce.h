@@ -1,4 +1,5 @@
-/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's. */
+/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's: packets are
+   parts of memory that the caller holds. */
 
 #pragma once
 
@@ -143,10 +144,10 @@ announce(Packet *p, int32_t segments, bool sound)
 
 /* Fill in all else but what makes a run. */
 static void
-parse(Packet *p, PyObject *packet, bool tap, bool tcp, bool udp)
+parse(Packet *p, const Part *item, bool tap, bool tcp, bool udp)
 {
-    const uint8_t *data = p->data = (const uint8_t *)PyBytes_AS_STRING(packet);
-    const size_t size = (size_t)PyBytes_GET_SIZE(packet);
+    const uint8_t *data = p->data = item->iov_base;
+    const size_t size = item->iov_len;
     p->size = (uint32_t)size;
     p->kind = NO_FLOW;
     p->candidate = p->merged = false;
@@ -233,21 +234,21 @@ merge(Packet *packets, int32_t run_index, int32_t index)
 }
 
 static inline size_t
-last_payload_size(const Packet *p, PyObject *const *items)
+last_payload_size(const Packet *p, const Part *items)
 {
-    return (size_t)PyBytes_GET_SIZE(items[p->segments - 1]) - p->at.payload;
+    return items[p->segments - 1].iov_len - p->at.payload;
 }
 
 /* Of all segments; `items` begin with the packet. */
 static inline size_t
-payloads_size(const Packet *p, PyObject *const *items)
+payloads_size(const Packet *p, const Part *items)
 {
     return (size_t)(p->segments - 1) * payload_size(p) + last_payload_size(p, items);
 }
 
 /* Whether all segments of a frame go into one run. */
 static bool
-fit_one_run(const Packet *p, PyObject *const *items)
+fit_one_run(const Packet *p, const Part *items)
 {
     return p->candidate && p->segments <= SEGMENTS_MAX &&
            p->at.payload - p->at.ip + payloads_size(p, items) <= PACKET_MAX;
@@ -255,7 +256,7 @@ fit_one_run(const Packet *p, PyObject *const *items)
 
 /* Begin a run with a candidate and its segments, which segmentation made to continue it. */
 static void
-start_run(Packet *packets, int32_t index, PyObject *const *items)
+start_run(Packet *packets, int32_t index, const Part *items)
 {
     Packet *p = &packets[index];
     const size_t size = payloads_size(p, items);
@@ -265,7 +266,7 @@ start_run(Packet *packets, int32_t index, PyObject *const *items)
     if (p->at.protocol == TCP)
         p->sequence += (uint32_t)size;
     if (p->segments > 1) {
-        const char *last = PyBytes_AS_STRING(items[p->segments - 1]);
+        const uint8_t *last = items[p->segments - 1].iov_base;
         const int step = p->at.version == 4;
         p->identification = (uint16_t)(p->identification + step * (p->segments - 1));
         p->steps = (uint8_t)(1 << step);
@@ -360,7 +361,7 @@ find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind
    `mask + 1` of them, a power of two and a third more than those announced, so that probing
    ends soon. */
 static void
-coalesce(Packet *packets, PyObject *const *items, int32_t count, Slot *slots, size_t mask,
+coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t mask,
          bool tap, bool tcp, bool udp)
 {
     enum { AHEAD = 8 }; /* while slots are on their way from memory */
@@ -370,7 +371,7 @@ coalesce(Packet *packets, PyObject *const *items, int32_t count, Slot *slots, si
     for (int32_t i = 0, next = 0; i < count; i += packets[i].segments) {
         for (; next < count && next <= i + AHEAD; next += packets[next].segments) {
             Packet *p = &packets[next];
-            parse(p, items[next], tap, tcp, udp);
+            parse(p, &items[next], tap, tcp, udp);
             if (p->segments > 1 && !fit_one_run(p, items + next))
                 take_apart(p);
             if (p->kind != FLOW)
@@ -428,14 +429,14 @@ enum { PARTS_MAX = 3 + SEGMENTS_MAX };
 
 /* Fill in the parts of the frame that begins with a packet; how many they are. */
 static int
-frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *head,
+frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
             Part *parts)
 {
     const Packet *run = &packets[index];
     parts[0] = part(&head->virtio, VIRTIO_SIZE);
     if (run->count < 2) {
         memset(&head->virtio, 0, VIRTIO_SIZE);
-        parts[1] = part(run->data, (size_t)PyBytes_GET_SIZE(items[index]));
+        parts[1] = items[index];
         return 2;
     }
     const Layout *at = &run->at;
@@ -451,8 +452,8 @@ frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *
     else
         put16(ip + 4, run->length - IPV6_SIZE);
     if (at->protocol == TCP) { /* FIN and PSH of the last one */
-        const PyObject *last = items[run->last + packets[run->last].segments - 1];
-        transport[13] = (uint8_t)PyBytes_AS_STRING(last)[at->transport + 13];
+        const uint8_t *last = items[run->last + packets[run->last].segments - 1].iov_base;
+        transport[13] = last[at->transport + 13];
     }
     else
         put16(transport + 4, length);
@@ -476,8 +477,8 @@ frame_parts(const Packet *packets, PyObject *const *items, int32_t index, Head *
         parts[0] = part(&head->virtio, VIRTIO_SIZE + at->payload);
     for (int32_t i = index;; i = packets[i].next) {
         for (int32_t j = i; j < i + packets[i].segments; j++)
-            parts[count++] = part(PyBytes_AS_STRING(items[j]) + at->payload,
-                                  (size_t)PyBytes_GET_SIZE(items[j]) - at->payload);
+            parts[count++] = part((const uint8_t *)items[j].iov_base + at->payload,
+                                  items[j].iov_len - at->payload);
         if (i == run->last)
             return count;
     }

@@ -220,7 +220,7 @@ find_layout(const VirtioNetHeader *header, const uint8_t *packet, size_t size, b
 
 /* VirtioNetHeader.check of a frame: false where that raises. Fills in the layout of a packet
    to be segmented. */
-static bool
+static inline bool
 check_frame(const uint8_t *frame, size_t size, bool tap, Layout *layout)
 {
     enum { CSUM_START_MIN = 20 };

@@ -13,7 +13,7 @@
 
 #include "checksum.h"
 #include "port.h"
-#include "segment.h"
+#include "split.h"
 #include "state.h"
 #include "table.h"
 #include "udp.h"
@@ -57,13 +57,14 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
         PyObject *packets = PyList_New(0);
         if (!packets)
             return NULL;
-        SplitResult result = split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame),
-                                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer));
-        if (result != MALFORMED) {
-            if (result == FAILED)
-                Py_CLEAR(packets);
-            return packets;
+        Plan plan;
+        if (!split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame),
+                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer), &plan)) {
+            Py_DECREF(packets);
+            return NULL;
         }
+        if (plan != MALFORMED)
+            return packets;
         Py_DECREF(packets);
     }
     State *state = PyModule_GetState(module);
@@ -214,6 +215,8 @@ module_clear(PyObject *module)
             Py_CLEAR(state->kept.recent[tap].segments[i]);
     for (size_t i = 0; i < LARGE_MAX; i++)
         Py_CLEAR(state->kept.large[i]);
+    for (size_t i = 0; i < TRAINS_KEPT; i++)
+        Py_CLEAR(state->kept.trains[i]);
     return 0;
 }
 
@@ -236,6 +239,7 @@ static PyMethodDef module_methods[] = {
     {"batches", native_batches, METH_O, NULL},
 #ifdef __linux__
     {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
+    {"receive_trains", native_receive_trains, METH_VARARGS, NULL},
     {"send_messages", native_send_messages, METH_VARARGS, NULL},
 #endif
     {NULL, NULL, 0, NULL},

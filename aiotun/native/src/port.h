@@ -6,9 +6,9 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "batch.h"
 #include "state.h"
 #include "table.h"
+#include "writing.h"
 
 /* What Counters in packetio.py is made of. */
 typedef struct {

@@ -4,7 +4,7 @@
 
 #include <Python.h>
 
-#include "segment.h"
+#include "split.h"
 #include "system.h"
 
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
@@ -13,10 +13,14 @@ enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 /* Large frames that one call reads. */
 enum { LARGE_MAX = 4 };
 
+/* As many trains of large datagrams as one wake-up receives. */
+enum { TRAINS_KEPT = 8 };
+
 /* What is kept from one call to the next. The GIL guards it. */
 typedef struct {
     Recent recent[2]; /* of a TUN and of a TAP: what is a segment of one is none of the other */
     PyObject *large[LARGE_MAX]; /* frames as read_frames read them last */
+    PyObject *trains[TRAINS_KEPT]; /* of datagrams, as receive_trains received them last */
 } Kept;
 
 /* What one call read. The caller makes the list, as that may run finalizers, which may close
@@ -59,23 +63,22 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
     uint8_t buffer[FRAME_MAX];
     Recent *recent = &kept->recent[tap];
     recent->next = recent->cursor = 0;
-    SplitResult result = ONE_PACKET;
-    while (result > MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
+    Plan plan = ONE_PACKET;
+    while (plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
         const ptrdiff_t size = read_frame_unlocked(fd, &NO_FAMILIES, buffer);
         if (size < 0)
             break;
         reading->frames++;
-        result = split(reading->packets, recent, buffer, (size_t)size, tap);
-        if (result == SEGMENTS)
+        if (!split(reading->packets, recent, buffer, (size_t)size, tap, &plan))
+            return false;
+        if (plan == SEGMENTS)
             reading->super_packets++;
-        if (result == MALFORMED) {
+        if (plan == MALFORMED) {
             reading->malformed = PyBytes_FromStringAndSize((const char *)buffer, size);
             if (!reading->malformed)
-                result = FAILED;
+                return false;
         }
     }
-    if (result == FAILED)
-        return false;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
     return true;

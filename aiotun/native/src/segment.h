@@ -1,4 +1,4 @@
-/* gso_split: see segment.py. */
+/* The segments of a super-packet, one by one and in any order: see segment.py. */
 
 #pragma once
 
@@ -7,73 +7,18 @@
 #include "checksum.h"
 #include "headers.h"
 
-/* The segments that were made last. They are held, so the interpreter gives their place to
-   nothing else: an object that is found here is a segment as it was made, checksums and
-   all. One that nobody else holds any more is filled anew instead of freed and allocated.
-   The GIL guards them. */
-enum { RECENT_MAX = 256 };
-
+/* A super-packet, and what its segments have in common. */
 typedef struct {
-    PyObject *segments[RECENT_MAX];
-    uint16_t frames[RECENT_MAX]; /* of the first segment of a frame: how many there are */
-    size_t next;   /* to be replaced */
-    size_t cursor; /* where the next one written is expected */
-} Recent;
-
-_Pragma("GCC diagnostic push")
-_Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"") /* since 3.11, with no other way */
-static inline void
-forget_hash(PyObject *bytes)
-{
-    ((PyBytesObject *)bytes)->ob_shash = -1;
-}
-_Pragma("GCC diagnostic pop")
-
-/* A segment to be filled, or NULL with an exception set. `recent` may be NULL. */
-static PyObject *
-new_segment(Recent *recent, Py_ssize_t size)
-{
-    if (recent && recent->next < RECENT_MAX) {
-        PyObject **place = &recent->segments[recent->next];
-        if (*place && Py_REFCNT(*place) == 1 && PyBytes_GET_SIZE(*place) == size)
-            forget_hash(*place);
-        else
-            Py_XSETREF(*place, PyBytes_FromStringAndSize(NULL, size));
-        if (*place)
-            recent->frames[recent->next++] = 0;
-        return Py_XNewRef(*place);
-    }
-    return PyBytes_FromStringAndSize(NULL, size);
-}
-
-/* How many of the packets are all segments of one frame in order, or 1 if the first one is
-   some segment, else 0. Packets mostly leave in the order in which they came. */
-static int32_t
-count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
-{
-    enum { AHEAD = 4 };
-    for (size_t i = recent->cursor; i < recent->cursor + AHEAD && i < RECENT_MAX; i++) {
-        if (recent->segments[i] != packets[0])
-            continue;
-        size_t segments = recent->frames[i];
-        if (!segments || (Py_ssize_t)segments > count ||
-            memcmp(packets, &recent->segments[i], segments * sizeof *packets))
-            segments = 1;
-        recent->cursor = i + segments;
-        return (int32_t)segments;
-    }
-    return 0;
-}
-
-typedef enum { FAILED = -1, MALFORMED, ONE_PACKET, SEGMENTS } SplitResult;
-
-static bool
-append(PyObject *list, PyObject *stolen)
-{
-    bool done = stolen && !PyList_Append(list, stolen);
-    Py_XDECREF(stolen);
-    return done;
-}
+    const uint8_t *packet;
+    size_t size, gso_size;
+    Layout at;
+    uint8_t head[128]; /* IP and transport header without what differs between segments */
+    PyObject *large;   /* bytes, in the place of it: long IPv6 extension headers; or NULL */
+    uint64_t ip_sum, transport_sum;
+    uint32_t sequence;
+    uint16_t identification;
+    uint8_t flags;
+} Segmenter;
 
 /* The sum of the pseudo-header, its length left out. */
 static uint64_t
@@ -89,123 +34,147 @@ segments_pseudo_sum(const VirtioNetHeader *header, const uint8_t *packet, size_t
                              at->protocol, 0);
 }
 
-/* Append all segments; false with an exception set. */
-static bool
-append_segments(PyObject *list, Recent *recent, const VirtioNetHeader *header,
-                const uint8_t *packet, size_t size, const Layout *at)
+static inline size_t
+head_size(const Segmenter *self)
 {
-    const size_t ip = at->ip, transport = at->transport, payload = at->payload;
-    const size_t field = transport + checksum_offset(at->protocol);
-    uint8_t head[128]; /* IP and transport header without what differs between segments */
-    const size_t head_size = payload - ip;
-    PyObject *large = NULL;
-    uint8_t *base = head;
-    if (head_size > sizeof(head)) { /* long IPv6 extension headers */
-        large = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)head_size);
-        if (!large)
-            return false;
-        base = (uint8_t *)PyBytes_AS_STRING(large);
-    }
-    memcpy(base, packet + ip, head_size);
-    uint16_t identification = get16(base + 4);
-    uint32_t sequence = get32(base + transport - ip + 4);
-    const uint8_t flags = at->protocol == TCP ? base[transport - ip + 13] : 0;
-    uint64_t ip_sum = 0;
-    if (at->version == 4) {
-        memset(base + 2, 0, 4);
-        memset(base + 10, 0, 2);
-        ip_sum = sum(base, transport - ip);
-    }
-    memset(base + transport - ip + 4, 0, at->protocol == TCP ? 4 : 2);
-    memset(base + field - ip, 0, 2);
-    if (at->protocol == TCP)
-        base[transport - ip + 13] = 0;
-    const uint64_t transport_sum = sum(base + transport - ip, payload - transport) +
-                                   segments_pseudo_sum(header, packet, size, at);
-
-    bool done = true;
-    const size_t first = recent ? recent->next : 0;
-    for (size_t start = payload; start < size; start += header->gso_size) {
-        size_t data = size - start < header->gso_size ? size - start : header->gso_size;
-        size_t length = payload - transport + data;
-        PyObject *segment = new_segment(recent, (Py_ssize_t)(payload + data));
-        if (!segment) {
-            done = false;
-            break;
-        }
-        uint8_t *to = (uint8_t *)PyBytes_AS_STRING(segment);
-        memcpy(to, packet, ip);
-        memcpy(to + ip, base, head_size);
-        uint64_t total = transport_sum + htons((uint16_t)length);
-        total += copy_and_sum(to + payload, packet + start, data);
-        if (at->version == 4) {
-            put16(to + ip + 2, transport - ip + length);
-            put16(to + ip + 4, identification);
-            uint16_t value = (uint16_t)~fold(ip_sum + htons((uint16_t)(transport - ip + length)) +
-                                             htons(identification));
-            memcpy(to + ip + 10, &value, 2);
-            identification++;
-        }
-        else
-            put16(to + ip + 4, transport - ip - IPV6_SIZE + length);
-        if (at->protocol == TCP) {
-            uint8_t kept = flags;
-            if (start > payload)
-                kept &= (uint8_t)~CWR;
-            if (start + data < size)
-                kept &= (uint8_t)~(FIN | PSH);
-            to[transport + 13] = kept;
-            put32(to + transport + 4, sequence);
-            total += htonl(sequence) + (uint64_t)htons(kept);
-            sequence += (uint32_t)data;
-        }
-        else {
-            put16(to + transport + 4, length);
-            total += htons((uint16_t)length);
-        }
-        uint16_t value = (uint16_t)~fold(total);
-        if (at->protocol == UDP && !value)
-            value = 0xFFFF;
-        memcpy(to + field, &value, 2);
-        if (!append(list, segment)) {
-            done = false;
-            break;
-        }
-    }
-    Py_XDECREF(large);
-    if (done && recent && recent->next < RECENT_MAX) /* so there was room for all */
-        recent->frames[first] = (uint16_t)(recent->next - first);
-    return done;
+    return self->at.payload - self->at.ip;
 }
 
-/* Append the packets of a frame. MALFORMED sets no exception: gso_split in Python says what
-   is wrong. */
-static SplitResult
-split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool tap)
+static inline uint8_t *
+segment_head(const Segmenter *self)
 {
-    VirtioNetHeader header;
+    return self->large ? (uint8_t *)PyBytes_AS_STRING(self->large) : (uint8_t *)self->head;
+}
+
+/* Of a packet that is to be segmented. False with an exception set, else segmenter_clear is to
+   follow. */
+static bool
+segmenter_begin(Segmenter *self, const VirtioNetHeader *header, const uint8_t *packet, size_t size,
+                const Layout *at)
+{
+    self->packet = packet;
+    self->size = size;
+    self->gso_size = header->gso_size;
+    self->at = *at;
+    self->large = NULL;
+    if (head_size(self) > sizeof self->head) {
+        self->large = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)head_size(self));
+        if (!self->large)
+            return false;
+    }
+    uint8_t *head = segment_head(self), *transport = head + at->transport - at->ip;
+    memcpy(head, packet + at->ip, head_size(self));
+    self->identification = get16(head + 4);
+    self->sequence = get32(transport + 4);
+    self->flags = at->protocol == TCP ? transport[13] : 0;
+    self->ip_sum = 0;
+    if (at->version == 4) {
+        memset(head + 2, 0, 4);
+        memset(head + 10, 0, 2);
+        self->ip_sum = sum(head, at->transport - at->ip);
+    }
+    memset(transport + 4, 0, at->protocol == TCP ? 4 : 2);
+    memset(transport + checksum_offset(at->protocol), 0, 2);
+    if (at->protocol == TCP)
+        transport[13] = 0;
+    self->transport_sum = sum(transport, at->payload - at->transport) +
+                          segments_pseudo_sum(header, packet, size, at);
+    return true;
+}
+
+static void
+segmenter_clear(Segmenter *self)
+{
+    Py_CLEAR(self->large);
+}
+
+static inline size_t
+segments_count(const Segmenter *self)
+{
+    return (self->size - self->at.payload + self->gso_size - 1) / self->gso_size;
+}
+
+/* Of the segment with that number. */
+static inline size_t
+segment_size(const Segmenter *self, size_t number)
+{
+    const size_t left = self->size - self->at.payload - number * self->gso_size;
+    return self->at.payload + (left < self->gso_size ? left : self->gso_size);
+}
+
+/* Make the segment with that number; without the GIL, if need be. */
+static void
+make_segment(const Segmenter *self, size_t number, uint8_t *to)
+{
+    const size_t ip = self->at.ip, transport = self->at.transport, payload = self->at.payload;
+    const size_t start = number * self->gso_size, size = segment_size(self, number) - payload;
+    const size_t length = payload - transport + size;
+    memcpy(to, self->packet, ip);
+    memcpy(to + ip, segment_head(self), head_size(self));
+    uint64_t total = self->transport_sum + htons((uint16_t)length);
+    total += copy_and_sum(to + payload, self->packet + payload + start, size);
+    if (self->at.version == 4) {
+        const uint16_t identification = (uint16_t)(self->identification + number);
+        put16(to + ip + 2, transport - ip + length);
+        put16(to + ip + 4, identification);
+        const uint16_t value =
+            (uint16_t)~fold(self->ip_sum + htons((uint16_t)(transport - ip + length)) +
+                            htons(identification));
+        memcpy(to + ip + 10, &value, 2);
+    }
+    else
+        put16(to + ip + 4, transport - ip - IPV6_SIZE + length);
+    if (self->at.protocol == TCP) {
+        const uint32_t sequence = self->sequence + (uint32_t)start;
+        uint8_t kept = self->flags;
+        if (start)
+            kept &= (uint8_t)~CWR;
+        if (payload + start + size < self->size)
+            kept &= (uint8_t)~(FIN | PSH);
+        to[transport + 13] = kept;
+        put32(to + transport + 4, sequence);
+        total += htonl(sequence) + (uint64_t)htons(kept);
+    }
+    else {
+        put16(to + transport + 4, length);
+        total += htons((uint16_t)length);
+    }
+    uint16_t value = (uint16_t)~fold(total);
+    if (self->at.protocol == UDP && !value)
+        value = 0xFFFF;
+    memcpy(to + transport + checksum_offset(self->at.protocol), &value, 2);
+}
+
+/* Complete the partial checksum of a packet, for which there is room in it. */
+static void
+complete_checksum(const VirtioNetHeader *header, uint8_t *packet, size_t size)
+{
+    const size_t start = header->csum_start;
+    uint16_t value = (uint16_t)~fold(sum(packet + start, size - start));
+    if (!value)
+        value = 0xFFFF;
+    memcpy(packet + start + header->csum_offset, &value, 2);
+}
+
+/* What there is to do for a frame. */
+typedef enum { MALFORMED, ONE_PACKET, SEGMENTS } Plan;
+
+/* Fill in the header, and the layout of a packet that is to be segmented. MALFORMED: gso_split in
+   Python says what is wrong. */
+static Plan
+plan_split(const uint8_t *frame, size_t size, bool tap, VirtioNetHeader *header, Layout *layout)
+{
     if (size < VIRTIO_SIZE)
         return MALFORMED;
-    memcpy(&header, frame, VIRTIO_SIZE);
-    const uint8_t *packet = frame + VIRTIO_SIZE;
+    memcpy(header, frame, VIRTIO_SIZE);
     size -= VIRTIO_SIZE;
-    if (header.gso_type) {
-        Layout layout;
-        if (!find_layout(&header, packet, size, tap, &layout))
+    if (header->gso_type) {
+        if (!find_layout(header, frame + VIRTIO_SIZE, size, tap, layout))
             return MALFORMED;
-        if (size - layout.payload > header.gso_size)
-            return append_segments(list, recent, &header, packet, size, &layout) ? SEGMENTS : FAILED;
+        if (size - layout->payload > header->gso_size)
+            return SEGMENTS;
     }
-    const size_t start = header.csum_start, field = start + header.csum_offset;
-    const bool partial = header.flags & NEEDS_CSUM;
-    if (partial && field + 2 > size)
+    if (header->flags & NEEDS_CSUM && (size_t)header->csum_start + header->csum_offset + 2 > size)
         return MALFORMED;
-    PyObject *only = PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)size);
-    if (only && partial) {
-        uint16_t value = (uint16_t)~fold(sum(packet + start, size - start));
-        if (!value)
-            value = 0xFFFF;
-        memcpy(PyBytes_AS_STRING(only) + field, &value, 2);
-    }
-    return append(list, only) ? ONE_PACKET : FAILED;
+    return ONE_PACKET;
 }

@@ -48,7 +48,7 @@ typedef struct {
 static const Families NO_FAMILIES = {0};
 
 /* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. */
-static ptrdiff_t
+static inline ptrdiff_t
 read_frame(int fd, const Families *families, uint8_t *buffer, size_t room)
 {
     uint8_t family[FAMILY_SIZE];
@@ -65,7 +65,7 @@ read_frame(int fd, const Families *families, uint8_t *buffer, size_t room)
 }
 
 /* Whether all was taken; errno tells why not. */
-static bool
+static inline bool
 write_parts(int fd, const Part *parts, int count)
 {
     ssize_t written;
@@ -75,7 +75,7 @@ write_parts(int fd, const Part *parts, int count)
     return written >= 0;
 }
 
-static bool
+static inline bool
 write_frame(int fd, const void *frame, size_t size)
 {
     ssize_t written;
@@ -86,7 +86,7 @@ write_frame(int fd, const void *frame, size_t size)
 }
 
 /* What is no IP packet is not written. */
-static bool
+static inline bool
 write_behind_family(int fd, const Families *families, const uint8_t *packet, size_t size)
 {
     const int version = size ? packet[0] >> 4 : 0;

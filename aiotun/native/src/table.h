@@ -22,9 +22,9 @@ table_coalesce(PyObject *self, PyObject *packets)
     if (!tuple)
         return NULL;
     Batch batch;
-    if (batch_coalesce(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple), NULL,
-                       is_tap(table->layer), table->tcp, table->udp)) {
-        frames = batch_frames(&batch, 0);
+    if (batch_of_bytes(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple))) {
+        if (batch_coalesce(&batch, is_tap(table->layer), table->tcp, table->udp))
+            frames = batch_frames(&batch, 0);
         batch_clear(&batch);
     }
     Py_DECREF(tuple);

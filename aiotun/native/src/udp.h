@@ -10,10 +10,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "segment.h"
-
-/* See messages.py. */
-enum { UDP_SEGMENTS_MAX = 64, UDP_SIZE_MAX = 65000 };
+#include "state.h"
+#include "trains.h"
 
 /* A list of bytes, cut into lists of which each can be one message. */
 static PyObject *
@@ -23,7 +21,8 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
         return PyErr_Format(PyExc_TypeError, "datagrams come in a list");
     PyObject *datagrams = PyList_GetSlice(list, 0, PyList_GET_SIZE(list)); /* nobody changes it */
     PyObject *batches = datagrams ? PyList_New(0) : NULL;
-    Py_ssize_t first = 0, segment = 0, size = 0;
+    Py_ssize_t first = 0;
+    Train train = {0};
     for (Py_ssize_t i = 0; batches && i < PyList_GET_SIZE(datagrams); i++) {
         PyObject *datagram = PyList_GET_ITEM(datagrams, i);
         if (!PyBytes_Check(datagram)) {
@@ -33,17 +32,11 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
             break;
         }
         const Py_ssize_t length = PyBytes_GET_SIZE(datagram);
-        if (i > first && (!length || length > segment || size % segment ||
-                          i - first == UDP_SEGMENTS_MAX || size + length > UDP_SIZE_MAX)) {
+        if (!train_takes(&train, (size_t)length) && i) {
             if (!append(batches, PyList_GetSlice(datagrams, first, i)))
                 Py_CLEAR(batches);
             first = i;
         }
-        if (i == first) {
-            segment = length;
-            size = 0;
-        }
-        size += length;
     }
     if (batches && first < PyList_GET_SIZE(datagrams) &&
         !append(batches, PyList_GetSlice(datagrams, first, PyList_GET_SIZE(datagrams))))
@@ -64,7 +57,7 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 #define UDP_GRO 104
 #endif
 
-/* See linux.py and control.py. */
+/* See linux.py and cmsg.py. */
 enum { UDP_RECEIVE_MAX = 65536, UDP_ANCILLARY_MAX = 128 };
 
 /* A host as it is written, an IPv4 one in its own form. */
@@ -133,19 +126,72 @@ udp_describe(struct msghdr *message)
     return found;
 }
 
-/* A named tuple, from its type. */
+/* A named tuple, from its type and a tuple of its fields, which is taken. */
 static PyObject *
-udp_datagram(PyTypeObject *type, const uint8_t *data, Py_ssize_t size, PyObject *addr,
-             PyObject *local, PyObject *ecn)
+udp_named(PyTypeObject *type, PyObject *fields)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, size);
-    PyObject *fields = bytes ? PyTuple_Pack(4, bytes, addr, local, ecn) : NULL;
     PyObject *args = fields ? PyTuple_Pack(1, fields) : NULL;
-    PyObject *datagram = args ? PyTuple_Type.tp_new(type, args, NULL) : NULL;
-    Py_XDECREF(bytes);
+    PyObject *named = args ? PyTuple_Type.tp_new(type, args, NULL) : NULL;
     Py_XDECREF(fields);
     Py_XDECREF(args);
-    return datagram;
+    return named;
+}
+
+/* What one message brought. */
+typedef struct {
+    ssize_t size, segment; /* `segment` is the size if there is one datagram */
+    PyObject *addr, *local, *ecn; /* NULL if that failed */
+} Arrival;
+
+static void
+arrival_clear(Arrival *arrival)
+{
+    Py_CLEAR(arrival->addr);
+    Py_CLEAR(arrival->local);
+    Py_CLEAR(arrival->ecn);
+}
+
+/* Read one message. 0, or the errno; with an exception set where a field is missing. */
+static int
+udp_receive(int fd, uint8_t *buffer, Arrival *arrival)
+{
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[UDP_ANCILLARY_MAX];
+    } control;
+    struct sockaddr_storage from = {0};
+    struct iovec whole = {buffer, UDP_RECEIVE_MAX};
+    struct msghdr message = {.msg_name = &from,
+                             .msg_namelen = sizeof from,
+                             .msg_iov = &whole,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control};
+    int number;
+    Py_BEGIN_ALLOW_THREADS
+    do
+        arrival->size = recvmsg(fd, &message, MSG_DONTWAIT);
+    while (arrival->size < 0 && errno == EINTR);
+    number = arrival->size < 0 ? errno : 0;
+    Py_END_ALLOW_THREADS
+    if (number)
+        return number;
+    const Described found = udp_describe(&message);
+    arrival->segment =
+        found.segment > 0 && found.segment < arrival->size ? found.segment : arrival->size;
+    arrival->local = found.local;
+    arrival->addr = udp_address(&from);
+    arrival->ecn = PyLong_FromLong(found.ecn);
+    return 0;
+}
+
+static bool
+is_tuple_type(PyTypeObject *type, const char *noun)
+{
+    if (PyType_IsSubtype(type, &PyTuple_Type))
+        return true;
+    PyErr_Format(PyExc_TypeError, "a %s is a tuple", noun);
+    return false;
 }
 
 static PyObject *
@@ -154,58 +200,85 @@ native_receive_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
     int fd, number = 0;
     Py_ssize_t limit, messages = 0, bytes = 0;
     PyTypeObject *type;
-    if (!PyArg_ParseTuple(arguments, "inO!:receive_datagrams", &fd, &limit, &PyType_Type, &type))
+    if (!PyArg_ParseTuple(arguments, "inO!:receive_datagrams", &fd, &limit, &PyType_Type, &type) ||
+        !is_tuple_type(type, "datagram"))
         return NULL;
-    if (!PyType_IsSubtype(type, &PyTuple_Type))
-        return PyErr_Format(PyExc_TypeError, "a datagram is a tuple");
     uint8_t buffer[UDP_RECEIVE_MAX];
     PyObject *datagrams = PyList_New(0);
     bool done = datagrams;
     while (done && PyList_GET_SIZE(datagrams) < limit) {
-        union {
-            struct cmsghdr aligned;
-            uint8_t bytes[UDP_ANCILLARY_MAX];
-        } control;
-        struct sockaddr_storage from = {0};
-        struct iovec whole = {buffer, sizeof buffer};
-        struct msghdr message = {.msg_name = &from,
-                                 .msg_namelen = sizeof from,
-                                 .msg_iov = &whole,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control.bytes,
-                                 .msg_controllen = sizeof control};
-        ssize_t size;
-        Py_BEGIN_ALLOW_THREADS
-        do
-            size = recvmsg(fd, &message, MSG_DONTWAIT);
-        while (size < 0 && errno == EINTR);
-        number = size < 0 ? errno : 0;
-        Py_END_ALLOW_THREADS
-        if (size < 0)
+        Arrival arrival = {0};
+        number = udp_receive(fd, buffer, &arrival);
+        if (number)
             break;
         messages++;
-        bytes += size;
-        Described found = udp_describe(&message);
-        PyObject *addr = udp_address(&from), *ecn = PyLong_FromLong(found.ecn);
-        const ssize_t segment = found.segment > 0 ? found.segment : size;
+        bytes += arrival.size;
         ssize_t at = 0;
-        done = found.local && addr && ecn;
+        done = arrival.local && arrival.addr && arrival.ecn;
         do {
-            const ssize_t left = size - at;
-            done = done && append(datagrams, udp_datagram(type, buffer + at,
-                                                          segment < left ? segment : left, addr,
-                                                          found.local, ecn));
-            at += segment;
-        } while (done && at < size);
-        Py_XDECREF(found.local);
-        Py_XDECREF(addr);
-        Py_XDECREF(ecn);
+            const ssize_t left = arrival.size - at;
+            const ssize_t size = arrival.segment < left ? arrival.segment : left;
+            PyObject *data =
+                done ? PyBytes_FromStringAndSize((const char *)buffer + at, size) : NULL;
+            done = data && append(datagrams, udp_named(type, PyTuple_Pack(4, data, arrival.addr,
+                                                                          arrival.local,
+                                                                          arrival.ecn)));
+            Py_XDECREF(data);
+            at += arrival.segment;
+        } while (done && at < arrival.size);
+        arrival_clear(&arrival);
     }
     if (!done) {
         Py_XDECREF(datagrams);
         return NULL;
     }
     return Py_BuildValue("Nnni", datagrams, messages, bytes, number);
+}
+
+static PyObject *
+native_receive_trains(PyObject *module, PyObject *arguments)
+{
+    int fd, number = 0;
+    Py_ssize_t limit, datagrams = 0, bytes = 0;
+    PyTypeObject *type;
+    if (!PyArg_ParseTuple(arguments, "inO!:receive_trains", &fd, &limit, &PyType_Type, &type) ||
+        !is_tuple_type(type, "train"))
+        return NULL;
+    Kept *kept = &((State *)PyModule_GetState(module))->kept;
+    PyObject *trains = PyList_New(0);
+    bool done = trains;
+    while (done && !number && datagrams < limit) {
+        PyObject **place = &kept->trains[PyList_GET_SIZE(trains) % TRAINS_KEPT];
+        PyObject *room = take_room(place);
+        if (!room) {
+            done = false;
+            break;
+        }
+        Arrival arrival = {0};
+        number = udp_receive(fd, (uint8_t *)PyBytes_AS_STRING(room), &arrival);
+        if (!number) {
+            const bool large = arrival.size > UDP_RECEIVE_MAX / 2;
+            if (large)
+                shrink_room(room, arrival.size);
+            PyObject *data = large ? Py_NewRef(room)
+                                   : PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), arrival.size);
+            const bool whole = data && arrival.local && arrival.addr && arrival.ecn;
+            done = whole && append(trains, udp_named(type, Py_BuildValue("OnOOO", data,
+                                                                         (Py_ssize_t)arrival.segment,
+                                                                         arrival.addr, arrival.local,
+                                                                         arrival.ecn)));
+            Py_XDECREF(data);
+            bytes += arrival.size;
+            datagrams += arrival.size ? (arrival.size + arrival.segment - 1) / arrival.segment : 1;
+            arrival_clear(&arrival);
+        }
+        keep_room(place, room);
+    }
+    if (!done) {
+        Py_XDECREF(trains);
+        return NULL;
+    }
+    return Py_BuildValue("Nnni", trains, datagrams, bytes, number);
 }
 
 /* Of what one system call takes: UDP_PARTS_MAX is the kernel's own limit for a message (UIO_MAXIOV
@@ -292,7 +365,7 @@ udp_add_control(struct msghdr *header, int level, int type, size_t size)
     return CMSG_DATA(control);
 }
 
-/* See encode in control.py. */
+/* See encode in cmsg.py. */
 static bool
 udp_write_control(struct msghdr *header, Envelope *envelope, bool v4, PyObject *local, int ecn,
                   Py_ssize_t segment)
@@ -322,7 +395,7 @@ udp_write_control(struct msghdr *header, Envelope *envelope, bool v4, PyObject *
 /* Adds a message of so many datagrams, for which there is room. */
 static bool
 udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObject *local, int ecn,
-                PyObject *datagrams, Py_ssize_t count)
+                PyObject *datagrams, Py_ssize_t count, Py_ssize_t segment)
 {
     Envelope *envelope = &post->envelopes[post->messages];
     struct msghdr *header = &post->headers[post->messages].msg_hdr;
@@ -349,7 +422,7 @@ udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObje
     }
     return (addr == Py_None || udp_write_address(header, envelope, family, addr)) &&
            udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(to, 0)), local, ecn,
-                             count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : 0);
+                             count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : segment);
 }
 
 /* Adds messages of a list, from one on, as many as there is room for; up to one that raises, which
@@ -366,6 +439,7 @@ udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, P
         complete = post->messages;
         PyObject *addr, *local, *datagrams, *message = PySequence_GetItem(messages, at++);
         int ecn;
+        Py_ssize_t segment;
         if (!message) {
             done = false;
             break;
@@ -373,11 +447,13 @@ udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, P
         if (!PyTuple_Check(message))
             PyErr_SetString(PyExc_TypeError, "a message is a tuple");
         done = PyTuple_Check(message) &&
-               PyArg_ParseTuple(message, "OOiO!", &addr, &local, &ecn, &PyList_Type, &datagrams);
+               PyArg_ParseTuple(message, "OOiO!n", &addr, &local, &ecn, &PyList_Type, &datagrams,
+                                &segment);
         const Py_ssize_t count = done ? PyList_GET_SIZE(datagrams) : 0;
         const bool fits = count <= (Py_ssize_t)(UDP_PARTS_MAX - post->parts);
         if (done && fits)
-            done = udp_add_message(post, family, remote, addr, local, ecn, datagrams, count);
+            done = udp_add_message(post, family, remote, addr, local, ecn, datagrams, count,
+                                   segment);
         Py_DECREF(message);
         if (!fits)
             break;

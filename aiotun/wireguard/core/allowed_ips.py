@@ -26,11 +26,10 @@ class AllowedIPs(Generic[Owner]):
         self.find: Callable[[bytes], Owner | None] = self._cache.__getitem__
         """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
 
-    def set(self, owner: Owner, networks: Iterable[Network]) -> bool:
+    def set(self, owner: Owner, networks: Iterable[Network]) -> None:
         """Give these networks to an owner, in place of those that it has; others lose them.
 
-        Returns whether that changed anything. It takes the longer the more networks change,
-        however many others there are.
+        It takes the longer the more networks change, however many others there are.
         """
         before, after = self._networks.pop(owner, {}), dict.fromkeys(networks)
         if after:
@@ -39,10 +38,8 @@ class AllowedIPs(Generic[Owner]):
             self._remove(network)
         for network in after.keys() - before.keys():
             self._add(network, owner)
-        if before.keys() == after.keys():
-            return False
-        self._cache.clear()
-        return True
+        if before.keys() != after.keys():
+            self._cache.clear()
 
     def of(self, owner: Owner) -> tuple[Network, ...]:
         return tuple(self._networks.get(owner, ()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from ...trains import Train
 from ...udp import SocketAddress as Address
 from ..keys import KEY_SIZE
 from .allowed_ips import AllowedIPs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Interface", "Outgoing"]
 
 
-Outgoing = tuple[Address, str | None, int, list[bytes]]
+Outgoing = tuple[Address, str | None, int, list[Train]]
 """Datagrams for one destination, in the order to send them: where to, the address to send from
 (None: the system's choice), the ECN field, the datagrams.
 
@@ -42,6 +43,8 @@ class Interface:
         self.static: X25519PrivateKey | None = None
         """None: there is no key, and no handshake can be made."""
         self.mtu = mtu
+        self.tcp = self.udp = True
+        """Whether the device takes super-packets of these."""
         self.keylog = keylog
         self.random = random
         self.wall_clock = wall_clock

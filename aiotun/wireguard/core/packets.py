@@ -1,24 +1,42 @@
-"""What a tunnel reads in IP packets (RFC 791, section 3.1; RFC 8200, section 3)."""
+"""What a tunnel reads in frames of a TUN and in their IP packets (RFC 791, section 3.1; RFC 8200,
+section 3).
+
+A frame is a virtio_net_hdr and a packet, or a super-packet that stands for many of one flow.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from ...errors import OffloadError
+from ...offload import NO_OFFLOAD, gso_split
 from .ecn import ecn_of
 
-__all__ = ["destination_and_ecn", "length_and_source", "length_and_source_field", "udp_payload"]
+__all__ = [
+    "BEGIN",
+    "PACKET",
+    "count_of",
+    "destination_and_ecn",
+    "framed",
+    "source_of",
+    "split",
+    "udp_payload",
+]
 
 IPV4_HEADER, IPV6_HEADER, UDP_HEADER = 20, 40, 8
 UDP = 17
 
-IPV4_SOURCE, IPV4_DESTINATION = slice(12, 16), slice(16, 20)
-IPV6_SOURCE, IPV6_DESTINATION = slice(8, 24), slice(24, 40)
-IPV6_LENGTH_TO_SOURCE = slice(4, 24)
+IP = len(NO_OFFLOAD)
+"""Where the packet begins in a frame."""
+
+BEGIN, PACKET = slice(IP, IP + 2), slice(IP, None)
+IPV4_SOURCE, IPV4_DESTINATION = slice(IP + 12, IP + 16), slice(IP + 16, IP + 20)
+IPV6_SOURCE, IPV6_DESTINATION = slice(IP + 8, IP + 24), slice(IP + 24, IP + 40)
 
 
 @lru_cache(maxsize=256)
 def destination_and_ecn(begin: bytes) -> tuple[slice, int]:
-    """Where a packet that begins with these two bytes has its destination, and its ECN field.
+    """Where a frame whose packet begins with these two bytes has its destination; its ECN field.
 
     A packet too short for a destination has none or a part there.
     """
@@ -27,28 +45,27 @@ def destination_and_ecn(begin: bytes) -> tuple[slice, int]:
     return IPV4_DESTINATION, 0
 
 
-def length_and_source(packet: bytes) -> tuple[int, bytes]:
-    """The length that the packet says it has, and its source.
-
-    Raises `ValueError` unless there is a whole packet. The bytes behind it are padding.
-    """
-    first = packet[0]
-    if 0x45 <= first <= 0x4F and len(packet) >= IPV4_HEADER:  # five words of header, or more
-        header, length = (first & 0xF) * 4, int.from_bytes(packet[2:4], "big")
-        source = packet[IPV4_SOURCE]
-    elif first >> 4 == 6 and len(packet) >= IPV6_HEADER:
-        header, length = IPV6_HEADER, IPV6_HEADER + int.from_bytes(packet[4:6], "big")
-        source = packet[IPV6_SOURCE]
-    else:
-        raise ValueError("no IP packet")
-    if not header <= length <= len(packet):
-        raise ValueError("an IP packet of another length than it says")
-    return length, source
+def source_of(frame: bytes) -> bytes:
+    """The source of a frame that holds a whole IP packet."""
+    return frame[IPV4_SOURCE if frame[IP] < 0x50 else IPV6_SOURCE]
 
 
-def length_and_source_field(packet: bytes) -> slice:
-    """Packets with the same here and in their first four bytes have the same length and source."""
-    return IPV4_SOURCE if packet[0] >> 4 == 4 else IPV6_LENGTH_TO_SOURCE
+def framed(packet: bytes) -> bytes:
+    """The frame of one packet."""
+    return NO_OFFLOAD + packet
+
+
+def split(frame: bytes) -> list[bytes]:
+    """The packets of a frame; none of a malformed one."""
+    try:
+        return gso_split(frame)
+    except OffloadError:
+        return []
+
+
+def count_of(frame: bytes) -> int:
+    """How many packets a frame stands for; a malformed one counts as one."""
+    return len(split(frame)) or 1
 
 
 def udp_payload(packet: bytes) -> bytes:

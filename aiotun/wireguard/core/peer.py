@@ -13,6 +13,8 @@ from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING
 
+from ...offload import gso_split
+from ...trains import cut
 from .cookie import CookieJar
 from .messages import (
     INITIATION_SIZE,
@@ -23,6 +25,7 @@ from .messages import (
     Response,
 )
 from .noise import HandshakeError, Initiator, Keys, Responder
+from .packets import framed
 from .session import (
     REJECT_AFTER_MESSAGES,
     REJECT_AFTER_TIME,
@@ -33,6 +36,7 @@ from .session import (
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+    from ...trains import Train
     from .allowed_ips import Network
     from .interface import Address, Interface
 
@@ -181,15 +185,18 @@ class Peer:
 
     # Packets.
 
-    def send(self, packets: Sequence[bytes], now: float, ecn: int = 0) -> None:
-        """Seal and send packets, or let them wait for a session."""
+    def send(self, frames: Sequence[bytes], now: float, ecn: int = 0) -> None:
+        """Seal and send the packets of frames, or let them wait for a session.
+
+        Raises `OffloadError` for a malformed frame, and then has done nothing.
+        """
         session = self._current
         if session is None or now >= session.expires or session.sent >= REJECT_AFTER_MESSAGES:
-            self._hold(packets, now)
+            self._hold([packet for frame in frames for packet in gso_split(frame)], now)
             return
-        messages = session.seal(packets, self._interface.mtu)
-        size = self._transmit(messages, now, ecn)
-        if self._silence_due == inf and size > len(messages) * TRANSPORT_OVERHEAD:
+        trains, count = session.seal(frames, self._interface.mtu)
+        size = self._transmit(trains, now, ecn)
+        if self._silence_due == inf and size > count * TRANSPORT_OVERHEAD:
             patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
             self._silence_due = self._will_be(now + patience)
         if now >= session.rekey_due or session.sent > REKEY_AFTER_MESSAGES:
@@ -219,21 +226,27 @@ class Peer:
     def received(
         self,
         session: Session,
-        messages: Sequence[bytes],
+        trains: Sequence[Train],
         addr: Address,
         local: str | None,
         now: float,
-    ) -> list[bytes]:
-        """Open messages of one session; returns packets, padded, and empty ones (keep-alive)."""
-        counters = self._interface.counters
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Open trains that begin with a message of this session.
+
+        Returns frames of whole packets, and the messages that are of other sessions.
+        """
+        interface = self._interface
         if now >= session.expires:
-            counters.expired += len(messages)
-            return []
-        packets = session.open(messages, counters)
-        if not packets:
-            return packets
-        size = sum(map(len, packets))
-        self._heard(size + len(packets) * TRANSPORT_OVERHEAD, addr, local, now)
+            messages = [message for train in trains for message in cut(*train)]
+            strays = [message for message in messages if not message.startswith(session.head)]
+            interface.counters.expired += len(messages) - len(strays)
+            return [], strays
+        frames, strays, accepted, size = session.open(
+            trains, interface.counters, interface.tcp, interface.udp
+        )
+        if not accepted:
+            return frames, strays
+        self._heard(size + accepted * TRANSPORT_OVERHEAD, addr, local, now)
         if session is self._next:
             self._forget(self._previous)
             self._previous, self._current, self._next = self._current, session, None
@@ -252,7 +265,7 @@ class Peer:
                 self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
             else:
                 self._another_keepalive = True
-        return packets
+        return frames, strays
 
     def set_persistent_keepalive(self, seconds: int, now: float) -> None:
         """Begin at once, if the peer can be reached, or leave off (0)."""
@@ -267,20 +280,20 @@ class Peer:
         if self._queue:
             self._flush(now)
         else:
-            self.send([KEEPALIVE], now)
+            self.send([framed(KEEPALIVE)], now)
 
     def _flush(self, now: float) -> None:
-        packets = list(self._queue)
+        frames = list(map(framed, self._queue))
         self._queue.clear()
-        if packets:
-            self.send(packets, now)
+        if frames:
+            self.send(frames, now)
 
-    def _transmit(self, datagrams: list[bytes], now: float, ecn: int = 0) -> int:
+    def _transmit(self, trains: list[Train], now: float, ecn: int = 0) -> int:
         """Send what the peer can see to be ours, to where it is known to be; its size."""
         assert self.endpoint is not None
-        size = sum(map(len, datagrams))
+        size = sum([len(data) for data, _ in trains])
         self.tx_bytes += size
-        self._interface.outgoing.append((self.endpoint, self._local, ecn, datagrams))
+        self._interface.outgoing.append((self.endpoint, self._local, ecn, trains))
         self._keepalive_due = inf
         if self.persistent_keepalive:
             self._traversed(now)
@@ -375,7 +388,7 @@ class Peer:
     def _send_handshake(self, message: bytes, now: float) -> None:
         assert self.endpoint is not None
         self._contact(ip_address(self.endpoint[0].partition("%")[0]).packed)
-        self._transmit([self._jar.stamp(message, now)], now)
+        self._transmit([(self._jar.stamp(message, now), 0)], now)
 
     def _contact(self, address: bytes) -> None:
         """Note that handshakes go to this address: a packet for it may be our own datagram."""

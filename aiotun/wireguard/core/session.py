@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ...aead import Opener, ReplayWindow, Sealer
 from .messages import TRANSPORT
 
 if TYPE_CHECKING:
+    from ...trains import Train
     from .counters import Counters
     from .noise import Keys
 
@@ -33,7 +33,7 @@ PADDING = 16
 
 
 class Session:
-    """Seals and opens lists of transport messages; one of the two sides of a handshake."""
+    """Seals frames to trains of transport messages, and opens them; one side of a handshake."""
 
     # First what sealing takes, then what opening takes: see Peer.
     __slots__ = (  # noqa: RUF023
@@ -63,22 +63,31 @@ class Session:
         """Messages: the counter of the next one."""
         self.sealed_head = TRANSPORT + remote_index.to_bytes(4, "little")
         """What all messages that it seals begin with."""
-        self._seal = Sealer(keys.send).seal
-        self._open = Opener(keys.receive, len(self.head)).open
+        self._seal = Sealer(keys.send).seal_frames
+        self._open = Opener(keys.receive, len(self.head)).open_frames
         self._window = ReplayWindow(REJECT_AFTER_MESSAGES)
 
-    def seal(self, packets: Sequence[bytes], mtu: int) -> list[bytes]:
-        """A message for each packet, padded to 16 bytes as far as the MTU allows."""
-        number = self.sent
-        self.sent += len(packets)
-        return self._seal(packets, self.sealed_head, number, PADDING, mtu)
+    def seal(self, frames: Sequence[bytes], mtu: int) -> tuple[list[Train], int]:
+        """A message for each packet, padded to 16 bytes as far as the MTU allows; how many.
 
-    def open(self, messages: Sequence[bytes], drops: Counters) -> list[bytes]:
-        """The packets in the messages that are authentic and new, still padded."""
-        packets, counters = self._open(messages)
-        drops.forged += len(messages) - len(packets)
-        if packets and not self._window.advance(counters):  # some were lost, or overtaken
-            new = list(map(self._window.accept, counters))
-            drops.replayed += new.count(False)
-            packets = list(compress(packets, new))
-        return packets
+        Raises `OffloadError` for a malformed frame, and then has sealed nothing.
+        """
+        trains, count = self._seal(frames, self.sealed_head, self.sent, PADDING, mtu)
+        self.sent += count
+        return trains, count
+
+    def open(
+        self, trains: Sequence[Train], drops: Counters, tcp: bool = True, udp: bool = True
+    ) -> tuple[list[bytes], list[bytes], int, int]:
+        """The frames of packets in the messages that are authentic and new, coalesced.
+
+        Then the messages of other sessions, how many of this one were taken, and how many
+        bytes were in them, padding included.
+        """
+        frames, strays, accepted, size, forged, replayed, malformed = self._open(
+            trains, self.head, self._window, tcp, udp
+        )
+        drops.forged += forged
+        drops.replayed += replayed
+        drops.bad_packet += malformed
+        return frames, strays, accepted, size

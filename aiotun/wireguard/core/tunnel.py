@@ -1,6 +1,8 @@
 """Tunnel: one WireGuard interface with its peers, without a socket, a device or a clock.
 
-Packets and datagrams go in with the time; packets and datagrams come out.
+Packets and datagrams go in with the time; packets and datagrams come out. Packets are in
+frames of a TUN, where many of one flow are one super-packet, and datagrams in trains as a UDP
+socket takes and gives them: so what is alike goes straight from one to the other.
 Nothing that comes from the network raises: what is wrong is dropped and counted.
 """
 
@@ -14,6 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ...errors import OffloadError
+from ...offload import gso_split
+from ...trains import cut
+from ...udp import Datagram, DatagramTrain
 from ..keys import KEY_SIZE
 from .cookie import CookieChecker, CookieRation, SourceLimiter, TokenBucket
 from .ecn import CE, ECT_1, decapsulate
@@ -32,22 +38,27 @@ from .messages import (
 )
 from .noise import HandshakeError, Responder
 from .packets import (
+    BEGIN,
+    PACKET,
+    count_of,
     destination_and_ecn,
-    length_and_source,
-    length_and_source_field,
+    framed,
+    source_of,
+    split,
     udp_payload,
 )
 from .peer import Peer
 
 if TYPE_CHECKING:
-    from ... import Datagram
+    from ...trains import Train
     from ..config import PeerConfig
     from .allowed_ips import Network
     from .counters import Counters
     from .interface import Address, Outgoing
 
-    Run = tuple[bytes, tuple[Address, str | None, int], list[bytes]]
-    """Messages of one type and index that came in one way: address, local address, ECN field."""
+    Run = tuple[bytes, tuple[Address, str | None, int], list[Train]]
+    """Trains that begin with one type and index and came in one way: address, local address, ECN
+    field."""
 
 __all__ = ["Tunnel"]
 
@@ -58,9 +69,6 @@ HANDSHAKE_RATE, HANDSHAKE_BURST = 100, 250
 
 Each takes some 0.3 ms, mostly for X25519: 3 % of a core.
 """
-
-NOTHING_YET = -1, b"", slice(0), b"", 0
-"""No packet has this size."""
 
 TYPE_AND_INDEX = slice(8)
 """Of a message: of one for transport, all that finds its session."""
@@ -94,10 +102,7 @@ class Tunnel:
     ) -> None:
         self._interface = Interface(mtu, keylog, random, wall_clock)
         self._peers: dict[bytes, Peer] = {}
-        self._packets: list[bytes] = []
-        self._good: dict[Peer, tuple[int, bytes, slice, bytes, int]] = {}
-        """Of the last good packet from a peer: its size, its first four bytes, where its other
-        fields are that tell its length and its source, what is there, and its length."""
+        self._frames: list[bytes] = []
         self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
         self._cookies = CookieRation()
         self._sources = SourceLimiter()
@@ -117,6 +122,10 @@ class Tunnel:
     @mtu.setter
     def mtu(self, mtu: int) -> None:
         self._interface.mtu = mtu
+
+    def set_offload(self, tcp: bool, udp: bool) -> None:
+        """Say which super-packets the device takes."""
+        self._interface.tcp, self._interface.udp = tcp, udp
 
     @property
     def private_key(self) -> bytes:
@@ -172,8 +181,7 @@ class Tunnel:
         peer.leave()
 
     def _route(self, peer: Peer, networks: Iterable[Network]) -> None:
-        if self._interface.routes.set(peer, networks):
-            self._good.clear()
+        self._interface.routes.set(peer, networks)
 
     def forget_sources(self) -> None:
         """Send from the address that the system chooses, until peers are heard again."""
@@ -183,28 +191,42 @@ class Tunnel:
     # From the device.
 
     def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:
-        """Seal IP packets for the peers to whom their destinations belong."""
+        """`frames_from_device` where there is no offload: IP packets."""
+        self.frames_from_device(map(framed, packets), now)
+
+    def frames_from_device(self, frames: Iterable[bytes], now: float) -> None:
+        """Seal the packets of frames for the peers to whom their destinations belong."""
         find, contacted = self._interface.routes.find, self._interface.contacted
         groups: defaultdict[tuple[Peer | None, int], list[bytes]] = defaultdict(list)
         suspects: list[bytes] = []
         begin = destination = None
-        for packet in packets:
-            if packet[:2] != begin:
-                begin, destination = packet[:2], None
+        for frame in frames:
+            if frame[BEGIN] != begin:
+                begin, destination = frame[BEGIN], None
                 where, ecn = destination_and_ecn(begin)
-            if packet[where] != destination:
-                destination = packet[where]
+            if frame[where] != destination:
+                destination = frame[where]
                 group = suspects if destination in contacted else groups[find(destination), ecn]
-            group.append(packet)
-        for packet in suspects:
-            where, ecn = destination_and_ecn(packet[:2])
-            if not self._is_looped(packet, contacted[packet[where]]):
-                groups[find(packet[where]), ecn].append(packet)
+            group.append(frame)
+        for frame in suspects:
+            where, ecn = destination_and_ecn(frame[BEGIN])
+            known = contacted[frame[where]]
+            others = [packet for packet in split(frame) if not self._is_looped(packet, known)]
+            if others:
+                groups[find(frame[where]), ecn] += map(framed, others)
         for (peer, ecn), group in groups.items():
             if peer is None:
-                self.counters.no_route += len(group)
+                self.counters.no_route += sum(map(count_of, group))
             else:
-                peer.send(group, now, ecn)
+                self._send(peer, group, now, ecn)
+
+    def _send(self, peer: Peer, frames: list[bytes], now: float, ecn: int) -> None:
+        try:
+            peer.send(frames, now, ecn)
+        except OffloadError:  # then nothing was sent
+            sound = list(filter(split, frames))
+            self.counters.no_route += len(frames) - len(sound)
+            peer.send(sound, now, ecn)
 
     def _is_looped(self, packet: bytes, peer: Peer) -> bool:
         """Look at a packet to the endpoint of a peer: it may be a datagram of our own."""
@@ -222,64 +244,65 @@ class Tunnel:
     # From the network.
 
     def datagrams_received(self, datagrams: Iterable[Datagram], now: float) -> None:
+        """`trains_received` where nothing joins datagrams."""
+        self.trains_received(
+            [DatagramTrain(data, 0, addr, local, ecn) for data, addr, local, ecn in datagrams], now
+        )
+
+    def trains_received(self, trains: Iterable[DatagramTrain], now: float) -> None:
         """Open datagrams, those of a session together and in their order; then all others."""
         runs: list[Run] = []
         latest: dict[bytes, Run] = {}
-        for datagram in datagrams:
-            data, way = datagram[0], datagram[1:]
+        for train in trains:
+            data, way = train[0], train[2:]
             head = data[TYPE_AND_INDEX]
             run = latest.get(head)
             if run is None or run[1] != way:
                 run = latest[head] = head, way, []
                 runs.append(run)
-            run[2].append(data)
+            run[2].append(train[:2])
         control: list[Run] = []
         sessions = self._interface.sessions
         for run in runs:
-            head, (addr, local, ecn), messages = run
+            head, way, sealed = run
             found = sessions.get(head)
-            if found is not None:
-                peer, session = found
-                packets = peer.received(session, messages, addr, local, now)
-                if packets:
-                    self._deliver(packets, peer, ecn)
+            if found is None:
+                control.append(run)
+                continue
+            peer, session = found
+            frames, strays = peer.received(session, sealed, way[0], way[1], now)
+            if frames:
+                self._deliver(frames, peer, way[2])
+            if strays:
+                self.datagrams_received([Datagram(each, *way) for each in strays], now)
+        for head, way, others in control:
+            messages = [message for train in others for message in cut(*train)]
+            if len(messages) > len(others):  # each may be something else
+                self.datagrams_received([Datagram(each, *way) for each in messages], now)
             elif head[:4] == TRANSPORT:
                 self.counters.unknown_index += len(messages)
             else:
-                control.append(run)
-        for _, (addr, local, _), messages in control:
-            for message in messages:
-                self._control_received(message, addr, local, now)
+                for message in messages:
+                    self._control_received(message, way[0], way[1], now)
 
-    def _deliver(self, packets: list[bytes], peer: Peer, ecn: int) -> None:
-        """Take IP packets that come from the peer's own addresses, without their padding."""
-        marked = ecn in (CE, ECT_1)
-        taken = [] if marked else self._packets
-        size, begin, where, fields, length = self._good.get(peer, NOTHING_YET)
-        for packet in packets:
-            if len(packet) == size and packet[:4] == begin and packet[where] == fields:
-                taken.append(packet[:length])  # as the one before
-            elif packet and self._is_good(packet, peer):  # an empty one is a keep-alive
-                size, begin, where, fields, length = self._good[peer]
-                taken.append(packet[:length])
-        if marked:
-            remarked = [decapsulate(packet, ecn) for packet in taken]
-            self._packets += [packet for packet in remarked if packet is not None]
-            self.counters.congested += remarked.count(None)
+    def _deliver(self, frames: list[bytes], peer: Peer, ecn: int) -> None:
+        """Take IP packets that come from the peer's own addresses."""
+        find = self._interface.routes.find
+        for frame in frames:  # all packets of one have the same source
+            if find(source_of(frame)) is not peer:
+                self.counters.bad_source += count_of(frame)
+            elif ecn not in (CE, ECT_1):
+                self._frames.append(frame)
+            else:
+                self._deliver_marked(frame, ecn)
 
-    def _is_good(self, packet: bytes, peer: Peer) -> bool:
-        """Look at a packet; a good one is what the peer's next ones are held against."""
-        try:
-            length, source = length_and_source(packet)
-        except ValueError:
-            self.counters.bad_packet += 1
-            return False
-        if self._interface.routes.find(source) is not peer:
-            self.counters.bad_source += 1
-            return False
-        where = length_and_source_field(packet)
-        self._good[peer] = len(packet), packet[:4], where, packet[where], length
-        return True
+    def _deliver_marked(self, frame: bytes, ecn: int) -> None:
+        """Mark all packets of a frame, which have the same ECN field, or drop them."""
+        packet = decapsulate(frame[PACKET], ecn)
+        if packet is None:
+            self.counters.congested += count_of(frame)
+        else:
+            self._frames.append(frame[: -len(packet)] + packet)
 
     def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
         """Handle handshake messages and cookie replies."""
@@ -316,7 +339,7 @@ class Tunnel:
             counters.unproven += 1
             if self._cookies.take(addr[0], now):
                 reply = self._checker.reply(data, source, now)
-                self._interface.outgoing.append((addr, local, 0, [reply]))
+                self._interface.outgoing.append((addr, local, 0, [(reply, 0)]))
             return False
         if not self._sources.take(addr[0], now):
             counters.flooded += 1
@@ -355,12 +378,23 @@ class Tunnel:
         for peer in self._interface.timers.due(now):
             peer.tick(now)
 
-    def take_packets(self) -> list[bytes]:
-        """IP packets for the device."""
-        packets, self._packets = self._packets, []
-        return packets
+    def take_frames(self) -> list[bytes]:
+        """IP packets for the device, coalesced."""
+        frames, self._frames = self._frames, []
+        return frames
 
-    def take_datagrams(self) -> list[Outgoing]:
+    def take_packets(self) -> list[bytes]:
+        """`take_frames` where there is no offload."""
+        return [packet for frame in self.take_frames() for packet in gso_split(frame)]
+
+    def take_trains(self) -> list[Outgoing]:
         """Datagrams for the network."""
         outgoing, self._interface.outgoing = self._interface.outgoing, []
         return outgoing
+
+    def take_datagrams(self) -> list[tuple[Address, str | None, int, list[bytes]]]:
+        """`take_trains` where nothing joins datagrams."""
+        return [
+            (addr, local, ecn, [datagram for train in trains for datagram in cut(*train)])
+            for addr, local, ecn, trains in self.take_trains()
+        ]

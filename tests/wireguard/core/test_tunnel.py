@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotun import Datagram
+from aiotun import Datagram, DatagramTrain
+from aiotun.offload import NO_OFFLOAD, GROTable
+from aiotun.trains import batches
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
 from aiotun.wireguard.core import peer as peer_module
@@ -75,19 +77,30 @@ class Side:
     def packet(self, other: Side, number: int = 0, size: int = 100, **fields: Any) -> bytes:
         return packets.udp(
             payload=number.to_bytes(4, "big") + bytes(size - 32),
+            identification=number,  # coalesced and split again, it is the same
             source=f"10.0.{self.number}.1",
             destination=f"10.0.{other.number}.1",
             **fields,
         )
 
     def send(self, *packets: bytes) -> None:
-        self.tunnel.packets_from_device(list(packets), self.world.now)
+        if self.world.joined:
+            frames = GROTable().coalesce(packets)
+            self.tunnel.frames_from_device(frames, self.world.now)
+        else:
+            self.tunnel.packets_from_device(list(packets), self.world.now)
 
     def take(self) -> list[Sent]:
         return [Sent(*outgoing) for outgoing in self.tunnel.take_datagrams()]
 
     def receive(self, data: bytes, addr: SocketAddress, ecn: int = 0) -> None:
         self.tunnel.datagrams_received([Datagram(data, addr, "198.51.100.1", ecn)], self.world.now)
+
+    def receive_train(self, datagrams: list[bytes], addr: SocketAddress, ecn: int) -> None:
+        train = b"".join(datagrams), len(datagrams[0])
+        self.tunnel.trains_received(
+            [DatagramTrain(*train, addr, "198.51.100.1", ecn)], self.world.now
+        )
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -97,9 +110,13 @@ class Side:
 
 
 class World:
-    """Two sides, the time, and a network that delivers at once."""
+    """Two sides, the time, and a network that delivers at once.
 
-    def __init__(self) -> None:
+    `joined`: packets of a flow are super-packets, and datagrams of one length trains.
+    """
+
+    def __init__(self, joined: bool = False) -> None:
+        self.joined = joined
         self.now = 1000.0
         self.sides: list[Side] = []
         self.a, self.b = Side(self, 1), Side(self, 2)
@@ -120,10 +137,14 @@ class World:
         count = 0
         for outgoing in side.take():
             (other,) = (each for each in self.sides if each.addr == outgoing.addr)
-            for data in outgoing.data:
-                count += 1
-                self.sent.append((self.now, side.number, data[:4]))
-                if not self.lost(data):
+            count += len(outgoing.data)
+            self.sent += [(self.now, side.number, data[:4]) for data in outgoing.data]
+            arriving = [data for data in outgoing.data if not self.lost(data)]
+            if self.joined:
+                for batch in batches(arriving):
+                    other.receive_train(batch, side.addr, outgoing.ecn)
+            else:
+                for data in arriving:
                     other.receive(data, side.addr, outgoing.ecn)
         return count
 
@@ -142,10 +163,10 @@ class World:
         return [(number, kind) for when, number, kind in self.sent if when >= since]
 
 
-@pytest.fixture
-def world() -> World:
+@pytest.fixture(params=[False, True], ids=["singly", "joined"])
+def world(request: pytest.FixtureRequest) -> World:
     """Two that know each other; the second one does not know where the first one is."""
-    world = World()
+    world = World(request.param)
     world.a.meet(world.b)
     world.b.meet(world.a, endpoint=False)
     return world
@@ -302,7 +323,8 @@ def test_a_peer_that_nobody_has_seen(world: World) -> None:
 def test_what_a_peer_may_not_send(world: World, inner: bytes, why: str, ecn: int) -> None:
     connect(world)
     peer = world.a.tunnel.peers[world.b.public_key]
-    peer.send([inner, world.a.packet(world.b, tos=2)], world.now, ecn)
+    inside = [NO_OFFLOAD + inner, NO_OFFLOAD + world.a.packet(world.b, tos=2)]
+    peer.send(inside, world.now, ecn)
     world.exchange()
     assert world.b.dropped == {why: 1}
     assert len(world.b.tunnel.take_packets()) == 1
@@ -321,15 +343,146 @@ def test_allowed_ips_of_another(world: World) -> None:
 def test_congestion_marks(world: World, ecn: int) -> None:
     """RFC 6040: the mark is copied out, and one that a router made is copied in."""
     connect(world)
-    plain, marked = world.a.packet(world.b), world.a.packet(world.b, tos=ecn)
-    world.a.send(plain, marked, marked)
+    plain = world.a.packet(world.b)
+    marked = [world.a.packet(world.b, number, tos=ecn) for number in (1, 2)]
+    world.a.send(plain, *marked)
     first, second = world.a.take()
     assert (first.ecn, len(first.data), second.ecn, len(second.data)) == (0, 1, ecn, 2)
     world.b.receive(second.data[0], world.a.addr, ecn)
     world.b.receive(second.data[1], world.a.addr, 3)
-    assert world.b.tunnel.take_packets() == [marked, world.a.packet(world.b, tos=3)]
+    assert world.b.tunnel.take_packets() == [marked[0], world.a.packet(world.b, 2, tos=3)]
     world.b.receive(first.data[0], world.a.addr, 3)
     assert world.b.dropped == {"congested": 1}
+
+
+# Super-packets and trains.
+
+
+def stream(count: int, size: int = 1360, **fields: Any) -> list[bytes]:
+    """Segments of one TCP connection from the first side to the second one."""
+    fields = {"source": "10.0.1.1", "destination": "10.0.2.1", **fields}
+    return [
+        packets.tcp(payload=bytes([n]) * size, seq=1 + n * size, identification=n, **fields)
+        for n in range(count)
+    ]
+
+
+def carry(world: World, ecn: int = 0) -> None:
+    """What the first side sends is in trains."""
+    for addr, _, _, trains in world.a.tunnel.take_trains():
+        assert addr == world.b.addr
+        came = [DatagramTrain(*train, world.a.addr, None, ecn) for train in trains]
+        world.b.tunnel.trains_received(came, world.now)
+
+
+def test_a_super_packet_stays_one(world: World) -> None:
+    connect(world)
+    segments = stream(40)
+    frames = GROTable().coalesce(segments)
+    assert len(frames) == 1
+    world.a.tunnel.frames_from_device(frames, world.now)
+    carry(world)
+    assert world.b.tunnel.take_frames() == frames
+    assert world.b.dropped == {}
+    assert world.b.tunnel.peers[world.a.public_key].rx_bytes > 40 * 1400
+
+
+def test_super_packets_wait_for_a_session_as_packets(world: World) -> None:
+    segments = stream(40)
+    world.a.tunnel.frames_from_device(GROTable().coalesce(segments), world.now)
+    assert len(world.a.tunnel.peers[world.b.public_key]._queue) == 40
+    world.exchange()
+    assert world.b.tunnel.take_packets() == segments
+
+
+def test_a_super_packet_to_nobody(world: World) -> None:
+    connect(world)
+    frames = GROTable().coalesce(stream(40, destination="10.0.9.9"))
+    world.a.tunnel.frames_from_device(frames, world.now)
+    assert world.a.dropped == {"no_route": 40}
+
+
+def test_a_device_without_the_offload(world: World) -> None:
+    connect(world)
+    world.b.tunnel.set_offload(False, True)
+    segments = stream(40)
+    world.a.tunnel.frames_from_device(GROTable().coalesce(segments), world.now)
+    carry(world)
+    assert world.b.tunnel.take_frames() == [NO_OFFLOAD + segment for segment in segments]
+
+
+def test_malformed_frames_cost_themselves_alone(world: World) -> None:
+    connect(world)
+    segments = stream(3)
+    (frame,) = GROTable().coalesce(segments)
+    world.a.tunnel.frames_from_device([frame[:-1], frame, b"", frame[:5]], world.now)
+    assert world.a.dropped == {"no_route": 3}
+    carry(world)
+    assert world.b.tunnel.take_packets() == segments
+
+
+def test_a_super_packet_from_an_address_of_another(world: World) -> None:
+    connect(world)
+    wrong, good = (
+        GROTable().coalesce(stream(40, source=source))[0] for source in ("10.0.7.1", "10.0.1.1")
+    )
+    world.a.tunnel.frames_from_device([wrong, good], world.now)
+    carry(world)
+    assert world.b.dropped == {"bad_source": 40}
+    assert world.b.tunnel.take_frames() == [good]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("inner", "outer", "then"), [(0, 3, None), (2, 3, 3), (2, 1, 1), (1, 1, 1)]
+)
+def test_marks_of_super_packets(
+    world: World, version: int, inner: int, outer: int, then: int | None
+) -> None:
+    connect(world)
+    ends: dict[str, Any] = {"source": "fd00::1", "destination": "fd00::2"} if version == 6 else {}
+
+    def segments(tos: int) -> list[bytes]:
+        return stream(40, version=version, tos=tos, **ends)
+
+    world.a.tunnel.frames_from_device(GROTable().coalesce(segments(inner)), world.now)
+    carry(world, outer)
+    if then is None:
+        assert world.b.dropped == {"congested": 40}
+    else:
+        assert world.b.tunnel.take_frames() == GROTable().coalesce(segments(then))
+
+
+def test_a_train_of_several_sessions(world: World) -> None:
+    """Each datagram finds its own, and what is of none is counted."""
+    connect(world)
+    old, new = stream(2, 100), stream(3, 100, sport=7)
+    world.a.send(*old)
+    messages = world.a.take()[0].data
+    world.sleep(5)
+    world.a.tunnel.peers[world.b.public_key].initiate(world.now)
+    world.exchange()
+    world.a.send(*new)
+    messages += world.a.take()[0].data
+    messages.append(TRANSPORT + bytes(len(messages[0]) - 4))
+    assert len({data[:8] for data in messages}) == 3
+    for order in (messages, messages[::-1]):
+        world.b.tunnel.take_packets()
+        world.b.receive_train(order, world.a.addr, 0)
+        if order is messages:
+            received = world.b.tunnel.take_packets()
+            assert sorted(received) == sorted(old + new)
+            assert world.b.dropped == {"unknown_index": 1}
+    assert world.b.dropped == {"unknown_index": 2, "replayed": 5}
+
+
+def test_a_train_for_a_session_that_is_too_old(world: World) -> None:
+    connect(world)
+    segments = stream(40)
+    world.a.tunnel.frames_from_device(GROTable().coalesce(segments), world.now)
+    world.now += 180
+    carry(world)
+    assert world.b.dropped == {"expired": 40}
 
 
 # Handshakes.
@@ -833,6 +986,8 @@ def test_a_keepalive_that_waits_is_no_packet(world: World) -> None:
 def wrapped(sent: Sent, number: int = 0, **fields: Any) -> bytes:
     """A datagram of a tunnel, as it comes out of the device when its route leads there."""
     version = 6 if ":" in sent.addr[0] else 4
+    if version == 4:
+        fields.setdefault("fragment", 0)  # so that some with the same ID are not coalesced
     fields = {"destination": sent.addr[0], "sport": 51820, "dport": sent.addr[1], **fields}
     return packets.udp(version, sent.data[number], **fields)
 
@@ -1109,7 +1264,9 @@ def test_any_bytes_sealed(inner: list[bytes]) -> None:
         side.tunnel.peers[world.b.public_key].initiate(world.now)
         world.exchange()
     for ecn in range(4):
-        traitor.tunnel.peers[world.b.public_key].send(inner, world.now, ecn)
+        traitor.tunnel.peers[world.b.public_key].send(
+            [NO_OFFLOAD + each for each in inner], world.now, ecn
+        )
     good = world.a.packet(world.b)
     world.a.send(good)
     batch = [

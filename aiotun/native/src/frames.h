@@ -1,0 +1,350 @@
+/* Frames of a device sealed to trains of messages, and trains opened to frames, without an object
+   for each packet: see aead/frames.py. Included by aead.c, behind its types. */
+
+#pragma once
+
+#include <Python.h>
+
+#include "batch.h"
+#include "segment.h"
+#include "trains.h"
+
+/* A frame whose packets are sealed. */
+struct Source {
+    Plan plan;
+    VirtioNetHeader header;
+    const uint8_t *packet;
+    size_t size;
+    Segmenter segmenter; /* where there are SEGMENTS */
+};
+
+/* Make a packet where its message is to be, and seal it there. */
+static void
+seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
+{
+    const Source *source = item->source;
+    if (source->plan == SEGMENTS)
+        make_segment(&source->segmenter, item->number, item->out);
+    else {
+        memcpy(item->out, source->packet, source->size);
+        if (source->header.flags & NEEDS_CSUM)
+            complete_checksum(&source->header, item->out, source->size);
+    }
+    item->in = item->out;
+    seal_one(key, context, item);
+}
+
+/* Raise what gso_split says of a frame: a malformed one, or something else. */
+static void
+raise_malformed(PyObject *frame)
+{
+    PyObject *module = PyImport_ImportModule("aiotun.offload.segment");
+    PyObject *packets = module ? PyObject_CallMethod(module, "gso_split", "O", frame) : NULL;
+    if (packets)
+        PyErr_SetString(PyExc_RuntimeError, "the frame is not malformed");
+    Py_XDECREF(packets);
+    Py_XDECREF(module);
+}
+
+/* Fill in a source; the number of its packets, or 0 with an exception set. */
+static size_t
+read_source(Source *source, PyObject *frame)
+{
+    if (!PyBytes_Check(frame)) {
+        raise_malformed(frame);
+        return 0;
+    }
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
+    const size_t size = (size_t)PyBytes_GET_SIZE(frame);
+    Layout layout;
+    source->plan = plan_split(data, size, false, &source->header, &layout);
+    if (source->plan == MALFORMED) {
+        raise_malformed(frame);
+        return 0;
+    }
+    source->packet = data + VIRTIO_SIZE;
+    source->size = size - VIRTIO_SIZE;
+    if (source->plan == ONE_PACKET)
+        return 1;
+    return segmenter_begin(&source->segmenter, &source->header, source->packet, source->size, &layout)
+               ? segments_count(&source->segmenter)
+               : 0;
+}
+
+/* The messages of the packets, which are to be filled in, as trains: a list of tuples. */
+static PyObject *
+make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
+{
+    PyObject *trains = PyList_New(0);
+    Train train = {0};
+    size_t first = 0;
+    for (size_t i = 0; trains && i <= count; i++) {
+        const Train before = train;
+        if (i < count) {
+            const size_t size = (size_t)(items[i].size + items[i].pad);
+            if (train_takes(&train, head_size + COUNTER_SIZE + size + TAG_SIZE))
+                continue;
+        }
+        if (i == first)
+            continue;
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)before.size);
+        if (!bytes || !append(trains, Py_BuildValue("On", bytes, (Py_ssize_t)before.segment))) {
+            Py_XDECREF(bytes);
+            Py_CLEAR(trains);
+            break;
+        }
+        uint8_t *out = (uint8_t *)PyBytes_AS_STRING(bytes);
+        Py_DECREF(bytes); /* the list holds it */
+        for (; first < i; first++) {
+            memcpy(out, head, head_size);
+            write_counter(out + head_size, items[first].counter);
+            items[first].out = out + head_size + COUNTER_SIZE;
+            out = items[first].out + items[first].size + items[first].pad + TAG_SIZE;
+        }
+    }
+    return trains;
+}
+
+static PyObject *
+sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"frames", "head", "counter", "pad", "limit", NULL};
+    PyObject *frames, *head, *number;
+    Py_ssize_t pad = 1, limit = PY_SSIZE_T_MAX;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal_frames", names, &frames, &head,
+                                     &number, &pad, &limit))
+        return NULL;
+    PyObject *tuple = PySequence_Tuple(frames), *trains = NULL;
+    if (!tuple)
+        return NULL;
+    const size_t sources_count = (size_t)PyTuple_GET_SIZE(tuple);
+    Source *sources = PyMem_New(Source, sources_count);
+    Item *items = NULL;
+    size_t count = 0, begun = 0, bytes = 0;
+    if (!sources) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    while (begun < sources_count) {
+        Source *source = &sources[begun];
+        source->segmenter.large = NULL;
+        const size_t packets = read_source(source, PyTuple_GET_ITEM(tuple, (Py_ssize_t)begun++));
+        if (!packets)
+            goto done;
+        count += packets;
+        bytes += source->size;
+    }
+    if (!check_pad(pad) || !(items = PyMem_New(Item, count)))
+        goto done;
+    size_t next = 0;
+    for (size_t i = 0; i < sources_count; i++) {
+        const Source *source = &sources[i];
+        const bool many = source->plan == SEGMENTS;
+        const size_t packets = many ? segments_count(&source->segmenter) : 1;
+        for (size_t j = 0; j < packets; j++) {
+            const Py_ssize_t size =
+                (Py_ssize_t)(many ? segment_size(&source->segmenter, j) : source->size);
+            if (!check_size(size))
+                goto done;
+            items[next++] = (Item){
+                .size = size, .pad = padding(size, pad, limit), .source = source, .number = j};
+        }
+    }
+    uint64_t counter;
+    if (!read_first_counter(number, count, &counter))
+        goto done;
+    for (size_t i = 0; i < count; i++)
+        items[i].counter = counter + i;
+    trains = make_trains(items, count, (const uint8_t *)PyBytes_AS_STRING(head),
+                         (size_t)PyBytes_GET_SIZE(head));
+    Job all = {(Key *)self, items, count, seal_in_place};
+    if (trains && !(process(&all, bytes) && all_sealed(&all)))
+        Py_CLEAR(trains);
+done:
+    for (size_t i = 0; i < begun; i++)
+        segmenter_clear(&sources[i].segmenter);
+    PyMem_Free(sources);
+    PyMem_Free(items);
+    Py_DECREF(tuple);
+    return trains ? Py_BuildValue("Nn", trains, (Py_ssize_t)count) : NULL;
+}
+
+/* The length that an IP packet says it has, with padding behind it or without; 0: there is no
+   whole packet. */
+static size_t
+ip_length(const uint8_t *packet, size_t size)
+{
+    size_t header, length;
+    if (size >= IPV4_SIZE && packet[0] >= 0x45 && packet[0] <= 0x4F) {
+        header = (packet[0] & 0x0F) * 4;
+        length = get16(packet + 2);
+    }
+    else if (size >= IPV6_SIZE && packet[0] >> 4 == 6) {
+        header = IPV6_SIZE;
+        length = IPV6_SIZE + get16(packet + 4);
+    }
+    else
+        return 0;
+    return header <= length && length <= size ? length : 0;
+}
+
+/* Memory for what is decrypted, kept from one call to the next: glibc may give so much back to the
+   system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
+enum { SCRATCH_KEPT = 1 << 19 };
+static _Atomic(uint8_t *) scratch_kept;
+
+static uint8_t *
+take_scratch(size_t size)
+{
+    uint8_t *kept = size <= SCRATCH_KEPT ? atomic_exchange(&scratch_kept, NULL) : NULL;
+    return kept ? kept : malloc(size < SCRATCH_KEPT ? SCRATCH_KEPT : size);
+}
+
+static void
+keep_scratch(uint8_t *scratch, size_t size)
+{
+    free(size <= SCRATCH_KEPT ? atomic_exchange(&scratch_kept, scratch) : scratch);
+}
+
+/* The messages in trains. */
+typedef struct {
+    Item *items; /* those to be opened */
+    size_t count, bytes;
+    PyObject *strays; /* a list of the others: they have another head */
+} Cargo;
+
+/* Fill in what is in one train; `items` has room for it. */
+static bool
+unload(Cargo *cargo, const uint8_t *data, size_t size, size_t segment, const uint8_t *head,
+       size_t head_size, size_t *forged)
+{
+    const size_t front = head_size + COUNTER_SIZE;
+    size_t at = 0;
+    do {
+        const uint8_t *message = data + at;
+        const size_t length = size - at < segment ? size - at : segment;
+        at += segment;
+        if (length < head_size || memcmp(message, head, head_size)) {
+            if (!append(cargo->strays, PyBytes_FromStringAndSize((const char *)message,
+                                                                 (Py_ssize_t)length)))
+                return false;
+        }
+        else if (length < front + TAG_SIZE)
+            ++*forged;
+        else {
+            const size_t content = length - front - TAG_SIZE;
+            cargo->items[cargo->count++] = (Item){
+                .in = message + front,
+                .size = (Py_ssize_t)content,
+                .counter = read_counter(message + head_size),
+            };
+            cargo->bytes += content;
+        }
+    } while (at < size);
+    return true;
+}
+
+/* Of a train, a tuple of bytes and the size of segments; false with an exception set. */
+static bool
+read_train(PyObject *train, PyObject **data, size_t *segment)
+{
+    Py_ssize_t size;
+    if (!PyTuple_Check(train)) {
+        PyErr_Format(PyExc_TypeError, "a train is a tuple, not %s", Py_TYPE(train)->tp_name);
+        return false;
+    }
+    if (!PyArg_ParseTuple(train, "Sn", data, &size) || !check_size(PyBytes_GET_SIZE(*data)))
+        return false;
+    const Py_ssize_t all = PyBytes_GET_SIZE(*data);
+    *segment = (size_t)(0 < size && size < all ? size : all ? all : 1);
+    return true;
+}
+
+static PyObject *
+opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"trains", "head", "window", "tcp", "udp", NULL};
+    Key *key = (Key *)self;
+    PyObject *trains, *head, *window_object;
+    int tcp = 1, udp = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|pp:open_frames", names, &trains, &head,
+                                     &window_object, &tcp, &udp))
+        return NULL;
+    if (!is_window(window_object))
+        return PyErr_Format(PyExc_TypeError, "a window is a ReplayWindow of this module, not %s",
+                            Py_TYPE(window_object)->tp_name);
+    Window *window = (Window *)window_object;
+    const size_t head_size = (size_t)PyBytes_GET_SIZE(head);
+    if (PyBytes_GET_SIZE(head) != key->head_size)
+        return PyErr_Format(PyExc_ValueError, "the head has %zd bytes, not %zd", key->head_size,
+                            PyBytes_GET_SIZE(head));
+    PyObject *tuple = PySequence_Tuple(trains), *data, *frames = NULL;
+    if (!tuple)
+        return NULL;
+    size_t messages = 0, segment, forged = 0, replayed = 0, accepted = 0, size = 0, malformed = 0;
+    Cargo cargo = {.strays = PyList_New(0)};
+    uint8_t *scratch = NULL;
+    Batch batch = {0};
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        if (!read_train(PyTuple_GET_ITEM(tuple, i), &data, &segment))
+            goto done;
+        messages += (size_t)PyBytes_GET_SIZE(data) / segment + 1;
+    }
+    cargo.items = PyMem_New(Item, messages);
+    if (!cargo.strays || !cargo.items) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++)
+        if (!read_train(PyTuple_GET_ITEM(tuple, i), &data, &segment) ||
+            !unload(&cargo, (const uint8_t *)PyBytes_AS_STRING(data),
+                    (size_t)PyBytes_GET_SIZE(data), segment,
+                    (const uint8_t *)PyBytes_AS_STRING(head), head_size, &forged))
+            goto done;
+    scratch = take_scratch(cargo.bytes);
+    if (!scratch) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (!batch_begin(&batch, (Py_ssize_t)cargo.count))
+        goto done;
+    uint8_t *to = scratch;
+    for (size_t i = 0; i < cargo.count; i++) {
+        cargo.items[i].out = to;
+        to += cargo.items[i].size;
+    }
+    Job each = {key, cargo.items, cargo.count, open_one};
+    if (!process(&each, cargo.bytes))
+        goto done;
+    batch.count = 0;
+    for (size_t i = 0; i < cargo.count; i++) {
+        const Item *item = &cargo.items[i];
+        if (!item->done)
+            forged++;
+        else if (!window_accept(window, item->counter))
+            replayed++;
+        else {
+            accepted++;
+            size += (size_t)item->size;
+            const size_t length = ip_length(item->out, (size_t)item->size);
+            if (length)
+                batch_take(&batch, batch.count++, item->out, length);
+            else if (item->size)
+                malformed++;
+        }
+    }
+    if (batch_coalesce(&batch, false, tcp, udp))
+        frames = batch_frames(&batch, 0);
+done:
+    batch_clear(&batch);
+    if (scratch)
+        keep_scratch(scratch, cargo.bytes);
+    PyMem_Free(cargo.items);
+    Py_DECREF(tuple);
+    if (!frames) {
+        Py_XDECREF(cargo.strays);
+        return NULL;
+    }
+    return Py_BuildValue("NNnnnnn", frames, cargo.strays, (Py_ssize_t)accepted, (Py_ssize_t)size,
+                         (Py_ssize_t)forged, (Py_ssize_t)replayed, (Py_ssize_t)malformed);
+}

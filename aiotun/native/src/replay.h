@@ -1,0 +1,94 @@
+/* ReplayWindow: see replay.py. */
+
+#pragma once
+
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { REPLAY_BLOCK = 64, REPLAY_BLOCKS = 128 };
+
+typedef struct {
+    PyObject_HEAD
+    uint64_t limit;
+    uint64_t next; /* behind the newest counter; 0: there is none */
+    uint64_t blocks[REPLAY_BLOCKS];
+} Window;
+
+static bool
+window_accept(Window *window, uint64_t counter)
+{
+    const uint64_t block = counter / REPLAY_BLOCK, bit = UINT64_C(1) << counter % REPLAY_BLOCK;
+    uint64_t *place = &window->blocks[block % REPLAY_BLOCKS];
+    if (counter >= window->next) {
+        if (counter >= window->limit)
+            return false;
+        uint64_t begun = window->next ? (window->next - 1) / REPLAY_BLOCK + 1 : 0;
+        if (block >= REPLAY_BLOCKS && begun <= block - REPLAY_BLOCKS)
+            begun = block - REPLAY_BLOCKS + 1;
+        for (; begun <= block; begun++)
+            window->blocks[begun % REPLAY_BLOCKS] = 0;
+        window->next = counter + 1;
+    }
+    else if (window->next - 1 - counter > (REPLAY_BLOCKS - 1) * REPLAY_BLOCK || *place & bit)
+        return false;
+    *place |= bit;
+    return true;
+}
+
+static PyObject *
+window_accept_method(PyObject *self, PyObject *number)
+{
+    const unsigned long long counter = PyLong_AsUnsignedLongLong(number);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(window_accept((Window *)self, counter));
+}
+
+static PyObject *
+window_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"limit", NULL};
+    PyObject *number;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!:ReplayWindow", names, &PyLong_Type, &number))
+        return NULL;
+    const unsigned long long limit = PyLong_AsUnsignedLongLong(number);
+    Window *window = PyErr_Occurred() ? NULL : (Window *)type->tp_alloc(type, 0);
+    if (window)
+        window->limit = limit;
+    return (PyObject *)window;
+}
+
+static void
+window_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static bool
+is_window(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == window_dealloc;
+}
+
+static PyMethodDef window_methods[] = {
+    {"accept", window_accept_method, METH_O, NULL},
+    {0},
+};
+
+static PyType_Slot window_slots[] = {
+    {Py_tp_new, window_new},
+    {Py_tp_dealloc, window_dealloc},
+    {Py_tp_methods, window_methods},
+    {0, NULL},
+};
+
+static PyType_Spec window_spec = {
+    .name = "aiotun.native._aead.ReplayWindow",
+    .basicsize = sizeof(Window),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = window_slots,
+};

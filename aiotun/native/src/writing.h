@@ -1,0 +1,112 @@
+/* Writing packets and frames to a descriptor of which write(2) takes one frame. */
+
+#pragma once
+
+#include <Python.h>
+
+#include "batch.h"
+#include "split.h"
+#include "system.h"
+
+/* What is known of packets that are segments of a frame; `recent` is of their layer. */
+static void
+announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
+{
+    for (int32_t i = 0; i < batch->count; i += batch->packets[i].segments) {
+        const int32_t segments = count_recent(recent, objects + i, batch->count - i);
+        announce(&batch->packets[i], segments ? segments : 1, segments);
+    }
+}
+
+/* Without the GIL. */
+
+/* A packet as it is. The kernel takes a small one sooner in one piece than in two. */
+static bool
+write_packet(int fd, const uint8_t *packet, size_t size)
+{
+    uint8_t frame[VIRTIO_SIZE + 512] = {0};
+    if (size > sizeof frame - VIRTIO_SIZE)
+        return write_parts(fd, (Part[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
+    memcpy(frame + VIRTIO_SIZE, packet, size);
+    return write_frame(fd, frame, VIRTIO_SIZE + size);
+}
+
+/* What one call wrote. */
+typedef struct {
+    Py_ssize_t bytes, frames, super_packets;
+    PyObject *left; /* the frames that were not written, a list, or NULL if all were */
+} Writing;
+
+/* Coalesce and write up to the first error; false with an exception set. */
+static bool
+write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent, int fd,
+              bool tap, bool tcp, bool udp)
+{
+    Packet single = {.segments = 1};
+    Part item;
+    Batch batch = {1, &single, &item};
+    if (count == 1) {
+        single.data = (const uint8_t *)PyBytes_AS_STRING(items[0]);
+        item = part(single.data, (size_t)PyBytes_GET_SIZE(items[0]));
+    }
+    else {
+        if (!batch_of_bytes(&batch, items, count))
+            return false;
+        announce_recent(&batch, recent, items);
+        if (!batch_coalesce(&batch, tap, tcp, udp)) {
+            batch_clear(&batch);
+            return false;
+        }
+    }
+    *writing = (Writing){.bytes = batch_bytes(&batch)};
+    int32_t i = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < batch.count; i += batch.packets[i].segments) {
+        const Packet *p = &batch.packets[i];
+        if (p->merged)
+            continue;
+        Head head;
+        Part parts[PARTS_MAX];
+        if (p->count > 1
+                ? !write_parts(fd, parts, frame_parts(batch.packets, batch.items, i, &head, parts))
+                : !write_packet(fd, p->data, batch.items[i].iov_len))
+            break;
+        writing->frames++;
+        writing->super_packets += p->count > 1;
+    }
+    Py_END_ALLOW_THREADS
+    if (i < batch.count)
+        writing->left = batch_frames(&batch, i);
+    if (count != 1)
+        batch_clear(&batch);
+    return i >= batch.count || writing->left;
+}
+
+/* Write up to the first error; how many were written. */
+static Py_ssize_t
+write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize_t count)
+{
+    Py_ssize_t i = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < count; i++) {
+        const uint8_t *frame = (const uint8_t *)PyBytes_AS_STRING(frames[i]);
+        const size_t size = (size_t)PyBytes_GET_SIZE(frames[i]);
+        if (!(families->any ? write_behind_family(fd, families, frame, size)
+                            : write_frame(fd, frame, size)))
+            break;
+    }
+    Py_END_ALLOW_THREADS
+    return i;
+}
+
+/* Write a frame unless it is malformed, or to be segmented as what is false, or as TCP behind
+   extension headers (see PacketWriter._takes); whether it was. Without the GIL. */
+static bool
+write_super(int fd, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
+{
+    Layout layout;
+    return check_frame(frame, size, tap, &layout) &&
+           (frame[1] == GSO_NONE ||
+            (frame[1] == GSO_UDP_L4 ? udp : tcp && !has_extensions(&layout))) &&
+           write_frame(fd, frame, size);
+}
