@@ -677,6 +677,7 @@ async def test_a_forgotten_transport_is_closed_with_a_warning(make_rig: MakeRig)
         transport, protocol = await aiotun.create_device_endpoint(Recorder, device=rig.device)
         transport.pause_reading()
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # what the loop is to call holds the transport
         transport._unwatch()
         del protocol.transport
         del transport, protocol
