@@ -22,6 +22,7 @@ class PeerChange:
     remove: bool = False
     update_only: bool = False
     """Do nothing unless there is such a peer."""
+    name: str | None = None
     preshared_key: bytes | None = dataclasses.field(default=None, repr=False)
     endpoint: tuple[str, int] | None = None
     persistent_keepalive: int | None = None
@@ -44,6 +45,8 @@ class Changes:
 class PeerState(Protocol):
     """What `Control` reads of a peer; `peer.Peer` has it."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def preshared_key(self) -> bytes: ...
     @property
@@ -125,6 +128,7 @@ class Control:
         if peer is not None:
             config = dataclasses.replace(
                 config,
+                name=peer.name,
                 preshared_key=peer.preshared_key,
                 allowed_ips=peer.allowed_ips,
                 persistent_keepalive=peer.persistent_keepalive,
@@ -134,6 +138,7 @@ class Control:
         allowed_ips = {} if change.replace_allowed_ips else dict.fromkeys(config.allowed_ips, True)
         allowed_ips.update(change.allowed_ips)
         new = {
+            "name": change.name,
             "endpoint": change.endpoint,
             "preshared_key": change.preshared_key,
             "persistent_keepalive": change.persistent_keepalive,
@@ -158,6 +163,7 @@ def snapshot(interface: Changeable, config: InterfaceConfig) -> InterfaceConfig:
         peers=tuple(
             PeerConfig(
                 public_key,
+                name=peer.name,
                 preshared_key=peer.preshared_key,
                 endpoint=(format_host(peer.endpoint), peer.endpoint[1])
                 if peer.endpoint is not None
@@ -189,6 +195,7 @@ def _replace(peer: PeerConfig, known: PeerConfig | None) -> PeerChange:
     """Endpoints roam: one that stands in the file as before is left where it is now."""
     return PeerChange(
         peer.public_key,
+        name=peer.name,
         preshared_key=peer.preshared_key,
         endpoint=None if known is not None and known.endpoint == peer.endpoint else peer.endpoint,
         persistent_keepalive=peer.persistent_keepalive,

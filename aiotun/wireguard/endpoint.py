@@ -75,6 +75,9 @@ class WireGuard(AsyncClosing):
         self._device = device
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
+        self._named: dict[bytes, tuple[str, int]] = {}
+        """The endpoints of peers that are names."""
+        self.tunnel.on_unanswered(self._unanswered)
 
     async def __aenter__(self) -> WireGuard:
         self._loop = asyncio.get_running_loop()
@@ -118,9 +121,11 @@ class WireGuard(AsyncClosing):
         address = None
         if config.endpoint is not None:
             self._names.forget(config.public_key)
+            self._named.pop(config.public_key, None)
             address = _numeric(config.endpoint, self._family)
         peer = self.tunnel.set_peer(config, clock(), address)
         if config.endpoint is not None and address is None:
+            self._named[peer.public_key] = config.endpoint
             found = partial(self._found, peer, peer.endpoint)
             self._names.look_up(peer.public_key, config.endpoint, self._family, found)
         self._pass_on()
@@ -132,10 +137,19 @@ class WireGuard(AsyncClosing):
             peer.set_persistent_keepalive(peer.persistent_keepalive, clock())
             self._pass_on()
 
+    def _unanswered(self, peer: Peer) -> None:
+        """Look a name up again: the peer may have another address by now."""
+        endpoint = self._named.get(peer.public_key)
+        if endpoint is not None and not self._names.is_looked_up(peer.public_key):
+            found = partial(self._found, peer, peer.endpoint)
+            key, tried = peer.public_key, peer.endpoint
+            self._names.look_up(key, endpoint, self._family, found, tried=tried)
+
     def remove_peer(self, public_key: bytes) -> None:
         """Raises `KeyError`."""
         self.tunnel.remove_peer(public_key)
         self._names.forget(public_key)
+        self._named.pop(public_key, None)
 
     def set_private_key(self, private_key: bytes) -> None:
         self.tunnel.set_private_key(private_key)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..udp import SocketAddress
 
@@ -35,14 +36,20 @@ class Names:
         endpoint: tuple[str, int],
         family: int,
         found: Callable[[SocketAddress], None],
+        *,
+        tried: SocketAddress | None = None,
     ) -> None:
         """Call `found` as soon as the host has an address of the family.
 
-        In place of an earlier look-up for the same peer. The first failure is logged.
+        Of several it is the one behind that which was `tried` in vain. In place of an earlier
+        look-up for the same peer. The first failure is logged.
         """
         self.forget(peer)
-        look_up = self._look_up(peer, endpoint, family, found)
+        look_up = self._look_up(peer, endpoint, family, found, tried)
         self._tasks[peer] = asyncio.ensure_future(look_up)
+
+    def is_looked_up(self, peer: bytes) -> bool:
+        return peer in self._tasks
 
     def forget(self, peer: bytes) -> None:
         """End the look-up for this peer, if there is one."""
@@ -61,6 +68,7 @@ class Names:
         endpoint: tuple[str, int],
         family: int,
         found: Callable[[SocketAddress], None],
+        tried: SocketAddress | None,
     ) -> None:
         host, port = endpoint
         loop = asyncio.get_running_loop()
@@ -80,5 +88,20 @@ class Names:
                 pause = min(2 * pause, PAUSE_MAX)
             else:
                 del self._tasks[peer]
-                found(cast(SocketAddress, infos[0][4]))
+                found(_next_address(infos, tried))
                 return
+
+
+def _next_address(infos: Sequence[tuple[Any, ...]], tried: SocketAddress | None) -> SocketAddress:
+    """The address behind the one that was tried, the first if that is the last or none of them.
+
+    IPv6 and IPv4 in turn, as RFC 8305, section 4, orders what getaddrinfo(3) has sorted.
+    """
+    first = infos[0][0]
+    families = ([info[4] for info in infos if (info[0] == first) is own] for own in (True, False))
+    pairs = itertools.zip_longest(*families)
+    addresses: list[SocketAddress] = list(dict.fromkeys(filter(None, itertools.chain(*pairs))))
+    if tried is None or tried[:2] not in [address[:2] for address in addresses]:
+        return addresses[0]
+    place = [address[:2] for address in addresses].index(tried[:2])
+    return addresses[(place + 1) % len(addresses)]

@@ -9,17 +9,20 @@ assert sys.platform == "linux"  # as its routes are, so far
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig
 from .endpoint import WireGuard
 from .keys import KEY_SIZE, encode_key
+from .kill_switch import KillSwitch
+from .service_manager import ServiceManager
 from .stores.base import Store
 from .stores.file import ConfigFile, FileStore
+from .system_dns import SystemDNS
 from .system_routes import SystemRoutes
 from .uapi_socket import DIRECTORY, open_uapi
 from .wg_quick import interface_name, run_hooks
@@ -35,9 +38,27 @@ INTERVAL = 1.0
 """Seconds between two looks whether the UAPI socket is still there."""
 
 
+class Companion(Protocol):
+    """What has to know each peer of an interface from its first moment on."""
+
+    def serve(self, wireguard: WireGuard) -> None:
+        """Take this interface, which has no peers yet."""
+
+    def place(self, public_keys: Iterable[bytes]) -> None:
+        """These peers have come, changed or gone."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+
+Service = Callable[["Server"], Coroutine[Any, Any, None]]
+"""Runs while the interface is up, until cancelled."""
+
+
 class Server:
     """Runs one interface: as its file says, with the peers of a store, which is that file too if
-    none is given. As a `member` it shares these peers with other servers.
+    none is given. As a `member` it shares these peers with other servers. With a `kill_switch`
+    nothing leaves the machine but through the interface.
 
     Raises `ValueError` for a name that no interface can have."""
 
@@ -48,11 +69,18 @@ class Server:
         *,
         store: Store[Any] | None = None,
         member: Member | None = None,
+        companions: Sequence[Companion] = (),
+        services: Sequence[Service] = (),
+        kill_switch: bool = False,
     ) -> None:
         self.file = file
-        self.store = FileStore(file) if store is None else store
+        self.store: Store[Any] = FileStore(file) if store is None else store
         self.member = member
         self.name = interface_name(name)
+        self._companions = [*companions, *([] if member is None else [member])]
+        self._services = services
+        self._kill_switch = KillSwitch(self.name) if kill_switch else None
+        self._manager = ServiceManager()
         self._becoming = asyncio.Lock()
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
@@ -78,11 +106,26 @@ class Server:
             ]
             if path is not None:
                 parts.append(_until_deleted(path))
-            if self.member is not None:
-                parts.append(self.member.run())
+            parts += [companion.run() for companion in self._companions]
+            parts += [service(self) for service in self._services]
+            parts.append(self._manager.run())
             await _until_one_ends(parts)
         finally:
+            self._manager.stopping()
             await self._down(up)
+
+    async def reload(self) -> None:
+        """Become what file and store say now; log what cannot be."""
+        if not hasattr(self, "routes"):
+            return  # it is not up yet, and reads them anyway
+        self._manager.reloading()
+        try:
+            self._settings = await self.file.load()
+            self._peers, _ = await self.store.peers()
+        except (OSError, ValueError) as exc:
+            logger.error("%s; what held before holds on", exc)
+        await self._change()
+        self._manager.ready(self._status)
 
     async def _up(
         self, config: InterfaceConfig, stack: contextlib.AsyncExitStack, directory: Path | None
@@ -95,8 +138,8 @@ class Server:
         self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
         self.wireguard = WireGuard(self.config, name=self.name)
         await stack.enter_async_context(self.wireguard)
-        if self.member is not None:
-            self.member.serve(self.wireguard)
+        for companion in self._companions:
+            companion.serve(self.wireguard)
         self.control = Control(self.wireguard)
         path = None
         if directory is not None:
@@ -105,6 +148,10 @@ class Server:
         self.routes = SystemRoutes(self.wireguard.device)
         stack.push_async_callback(asyncio.to_thread, self.routes.close)
         await self._become(config)
+        if self._kill_switch is not None:
+            await self._kill_switch.set(self.config.fwmark)
+            stack.push_async_callback(self._kill_switch.close)
+        await self._set_dns(stack)
         await run_hooks(config.post_up, self.name)
         self._tell()
         return path
@@ -162,28 +209,40 @@ class Server:
         config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
         changes = difference(self.config, config)
         await self.control.apply(changes)
-        if self.member is not None:
-            self.member.place(change.public_key for change in changes.peers)
+        for companion in self._companions:
+            companion.place([change.public_key for change in changes.peers])
         device = self.wireguard.device
         if config.addresses != self.config.addresses:
             device.set_addresses(config.addresses)
         if config.mtu != self.config.mtu:
             device.mtu = config.mtu
         await asyncio.to_thread(self.routes.update, config)
+        if self._kill_switch is not None and config.fwmark != self.config.fwmark:
+            await self._kill_switch.set(config.fwmark)
         self.config = config
+
+    async def _set_dns(self, stack: contextlib.AsyncExitStack) -> None:
+        if self.config.dns:
+            dns = SystemDNS(self.name)
+            stack.push_async_callback(dns.close)
+            if not await dns.set(self.config.dns):
+                words = ", ".join(self.config.dns)
+                print(f"DNS is not set, for want of resolvectl or resolvconf: {words}", flush=True)
 
     async def _save(self) -> None:
         await self.file.save(snapshot(self.wireguard, self.config))
 
-    def _tell(self) -> None:
-        print(
+    @property
+    def _status(self) -> str:
+        return (
             f"{self.name} is up at UDP port {self.wireguard.listen_port}, "
             f"peers: {len(self.config.peers)}, addresses: "
-            f"{', '.join(map(str, self.config.addresses)) or 'none'}",
-            flush=True,
+            f"{', '.join(map(str, self.config.addresses)) or 'none'}"
         )
-        if self.config.dns:
-            print(f"DNS is not set here: {', '.join(self.config.dns)}", flush=True)
+
+    def _tell(self) -> None:
+        print(self._status, flush=True)
+        self._manager.ready(self._status)
 
 
 async def _until_deleted(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The protocol is described at www.wireguard.com/xplatform. A request is a line that says what
 is wanted, lines of key=value, and an empty line; so is an answer, its last line an errno.
-`counters=1` is ours: it asks for packets dropped, by reason.
+`counters=1` and `names=1` are ours: they ask for packets dropped, by reason, and for what peers
+are called.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 import logging
 import math
 import re
@@ -22,7 +24,16 @@ from .changes import Changeable, Changes, Control, PeerChange
 from .config import format_endpoint, parse_endpoint, parse_network, quote
 from .core.allowed_ips import Network
 
-__all__ = ["PeerStatus", "Status", "answer", "decode_get", "decode_set", "encode_get"]
+__all__ = [
+    "PeerStatus",
+    "Status",
+    "answer",
+    "decode_get",
+    "decode_names",
+    "decode_set",
+    "encode_get",
+    "encode_names",
+]
 
 logger = logging.getLogger("aiotun.wireguard")
 
@@ -39,6 +50,8 @@ async def answer(control: Control, request: str) -> str:
         elif operation == "counters=1":
             counters = dataclasses.asdict(control.interface.tunnel.counters)
             lines = "".join(f"{name}={count}\n" for name, count in counters.items())
+        elif operation == "names=1":
+            lines = encode_names(control.interface)
         else:
             raise ValueError(f"{quote(operation)} is no operation")
     except (OSError, ValueError) as exc:
@@ -106,11 +119,27 @@ def encode_get(interface: Changeable) -> str:
     return "\n".join(lines) + "\n"
 
 
+def encode_names(interface: Changeable) -> str:
+    """A line for each peer that has a name: its key, and the name as JSON, which is ASCII."""
+    return "".join(
+        f"{public_key.hex()}={json.dumps(peer.name)}\n"
+        for public_key, peer in interface.tunnel.peers.items()
+        if peer.name
+    )
+
+
+def decode_names(text: str) -> dict[bytes, str]:
+    """What `encode_names` wrote. Raises `ValueError`."""
+    lines = (line.partition("=") for line in text.splitlines())
+    return {_key(key): str(json.loads(name)) for key, _, name in lines}
+
+
 @dataclass
 class PeerStatus:
     """How a peer is, as told by whoever runs the interface."""
 
     public_key: bytes
+    name: str = ""
     endpoint: str = ""
     """As text; empty: not known."""
     allowed_ips: list[Network] = dataclasses.field(default_factory=list)

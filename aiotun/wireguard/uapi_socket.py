@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from .changes import Control
-from .uapi import Status, answer, decode_get
+from .uapi import Status, answer, decode_get, decode_names
 from .wg_quick import interface_name
 
 __all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status", "socket_path"]
@@ -131,7 +131,12 @@ async def ask(path: Path, request: str) -> str:
 
 async def read_status(path: Path) -> Status:
     """How the interface at the socket is. Raises `OSError` and `ValueError`."""
-    return decode_get(await ask(path, "get=1"))
+    status = decode_get(await ask(path, "get=1"))
+    with contextlib.suppress(OSError):  # another implementation knows no names
+        names = decode_names(await ask(path, "names=1"))
+        for peer in status.peers:
+            peer.name = names.get(peer.public_key, "")
+    return status
 
 
 async def read_counters(path: Path) -> dict[str, int]:

@@ -23,9 +23,10 @@ from aiotun.testing import memory_devices
 from aiotun.wireguard import endpoint
 from aiotun.wireguard.changes import Changes, Control, PeerChange
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.core import peer as peer_module
 from aiotun.wireguard.endpoint import SO_MARK, WireGuard
 from aiotun.wireguard.keys import generate_private_key, public_key_of
-from aiotun.wireguard.names import AT_ONCE
+from aiotun.wireguard.names import AT_ONCE, _next_address
 
 KEYS = [generate_private_key() for _ in range(2)]
 PUBLIC = [public_key_of(key) for key in KEYS]
@@ -417,3 +418,46 @@ async def test_the_mtu_follows_the_device() -> None:
         assert a.wireguard.tunnel.mtu == 1420
         a.wireguard.device.mtu = 1300
         await until(lambda: a.wireguard.tunnel.mtu == 1300)
+
+
+async def test_a_name_is_looked_up_again_while_nobody_answers(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its addresses are tried in turn."""
+    monkeypatch.setattr(peer_module, "REKEY_TIMEOUT", 0.05)
+    monkeypatch.setattr(endpoint, "TIMER_SLACK", 0.01)
+    names.known["vpn.example"] = "127.0.0.2"  # where nobody is
+    async with end(1, peer(0)) as b, end(0, to_name(1, b.wireguard.listen_port)) as a:
+        b.wireguard.udp.pause_reading()
+        known = a.wireguard.tunnel.peers[PUBLIC[1]]
+        await until(lambda: names.asked.count("vpn.example") >= 3)
+        assert known.last_handshake is None
+        b.wireguard.udp.resume_reading()
+        names.known["vpn.example"] = "127.0.0.1"
+        await until(lambda: known.last_handshake is not None)
+        asked = len(names.asked)
+        await passes(a, b)
+        assert len(names.asked) == asked
+
+
+V6, V4 = ("2001:db8::1", 1, 0, 0), ("192.0.2.1", 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "tried", "expected"),
+    [
+        ([V6, V4], None, V6),
+        ([V6, V4], V6, V4),
+        ([V6, V4], V4, V6),
+        ([V6, V4], ("192.0.2.9", 1), V6),
+        ([V4], V4, V4),
+        ([V6, ("2001:db8::2", 1, 0, 0), V4], V6, V4),
+        ([V4, ("192.0.2.2", 1), V6], V4, V6),
+        ([V4, V4, ("192.0.2.2", 1)], V4, ("192.0.2.2", 1)),
+    ],
+)
+def test_the_next_address_of_a_name(found: list[Any], tried: Any, expected: Any) -> None:
+    infos = [
+        (socket.AF_INET6 if len(each) == 4 else socket.AF_INET, 2, 17, "", each) for each in found
+    ]
+    assert _next_address(infos, tried) == expected

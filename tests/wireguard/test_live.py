@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aiotun.wireguard.cli.show import find_socket, render
+from aiotun.wireguard.cli.status import find_socket, render
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.uapi import PeerStatus, Status
 

@@ -1,4 +1,4 @@
-"""aiotun wireguard pair | peer | serve | show: each is a module here, as in `aiotun.cli`."""
+"""aiotun wireguard pair | peer | serve | status: each is a module here, as in `aiotun.cli`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMANDS = {
     "pair": "write the configuration of a client, and of its server if there is none yet",
     "peer": "add, remove, enable, disable or list the peers in a store",
     "serve": "run an interface",
-    "show": "watch an interface",
+    "status": "watch an interface: its peers, rates and drops, as a live table or as JSON",
 }
 
 
@@ -34,6 +34,9 @@ def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         args.wireguard(args)
+    except ModuleNotFoundError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     except (OSError, ValueError) as exc:
         print(message(exc), file=sys.stderr)
         return 1

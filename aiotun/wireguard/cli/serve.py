@@ -7,16 +7,24 @@ import sys
 assert sys.platform == "linux"
 
 import argparse
+import asyncio
 import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import parse_endpoint
-from ..server import Server
+from ..logs import Connections, JSONFormatter
+from ..server import Companion, Server, Service
 from ..stores.file import ConfigFile
 from ..stores.urls import open_store
+from ..timestamps import Timestamps
 from ..uapi_socket import DIRECTORY
+from ..wg_quick import interface_name
 from .loop import run
 from .peer import add_store_argument
 
@@ -39,6 +47,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-uapi", action="store_true", help=f"no socket in {DIRECTORY} for the wg tool"
     )
     parser.add_argument(
+        "--metrics", metavar="PLACE", help="for Prometheus, at 127.0.0.1:9586 or unix:PATH"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=os.environ.get("STATE_DIRECTORY"),
+        metavar="DIRECTORY",
+        help="where the peers' last time stamps outlive a restart; STATE_DIRECTORY if that is set",
+    )
+    parser.add_argument(
+        "--kill-switch",
+        action="store_true",
+        help="let nothing leave this machine but through the interface, by nft",
+    )
+    parser.add_argument(
+        "--log", choices=("text", "json"), default="text", help="how lines of the log look"
+    )
+    parser.add_argument(
         "--allow-commands", action="store_true", help="run PreUp, PostUp, PreDown and PostDown"
     )
 
@@ -49,12 +75,42 @@ def main(args: argparse.Namespace) -> None:
 
 
 async def _serve(args: argparse.Namespace) -> None:
+    if args.log == "json":
+        logging.getLogger().handlers[0].setFormatter(JSONFormatter())
     file = ConfigFile(args.file, allow_commands=args.allow_commands)
+    name = interface_name(args.name or args.file.stem)
+    companions: list[Companion] = [Connections(name)]
+    if args.state:
+        companions.append(Timestamps(Path(args.state) / f"{name}.timestamps"))
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(args.store)) if args.store else None
-        member = await stack.enter_async_context(_joined(args)) if args.link else None
-        server = Server(file, args.name or args.file.stem, store=store, member=member)
+        server = Server(
+            file,
+            name,
+            store=store,
+            member=await stack.enter_async_context(_joined(args)) if args.link else None,
+            companions=companions,
+            services=list(_services(args)),
+            kill_switch=args.kill_switch,
+        )
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = asyncio.ensure_future(server.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         await server.run(uapi=not args.no_uapi)
+
+
+def _services(args: argparse.Namespace) -> Iterator[Service]:
+    if args.metrics:
+        from ..web.listening import parse_place
+        from ..web.metrics import serve_metrics
+
+        place = parse_place(args.metrics)
+        yield lambda server: serve_metrics(server, place)
 
 
 def _joined(args: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Member]:

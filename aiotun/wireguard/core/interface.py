@@ -58,8 +58,12 @@ class Interface:
         """By the address to which handshake messages went: whose they were."""
         self.outgoing: list[Outgoing] = []
         self.timers: Timers[Peer] = Timers()
-        self.shook_hands: Callable[[Peer], None] | None = None
+        self.handshakes = 0
+        """How many were completed."""
+        self.shook_hands: list[Callable[[Peer], None]] = []
         """Called when a handshake is complete, and the peer has shown that it has the keys."""
+        self.unanswered: Callable[[Peer], None] | None = None
+        """Called when an initiation is about to be sent again."""
 
     def set_private_key(self, private_key: bytes) -> None:
         self.private_key = private_key

@@ -104,6 +104,7 @@ class Peer:
         "_timestamp_sent",
         "elsewhere",
         "last_handshake",
+        "name",
         "preshared_key",
         "public_key",
     )
@@ -111,6 +112,7 @@ class Peer:
     def __init__(self, interface: Interface, public_key: bytes) -> None:
         self._interface = interface
         self.public_key = public_key
+        self.name = ""
         self.preshared_key = bytes(32)
         self.persistent_keepalive = 0
         """Seconds; 0: off."""
@@ -409,8 +411,9 @@ class Peer:
         self._last_minute = False
         self.last_handshake = self._interface.wall_clock()
         self.elsewhere = None
-        if self._interface.shook_hands is not None:
-            self._interface.shook_hands(self)
+        self._interface.handshakes += 1
+        for shook_hands in self._interface.shook_hands:
+            shook_hands(self)
 
     def _new_session(
         self, index: int, remote_index: int, keys: Keys, now: float, *, initiator: bool
@@ -486,6 +489,8 @@ class Peer:
             return
         self._attempts += 1
         self.forget_source()
+        if self._interface.unanswered is not None:
+            self._interface.unanswered(self)
         self.initiate(now, retry=True)
 
     def _silence(self, now: float) -> None:

@@ -116,6 +116,11 @@ class Tunnel:
         return self._interface.counters
 
     @property
+    def handshakes(self) -> int:
+        """How many were completed."""
+        return self._interface.handshakes
+
+    @property
     def mtu(self) -> int:
         return self._interface.mtu
 
@@ -142,9 +147,16 @@ class Tunnel:
         """By public key."""
         return MappingProxyType(self._peers)
 
-    def on_handshake(self, shook_hands: Callable[[Peer], None] | None) -> None:
-        """Call this when a handshake is complete, and the peer has shown that it has the keys."""
-        self._interface.shook_hands = shook_hands
+    def on_handshake(self, shook_hands: Callable[[Peer], None]) -> None:
+        """Call this too when a handshake is complete, and the peer has shown that it has the keys.
+
+        It may change the peer, and calls nothing of the tunnel.
+        """
+        self._interface.shook_hands.append(shook_hands)
+
+    def on_unanswered(self, unanswered: Callable[[Peer], None]) -> None:
+        """Call this when no answer came to an initiation, before it is sent again."""
+        self._interface.unanswered = unanswered
 
     def set_private_key(self, private_key: bytes) -> None:
         """Take another key. All sessions end; a peer that has the same key is removed."""
@@ -169,6 +181,7 @@ class Tunnel:
             peer = self._peers[key] = Peer(self._interface, key)
         if endpoint is not None:
             peer.set_endpoint(endpoint)
+        peer.name = config.name
         peer.preshared_key = config.preshared_key
         self._route(peer, config.allowed_ips)
         peer.set_persistent_keepalive(config.persistent_keepalive, now)

@@ -1,4 +1,4 @@
-"""aiotun wireguard show: an interface's peers, when they shook hands, and what passes.
+"""aiotun wireguard status: an interface's peers, when they shook hands, and what passes.
 
 It asks over the UAPI socket, so it shows any implementation that answers there; packets
 dropped, by reason, only ours tells.
@@ -12,8 +12,11 @@ assert sys.platform != "win32"
 
 import argparse
 import asyncio
+import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,7 +29,7 @@ from ..uapi import PeerStatus, Status
 from ..uapi_socket import DIRECTORY, read_counters, read_status, socket_path
 from .loop import run
 
-__all__ = ["add_arguments", "find_socket", "main", "render"]
+__all__ = ["Look", "add_arguments", "as_object", "find_socket", "main", "render"]
 
 INTERVAL = 1.0
 """Seconds between two pictures."""
@@ -38,28 +41,87 @@ STALE = 180.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="not needed if there is only one")
     parser.add_argument("--once", action="store_true", help="one picture instead of a live view")
+    parser.add_argument(
+        "--json", action="store_true", help="an object of JSON a line, each second or --once"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
-    run(_show(find_socket(args.name, DIRECTORY), once=args.once))
+    run(_show(find_socket(args.name, DIRECTORY), once=args.once, as_json=args.json))
 
 
-async def _show(path: Path, *, once: bool = False) -> None:
+class Look(NamedTuple):
+    """What an interface told, and when (of a clock that only moves forward)."""
+
+    status: Status
+    counters: dict[str, int]
+    moment: float
+
+
+async def _show(path: Path, *, once: bool = False, as_json: bool = False) -> None:
     """Show it until it ends, or once. Raises `OSError`."""
-    status, counters = await read_status(path), await read_counters(path)
-    picture = render(path.stem, status, None, 0, counters)
+    first = await _look(path)
+    if as_json:
+        print(json.dumps(as_object(path.stem, first, first)), flush=True)
+        if not once:
+            async for before, after in _looks(path, first):
+                print(json.dumps(as_object(path.stem, before, after)), flush=True)
+        return
+    picture = render(path.stem, first.status, None, 0, first.counters)
     if once:
         Console().print(picture)
         return
     with Live(picture, auto_refresh=False) as live:
-        seen = time.monotonic()
-        while True:
-            await asyncio.sleep(INTERVAL)
-            before, then = status, seen
-            status, counters = await read_status(path), await read_counters(path)
-            seen = time.monotonic()
-            live.update(render(path.stem, status, before, seen - then, counters), refresh=True)
+        async for before, after in _looks(path, first):
+            seconds = after.moment - before.moment
+            picture = render(path.stem, after.status, before.status, seconds, after.counters)
+            live.update(picture, refresh=True)
+
+
+async def _look(path: Path) -> Look:
+    return Look(await read_status(path), await read_counters(path), time.monotonic())
+
+
+async def _looks(path: Path, before: Look) -> AsyncIterator[tuple[Look, Look]]:
+    """A look each second, and the one before."""
+    while True:
+        await asyncio.sleep(INTERVAL)
+        after = await _look(path)
+        yield before, after
+        before = after
+
+
+def as_object(name: str, before: Look, after: Look) -> dict[str, Any]:
+    """What is to be JSON; rates, in bits a second, are between the two looks."""
+    seconds = after.moment - before.moment
+    known = {peer.public_key: peer for peer in before.status.peers}
+
+    def rate(new: int, old: int) -> float:
+        return round(8 * (new - old) / seconds, 1) if seconds else 0.0
+
+    peers = []
+    for peer in after.status.peers:
+        last = known.get(peer.public_key, peer)
+        peers.append(
+            {
+                "name": peer.name,
+                "public_key": encode_key(peer.public_key),
+                "endpoint": peer.endpoint or None,
+                "allowed_ips": [str(network) for network in peer.allowed_ips],
+                "last_handshake": peer.last_handshake or None,
+                "received_bytes": peer.rx_bytes,
+                "sent_bytes": peer.tx_bytes,
+                "received_rate": rate(peer.rx_bytes, last.rx_bytes),
+                "sent_rate": rate(peer.tx_bytes, last.tx_bytes),
+            }
+        )
+    return {
+        "interface": name,
+        "listen_port": after.status.listen_port,
+        "peers": peers,
+        "dropped": after.counters,
+    }
 
 
 def find_socket(name: str | None, directory: Path) -> Path:
@@ -101,8 +163,8 @@ def _peer(peer: PeerStatus, last: PeerStatus, seconds: float) -> Group:
         Text(", ".join(map(str, peer.allowed_ips)) or "no allowed IPs"),
         Text(f"received {received}, sent {sent}"),
     )
-    key = Text(f"peer {encode_key(peer.public_key)}")
-    return Group(Text(), key, Padding(details, (0, 0, 0, 5)))
+    called = (f"peer {encode_key(peer.public_key)}", peer.name)
+    return Group(Text(), *map(Text, filter(None, called)), Padding(details, (0, 0, 0, 5)))
 
 
 def _ago(moment: float) -> Text:

@@ -1,0 +1,159 @@
+"""WireGuard's metrics for Prometheus; what devices and sockets count, `aiotun.metrics` tells."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"  # as the server is, so far
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+try:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.metrics import Histogram
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        f"{exc.msg}: pip install 'aiotun[service]' brings it", name=exc.name
+    ) from None
+
+from .keys import encode_key
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Metrics"]
+
+LAG_INTERVAL = 0.5
+"""Seconds between two measurements of the loop's lag."""
+
+LAG_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+HANDSHAKE_FAILURES = (
+    "bad_mac1",
+    "unproven",
+    "flooded",
+    "bad_handshake",
+    "replayed_handshake",
+    "unknown_peer",
+)
+"""Counters of handshake messages; the others are of packets and datagrams."""
+
+PEER = ("interface", "public_key", "peer")
+
+
+class Metrics(Collector):
+    """What a server counts, as text that Prometheus reads. `run` measures the loop's lag."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._lag = Histogram(
+            "aiotun_wireguard_loop_lag_seconds",
+            "How late the event loop runs what is due.",
+            buckets=LAG_BUCKETS,
+            registry=self._registry,
+        )
+
+    def text(self) -> bytes:
+        """In the text format, version 0.0.4."""
+        text: bytes = generate_latest(self._registry)
+        return text
+
+    async def run(self) -> None:
+        """Measure the loop's lag, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL
+            await asyncio.sleep(LAG_INTERVAL)
+            self._lag.observe(max(0.0, loop.time() - due))
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is depends on the server, which may not be up yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        yield from self._interface()
+        yield from self._peers()
+        yield from self._store()
+        if self._server.member is not None:
+            yield from self._cluster(self._server.member)
+
+    def _interface(self) -> Iterator[Metric]:
+        name, tunnel = self._server.name, self._server.wireguard.tunnel
+        counters = dataclasses.asdict(tunnel.counters)
+        handshakes = CounterMetricFamily(
+            "aiotun_wireguard_handshakes",
+            "Handshakes completed, and handshake messages dropped, by reason.",
+            labels=("interface", "result"),
+        )
+        handshakes.add_metric((name, "complete"), tunnel.handshakes)
+        dropped = CounterMetricFamily(
+            "aiotun_wireguard_dropped",
+            "Packets and datagrams dropped, by reason.",
+            labels=("interface", "reason"),
+        )
+        for reason, count in counters.items():
+            if reason in HANDSHAKE_FAILURES:
+                handshakes.add_metric((name, reason), count)
+            else:
+                dropped.add_metric((name, reason), count)
+        yield handshakes
+        yield dropped
+
+    def _peers(self) -> Iterator[Metric]:
+        name, peers = self._server.name, self._server.wireguard.tunnel.peers
+        yield _gauge("peers", "Peers that the interface has.", name, len(peers))
+        received = CounterMetricFamily(
+            "aiotun_wireguard_received_bytes", "UDP payloads from the peer, authentic.", labels=PEER
+        )
+        sent = CounterMetricFamily(
+            "aiotun_wireguard_sent_bytes", "UDP payloads to the peer.", labels=PEER
+        )
+        handshake = GaugeMetricFamily(
+            "aiotun_wireguard_last_handshake_timestamp_seconds",
+            "When the last handshake was completed (unix time).",
+            labels=PEER,
+        )
+        for public_key, peer in peers.items():
+            labels = (name, encode_key(public_key), peer.name)
+            received.add_metric(labels, peer.rx_bytes)
+            sent.add_metric(labels, peer.tx_bytes)
+            if peer.last_handshake is not None:
+                handshake.add_metric(labels, peer.last_handshake)
+        yield from (received, sent, handshake)
+
+    def _store(self) -> Iterator[Metric]:
+        reachable = getattr(self._server.store, "reachable", True)
+        text = "Whether the store of peers could be read the last time."
+        yield _gauge("store_reachable", text, self._server.name, int(reachable))
+
+    def _cluster(self, member: Any) -> Iterator[Metric]:
+        name = self._server.name
+        held = sum(holding.server == member.link.public_key for holding in member.holdings.values())
+        yield _gauge("servers", "Servers of the service that are alive.", name, len(member.servers))
+        yield _gauge("held_peers", "Peers that this server holds.", name, held)
+        forwarded = CounterMetricFamily(
+            "aiotun_wireguard_forwarded_packets",
+            "Packets to and from other servers; lost: nobody held the peer.",
+            labels=("interface", "direction"),
+        )
+        for direction, count in (
+            ("sent", member.link.sent),
+            ("received", member.link.received),
+            ("lost", member.lost),
+        ):
+            forwarded.add_metric((name, direction), count)
+        yield forwarded
+
+
+def _gauge(name: str, text: str, interface: str, value: float) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(f"aiotun_wireguard_{name}", text, labels=("interface",))
+    gauge.add_metric((interface,), value)
+    return gauge

@@ -1,0 +1,32 @@
+"""Programs of the system, run to their end off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+__all__ = ["run_program"]
+
+TIMEOUT = 20.0
+"""Seconds: each of them asks the kernel, or another program of this machine."""
+
+
+async def run_program(*words: str, text: str = "") -> None:
+    """Run a program with this text as its input. Raises `OSError` unless it succeeds."""
+    await asyncio.to_thread(_run, words, text)
+
+
+def _run(words: tuple[str, ...], text: str) -> None:
+    try:
+        result = subprocess.run(
+            words,
+            input=text.encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise TimeoutError(f"{words[0]} did not end within {TIMEOUT:.0f} seconds") from exc
+    if result.returncode:
+        message = result.stderr.decode(errors="replace").strip()
+        raise OSError(f"{' '.join(words)} failed: {message or result.returncode}")

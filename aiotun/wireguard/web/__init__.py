@@ -1,0 +1,1 @@
+"""What a server shows over HTTP: its metrics, and a page for an operator."""

@@ -1,0 +1,63 @@
+"""HTTP on this machine alone: a port of a loopback address, or a UNIX socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+
+try:
+    from aiohttp import web
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        f"{exc.msg}: pip install 'aiotun[service]' brings it", name=exc.name
+    ) from None
+
+from ..config import parse_endpoint
+
+__all__ = ["listening", "parse_place"]
+
+
+def parse_place(text: str) -> str | tuple[str, int]:
+    """The path of "unix:PATH", or a loopback address with a port, such as "127.0.0.1:9586".
+
+    Raises `ValueError` for any other address: what is to be reached from elsewhere stands behind
+    a proxy that encrypts and knows its users.
+    """
+    scheme, colon, path = text.partition(":")
+    if scheme == "unix" and colon and path:
+        return path
+    host, port = parse_endpoint(text)
+    try:
+        if ip_address(host).is_loopback:
+            return host, port
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{host} is no loopback address: take 127.0.0.1:{port} or unix:PATH, and a proxy before it"
+    )
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, place: str | tuple[str, int]) -> AsyncIterator[str]:
+    """Serve the application there; yields where that is, as a URL or a path.
+
+    A UNIX socket is its owner's alone. Raises `OSError` where the place cannot be had.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        if isinstance(place, str):
+            before = os.umask(0o177)
+            try:
+                await web.UnixSite(runner, place).start()
+            finally:
+                os.umask(before)
+            yield place
+        else:
+            await web.TCPSite(runner, *place).start()
+            host, port = runner.addresses[0][:2]
+            yield f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    finally:
+        await runner.cleanup()

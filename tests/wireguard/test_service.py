@@ -1,0 +1,337 @@
+"""Operating a server: metrics, reloading, what a service manager hears, logs, time stamps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import aiohttp
+import packets
+import pytest
+from machine import PYTHON, Machine
+from prometheus_client.parser import text_string_to_metric_families
+
+from aiotun import Datagram
+from aiotun.testing import memory_devices
+from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.core.tunnel import Tunnel
+from aiotun.wireguard.endpoint import WireGuard
+from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.timestamps import Timestamps
+from aiotun.wireguard.web.listening import parse_place
+
+pytestmark = pytest.mark.requires("tun", "netns", "mountns")
+
+SERVER, PHONE = (encode_key(bytes([n]) * 32) for n in (8, 1))
+
+TEXT = f"""\
+[Interface]
+PrivateKey = {SERVER}
+ListenPort = 51820
+Address = 10.9.0.1/24
+DNS = 10.9.0.1, example.net
+
+# phone "1"
+[Peer]
+PublicKey = {PHONE}
+AllowedIPs = 10.9.0.2/32
+"""
+
+
+@pytest.fixture
+def machine(no_leaks: None) -> Iterator[Machine]:
+    with Machine() as machine:
+        yield machine
+
+
+def program(*words: str) -> tuple[str, ...]:
+    return (*PYTHON, "-m", "aiotun", "wireguard", *words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "wg0.conf").write_text(TEXT)
+    (tmp_path / "wg0.conf").chmod(0o600)
+    return tmp_path
+
+
+def scraped(text: str) -> dict[tuple[str, ...], float]:
+    """Values by the names of samples, and their labels, sorted, without the interface."""
+    return {
+        (
+            sample.name,
+            *(value for label, value in sample.labels.items() if label != "interface"),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_over_a_unix_socket(machine: Machine, folder: Path) -> None:
+    place = folder / "metrics.sock"
+    with machine.running(*program("serve", "--metrics", f"unix:{place}"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+
+        async def scrape() -> str:
+            connector = aiohttp.UnixConnector(str(place))
+            async with aiohttp.ClientSession(connector=connector) as session:
+                while True:
+                    try:
+                        async with session.get("http://wg0/metrics") as answer:
+                            assert answer.status == 200
+                            assert answer.headers["Content-Type"].startswith("text/plain")
+                            text = await answer.text()
+                    except aiohttp.ClientConnectorError:  # it is about to listen
+                        await asyncio.sleep(0.02)
+                        continue
+                    if "loop_lag_seconds_count 0.0" not in text:
+                        return text
+                    await asyncio.sleep(0.1)
+
+        text = asyncio.run(scrape())
+        assert place.stat().st_mode & 0o777 == 0o600
+        server.end(signal.SIGTERM)
+    values = scraped(text)
+    assert values["aiotun_wireguard_peers",] == 1
+    assert values["aiotun_wireguard_store_reachable",] == 1
+    assert values["aiotun_wireguard_received_bytes_total", 'phone "1"', PHONE] == 0
+    assert values["aiotun_wireguard_handshakes_total", "complete"] == 0
+    assert values["aiotun_wireguard_handshakes_total", "bad_mac1"] == 0
+    assert values["aiotun_wireguard_dropped_total", "replayed"] == 0
+    assert values["aiotun_wireguard_loop_lag_seconds_count",] >= 1
+    assert SERVER not in text
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:9586", "192.0.2.1:9586", "[::]:9586", "localhost:9586"])
+def test_nothing_listens_where_others_reach_it(text: str) -> None:
+    with pytest.raises(ValueError, match="is no loopback address: take 127"):
+        parse_place(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("127.0.0.1:9586", ("127.0.0.1", 9586)),
+        ("[::1]:9586", ("::1", 9586)),
+        ("unix:/run/x.sock", "/run/x.sock"),
+    ],
+)
+def test_where_it_may_listen(text: str, place: object) -> None:
+    assert parse_place(text) == place
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """What systemd is to a unit."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        yield manager
+
+
+def test_what_a_service_manager_hears(
+    machine: Machine, folder: Path, manager: socket.socket
+) -> None:
+    """And a reload, which does not wait until the file was seen twice."""
+    environment = ("env", f"NOTIFY_SOCKET={folder}/notify", "WATCHDOG_USEC=600000")
+    with machine.running(*environment, *program("serve"), cwd=folder) as server:
+        ready = manager.recv(1000).decode()
+        assert ready.startswith("READY=1\nSTATUS=wg0 is up at UDP port 51820, peers: 1, ")
+        assert manager.recv(1000) == b"WATCHDOG=1"
+        (folder / "wg0.conf").write_text(TEXT.replace("51820", "51999"))
+        server.process.send_signal(signal.SIGHUP)
+        heard = ""
+        while "51999" not in heard:
+            heard += manager.recv(1000).decode() + "\n"
+        assert re.search(r"RELOADING=1\nMONOTONIC_USEC=\d+\n", heard)
+        server.end(signal.SIGTERM)
+        while manager.recv(1000) != b"STOPPING=1":
+            pass
+
+
+def test_a_log_for_machines(machine: Machine, folder: Path) -> None:
+    """DNS cannot be set here; who connects is named."""
+    client = folder / "client"
+    client.mkdir()
+    (client / "wg1.conf").write_text(
+        f"[Interface]\nPrivateKey = {PHONE}\n[Peer]\nPersistentKeepalive = 1\n"
+        f"PublicKey = {encode_key(public_key_of(bytes([8]) * 32))}\nEndpoint = 127.0.0.1:51820\n"
+    )
+    (client / "wg1.conf").chmod(0o600)
+    phone = encode_key(public_key_of(bytes([1]) * 32))
+    (folder / "wg0.conf").write_text(TEXT.replace(PHONE, phone))
+    with machine.running(*program("serve", "--log", "json"), cwd=folder) as server:
+        server.wait_for("DNS is not set, for want of resolvectl or resolvconf: 10.9.0.1, exa")
+        with machine.running(*program("serve", "wg1.conf"), cwd=client) as other:
+            server.wait_for("is connected")
+            line = json.loads(server.output.splitlines()[-1])
+            other.end(signal.SIGTERM)
+        server.end(signal.SIGTERM)
+    assert line.pop("time").endswith("+00:00")
+    assert line.pop("endpoint").startswith("127.0.0.1:")
+    assert line.pop("message").startswith('phone "1" is connected, at 127.0.0.1:')
+    assert line == {
+        "level": "info",
+        "logger": "aiotun.wireguard",
+        "interface": "wg0",
+        "peer": 'phone "1"',
+        "public_key": phone,
+    }
+
+
+def test_status_as_json(machine: Machine, folder: Path) -> None:
+    with machine.running(*program("serve"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        status = json.loads(machine.run(*program("status", "--json", "--once")))
+        (peer,) = status["peers"]
+        assert (peer["name"], peer["public_key"]) == ('phone "1"', PHONE)
+        assert (peer["last_handshake"], peer["sent_rate"]) == (None, 0.0)
+        assert status["dropped"]["replayed"] == 0
+        assert SERVER not in json.dumps(status)
+        with machine.running(*program("status", "--json")) as live:
+            live.wait_for("wg0")
+            live.wait_for("wg0")
+        server.end(signal.SIGTERM)
+
+
+# DNS. The programs are models, which write down what they are asked.
+
+
+@pytest.mark.parametrize(
+    ("name", "up", "down"),
+    [
+        (
+            "resolvectl",
+            ["resolvectl dns wg0 10.9.0.1", "resolvectl domain wg0 example.net ~."],
+            "resolvectl revert wg0",
+        ),
+        (
+            "resolvconf",
+            ["resolvconf -a tun.wg0 -m 0 -x", "nameserver 10.9.0.1", "search example.net"],
+            "resolvconf -d tun.wg0",
+        ),
+    ],
+)
+def test_dns_is_set_and_undone(
+    machine: Machine, folder: Path, name: str, up: list[str], down: str
+) -> None:
+    script = folder / name
+    script.write_text(f'#!/bin/sh\necho "{name} $*" >>{folder}/asked\ncat >>{folder}/asked\n')
+    script.chmod(0o755)
+    machine.run("mkdir", "-p", "/run/systemd/resolve")
+    path = f"PATH={folder}:{os.environ['PATH']}"
+    with machine.running("env", path, *program("serve"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        assert (folder / "asked").read_text().splitlines() == up
+        server.end(signal.SIGTERM)
+    assert (folder / "asked").read_text().splitlines() == [*up, down]
+
+
+def test_dns_that_is_refused(machine: Machine, folder: Path) -> None:
+    (folder / "resolvconf").write_text("#!/bin/sh\necho no >&2\nexit 3\n")
+    (folder / "resolvconf").chmod(0o755)
+    path = f"PATH={folder}:{os.environ['PATH']}"
+    output = machine.run("env", path, *program("serve"), cwd=folder, status=1)
+    assert "resolvconf -a tun.wg0 -m 0 -x failed: no" in output
+    assert "wg0" not in machine.run("ip", "link")
+
+
+# The kill switch, by the real nft.
+
+SEND = "import socket; socket.socket(2, 2).sendto(b'x', ('{}', 9))"
+
+
+@pytest.mark.requires("nft")
+def test_nothing_leaves_but_through_the_interface(machine: Machine, folder: Path) -> None:
+    machine.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+    machine.run("ip", "link", "set", "eth1", "up")
+    machine.run("ip", "address", "add", "192.0.2.1/24", "dev", "eth0")
+    machine.run("ip", "link", "set", "eth0", "up")
+
+    def send(address: str, status: int) -> None:
+        machine.run(*PYTHON, "-c", SEND.format(address), status=status)
+
+    send("192.0.2.2", 0)
+    marked = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
+    (folder / "wg0.conf").write_text(marked)
+    with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        send("192.0.2.2", 1)
+        send("127.0.0.1", 0)
+        send("10.9.0.2", 0)
+        machine.run(
+            *PYTHON,
+            "-c",
+            "import socket; s = socket.socket(2, 2); s.setsockopt(1, 36, 7); "
+            "s.sendto(b'x', ('192.0.2.2', 9))",
+        )
+        server.process.kill()
+        server.process.wait()
+    send("192.0.2.2", 1)  # that is what it is for
+    with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        server.end(signal.SIGTERM)
+    send("192.0.2.2", 0)
+    assert machine.run("nft", "list", "tables") == ""
+
+
+@pytest.mark.requires("nft")
+def test_a_kill_switch_without_a_mark(machine: Machine, folder: Path) -> None:
+    output = machine.run(*program("serve", "--kill-switch"), cwd=folder, status=1)
+    assert "set FwMark" in output
+    assert machine.run("nft", "list", "tables") == ""
+
+
+# Time stamps that outlive the program.
+
+
+async def test_an_initiation_is_a_replay_after_a_restart(tmp_path: Path) -> None:
+    keys = [generate_private_key() for _ in range(2)]
+    file = tmp_path / "wg0.timestamps"
+    client = Tunnel(keys[1])
+    everything = (ip_network("0.0.0.0/0"),)
+    client.set_peer(PeerConfig(public_key_of(keys[0]), allowed_ips=everything), 0, ("192.0.2.1", 1))
+    client.packets_from_device([packets.udp(payload=b"x")], 0)
+    ((_, _, _, (initiation,)),) = client.take_datagrams()
+    config = PeerConfig(public_key_of(keys[1]), allowed_ips=everything)
+
+    def received(tunnel: Tunnel, data: bytes) -> list[bytes]:
+        tunnel.datagrams_received([Datagram(data, ("192.0.2.2", 2), None, 0)], 1000.0)
+        return [each for sent in tunnel.take_datagrams() for each in sent[3]]
+
+    for first in (True, False):
+        near, far = memory_devices()
+        with far:
+            async with WireGuard(InterfaceConfig(keys[0]), device=near) as wireguard:
+                timestamps = Timestamps(file)
+                timestamps.serve(wireguard)
+                wireguard.set_peer(config)
+                timestamps.place([config.public_key])
+                answers = received(wireguard.tunnel, initiation)
+                if first:
+                    (data,) = received(client, answers[0])
+                    received(wireguard.tunnel, data)
+                    timestamps.write()
+                else:
+                    assert answers == []
+                    assert wireguard.tunnel.counters.replayed_handshake == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"x": 1}', b'{"00": "00"}', b"\xff"])
+async def test_a_file_of_time_stamps_that_is_none(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "wg0.timestamps").write_bytes(content)
+    near, far = memory_devices()
+    with far:
+        async with WireGuard(InterfaceConfig(generate_private_key()), device=near) as wireguard:
+            Timestamps(tmp_path / "wg0.timestamps").serve(wireguard)
+    assert "holds no time stamps" in caplog.text
