@@ -30,7 +30,7 @@ LOCKS = build uvloop dev docs wheels kernels bench
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop phones lint types coverage fuzz sanitize sanitize-threads kernels bench lock clean
+.PHONY: help demo test interop phones lint types docs coverage fuzz sanitize sanitize-threads kernels bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for 
 
 phones: ## compile the Kotlin of examples/phones against Android's framework (needs Java and Maven)
 	@mvn --batch-mode --quiet --file tests/examples/android/pom.xml compile
+
+docs: $(VENV)/docs ## build the documentation as a site, in build/docs; warnings are errors
+	@$(RUN) $(AS_CALLER) $(RUN) -m sphinx -q -E -W --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 coverage: $(VENV)/developer ## branch coverage; aead, offload, codecs, transports, udp 95 % or more each
 	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
@@ -118,6 +122,10 @@ $(VENV)/installed: $(SOURCES) requirements/build.txt requirements/uvloop.txt | $
 
 $(VENV)/developer: requirements/dev.txt $(VENV)/installed
 	@$(SETUP) $(LOCKED)dev.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/docs: requirements/docs.txt $(VENV)/developer
+	@$(SETUP) $(LOCKED)docs.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/kernels: requirements/kernels.txt $(VENV)/developer

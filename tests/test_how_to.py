@@ -1,4 +1,4 @@
-"""Each program of docs/how-to runs as it stands, to its end."""
+"""Each program of the tutorial, the how-tos and the like runs as it stands, to its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[1]
 
 PROGRAMS = {
     f"{path.stem}-{number}": program
-    for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))
+    for path in sorted(
+        [
+            ROOT / "docs" / "tutorial.md",
+            *(ROOT / "docs" / "how-to").glob("*.md"),
+            *(ROOT / "docs" / "coming-from").glob("*.md"),
+        ]
+    )
     for number, program in enumerate(
         re.findall(r"^```python\n(.*?)^```", path.read_text(), re.M | re.S)
     )

@@ -1,6 +1,6 @@
 """Recording packets as pcapng: from within a program, and of any interface of a Linux machine."""
 
-from .files import CaptureFile, Ring
+from .files import Ring
 from .tap import Capture, capture
 
-__all__ = ["Capture", "CaptureFile", "Ring", "capture"]
+__all__ = ["Capture", "Ring", "capture"]

@@ -49,7 +49,7 @@ class EthernetFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Ethernet(PacketCodec[EthernetFrame]):
-    """Ethernet frames as `EthernetFrame`s, their VLAN tags taken apart."""
+    """Ethernet frames as `EthernetFrame` objects, their VLAN tags taken apart."""
 
     def encode(self, item: EthernetFrame) -> bytes:
         if not len(item.destination) == len(item.source) == MAC:

@@ -10,7 +10,7 @@ import pytest
 from capture_files import read
 
 from aiotun import ConfigError
-from aiotun.capturing import CaptureFile, Ring
+from aiotun.capturing.files import CaptureFile, Ring
 
 SECOND = 1_000_000_000
 
