@@ -302,6 +302,10 @@ CASES: dict[str, tuple[list[bytes], list[int], list[int] | None]] = {
 }
 
 
+# The same of Linux 6.12 where it differs: it splits a frame that begins with CWR for the device.
+OLDER_KERNELS = {"UDP, constant ID, without DF": [1, 1, 1], "CWR first": [1, 1, 1]}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_merges_as_the_kernel_does(
     case: str, kernel_gro: KernelGRO, offload_impl: Implementation
@@ -309,14 +313,15 @@ def test_merges_as_the_kernel_does(
     packets, ours, kernel = CASES[case]
     frames = offload_impl.GROTable().coalesce(packets)
     assert [count(frame) for frame in frames] == ours
+    expected = [kernel or sorted(ours), OLDER_KERNELS.get(case)]
     # The kernel's timer flushes early now and then.
     for _ in range(5):
         made = kernel_gro.coalesce(packets)
         counts = sorted(map(count, made))
-        if counts == (kernel or sorted(ours)):
+        if counts in expected:
             break
-    assert counts == (kernel or sorted(ours))
-    if kernel is None:
+    assert counts in expected
+    if kernel is None and counts == sorted(ours):
         assert sorted(merged(made)) == sorted(map(behind_router, merged(frames)))
 
 

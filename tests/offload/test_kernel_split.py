@@ -285,6 +285,13 @@ EDGES: dict[str, tuple[bytes, int | str, str | None]] = {
 }
 
 
+# The outcomes on Linux 6.1 where they differ from those on newer ones.
+OLDER_KERNELS: dict[str, int | str] = {
+    "IPv6 type, IPv4 packet": LOST,
+    "partial checksum in the IP header": 1,
+}
+
+
 @pytest.mark.parametrize("edge", EDGES)
 def test_edges_of_a_gso_write(
     edge: str,
@@ -309,6 +316,8 @@ def test_edges_of_a_gso_write(
         route[0].write(frame)
     except OSError as exc:
         refused = errno.errorcode[exc.errno or 0]
+    if refused is None:
+        outcome = OLDER_KERNELS.get(edge, outcome)
     assert refused == (outcome if outcome == "EINVAL" else None)
     # What comes behind the packet shows that there was time for it to come.
     mark = forwarded(icmp_echo(4, b"mark"))
