@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .addresses import (
     Address,
@@ -28,6 +28,7 @@ from .errors import (
 from .options import GROUPS, DarwinOptions, WindowsOptions, check_group
 
 __all__ = [
+    "AS_FOUND",
     "DeviceConfig",
     "DeviceSettings",
     "Layer",
@@ -256,6 +257,23 @@ class DeviceSettings(TypedDict, total=False):
     namespace: str | os.PathLike[str] | int | None
     windows: WindowsOptions | None
     darwin: DarwinOptions | None
+
+
+AS_FOUND: dict[str, Any] = {
+    "addresses": (),
+    "mtu": None,
+    "mtu_v6": None,
+    "up": None,
+    "mac": None,
+    "tx_queue_len": None,
+    "persistent": None,
+    "owner": None,
+    "group": None,
+    "carrier": None,
+    "routes": (),
+    "namespace": None,
+}
+"""What a device of an interface that is there already leaves as it is."""
 
 
 def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> DeviceConfig:

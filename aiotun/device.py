@@ -97,9 +97,9 @@ class Device(InterfaceSettings, Closing, Lendable):
         virtio_net_hdr, "pi" Linux' packet information, "family" the address family (macOS,
         BSD).
 
-        On Linux the interface is configured as any other; its settings stay as they are.
-        Elsewhere, where Linux refuses that (a phone, a sandbox, another namespace), and with a
-        `framing`, whoever handed the descriptor over configures the interface, and `mtu` is
+        On Linux and macOS the interface is configured as any other; its settings stay as they
+        are. Elsewhere, where the system refuses that (a phone, a sandbox, another namespace), and
+        with a `framing`, whoever handed the descriptor over configures the interface, and `mtu` is
         as given; so is `layer` unless the kernel tells it.
 
         Raises `UnsupportedError` when the system cannot tell (so for a macvtap), and

@@ -10,7 +10,7 @@ from ..config import DeviceConfig, Layer, check_layer, check_mtu
 from ..errors import ConfigError, UnsupportedError
 from ..native import tell_if_missing
 from .base import Framing, Interface, Queue
-from .phones import ANDROID, framing_of, how_to_get_one
+from .phones import ANDROID, APPLE, how_to_get_one
 
 __all__ = ["adopt", "open_device"]
 
@@ -60,12 +60,18 @@ def adopt(
         from . import linux
 
         return linux.adopt(fd, closefd, layer, mtu)
-    if sys.platform != "win32":
+    if ANDROID:  # com_android_server_connectivity_Vpn.cpp: IFF_TUN | IFF_NO_PI
+        framing = framing or "none"
+    if sys.platform != "win32" and APPLE and framing is None:
+        from . import darwin
+
+        utun = darwin.adopt(fd, closefd, mtu)
+        if utun is not None:
+            return utun
+    if sys.platform != "win32" and framing is not None:
         from . import adopted
 
-        framing = framing or framing_of(fd)
-        if framing is not None:
-            return adopted.adopt(fd, closefd, layer, framing, mtu)
+        return adopted.adopt(fd, closefd, layer, framing, mtu)
     raise UnsupportedError(
         errno.EOPNOTSUPP, f"{sys.platform} cannot tell what descriptor {fd} is: name the framing"
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import socket
 import sys
 
 from ..errors import NoDriverError, UnsupportedError
-from .base import Framing
 
-__all__ = ["ANDROID", "APPLE", "find_utun_descriptor", "framing_of", "how_to_get_one", "utun_name"]
+__all__ = ["ANDROID", "APPLE", "find_utun_descriptor", "how_to_get_one"]
 
 ANDROID = hasattr(sys, "getandroidapilevel")
 """Python before 3.13 calls that system Linux, too."""
@@ -18,15 +16,6 @@ APPLE = sys.platform in ("darwin", "ios", "tvos", "visionos")
 
 DESCRIPTORS = 1024
 """How many are looked at for a utun: as many as an app has at most, unless it asks for more."""
-
-
-def framing_of(fd: int) -> Framing | None:
-    """What stands in front of the packets of a descriptor; None where this system cannot tell."""
-    if ANDROID:  # com_android_server_connectivity_Vpn.cpp: IFF_TUN | IFF_NO_PI
-        return "none"
-    if APPLE and utun_name(fd) is not None:
-        return "family"
-    return None
 
 
 def how_to_get_one() -> tuple[str, ...]:
@@ -38,25 +27,6 @@ def how_to_get_one() -> tuple[str, ...]:
     return ()
 
 
-def utun_name(fd: int) -> str | None:
-    """The name of the utun that the descriptor belongs to; None if it is of something else."""
-    from .bsd.headers.common import IFNAMSIZ
-    from .bsd.headers.darwin import SYSPROTO_CONTROL, UTUN_OPT_IFNAME
-
-    try:
-        sock = socket.socket(fileno=fd)
-    except OSError:  # no socket
-        return None
-    try:
-        name = sock.getsockopt(SYSPROTO_CONTROL, UTUN_OPT_IFNAME, IFNAMSIZ)
-    except OSError:
-        return None
-    finally:
-        sock.detach()
-    # Another of the kernel's controls, IPsec's, has the same option.
-    return name.rstrip(b"\0").decode("ascii", "replace") if name.startswith(b"utun") else None
-
-
 def find_utun_descriptor() -> int:
     """The descriptor of the utun that this process has: a Network Extension's packet flow.
 
@@ -66,13 +36,17 @@ def find_utun_descriptor() -> int:
     Raises `UnsupportedError` on systems that have no utun, and `NoDriverError` (ENOENT) while
     there is none.
     """
-    if not APPLE:
-        raise UnsupportedError(errno.EOPNOTSUPP, f"there is no utun on {sys.platform}")
-    for fd in range(DESCRIPTORS):
-        if utun_name(fd) is not None:
-            return fd
-    raise NoDriverError(
-        errno.ENOENT,
-        "this process has no utun",
-        remedies=("call it once setTunnelNetworkSettings has completed",),
-    )
+    if sys.platform != "win32" and APPLE:
+        from .bsd.kernel import Kernel
+        from .darwin.utun import utun_name
+
+        kernel = Kernel()
+        for fd in range(DESCRIPTORS):
+            if utun_name(kernel, fd) is not None:
+                return fd
+        raise NoDriverError(
+            errno.ENOENT,
+            "this process has no utun",
+            remedies=("call it once setTunnelNetworkSettings has completed",),
+        )
+    raise UnsupportedError(errno.EOPNOTSUPP, f"there is no utun on {sys.platform}")

@@ -8,13 +8,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
+from models.darwin import DarwinKernel
+from models.devices import open_on_model
 from rigs import packet
 
 import aiotun
 from aiotun import platforms
 from aiotun.platforms import adopted, phones
+from aiotun.platforms.bsd.kernel import Kernel
+from aiotun.platforms.darwin.utun import utun_name
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -104,81 +109,109 @@ def test_any_other_error_ends_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatc
 # utun.
 
 
-class Sockets:
-    """A model of what getsockopt(2) says of descriptors on Apple's systems.
+class Sockets(Kernel):
+    """A MODEL of what getsockopt(2) says of descriptors on Apple's systems.
 
-    Level 2 is the protocol of the kernel's controls, option 2 an interface's name: both
-    utun and IPsec have it, with the bytes behind a name's end as they happen to be. Another
-    socket has no such option, and what is no socket cannot be asked.
+    Level 2 is the protocol of the kernel's controls, option 2 an interface's name: both utun
+    and IPsec have it. Another socket has no such option, and what is no socket cannot be asked.
     """
 
-    def __init__(self, names: dict[int, bytes | None]) -> None:
-        self.names = names
-        self.detached: list[int] = []
+    names: ClassVar[dict[int, bytes | None]] = {4: None, 5: b"ipsec0\0", 7: b"utun4\0"}
 
-    def socket(self, *, fileno: int) -> Sockets:
-        if fileno not in self.names:
+    def getsockopt(self, fd: int, level: int, option: int, size: int) -> bytes:
+        if fd not in self.names:
             raise OSError(errno.ENOTSOCK, "not a socket")
-        self.fd = fileno
-        return self
-
-    def getsockopt(self, level: int, option: int, size: int) -> bytes:
-        name = self.names[self.fd]
+        name = self.names[fd]
         if (level, option) != (2, 2) or name is None:
             raise OSError(errno.ENOPROTOOPT, "no such option")
         return name[:size]
 
-    def detach(self) -> None:
-        self.detached.append(self.fd)
-
 
 @pytest.fixture
-def apple(monkeypatch: pytest.MonkeyPatch) -> Sockets:
-    sockets = Sockets({4: None, 5: b"ipsec0\0", 7: b"utun4\0"})
-    monkeypatch.setattr(phones, "socket", sockets)
+def apple(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiotun.platforms.bsd.kernel.Kernel", Sockets)
     monkeypatch.setattr(phones, "APPLE", True)
-    return sockets
+    monkeypatch.setattr(platforms, "APPLE", True)
+    monkeypatch.setattr(sys, "platform", "ios")
 
 
-def test_find_utun_descriptor(apple: Sockets) -> None:
+def test_find_utun_descriptor(apple: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert aiotun.handover.find_utun_descriptor() == 7
-    assert apple.detached == [4, 5, 7], "what was looked at stays open"
-    del apple.names[7]
+    monkeypatch.setattr(Sockets, "names", {5: b"ipsec0\0"})
     with pytest.raises(aiotun.NoDriverError, match="setTunnelNetworkSettings") as caught:
         aiotun.handover.find_utun_descriptor()
     assert caught.value.errno == errno.ENOENT
 
 
-def test_a_utun_has_the_family_in_front(
-    apple: Sockets, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", "ios")
-    near, far = pair
-    fd = near.detach()
-    apple.names[fd] = b"utun12\0"
-    with aiotun.Device.from_fd(fd) as device:
-        far.send(b"\0\0\0\2" + packet(1))
-        assert device.recv(timeout=2) == packet(1)
-
-
-def test_another_socket_is_none(
-    apple: Sockets, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+def test_another_descriptor_is_none(apple: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiotun.platforms.darwin.Kernel", Sockets)
     for fd in (4, 5, 6):
-        with pytest.raises(aiotun.UnsupportedError, match="darwin cannot tell"):
+        with pytest.raises(aiotun.UnsupportedError, match="ios cannot tell"):
             aiotun.Device.from_fd(fd)
 
 
-def test_ios_makes_none(apple: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "ios")
+def test_ios_makes_none(apple: None) -> None:
     with pytest.raises(aiotun.UnsupportedError, match=r"on ios: .*find_utun_descriptor"):
         aiotun.Device()
 
 
+@pytest.fixture
+def utun(apple: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[DarwinKernel, int]]:
+    """The descriptor of a utun on the MODEL of macOS, whose maker does no more with it."""
+    kernel = DarwinKernel()
+    monkeypatch.setattr("aiotun.platforms.darwin.Kernel", lambda: kernel)
+    yield kernel, open_on_model(kernel, addresses="10.9.0.1/24", mtu=1400).detach()
+    assert not kernel.interfaces, "it lives as long as its descriptor"
+
+
+def test_a_utun_from_elsewhere(utun: tuple[DarwinKernel, int]) -> None:
+    kernel, fd = utun
+    with aiotun.Device.from_fd(fd) as device:
+        assert (device.name, device.mtu, device.layer) == ("utun0", 1400, "tun")
+        assert [str(address) for address in device.addresses()] == ["10.9.0.1/24"]
+        kernel.emit("utun0", packet(1))
+        assert device.recv(timeout=2) == packet(1)
+        device.queue.direct = None  # the model's own write, with its refusals
+        kernel.refusals["write"] = [errno.ENOBUFS] * 3
+        device.send(packet(2), timeout=5)
+        assert kernel.taken("utun0") == packet(2)
+        assert device.counters.dropped_sent == 0
+
+
+def test_a_utun_in_a_sandbox(
+    utun: tuple[DarwinKernel, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be asked of the interface, as in an app."""
+    kernel, fd = utun
+
+    def refuse(path: object) -> bytes:
+        raise PermissionError(errno.EPERM, "the sandbox forbids it")
+
+    monkeypatch.setattr(kernel, "sysctl", refuse)
+    with aiotun.Device.from_fd(fd, mtu=1300) as device:
+        assert (device.name, device.mtu) == ("utun0", 1300)
+        with pytest.raises(aiotun.UnsupportedError, match="ask whoever handed it over"):
+            device.addresses()
+        kernel.emit("utun0", packet(1))
+        assert device.recv(timeout=2) == packet(1)
+        device.send(packet(2))
+        assert kernel.taken("utun0") == packet(2)
+
+
+def test_a_borrowed_utun_stays_open(utun: tuple[DarwinKernel, int]) -> None:
+    kernel, fd = utun
+    with aiotun.Device.from_fd(fd, closefd=False) as device:
+        kernel.emit("utun0", packet(1))
+        assert device.recv(timeout=2) == packet(1)
+    os.fstat(fd)
+    kernel.close(fd)
+
+
 def test_there_is_none_here(pair: Pair) -> None:
-    assert all(phones.utun_name(fd) is None for fd in (pair[0].fileno(), 0, 99999))
+    """Linux' own getsockopt(2) is asked."""
+    kernel = Kernel()
+    assert all(utun_name(kernel, fd) is None for fd in (pair[0].fileno(), 0, 99999))
     with socket.socket() as tcp:
-        assert phones.utun_name(tcp.fileno()) is None
+        assert utun_name(kernel, tcp.fileno()) is None
     with pytest.raises(aiotun.UnsupportedError, match="no utun on linux"):
         aiotun.handover.find_utun_descriptor()

@@ -22,10 +22,19 @@ class BsdQueue(DescriptorQueue):
 
     vnet_hdr = tcp_offload = udp_offload = False
 
-    def __init__(self, system: System, fd: int, layer: Layer, *, stays: bool, found: bool) -> None:
+    def __init__(
+        self,
+        system: System,
+        fd: int,
+        layer: Layer,
+        *,
+        stays: bool,
+        found: bool,
+        closefd: bool = True,
+    ) -> None:
         """`stays` says whether the interface outlives its descriptor, `found` whether it was
         there before."""
-        super().__init__(fd)
+        super().__init__(fd, closefd)
         self.layer = layer
         self.direct = 4 if layer == "tun" else 0
         if layer == "tun":
@@ -81,7 +90,7 @@ class BsdQueue(DescriptorQueue):
     def close(self) -> None:
         """The interface is destroyed after its descriptor was closed: FreeBSD waits for that."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if fd >= 0 and self._closefd:
             self._kernel.close(fd)
             if self.destroys:
                 self._system.destroy(self.index)

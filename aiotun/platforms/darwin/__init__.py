@@ -6,13 +6,21 @@ import sys
 
 assert sys.platform != "win32"
 
-from ...config import DeviceConfig
+import logging
+import os
+
+from ...config import AS_FOUND, DeviceConfig
+from ..adopted import FdInterface
+from ..base import Interface
 from ..bsd.interface import BsdInterface, open_on
 from ..bsd.kernel import Kernel
 from ..bsd.queue import BsdQueue
 from .system import Darwin
+from .utun import UtunQueue, utun_name
 
-__all__ = ["open_device"]
+__all__ = ["adopt", "adopt_on", "open_device"]
+
+logger = logging.getLogger("aiotun")
 
 
 def open_device(config: DeviceConfig) -> tuple[BsdInterface, BsdQueue]:
@@ -21,3 +29,29 @@ def open_device(config: DeviceConfig) -> tuple[BsdInterface, BsdQueue]:
     On failure everything is closed again. Raises the `TunError` that says what is missing.
     """
     return open_on(Darwin(Kernel()), config)
+
+
+def adopt(fd: int, closefd: bool, mtu: int) -> tuple[Interface, UtunQueue] | None:
+    """The device of a utun that somebody else opened, such as a Network Extension's.
+
+    None for another descriptor. Where the system does not let this process look at interfaces
+    (the sandbox of iOS), the device has its packets all the same; its MTU is as given then.
+    """
+    return adopt_on(Kernel(), fd, closefd, mtu)
+
+
+def adopt_on(
+    kernel: Kernel, fd: int, closefd: bool, mtu: int
+) -> tuple[Interface, UtunQueue] | None:
+    name = utun_name(kernel, fd)
+    if name is None:
+        return None
+    system = Darwin(kernel)
+    queue = UtunQueue(system, fd, closefd)
+    os.set_blocking(fd, False)
+    try:
+        queue.index = kernel.index(name)
+        return BsdInterface(system, queue, DeviceConfig(**AS_FOUND)), queue
+    except OSError as exc:
+        logger.info("only the descriptor of %s is known: %s", name, exc)
+    return FdInterface(name, mtu), queue

@@ -15,10 +15,11 @@ from ...errors import NameInUseError, NotPermittedError
 from ...interrupt import Interrupt, wait_for
 from ..bsd.base import System, is_unit
 from ..bsd.headers import darwin
-from ..bsd.headers.common import SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+from ..bsd.headers.common import IFNAMSIZ, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+from ..bsd.kernel import Kernel
 from ..bsd.queue import BsdQueue
 
-__all__ = ["UtunQueue", "open_utun"]
+__all__ = ["UtunQueue", "open_utun", "utun_name"]
 
 PENDING = 128
 """Packets that may wait in the socket, and so be read in one batch: READ_BATCH. By default it
@@ -36,8 +37,8 @@ class UtunQueue(BsdQueue):
 
     retry_after = 0.001
 
-    def __init__(self, system: System, fd: int) -> None:
-        super().__init__(system, fd, "tun", stays=False, found=False)
+    def __init__(self, system: System, fd: int, closefd: bool = True) -> None:
+        super().__init__(system, fd, "tun", stays=False, found=False, closefd=closefd)
         self._full = False
 
     def write(self, frame: bytes) -> None:
@@ -88,9 +89,20 @@ def open_utun(system: System, config: DeviceConfig, undo: ExitStack) -> UtunQueu
                 exc.errno, "this process may not make a utun", remedies=("run as root",)
             ) from exc
         raise
-    name = kernel.getsockopt(fd, darwin.SYSPROTO_CONTROL, darwin.UTUN_OPT_IFNAME, 16)
-    queue.index = kernel.index(name.rstrip(b"\0").decode())
+    name = utun_name(kernel, fd)
+    assert name is not None
+    queue.index = kernel.index(name)
     with suppress(OSError):  # it works without, a packet at a time
         kernel.setsockopt(fd, darwin.SYSPROTO_CONTROL, darwin.UTUN_OPT_MAX_PENDING_PACKETS, PENDING)
         kernel.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
     return queue
+
+
+def utun_name(kernel: Kernel, fd: int) -> str | None:
+    """The name of the utun that the descriptor belongs to; None if it is of something else."""
+    try:
+        name = kernel.getsockopt(fd, darwin.SYSPROTO_CONTROL, darwin.UTUN_OPT_IFNAME, IFNAMSIZ)
+    except OSError:  # no socket, or of another kind
+        return None
+    # Another of the kernel's controls, IPsec's, has the same option.
+    return name.rstrip(b"\0").decode("ascii", "replace") if name.startswith(b"utun") else None

@@ -10,11 +10,11 @@ import errno
 import logging
 from contextlib import suppress
 
-from ...config import DeviceConfig, Layer
+from ...config import AS_FOUND, DeviceConfig, Layer
 from ...errors import InterfaceGoneError, NotPermittedError
 from .. import adopted
 from ..base import Framing, Interface, Queue
-from .interface import AS_FOUND, LinuxInterface, open_here
+from .interface import LinuxInterface, open_here
 from .namespace import call_in_namespace, in_namespace_of
 from .tun import TunQueue
 

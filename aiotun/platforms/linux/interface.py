@@ -15,10 +15,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from socket import AF_INET, AF_INET6
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...addresses import Address, Route
-from ...config import MTU_MIN_IPV6, DeviceConfig, check_mtu, check_mtu_v6
+from ...config import AS_FOUND, MTU_MIN_IPV6, DeviceConfig, check_mtu, check_mtu_v6
 from ...errors import (
     AddressError,
     BusyError,
@@ -65,26 +65,9 @@ from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 from .rtnetlink.routes import as_kept
 from .tun import TunQueue
 
-__all__ = ["AS_FOUND", "LinuxInterface", "open_here"]
+__all__ = ["LinuxInterface", "open_here"]
 
 T = TypeVar("T")
-
-
-AS_FOUND: dict[str, Any] = {
-    "addresses": (),
-    "mtu": None,
-    "mtu_v6": None,
-    "up": None,
-    "mac": None,
-    "tx_queue_len": None,
-    "persistent": None,
-    "owner": None,
-    "group": None,
-    "carrier": None,
-    "routes": (),
-    "namespace": None,
-}
-"""What a further queue of an interface leaves as it is."""
 
 
 def open_here(config: DeviceConfig) -> tuple[LinuxInterface, TunQueue]:

@@ -12,6 +12,7 @@ assert sys.platform == "linux"
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -94,6 +95,26 @@ def test_a_tun_of_which_little_is_known(refuse: Callable[[], None], name: str) -
                 device.recv(timeout=2)
             with pytest.raises(aiotun.InterfaceGoneError):
                 device.send(packet(5))
+
+
+@refusals
+def test_borrowed_and_given_away(refuse: Callable[[], None], name: str) -> None:
+    with tun_rig(offload=False) as rig:
+        fd = rig.device.detach()
+
+        def borrow() -> aiotun.Device:
+            refuse()
+            return aiotun.Device.from_fd(fd, closefd=False)
+
+        with rig.namespace.run(borrow) as device:
+            rig.send(packet(1))
+            assert device.recv(timeout=2) == packet(1)
+        device = rig.namespace.run(borrow)
+        assert device.detach() == fd
+        rig.send(packet(2))
+        assert select.select([fd], [], [], 2)[0]
+        assert os.read(fd, 100) == packet(2)
+        os.close(fd)
 
 
 @refusals
