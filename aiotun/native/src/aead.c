@@ -19,18 +19,18 @@ enum {
     KEY_SIZE = 32,
     PAD_MAX = 65536,
     CONTENT_MAX = 1 << 24,
-    CHUNK = 8,         /* packets a thread takes at a time */
-    SHARED_MIN = 65536 /* bytes in a batch from which threads share it: fewer cost more to hand over */
+    CHUNK = 8,         /* a thread takes so many packets at a time */
+    SHARED_MIN = 65536 /* bytes of a batch that threads share: a smaller one costs more to share */
 };
 
 typedef struct {
     PyObject_HEAD
-    PyThread_type_lock lock; /* of the contexts, while the GIL is released */
-    EVP_CIPHER_CTX **contexts; /* one a thread; NULL: closed */
+    PyThread_type_lock lock; /* it guards the contexts while the GIL is released */
+    EVP_CIPHER_CTX **contexts; /* one for each thread; NULL once the key is closed */
     int threads;
-    Py_ssize_t head_size; /* of an opener */
+    Py_ssize_t head_size; /* bytes in front of the counter in a message; an opener's alone */
     uint8_t nonce_head[NONCE_HEAD_SIZE];
-    PyObject *associated; /* bytes: authenticated with each packet, and not sent */
+    PyObject *associated; /* bytes that are authenticated with each packet, and not sent */
 } Key;
 
 typedef struct Source Source; /* see frames.h */
@@ -39,11 +39,11 @@ typedef struct Source Source; /* see frames.h */
 typedef struct {
     const uint8_t *in;
     uint8_t *out;
-    Py_ssize_t size; /* of what is encrypted, without padding and tag */
+    Py_ssize_t size; /* size of what is encrypted, without padding and tag */
     Py_ssize_t pad;
     uint64_t counter;
-    const Source *source; /* of a packet that is made meanwhile, and which of its packets that is */
-    size_t number;
+    const Source *source; /* the frame that the packet is made from, or NULL */
+    size_t number;        /* the packet's place in that frame */
     bool done;
 } Item;
 
@@ -129,7 +129,8 @@ step(void *job, size_t index, int thread)
         batch->process(batch->key, batch->key->contexts[thread], &batch->items[i]);
 }
 
-/* Process them all, without the GIL. False, with an exception, if the key was closed. */
+/* Process all items, with the GIL released. Return false with an exception set if the key was
+   closed. */
 static bool
 process(Job *batch, size_t bytes)
 {
@@ -175,7 +176,7 @@ check_size(Py_ssize_t size)
     return size <= CONTENT_MAX;
 }
 
-/* The bytes behind a packet of that size. */
+/* How many bytes of padding follow a packet of that size. */
 static Py_ssize_t
 padding(Py_ssize_t size, Py_ssize_t pad, Py_ssize_t limit)
 {
@@ -183,7 +184,7 @@ padding(Py_ssize_t size, Py_ssize_t pad, Py_ssize_t limit)
     return missing < room ? missing : room;
 }
 
-/* The counter of the first of so many messages; false with an exception set. */
+/* Read the counter of the first of `count` messages. Return false with an exception set. */
 static bool
 read_first_counter(PyObject *number, size_t count, uint64_t *counter)
 {
@@ -194,7 +195,7 @@ read_first_counter(PyObject *number, size_t count, uint64_t *counter)
     return fits;
 }
 
-/* A tuple, which no one else can change, of bytes of bearable sizes. */
+/* Return the packets as a tuple, which no one else can change. Each is bytes, and small enough. */
 static PyObject *
 batch_of(PyObject *packets, size_t *bytes)
 {
@@ -334,7 +335,7 @@ done:
 
 #include "frames.h"
 
-/* Its contexts, each with the key. OpenSSL wipes them when they are freed. */
+/* Make the contexts, and give the key to each. OpenSSL wipes them when they are freed. */
 static bool
 make_contexts(Key *key, const EVP_CIPHER *cipher, const uint8_t *secret, bool seal)
 {
@@ -433,7 +434,7 @@ key_close(PyObject *self, PyObject *Py_UNUSED(args))
 {
     Key *key = (Key *)self;
     Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(key->lock, WAIT_LOCK); /* until a batch in another thread is done */
+    PyThread_acquire_lock(key->lock, WAIT_LOCK); /* this waits for a batch in another thread */
     free_contexts(key);
     PyThread_release_lock(key->lock);
     Py_END_ALLOW_THREADS

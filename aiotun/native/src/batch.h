@@ -1,4 +1,5 @@
-/* Packets and their runs, of which GROTable and what writes make frames. */
+/* A batch of packets and the runs in it. GROTable and the functions that write make frames of
+   them. */
 
 #pragma once
 
@@ -10,10 +11,11 @@
 typedef struct {
     int32_t count;
     Packet *packets;
-    Part *items; /* what the packets are, which the caller holds */
+    Part *items; /* the packets' bytes, which the caller holds */
 } Batch;
 
-/* Room for so many packets. False with an exception set, else batch_clear is to follow. */
+/* Make room for so many packets. Return false with an exception set; otherwise the caller calls
+   batch_clear in the end. */
 static bool
 batch_begin(Batch *batch, Py_ssize_t count)
 {
@@ -36,7 +38,7 @@ batch_clear(Batch *batch)
     free_aligned(batch->packets);
 }
 
-/* Take a packet, of which nothing is known. */
+/* Add a packet of which nothing is known. */
 static inline void
 batch_take(Batch *batch, int32_t index, const uint8_t *data, size_t size)
 {
@@ -44,7 +46,7 @@ batch_take(Batch *batch, int32_t index, const uint8_t *data, size_t size)
     announce(&batch->packets[index], 1, false);
 }
 
-/* Room for these packets, bytes, and take them. */
+/* Make room for these packets, which are bytes, and add them. */
 static inline bool
 batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
 {
@@ -56,8 +58,8 @@ batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
     return true;
 }
 
-/* Find the runs of all that was taken. To be called with the GIL; it is given back for the work.
-   False with an exception set. */
+/* Find the runs of all packets that were added. The caller has the GIL, which is released for
+   the work. Return false with an exception set. */
 static bool
 batch_coalesce(Batch *batch, bool tap, bool tcp, bool udp)
 {
@@ -88,7 +90,7 @@ batch_bytes(const Batch *batch)
     return (Py_ssize_t)bytes;
 }
 
-/* The frames from a packet on, as a list of bytes. */
+/* Return a list of the frames, as bytes, that begin with the packet `from` or a later one. */
 static PyObject *
 batch_frames(const Batch *batch, int32_t from)
 {

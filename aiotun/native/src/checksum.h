@@ -1,7 +1,7 @@
 /* The Internet checksum (RFC 1071): see checksum.py.
 
-   A sum is of words in the machine's byte order, not folded: RFC 1071 section 2 (B)
-   says why the order does not matter until the result is stored. */
+   A sum adds words in the machine's byte order, and is not folded. RFC 1071 section 2 (B) says
+   why the order does not matter until the result is stored. */
 
 #pragma once
 
@@ -11,8 +11,8 @@
 
 #define NEEDED_AT_RUN_TIME(isa) __attribute__((target(isa)))
 
-/* Sum up, and copy unless `to` is NULL. A plain loop that compilers make vector
-   code of (with -O3): inlined below once for each instruction set. */
+/* Sum the bytes up, and copy them unless `to` is NULL. Compilers make vector code of this plain
+   loop (with -O3). It is inlined below once for each instruction set. */
 __attribute__((always_inline)) static inline uint64_t
 sum_loop(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
 {
@@ -27,7 +27,7 @@ sum_loop(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
         high += word >> 32;
     }
     if (i < size) {
-        uint64_t word = 0; /* zeros behind the end add nothing */
+        uint64_t word = 0; /* zeros behind the end add nothing to the sum */
         memcpy(&word, from + i, size - i);
         if (to)
             memcpy(to + i, &word, size - i);
@@ -73,7 +73,8 @@ copy_and_sum(uint8_t *restrict to, const uint8_t *restrict from, size_t size)
     return sum_loop(to, from, size);
 }
 
-/* 0 for nothing but zeros, else 1 to 0xFFFF; in the machine's byte order. */
+/* Fold a sum to 16 bits, in the machine's byte order. The result is 0 only if all bytes are
+   zero. */
 static inline uint16_t
 fold(uint64_t sum)
 {
@@ -84,7 +85,7 @@ fold(uint64_t sum)
     return (uint16_t)sum;
 }
 
-/* What TCP and UDP sum up before their own header: `size` is 8 or 32. */
+/* Sum up the pseudo-header of TCP or UDP. `size` is that of both addresses: 8 or 32. */
 static inline uint64_t
 pseudo_header_sum(const uint8_t *addresses, size_t size, uint8_t protocol, size_t length)
 {

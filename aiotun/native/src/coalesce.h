@@ -1,5 +1,5 @@
-/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's: packets are
-   parts of memory that the caller holds. */
+/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's. The packets
+   are in memory that the caller holds. */
 
 #pragma once
 
@@ -16,43 +16,44 @@ enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
 
-/* One packet, or the segments of one frame in order; and if it begins a run: the run.
-   What follows is about the first segment, but for `sequence` and `identification`.
-   Small, as of many flows each packet is a cache line to wait for. */
+/* One packet, or all segments of one frame in order. If the packet begins a run, this is the run
+   too. All fields but `sequence` and `identification` are about the first segment. It fits into
+   a cache line, because where there are many flows the processor waits for the cache line of
+   each packet. */
 typedef struct {
     _Alignas(CACHE_LINE) const uint8_t *data;
-    uint32_t size; /* of a packet that is in a flow */
-    int32_t segments; /* 1, or of how many packets this one is the first */
+    uint32_t size; /* size of the packet, if it is in a flow */
+    int32_t segments; /* how many packets begin with this one: the segments of a frame, or 1 */
     Layout at;
     int32_t next;
-    uint32_t hash; /* of the flow */
-    uint32_t sequence; /* of the next packet, once the run was started */
+    uint32_t hash; /* hash of the flow */
+    uint32_t sequence; /* what the next packet has, once the run was started */
     uint16_t identification;
-    uint8_t steps; /* by which the next packet's may be higher: bit 0 for 0, bit 1 for 1 */
-    uint8_t kind; /* a Kind; HOSTS: its ports are not in sight */
-    /* Of the run. */
+    uint8_t steps; /* how much higher the next packet's may be: bit 0 stands for 0, bit 1 for 1 */
+    uint8_t kind; /* a Kind; it is HOSTS if the ports are not in sight */
+    /* These fields are about the run. */
     int32_t last;
-    uint32_t length; /* of all in one, from the IP header on */
+    uint32_t length; /* length of all packets in one, from the IP header on */
     uint8_t count;
     bool closed;
-    /* Of the packet. */
-    bool again; /* the last packet of a flow before it is of the same one */
+    /* These fields are about the packet. */
+    bool again; /* whether the packet before it that has a flow is of the same flow */
     bool candidate;
-    bool merged; /* into an earlier packet's run */
+    bool merged; /* whether it is in the run of an earlier packet */
     bool verified, sound;
 } Packet;
 
 _Static_assert(sizeof(Packet) == CACHE_LINE, "one, not two");
 
-/* What is equal in all packets of a run: every bit that segmentation does not make anew. */
+/* The bits that are equal in all packets of a run: those that segmentation does not make anew. */
 static const uint8_t SAME_IPV4[IPV4_SIZE] = {
-    0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, /* length, ID, checksum */
+    0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, /* not length, ID, checksum */
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
 };
-static const uint8_t SAME_IPV6[8] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff}; /* length */
+static const uint8_t SAME_IPV6[8] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff}; /* not the length */
 static const uint8_t SAME_TCP[TCP_SIZE] = {
-    0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0xff, 0xff, /* sequence */
-    0xff, 0xff, 0xff, 0xf6, 0xff, 0xff, 0,    0,    0xff, 0xff, /* PSH, FIN; checksum */
+    0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0xff, 0xff, /* not the sequence number */
+    0xff, 0xff, 0xff, 0xf6, 0xff, 0xff, 0,    0,    0xff, 0xff, /* not PSH, FIN and the checksum */
 };
 
 static inline bool
@@ -82,7 +83,8 @@ same_masked(const uint8_t *a, const uint8_t *b, const uint8_t *mask, size_t size
     return !differ;
 }
 
-/* Of two packets of one flow: addresses and ports are the same already. */
+/* Whether two packets of one flow have the same headers. Their addresses and ports are known to
+   be equal. */
 static bool
 same_headers(const Packet *a, const Packet *b)
 {
@@ -97,7 +99,7 @@ same_headers(const Packet *a, const Packet *b)
                        (a->at.payload - a->at.transport - TCP_SIZE) / 4));
 }
 
-/* Whether GRO may take the packet, its checksums not verified yet. */
+/* Whether GRO may take the packet, if its checksums are right. */
 static bool
 is_candidate(Packet *p)
 {
@@ -131,10 +133,10 @@ is_candidate(Packet *p)
     else if (transport + get16(data + transport + 4) != p->size || !get16(data + transport + 6))
         return false;
     p->at.payload = (uint32_t)payload;
-    return payload <= UINT16_MAX; /* what hdr_len can say */
+    return payload <= UINT16_MAX; /* hdr_len has 16 bits */
 }
 
-/* What is known of packets before they are parsed. */
+/* Set what is known of packets before they are parsed. */
 static inline void
 announce(Packet *p, int32_t segments, bool sound)
 {
@@ -142,7 +144,7 @@ announce(Packet *p, int32_t segments, bool sound)
     p->verified = p->sound = sound;
 }
 
-/* Fill in all else but what makes a run. */
+/* Fill in all fields but those about the run. */
 static void
 parse(Packet *p, const Part *item, bool tap, bool tcp, bool udp)
 {
@@ -173,7 +175,7 @@ parse(Packet *p, const Part *item, bool tap, bool tcp, bool udp)
     else if (p->at.transport + 4 <= size) {
         p->kind = FLOW;
         p->candidate = (p->at.protocol == TCP ? tcp : udp) && is_candidate(p);
-    } /* else no packet that can be merged has such a piece of ports: it ends no run */
+    } /* a packet that ends within its ports can be of no run's flow: it ends no run */
 }
 
 static bool
@@ -195,7 +197,7 @@ is_sound(Packet *p)
     return p->sound = fold(total) == 0xFFFF;
 }
 
-/* Regard segments as single packets. */
+/* Make single packets of the segments. */
 static void
 take_apart(Packet *p)
 {
@@ -210,7 +212,7 @@ payload_size(const Packet *p)
     return p->size - p->at.payload;
 }
 
-/* Add a candidate to a run of its flow if it continues it. */
+/* Add a candidate to the run of its flow if it continues that run. */
 static bool
 merge(Packet *packets, int32_t run_index, int32_t index)
 {
@@ -239,7 +241,7 @@ last_payload_size(const Packet *p, const Part *items)
     return items[p->segments - 1].iov_len - p->at.payload;
 }
 
-/* Of all segments; `items` begin with the packet. */
+/* Return the size of all segments' payloads. `items` begin with the packet. */
 static inline size_t
 payloads_size(const Packet *p, const Part *items)
 {
@@ -254,7 +256,8 @@ fit_one_run(const Packet *p, const Part *items)
            p->at.payload - p->at.ip + payloads_size(p, items) <= PACKET_MAX;
 }
 
-/* Begin a run with a candidate and its segments, which segmentation made to continue it. */
+/* Begin a run with a candidate and its segments. Segmentation made them so that each continues
+   the one before it. */
 static void
 start_run(Packet *packets, int32_t index, const Part *items)
 {
@@ -275,21 +278,22 @@ start_run(Packet *packets, int32_t index, const Part *items)
     }
 }
 
-/* By hosts and, unless ports are not in sight, by protocol and ports. */
+/* What is known of a flow, or of all packets between two hosts whose ports are not in sight. */
 typedef struct {
-    uint32_t hash;  /* small, as of many flows each slot is a cache line to wait for */
-    Kind kind;      /* NO_FLOW: free */
-    int32_t packet; /* the last one that is in it */
-    int32_t run;    /* that it is in, or NONE */
+    uint32_t hash;  /* the slot is small, as the processor waits for each where there are many */
+    Kind kind;      /* NO_FLOW: the slot is free */
+    int32_t packet; /* the last packet of the flow */
+    int32_t run;    /* the run that this packet is in, or NONE */
 } Slot;
 
-/* Addresses, ports and protocol in words of 32 bits, an even number of them. */
+/* A flow's key has so many words of 32 bits at most: addresses, ports and protocol. The number
+   of words is even. */
 enum { FLOW_WORDS = 8 + 2 };
 
 static uint64_t flow_keys[FLOW_WORDS + 1];
 
-/* From the interpreter's own hash, which is keyed, so that no sender can make flows collide.
-   All interpreters of a process have the same. */
+/* Take the key from the interpreter's own hash, which is keyed too, so that no sender can make
+   flows collide. All interpreters of a process have the same key. */
 static void
 make_flow_keys(void)
 {
@@ -309,7 +313,7 @@ flow_hash(const Packet *p, Kind kind)
     uint32_t words[FLOW_WORDS];
     size_t count = addresses_size(p->at.version) / 4;
     const uint8_t *from = p->data + p->at.ip + addresses(p->at.version);
-    if (count == 2) /* a compiler makes two instructions of it */
+    if (count == 2) /* compilers make two instructions of this */
         memcpy(words, from, 8);
     else
         memcpy(words, from, 32);
@@ -340,7 +344,7 @@ same_flow(const Packet *a, const Packet *b, Kind kind)
            (!ip || !memcmp(x, y, ip));
 }
 
-/* The slot of the packet's flow or hosts, or the free one where it belongs. */
+/* Return the slot of the packet's flow or hosts, or the free slot where it belongs. */
 static Slot *
 find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind kind)
 {
@@ -357,14 +361,14 @@ find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind
     }
 }
 
-/* Find the runs. The packets were announced, `items` are their bytes. `slots` are free,
-   `mask + 1` of them, a power of two and a third more than those announced, so that probing
-   ends soon. */
+/* Find the runs. The packets were announced, and `items` are their bytes. There are `mask + 1`
+   slots, all free. Their number is a power of two, and a third more than the packets that were
+   announced, so that probing ends soon. */
 static void
 coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t mask,
          bool tap, bool tcp, bool udp)
 {
-    enum { AHEAD = 8 }; /* while slots are on their way from memory */
+    enum { AHEAD = 8 }; /* so many packets are hashed while their slots come from memory */
     Slot *slot = NULL;
     const Packet *before = NULL;
     bool hosts_seen = false;
@@ -384,7 +388,7 @@ coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t 
         Packet *p = &packets[i];
         if (p->kind == NO_FLOW)
             continue;
-        if (p->kind == HOSTS) { /* it may belong to any of their flows */
+        if (p->kind == HOSTS) { /* it may belong to any flow between these hosts */
             Slot *hosts = find_slot(slots, mask, packets, p, HOSTS);
             hosts->kind = HOSTS;
             hosts->packet = i;
@@ -404,7 +408,7 @@ coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t 
         }
         slot->packet = i;
         if (p->candidate && slot->run != NONE && merge(packets, slot->run, i)) {
-            if (p->segments > 1) { /* the others as far as there is room */
+            if (p->segments > 1) { /* the others follow one by one, as far as there is room */
                 take_apart(p);
                 next = i + 1;
                 before = p;
@@ -417,7 +421,7 @@ coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t 
     }
 }
 
-/* What the headers of a frame are made anew in. */
+/* Room in which the headers of a frame are made anew. */
 typedef struct {
     VirtioNetHeader virtio;
     uint8_t bytes[IPV6_SIZE + TCP_SIZE + 40];
@@ -427,7 +431,7 @@ _Static_assert(offsetof(Head, bytes) == VIRTIO_SIZE, "they follow each other in 
 
 enum { PARTS_MAX = 3 + SEGMENTS_MAX };
 
-/* Fill in the parts of the frame that begins with a packet; how many they are. */
+/* Fill in the parts of the frame that begins with a packet. Return how many there are. */
 static int
 frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
             Part *parts)
@@ -451,7 +455,7 @@ frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
     }
     else
         put16(ip + 4, run->length - IPV6_SIZE);
-    if (at->protocol == TCP) { /* FIN and PSH of the last one */
+    if (at->protocol == TCP) { /* the frame has FIN and PSH of its last packet */
         const uint8_t *last = items[run->last + packets[run->last].segments - 1].iov_base;
         transport[13] = last[at->transport + 13];
     }
@@ -473,7 +477,7 @@ frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
         parts[count++] = part(run->data, at->ip);
         parts[count++] = part(ip, at->payload - at->ip);
     }
-    else /* both in one */
+    else /* both headers are one part */
         parts[0] = part(&head->virtio, VIRTIO_SIZE + at->payload);
     for (int32_t i = index;; i = packets[i].next) {
         for (int32_t j = i; j < i + packets[i].segments; j++)

@@ -1,5 +1,5 @@
-/* Frames of a device sealed to trains of messages, and trains opened to frames, without an object
-   for each packet: see aead/frames.py. Included by aead.c, behind its types. */
+/* A device's frames are sealed to trains of messages, and trains are opened to frames, without
+   an object for each packet: see aead/frames.py. aead.c includes this file behind its types. */
 
 #pragma once
 
@@ -9,16 +9,16 @@
 #include "segment.h"
 #include "trains.h"
 
-/* A frame whose packets are sealed. */
+/* A frame whose packets are to be sealed. */
 struct Source {
     Plan plan;
     VirtioNetHeader header;
     const uint8_t *packet;
     size_t size;
-    Segmenter segmenter; /* where there are SEGMENTS */
+    Segmenter segmenter; /* in use if the plan is SEGMENTS */
 };
 
-/* Make a packet where its message is to be, and seal it there. */
+/* Make a packet at the place of its message, and seal it there. */
 static void
 seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
 {
@@ -34,7 +34,7 @@ seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
     seal_one(key, context, item);
 }
 
-/* Raise what gso_split says of a frame: a malformed one, or something else. */
+/* Raise what gso_split raises for this frame. */
 static void
 raise_malformed(PyObject *frame)
 {
@@ -46,7 +46,7 @@ raise_malformed(PyObject *frame)
     Py_XDECREF(module);
 }
 
-/* Fill in a source; the number of its packets, or 0 with an exception set. */
+/* Fill in a source. Return the number of its packets, or 0 with an exception set. */
 static size_t
 read_source(Source *source, PyObject *frame)
 {
@@ -71,7 +71,8 @@ read_source(Source *source, PyObject *frame)
                : 0;
 }
 
-/* The messages of the packets, which are to be filled in, as trains: a list of tuples. */
+/* Make trains for the messages of the packets: a list of tuples. The messages are filled in
+   later. */
 static PyObject *
 make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
 {
@@ -94,7 +95,7 @@ make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
             break;
         }
         uint8_t *out = (uint8_t *)PyBytes_AS_STRING(bytes);
-        Py_DECREF(bytes); /* the list holds it */
+        Py_DECREF(bytes); /* the list holds a reference */
         for (; first < i; first++) {
             memcpy(out, head, head_size);
             write_counter(out + head_size, items[first].counter);
@@ -169,8 +170,8 @@ done:
     return trains ? Py_BuildValue("Nn", trains, (Py_ssize_t)count) : NULL;
 }
 
-/* The length that an IP packet says it has, with padding behind it or without; 0: there is no
-   whole packet. */
+/* Return the length that an IP packet says it has. Padding may follow it. Return 0 if the packet
+   is not whole. */
 static size_t
 ip_length(const uint8_t *packet, size_t size)
 {
@@ -188,8 +189,8 @@ ip_length(const uint8_t *packet, size_t size)
     return header <= length && length <= size ? length : 0;
 }
 
-/* Memory for what is decrypted, kept from one call to the next: glibc may give so much back to the
-   system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
+/* So much memory for what is decrypted is kept from one call to the next. glibc may give that
+   much back to the system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
 enum { SCRATCH_KEPT = 1 << 19 };
 static _Atomic(uint8_t *) scratch_kept;
 
@@ -206,14 +207,14 @@ keep_scratch(uint8_t *scratch, size_t size)
     free(size <= SCRATCH_KEPT ? atomic_exchange(&scratch_kept, scratch) : scratch);
 }
 
-/* The messages in trains. */
+/* The messages in the trains of one call. */
 typedef struct {
-    Item *items; /* those to be opened */
+    Item *items; /* the messages to be opened */
     size_t count, bytes;
-    PyObject *strays; /* a list of the others: they have another head */
+    PyObject *strays; /* a list of the messages that have another head */
 } Cargo;
 
-/* Fill in what is in one train; `items` has room for it. */
+/* Fill in the messages of one train. `items` has room for them. */
 static bool
 unload(Cargo *cargo, const uint8_t *data, size_t size, size_t segment, const uint8_t *head,
        size_t head_size, size_t *forged)
@@ -244,7 +245,8 @@ unload(Cargo *cargo, const uint8_t *data, size_t size, size_t segment, const uin
     return true;
 }
 
-/* Of a train, a tuple of bytes and the size of segments; false with an exception set. */
+/* Read a train: a tuple of its bytes and the size of its segments. Return false with an
+   exception set. */
 static bool
 read_train(PyObject *train, PyObject **data, size_t *segment)
 {

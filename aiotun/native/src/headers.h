@@ -35,7 +35,7 @@ _Static_assert(sizeof(VirtioNetHeader) == VIRTIO_SIZE, "no padding");
 enum { NEEDS_CSUM = 1 };
 enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
 
-/* Of a packet: offsets into its bytes. */
+/* Where a packet's headers are, as offsets into its bytes. */
 typedef struct {
     uint8_t version; /* 4 or 6 */
     uint8_t protocol;
@@ -80,7 +80,7 @@ addresses_size(int version)
     return version == 4 ? 8 : 32;
 }
 
-/* Offset into the IP header. */
+/* Return the offset of the addresses in the IP header. */
 static inline size_t
 addresses(int version)
 {
@@ -105,7 +105,7 @@ gso_type(int version, uint8_t protocol)
     return protocol == UDP ? GSO_UDP_L4 : version == 4 ? GSO_TCPV4 : GSO_TCPV6;
 }
 
-/* IPv6 extension headers that the kernel segments behind. */
+/* Whether it is an IPv6 extension header behind which the kernel segments. */
 static inline bool
 is_extension(uint8_t protocol)
 {
@@ -118,7 +118,8 @@ has_extensions(const Layout *at)
     return at->version == 6 && at->transport > at->ip + IPV6_SIZE;
 }
 
-/* Fill in version and offset of the IP header; false if there is none that is whole. */
+/* Fill in the version and the offset of the IP header. Return false if there is no whole IP
+   header. */
 static bool
 find_ip(const uint8_t *packet, size_t size, bool tap, Layout *layout)
 {
@@ -148,7 +149,7 @@ find_ip(const uint8_t *packet, size_t size, bool tap, Layout *layout)
     return true;
 }
 
-/* Fill in the rest behind the IP header; false if lengths contradict the bytes. */
+/* Fill in what is behind the IP header. Return false if lengths contradict the bytes. */
 static bool
 find_payload(const uint8_t *packet, size_t size, Layout *layout)
 {
@@ -190,7 +191,7 @@ find_payload(const uint8_t *packet, size_t size, Layout *layout)
     return true;
 }
 
-/* VirtioNetHeader.layout: false where that raises. */
+/* Do what VirtioNetHeader.layout does. Return false where that raises. */
 static bool
 find_layout(const VirtioNetHeader *header, const uint8_t *packet, size_t size, bool tap,
             Layout *layout)
@@ -218,8 +219,8 @@ find_layout(const VirtioNetHeader *header, const uint8_t *packet, size_t size, b
            payload + segments * layout->payload <= SPLIT_MAX;
 }
 
-/* VirtioNetHeader.check of a frame: false where that raises. Fills in the layout of a packet
-   to be segmented. */
+/* Do for a frame what VirtioNetHeader.check does. Return false where that raises. If the packet
+   is to be segmented, fill in its layout. */
 static inline bool
 check_frame(const uint8_t *frame, size_t size, bool tap, Layout *layout)
 {

@@ -1,12 +1,12 @@
 /* aiotun.native._native: what _native.pyi says.
 
-   In C, as that needs nothing but a compiler, and vector code and sanitizers are at
-   first hand. The GIL guards all that calls share. It is given back for system calls and
-   for work on bytes, which are immutable: each function holds those that it works on.
+   It is written in C, because C needs nothing but a compiler, and vector code and sanitizers are at
+   hand. The GIL guards all that calls share. It is released for system calls and for work on bytes,
+   which are immutable. Each function holds a reference to the bytes that it works on.
 
-   Garbage may be collected wherever Python allocates an object that can be part of a cycle
-   (before 3.12), and its finalizers may call any function of this module again. So nothing
-   is allocated between a look at what is shared and the use of it. */
+   Before Python 3.12 garbage may be collected wherever Python allocates an object that can be
+   part of a cycle. The finalizers that run then may call any function of this module again. So
+   nothing is allocated between a look at what is shared and the use of it. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -250,8 +250,8 @@ static PyModuleDef_Slot module_slots[] = {
 #if PY_VERSION_HEX >= 0x030C0000
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
-    /* No Py_mod_gil: an interpreter without the GIL takes it again for this module, as what
-       calls share has no lock of its own. */
+    /* There is no Py_mod_gil: what calls share has no lock of its own. So an interpreter without
+       the GIL takes it again for this module. */
     {0, NULL},
 };
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 _Pragma("GCC diagnostic push")
-_Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"") /* since 3.11, with no other way */
+_Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"") /* 3.11 offers no other way */
 static inline void
 forget_hash(PyObject *bytes)
 {

@@ -9,16 +9,16 @@
 
 enum { POOL_THREADS_MAX = 64 };
 
-/* Do one step. A thread does one at a time, and has a number below that of the threads. */
+/* Do the step with this index. A thread does one step at a time; threads are numbered from 0. */
 typedef void (*Step)(void *job, size_t index, int thread);
 
 typedef struct {
-    pthread_mutex_t job_lock; /* there is one job at a time */
-    pthread_mutex_t lock;     /* of all that follows but `next` */
+    pthread_mutex_t job_lock; /* whoever holds it has the one job that there is at a time */
+    pthread_mutex_t lock;     /* it guards all that follows but `next` */
     pthread_cond_t begun, ended;
-    int workers;          /* started so far; the caller is thread 0 */
-    unsigned long number; /* of the job */
-    int wanted, at_work;  /* workers */
+    int workers;          /* workers that were started so far; the caller is thread 0 */
+    unsigned long number; /* the number of the job, by which a worker knows a new one */
+    int wanted, at_work;  /* how many the job wants, and how many are at work */
     Step step;
     void *job;
     size_t count;
@@ -59,7 +59,7 @@ pool_worker(void *argument)
     return NULL;
 }
 
-/* Start workers until there are so many, or the system refuses. With `lock` held. */
+/* Start workers until there are so many, or the system refuses. The caller holds `lock`. */
 static void
 pool_grow(int workers)
 {
@@ -72,14 +72,16 @@ pool_grow(int workers)
     }
 }
 
-/* After fork there are no workers, and the locks are in the state that they had. */
+/* Make everything anew in a child after fork: it has no workers, and its locks may be held by
+   threads that it does not have. */
 static void
 pool_reset(void)
 {
     pool = (Pool)POOL_INITIALIZER;
 }
 
-/* Do all steps, in up to so many threads: alone if others keep them busy. */
+/* Do all steps, in at most so many threads. The caller does them alone if another job keeps the
+   workers busy. */
 static void
 pool_run(Step step, void *job, size_t count, int threads)
 {

@@ -1,5 +1,8 @@
-/* Port: see fastpath.py. What comes all the time, with no Python between the system's calls and the
-   protocol's; whatever is not plain goes to the Python twin's function, with this object. */
+/* Port: see fastpath.py.
+
+   This does what happens for every packet. No Python runs between the system's calls and the
+   protocol's. Whatever is not plain is left to the Python twin's function, which works on the
+   same object. */
 
 #pragma once
 
@@ -10,7 +13,7 @@
 #include "table.h"
 #include "writing.h"
 
-/* What Counters in packetio.py is made of. */
+/* Counters in packetio.py is a subclass of this. */
 typedef struct {
     PyObject_HEAD
     unsigned long long frames_received, super_packets_received, packets_received, bytes_received,
@@ -47,25 +50,25 @@ static PyType_Spec counts_spec = {
 
 typedef struct Port {
     PyObject_HEAD
-    /* What the Python twin shares. */
-    PyObject *protocol, *callback; /* the latter a name */
-    PyObject *tick, *pending, *packets; /* lists */
-    struct Port *target; /* or NULL */
+    /* Attributes that the Python twin uses too. */
+    PyObject *protocol, *callback; /* `callback` is the name of a method */
+    PyObject *tick, *pending, *packets; /* these are lists */
+    struct Port *target; /* it may be NULL */
     char reading, closed, due;
     int uses;
-    /* Set by _bind. */
-    PyTypeObject *base; /* of all ports; NULL before */
-    PyObject *twin;     /* the type in Python */
-    PyObject *backlog;  /* a sized object */
+    /* _bind sets all that follows. */
+    PyTypeObject *base; /* the type in C, which all ports have as a base; NULL before _bind */
+    PyObject *twin;     /* the twin's type, fastpath.Port */
+    PyObject *backlog;  /* the frames that wait, of which only the number is asked */
     Counts *counts;
     Table *table;
-    PyObject *super_packet, *frame; /* the type, and the name of its attribute */
+    PyObject *super_packet, *frame; /* the type SuperPacket, and the name of its attribute */
     Kept *kept;
     int fd;
     bool tap, vnet_hdr;
     Families families;
     Py_ssize_t size_max, limit, read_limit;
-    enum { EACH, BATCH, SUPER } delivery; /* that the callback's name stands for */
+    enum { EACH, BATCH, SUPER } delivery; /* what the callback's name stands for */
 } Port;
 
 static bool
@@ -84,7 +87,7 @@ leave_to_twin(Port *self, const char *name, PyObject *argument)
     return PyObject_CallMethod(self->twin, name, argument ? "OO" : "O", self, argument);
 }
 
-/* The one that is set, or NULL. */
+/* Return the exception that is set, or NULL, and set none. */
 static PyObject *
 take_exception(void)
 {
@@ -137,14 +140,14 @@ port_flush(Port *self)
     if (!PyList_GET_SIZE(self->packets))
         return true;
     self->uses++;
-    PyObject *none = PyList_New(0); /* a finalizer may write, flush and close */
+    PyObject *none = PyList_New(0); /* within this a finalizer may write, flush and close */
     if (!none)
         return leave(self, false);
     if (!self->base || PyObject_Size(self->backlog)) {
         Py_DECREF(none);
         return leave(self, done_with(leave_to_twin(self, "flush", NULL)));
     }
-    PyObject *packets = self->packets; /* taken away: others run while the GIL is given back */
+    PyObject *packets = self->packets; /* others may run while the GIL is released */
     self->packets = none;
     PyObject *const *items = PySequence_Fast_ITEMS(packets);
     const Py_ssize_t count = PyList_GET_SIZE(packets);
@@ -250,7 +253,7 @@ port_write_super(PyObject *object, PyObject *packet)
         Py_XDECREF(frame);
         return NULL;
     }
-    /* Not before all that may close it, or leave something that waits. */
+    /* This is asked last: what stands above may close the port, or leave frames that wait. */
     bool written = PyBytes_CheckExact(frame) && self->vnet_hdr && !self->closed &&
                    !PyObject_Size(self->backlog);
     if (written) {
@@ -271,7 +274,7 @@ port_write_super(PyObject *object, PyObject *packet)
 
 /* Reading. */
 
-/* SuperPacket(frame), with no call of Python. */
+/* Make SuperPacket(frame) without a call of Python. */
 static PyObject *
 new_super_packet(const Port *self, PyObject *frame)
 {
@@ -302,11 +305,12 @@ read_super_packets(Port *self, Reading *reading)
     return true;
 }
 
-/* Frames that one call passes on. */
+/* One call passes on so many frames at most. */
 enum { PASSED_FRAMES_MAX = 64 };
 
-/* Write what is read to the target, through one buffer, up to the first frame that is not plain:
-   that one is to be delivered. */
+/* Write to the target what is read, through one buffer. This ends at the first frame that is not
+   plain, which is to be delivered. Between the look at the target and the last write this thread
+   runs no Python, so no finalizer can close either port meanwhile. */
 static bool
 pass_frames(Port *self, Reading *reading)
 {
@@ -314,7 +318,7 @@ pass_frames(Port *self, Reading *reading)
     PyObject *room = take_room(place);
     if (!room)
         return false;
-    Port *target = (Port *)Py_NewRef(self->target); /* others run while the GIL is given back */
+    Port *target = (Port *)Py_NewRef(self->target); /* others may run while the GIL is released */
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
     const bool tcp = target->table->tcp, udp = target->table->udp;
     ptrdiff_t size = -1;
@@ -377,14 +381,14 @@ read_batch(Port *self, Reading *reading)
     return true;
 }
 
-/* The protocol takes what is read, as it is now. */
+/* Whether the protocol still takes what was read for it. */
 static bool
 goes_on(const Port *self, PyObject *protocol)
 {
     return self->reading && self->protocol == protocol;
 }
 
-/* Call the protocol for each packet; those that it is not to get are pending then. */
+/* Call the protocol for each packet. Packets that it is not to get are pending afterwards. */
 static bool
 hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *packets)
 {
@@ -405,12 +409,12 @@ hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *pac
     return done && kept;
 }
 
-/* Call the protocol. False with an exception set. */
+/* Call the protocol. Return false with an exception set. */
 static bool
 hand_over(Port *self, PyObject *name, PyObject *packets)
 {
     const bool each = self->delivery == EACH;
-    PyObject *protocol = Py_NewRef(self->protocol); /* another one may come within */
+    PyObject *protocol = Py_NewRef(self->protocol); /* the callback may set another one */
     PyObject *callback = PyObject_GetAttr(protocol, name);
     const bool done = callback && (each ? hand_over_each(self, callback, protocol, packets)
                                         : done_with(PyObject_CallOneArg(callback, packets)));
@@ -419,7 +423,8 @@ hand_over(Port *self, PyObject *name, PyObject *packets)
     return done;
 }
 
-/* Tell the owner of an exception that is none of those that end its loop. False with one set. */
+/* Tell the owner of the exception that is set, unless it is one that ends the loop. Return false
+   with an exception set. */
 static bool
 complain(Port *self, PyObject *where)
 {
@@ -434,8 +439,8 @@ complain(Port *self, PyObject *where)
     return done;
 }
 
-/* Like flush_since(), of all in the tick, into an empty list. It goes on from exceptions; false with
-   the last one set. */
+/* Flush all that is in the tick, as flush_since() does. `written` is an empty list, which takes
+   what is flushed. An exception does not end this. Return false with the last exception set. */
 static bool
 flush_tick(Port *self, PyObject *written)
 {
@@ -459,11 +464,11 @@ flush_tick(Port *self, PyObject *written)
     return !exception && taken;
 }
 
-/* Give the protocol these packets, as nothing else is pending and no other delivery goes on. */
+/* Give the protocol these packets. Nothing else is pending, and no other delivery is under way. */
 static bool
 deliver(Port *self, PyObject *packets)
 {
-    PyObject *written = PyList_New(0); /* a finalizer may write: so before the tick begins */
+    PyObject *written = PyList_New(0); /* made before the tick begins: a finalizer may write */
     if (!written || PyList_Append(self->tick, (PyObject *)self)) {
         Py_XDECREF(written);
         return false;
@@ -479,7 +484,7 @@ deliver(Port *self, PyObject *packets)
     return done && flushed;
 }
 
-/* Give them to the protocol, or let them wait for it, by the twin's rules. */
+/* Let the twin deliver the packets, or keep them until they can be delivered. */
 static bool
 deliver_late(Port *self, PyObject *packets)
 {
@@ -510,7 +515,7 @@ port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
         reading_clear(&reading);
         return NULL;
     }
-    if (!reading.frames) { /* it may be an error */
+    if (!reading.frames) { /* nothing waits, or there is an error: the twin finds out */
         reading_clear(&reading);
         return leave_to_twin(self, "read_ready", NULL);
     }
@@ -553,7 +558,8 @@ port_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(keyw
     return (PyObject *)self;
 }
 
-/* Once, when the twin has set its attributes. */
+/* Set all that the functions in C need. The twin calls this once, when it has set its
+   attributes. */
 static PyObject *
 port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
           PyObject *Py_UNUSED(names))
@@ -595,7 +601,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->limit = limit;
         self->read_limit = read_limit;
         if (self->frame)
-            self->base = base; /* which the object's own type holds */
+            self->base = base; /* the object's own type holds a reference to it */
     }
     Py_DECREF(tuple);
     if (PyErr_Occurred())
@@ -603,7 +609,8 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
     Py_RETURN_NONE;
 }
 
-/* A queue that is watched is not read and written here: each call fails, and the twin goes on. */
+/* A queue that is watched has no descriptor here: each read and write fails, and the twin goes
+   on. */
 static PyObject *
 port_set_fd(PyObject *object, PyObject *number)
 {
@@ -629,8 +636,8 @@ port_traverse(PyObject *object, visitproc visit, void *arg)
     return 0;
 }
 
-/* What cycles go through but lists, which are cleared themselves; nothing that methods use is NULL
-   after it. */
+/* Clear what cycles go through. Lists need not be cleared here, as the collector clears them.
+   After this, nothing that methods use is NULL. */
 static int
 port_clear(PyObject *object)
 {
@@ -662,7 +669,7 @@ port_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* An attribute of one kind, at an offset. */
+/* An attribute of the object: where it is, and of which type. */
 typedef struct {
     size_t at;
     PyTypeObject *type;

@@ -10,21 +10,22 @@
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 
-/* Large frames that one call reads. */
+/* One call reads so many large frames at most. */
 enum { LARGE_MAX = 4 };
 
-/* As many trains of large datagrams as one wake-up receives. */
+/* One wake-up receives so many trains of large datagrams. */
 enum { TRAINS_KEPT = 8 };
 
 /* What is kept from one call to the next. The GIL guards it. */
 typedef struct {
-    Recent recent[2]; /* of a TUN and of a TAP: what is a segment of one is none of the other */
-    PyObject *large[LARGE_MAX]; /* frames as read_frames read them last */
-    PyObject *trains[TRAINS_KEPT]; /* of datagrams, as receive_trains received them last */
+    Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
+    PyObject *large[LARGE_MAX]; /* the frames that read_frames read last */
+    PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
 } Kept;
 
-/* What one call read. The caller makes the list, as that may run finalizers, which may close
-   the descriptor; from the look at it to the last read nothing does. */
+/* What one call read. The caller makes the list before it looks at the descriptor: making it may
+   run finalizers, which may close the descriptor. From that look to the last read no finalizer
+   runs. */
 typedef struct {
     PyObject *packets; /* a list of bytes */
     PyObject *malformed; /* the frame at which reading ended, or NULL */
@@ -38,14 +39,14 @@ reading_clear(Reading *reading)
     Py_CLEAR(reading->malformed);
 }
 
-/* Of the packet in a frame, which may end within its header. */
+/* Return the size of the packet in a frame, which may end within its header. */
 static Py_ssize_t
 packet_size(Py_ssize_t frame_size)
 {
     return frame_size > VIRTIO_SIZE ? frame_size - VIRTIO_SIZE : 0;
 }
 
-/* Without the GIL meanwhile. */
+/* Read a frame, and release the GIL meanwhile. */
 static ptrdiff_t
 read_frame_unlocked(int fd, const Families *families, uint8_t *buffer)
 {
@@ -56,7 +57,8 @@ read_frame_unlocked(int fd, const Families *families, uint8_t *buffer)
     return size;
 }
 
-/* Read and split until there are `limit` packets or more; false with an exception set. */
+/* Read and split frames until there are `limit` packets or more. Return false with an exception
+   set. */
 static bool
 read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
 {
@@ -84,9 +86,9 @@ read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
     return true;
 }
 
-/* Bytes with room for the largest frame: those of an earlier one that nobody else holds any
-   more, as glibc gives free memory of that size back to the system and takes it again page by
-   page (M_TRIM_THRESHOLD in mallopt(3)). */
+/* Return bytes with room for the largest frame. If nobody else holds an earlier frame any more,
+   its memory is used again: glibc would give memory of that size back to the system, and take it
+   again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
 static PyObject *
 take_room(PyObject **kept)
 {
@@ -104,7 +106,7 @@ keep_room(PyObject **kept, PyObject *stolen)
     Py_XSETREF(*kept, stolen);
 }
 
-/* Bytes of that many from now on. */
+/* Make the bytes so many bytes long. */
 static void
 shrink_room(PyObject *room, Py_ssize_t size)
 {
@@ -113,8 +115,8 @@ shrink_room(PyObject *room, Py_ssize_t size)
     forget_hash(room);
 }
 
-/* Read `limit` frames at most, as they are, up to an empty one, into a list; false with an
-   exception set. */
+/* Read at most `limit` frames into a list, as they are. An empty frame is the last one. Return
+   false with an exception set. */
 static bool
 read_frames(PyObject *frames, Kept *kept, int fd, const Families *families, Py_ssize_t limit)
 {
@@ -137,7 +139,7 @@ read_frames(PyObject *frames, Kept *kept, int fd, const Families *families, Py_s
         else if (size >= 0)
             done = append(frames, PyBytes_FromStringAndSize(buffer, size));
         keep_room(place, room);
-        if (size <= 0) /* what is empty comes alone */
+        if (size <= 0) /* an empty frame ends the call, and so does the lack of one */
             break;
     }
     return done;

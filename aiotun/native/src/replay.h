@@ -12,7 +12,7 @@ enum { REPLAY_BLOCK = 64, REPLAY_BLOCKS = 128 };
 typedef struct {
     PyObject_HEAD
     uint64_t limit;
-    uint64_t next; /* behind the newest counter; 0: there is none */
+    uint64_t next; /* one more than the newest counter; 0 if there is none */
     uint64_t blocks[REPLAY_BLOCKS];
 } Window;
 

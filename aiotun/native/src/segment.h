@@ -12,15 +12,15 @@ typedef struct {
     const uint8_t *packet;
     size_t size, gso_size;
     Layout at;
-    uint8_t head[128]; /* IP and transport header without what differs between segments */
-    PyObject *large;   /* bytes, in the place of it: long IPv6 extension headers; or NULL */
+    uint8_t head[128]; /* the headers of IP and transport, without what differs between segments */
+    PyObject *large;   /* bytes instead of `head` for long IPv6 extension headers, or NULL */
     uint64_t ip_sum, transport_sum;
     uint32_t sequence;
     uint16_t identification;
     uint8_t flags;
 } Segmenter;
 
-/* The sum of the pseudo-header, its length left out. */
+/* Sum up the pseudo-header without its length. */
 static uint64_t
 segments_pseudo_sum(const VirtioNetHeader *header, const uint8_t *packet, size_t size,
                     const Layout *at)
@@ -46,8 +46,8 @@ segment_head(const Segmenter *self)
     return self->large ? (uint8_t *)PyBytes_AS_STRING(self->large) : (uint8_t *)self->head;
 }
 
-/* Of a packet that is to be segmented. False with an exception set, else segmenter_clear is to
-   follow. */
+/* Get ready to segment a packet. Return false with an exception set; otherwise the caller calls
+   segmenter_clear in the end. */
 static bool
 segmenter_begin(Segmenter *self, const VirtioNetHeader *header, const uint8_t *packet, size_t size,
                 const Layout *at)
@@ -94,7 +94,7 @@ segments_count(const Segmenter *self)
     return (self->size - self->at.payload + self->gso_size - 1) / self->gso_size;
 }
 
-/* Of the segment with that number. */
+/* Return the size of the segment with that number. */
 static inline size_t
 segment_size(const Segmenter *self, size_t number)
 {
@@ -102,7 +102,7 @@ segment_size(const Segmenter *self, size_t number)
     return self->at.payload + (left < self->gso_size ? left : self->gso_size);
 }
 
-/* Make the segment with that number; without the GIL, if need be. */
+/* Make the segment with that number. This does not need the GIL. */
 static void
 make_segment(const Segmenter *self, size_t number, uint8_t *to)
 {
@@ -145,7 +145,8 @@ make_segment(const Segmenter *self, size_t number, uint8_t *to)
     memcpy(to + transport + checksum_offset(self->at.protocol), &value, 2);
 }
 
-/* Complete the partial checksum of a packet, for which there is room in it. */
+/* Complete the partial checksum of a packet. The caller knows that the checksum lies within the
+   packet. */
 static void
 complete_checksum(const VirtioNetHeader *header, uint8_t *packet, size_t size)
 {
@@ -156,11 +157,11 @@ complete_checksum(const VirtioNetHeader *header, uint8_t *packet, size_t size)
     memcpy(packet + start + header->csum_offset, &value, 2);
 }
 
-/* What there is to do for a frame. */
+/* What is to be done with a frame. */
 typedef enum { MALFORMED, ONE_PACKET, SEGMENTS } Plan;
 
-/* Fill in the header, and the layout of a packet that is to be segmented. MALFORMED: gso_split in
-   Python says what is wrong. */
+/* Fill in the header, and the layout if the packet is to be segmented. For a MALFORMED frame
+   gso_split in Python says what is wrong. */
 static Plan
 plan_split(const uint8_t *frame, size_t size, bool tap, VirtioNetHeader *header, Layout *layout)
 {

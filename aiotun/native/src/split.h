@@ -8,19 +8,19 @@
 #include "segment.h"
 
 /* The segments that were made last. They are held, so the interpreter gives their place to
-   nothing else: an object that is found here is a segment as it was made, checksums and
-   all. One that nobody else holds any more is filled anew instead of freed and allocated.
-   The GIL guards them. */
+   nothing else. An object that is found here is therefore a segment as it was made, and its
+   checksums are right. A segment that nobody else holds any more is filled anew, which spares
+   freeing and allocating it. The GIL guards them. */
 enum { RECENT_MAX = 256 };
 
 typedef struct {
     PyObject *segments[RECENT_MAX];
-    uint16_t frames[RECENT_MAX]; /* of the first segment of a frame: how many there are */
-    size_t next;   /* to be replaced */
-    size_t cursor; /* where the next one written is expected */
+    uint16_t frames[RECENT_MAX]; /* for a frame's first segment: how many the frame has */
+    size_t next;   /* the segment that is replaced next */
+    size_t cursor; /* where the segment that is written next is expected */
 } Recent;
 
-/* A segment to be filled, or NULL with an exception set. `recent` may be NULL. */
+/* Return a segment to be filled, or NULL with an exception set. `recent` may be NULL. */
 static PyObject *
 new_segment(Recent *recent, Py_ssize_t size)
 {
@@ -37,8 +37,9 @@ new_segment(Recent *recent, Py_ssize_t size)
     return PyBytes_FromStringAndSize(NULL, size);
 }
 
-/* How many of the packets are all segments of one frame in order, or 1 if the first one is
-   some segment, else 0. Packets mostly leave in the order in which they came. */
+/* If the packets begin with all segments of a frame in order, return how many these are.
+   Otherwise return 1 if the first packet is a segment, and 0 if it is none. Packets mostly leave
+   in the order in which they came. */
 static int32_t
 count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
 {
@@ -56,7 +57,7 @@ count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
     return 0;
 }
 
-/* Append all segments; false with an exception set. */
+/* Append all segments. Return false with an exception set. */
 static bool
 append_segments(PyObject *list, Recent *recent, const Segmenter *segmenter)
 {
@@ -69,12 +70,12 @@ append_segments(PyObject *list, Recent *recent, const Segmenter *segmenter)
         if (!append(list, segment))
             return false;
     }
-    if (recent && recent->next < RECENT_MAX) /* so there was room for all */
+    if (recent && recent->next < RECENT_MAX) /* then none of the frame's segments was replaced */
         recent->frames[first] = (uint16_t)(recent->next - first);
     return true;
 }
 
-/* Append the packets of a frame, and say what it was; false with an exception set. */
+/* Append the packets of a frame. Return what the frame was, or FAILED with an exception set. */
 static bool
 split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool tap, Plan *plan)
 {

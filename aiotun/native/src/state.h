@@ -1,4 +1,4 @@
-/* The module's state, and what functions have in common that Python calls. */
+/* The module's state, and what the functions have in common that Python calls. */
 
 #pragma once
 
@@ -7,9 +7,9 @@
 #include "reading.h"
 
 typedef struct {
-    PyObject *checksum, *gso_split; /* in Python, once they were needed: they do what is rare */
+    PyObject *checksum, *gso_split; /* the twins, once they were needed; they do what is rare */
     PyTypeObject *table_type, *counts_type;
-    PyObject *super_packet; /* its type, once it was needed */
+    PyObject *super_packet; /* the type SuperPacket, once it was needed */
     Kept kept;
 } State;
 
@@ -24,19 +24,19 @@ import_from(const char *module, const char *name)
     return found;
 }
 
-/* A Python twin, imported when it is first needed: this module is loaded before those that have
-   one. Borrowed. */
+/* Return a Python twin, as a borrowed reference. It is imported when it is first needed, because
+   this module is loaded before the twins' modules. */
 static PyObject *
 twin(PyObject **found, const char *module, const char *name)
 {
     if (!*found) {
         PyObject *imported = import_from(module, name);
-        Py_XSETREF(*found, imported); /* it may have been found meanwhile */
+        Py_XSETREF(*found, imported); /* another call may have found it meanwhile */
     }
     return *found;
 }
 
-/* A converter of PyArg_ParseTuple: None, or a tuple of the numbers for IPv4 and IPv6. */
+/* A converter for PyArg_ParseTuple. It takes None, or a tuple of the numbers for IPv4 and IPv6. */
 static int
 to_families(PyObject *object, void *result)
 {
@@ -61,7 +61,8 @@ is_tap(PyObject *layer)
     return PyUnicode_Check(layer) && !PyUnicode_CompareWithASCIIString(layer, "tap");
 }
 
-/* A tuple, which no one else can change, of bytes and nothing else. */
+/* Return the packets as a tuple, which no one else can change. Raise TypeError unless each is
+   bytes. */
 static PyObject *
 tuple_of_bytes(PyObject *packets)
 {

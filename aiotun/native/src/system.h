@@ -1,6 +1,6 @@
-/* What each system has in its own way, so far as POSIX has it: the order of bytes, protocol
-   numbers, aligned memory, and descriptors of which read(2) gives one frame and write(2) takes
-   one. Other files of this folder name no header of a system but this one (and udp.h, Linux' own). */
+/* What systems do in different ways: the order of bytes, protocol numbers, aligned memory, and
+   descriptors of which read(2) gives one frame and write(2) takes one. No other file of this
+   folder includes a header of a system, except udp.h, which is for Linux alone. */
 
 #pragma once
 
@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The size is a multiple of the alignment. */
+/* Return aligned memory. The size is a multiple of the alignment. */
 static inline void *
 allocate_aligned(size_t alignment, size_t size)
 {
@@ -39,7 +39,8 @@ part(const void *from, size_t size)
 
 enum { FAMILY_SIZE = 4 };
 
-/* What some systems put in front of a frame, and the frame does not have. */
+/* The 4 bytes that some systems put in front of a packet: a number for IPv4 and one for IPv6.
+   `any` is false for systems that put nothing there. */
 typedef struct {
     bool any;
     uint8_t v4[FAMILY_SIZE], v6[FAMILY_SIZE];
@@ -47,7 +48,8 @@ typedef struct {
 
 static const Families NO_FAMILIES = {0};
 
-/* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. */
+/* Read a frame and return its size. Return -1 if none waits, at an error, and at the end of the
+   descriptor. */
 static inline ptrdiff_t
 read_frame(int fd, const Families *families, uint8_t *buffer, size_t room)
 {
@@ -64,7 +66,7 @@ read_frame(int fd, const Families *families, uint8_t *buffer, size_t room)
     return size < FAMILY_SIZE ? 0 : size - FAMILY_SIZE;
 }
 
-/* Whether all was taken; errno tells why not. */
+/* Write the parts as one frame. Return whether the system took all; errno tells why it did not. */
 static inline bool
 write_parts(int fd, const Part *parts, int count)
 {
@@ -85,7 +87,7 @@ write_frame(int fd, const void *frame, size_t size)
     return written >= 0;
 }
 
-/* What is no IP packet is not written. */
+/* Write a packet behind its family. A packet that is not an IP packet is not written. */
 static inline bool
 write_behind_family(int fd, const Families *families, const uint8_t *packet, size_t size)
 {

@@ -7,12 +7,12 @@
 
 enum { TRAIN_SEGMENTS_MAX = 64, TRAIN_SIZE_MAX = 65000 };
 
-/* The last one of those that were made; of none, all is zero. */
+/* The last train that was made. All fields are zero before the first one. */
 typedef struct {
     size_t segment, count, size;
 } Train;
 
-/* Add a datagram of so many bytes; false: it begins another train. */
+/* Add a datagram of so many bytes. Return false if it begins another train. */
 static bool
 train_takes(Train *train, size_t length)
 {

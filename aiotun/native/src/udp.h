@@ -1,4 +1,4 @@
-/* UDP sockets: what udp/linux.py and udp/messages.py do for every datagram. */
+/* UDP sockets: this does what udp/linux.py and udp/messages.py do for every datagram. */
 
 #pragma once
 
@@ -13,13 +13,13 @@
 #include "state.h"
 #include "trains.h"
 
-/* A list of bytes, cut into lists of which each can be one message. */
+/* Cut a list of bytes into lists, each of which can be one message. */
 static PyObject *
 native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 {
     if (!PyList_Check(list))
         return PyErr_Format(PyExc_TypeError, "datagrams come in a list");
-    PyObject *datagrams = PyList_GetSlice(list, 0, PyList_GET_SIZE(list)); /* nobody changes it */
+    PyObject *datagrams = PyList_GetSlice(list, 0, PyList_GET_SIZE(list)); /* a private copy */
     PyObject *batches = datagrams ? PyList_New(0) : NULL;
     Py_ssize_t first = 0;
     Train train = {0};
@@ -60,7 +60,7 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 /* See linux.py and cmsg.py. */
 enum { UDP_RECEIVE_MAX = 65536, UDP_ANCILLARY_MAX = 128 };
 
-/* A host as it is written, an IPv4 one in its own form. */
+/* Return a host's address as text. An IPv4 address that is mapped to IPv6 is written as IPv4. */
 static PyObject *
 udp_host(int family, const void *address)
 {
@@ -90,7 +90,7 @@ udp_address(const struct sockaddr_storage *from)
 
 typedef struct {
     int segment, ecn;
-    PyObject *local; /* owned; NULL if that failed */
+    PyObject *local; /* an owned reference; NULL if it could not be made */
 } Described;
 
 static Described
@@ -126,7 +126,8 @@ udp_describe(struct msghdr *message)
     return found;
 }
 
-/* A named tuple, from its type and a tuple of its fields, which is taken. */
+/* Make a named tuple of its type and a tuple of its fields. The reference to the fields is taken
+   over. */
 static PyObject *
 udp_named(PyTypeObject *type, PyObject *fields)
 {
@@ -139,8 +140,8 @@ udp_named(PyTypeObject *type, PyObject *fields)
 
 /* What one message brought. */
 typedef struct {
-    ssize_t size, segment; /* `segment` is the size if there is one datagram */
-    PyObject *addr, *local, *ecn; /* NULL if that failed */
+    ssize_t size, segment; /* `segment` equals `size` if there is one datagram */
+    PyObject *addr, *local, *ecn; /* these are NULL if they could not be made */
 } Arrival;
 
 static void
@@ -151,7 +152,7 @@ arrival_clear(Arrival *arrival)
     Py_CLEAR(arrival->ecn);
 }
 
-/* Read one message. 0, or the errno; with an exception set where a field is missing. */
+/* Read one message. Return 0 or the errno. An exception is set where a field is NULL. */
 static int
 udp_receive(int fd, uint8_t *buffer, Arrival *arrival)
 {
@@ -281,8 +282,8 @@ native_receive_trains(PyObject *module, PyObject *arguments)
     return Py_BuildValue("Nnni", trains, datagrams, bytes, number);
 }
 
-/* Of what one system call takes: UDP_PARTS_MAX is the kernel's own limit for a message (UIO_MAXIOV
-   of linux/uio.h). */
+/* How much one system call takes. UDP_PARTS_MAX is the kernel's own limit for a message
+   (UIO_MAXIOV of linux/uio.h). */
 enum { UDP_MESSAGES_MAX = 64, UDP_PARTS_MAX = 1024 };
 
 /* A message's address and control messages. */
@@ -298,7 +299,7 @@ typedef struct {
     } control;
 } Envelope;
 
-/* What is sent by one system call; the datagrams are held as long. */
+/* What one system call sends. References to the datagrams are held until it has returned. */
 typedef struct {
     unsigned messages, parts;
     struct mmsghdr headers[UDP_MESSAGES_MAX];
@@ -351,7 +352,7 @@ udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObjec
     return udp_read_host(AF_INET, host, address + 12);
 }
 
-/* One more control message, behind the others; its bytes are to be filled in. */
+/* Add a control message behind the others. Return where its bytes go, which the caller fills in. */
 static void *
 udp_add_control(struct msghdr *header, int level, int type, size_t size)
 {
@@ -392,7 +393,8 @@ udp_write_control(struct msghdr *header, Envelope *envelope, bool v4, PyObject *
     return udp_read_host(AF_INET6, local, &info->ipi6_addr);
 }
 
-/* Adds a message of so many datagrams, for which there is room. */
+/* Add a message of `count` datagrams. The caller knows that there is room for them. Return false
+   with an exception set. */
 static bool
 udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObject *local, int ecn,
                 PyObject *datagrams, Py_ssize_t count, Py_ssize_t segment)
@@ -425,13 +427,13 @@ udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObje
                              count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : segment);
 }
 
-/* Adds messages of a list, from one on, as many as there is room for; up to one that raises, which
-   is told when it is the first. */
+/* Add messages of a list, from `at` on, as many as there is room for. A message that raises ends
+   this. Return false with an exception set if that was the first one. */
 static bool
 udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, Py_ssize_t at)
 {
-    /* An error that ends a call after its first message is lost (sendmmsg(2)); a connected socket's
-       is told but once. */
+    /* sendmmsg(2) loses an error that ends the call behind its first message. A connected socket
+       tells an error only once, so its messages are sent one by one. */
     const unsigned limit = remote == Py_None ? UDP_MESSAGES_MAX : 1;
     bool done = true;
     unsigned complete = 0;
@@ -466,7 +468,8 @@ udp_add_messages(Post *post, int family, PyObject *remote, PyObject *messages, P
     return done;
 }
 
-/* How many messages the kernel took, and the errno with which it refused the next one. */
+/* Send the messages. Return how many the kernel took; `number` is the errno with which it
+   refused the next one. */
 static unsigned
 udp_send(int fd, Post *post, int *number)
 {
@@ -496,7 +499,7 @@ native_send_messages(PyObject *Py_UNUSED(module), PyObject *arguments)
         post.messages = post.parts = 0;
         done = udp_add_messages(&post, family, remote, messages, start + sent);
         if (done && !post.messages)
-            number = EMSGSIZE; /* as the kernel says to too many parts */
+            number = EMSGSIZE; /* the kernel says this to a message of too many parts */
         else if (done) {
             Py_BEGIN_ALLOW_THREADS
             sent += udp_send(fd, &post, &number);

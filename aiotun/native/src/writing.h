@@ -8,7 +8,7 @@
 #include "split.h"
 #include "system.h"
 
-/* What is known of packets that are segments of a frame; `recent` is of their layer. */
+/* Note which packets are segments of one frame. `recent` is that of their layer. */
 static void
 announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
 {
@@ -18,9 +18,9 @@ announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
     }
 }
 
-/* Without the GIL. */
+/* The function that follows does not need the GIL. */
 
-/* A packet as it is. The kernel takes a small one sooner in one piece than in two. */
+/* Write a packet as it is. The kernel takes a small packet faster in one piece than in two. */
 static bool
 write_packet(int fd, const uint8_t *packet, size_t size)
 {
@@ -37,7 +37,8 @@ typedef struct {
     PyObject *left; /* the frames that were not written, a list, or NULL if all were */
 } Writing;
 
-/* Coalesce and write up to the first error; false with an exception set. */
+/* Coalesce packets and write the frames, up to the first error. Return false with an exception
+   set. */
 static bool
 write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent, int fd,
               bool tap, bool tcp, bool udp)
@@ -82,7 +83,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     return i >= batch.count || writing->left;
 }
 
-/* Write up to the first error; how many were written. */
+/* Write frames up to the first error. Return how many were written. */
 static Py_ssize_t
 write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize_t count)
 {
@@ -99,8 +100,9 @@ write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize
     return i;
 }
 
-/* Write a frame unless it is malformed, or to be segmented as what is false, or as TCP behind
-   extension headers (see PacketWriter._takes); whether it was. Without the GIL. */
+/* Write a frame, and return whether it was written. A frame is not written if it is malformed,
+   if it is to be segmented and `tcp` or `udp`, whichever it is, is false, or if it is TCP behind
+   extension headers (see PacketWriter._takes). This does not need the GIL. */
 static bool
 write_super(int fd, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
 {
