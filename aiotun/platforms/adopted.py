@@ -43,7 +43,7 @@ def adopt(
 ) -> tuple[FdInterface, FdQueue]:
     """The device of a descriptor whose frames look like that."""
     queue = FdQueue(fd, layer, framing, closefd)
-    return FdInterface(name or f"fd{fd}", mtu), queue
+    return FdInterface(name or f"fd{fd}", mtu, queue), queue
 
 
 class FdQueue(DescriptorQueue):
@@ -103,11 +103,11 @@ class FdInterface(Interface):
     """Unknown: whoever handed the descriptor over configures the interface."""
 
     index = 0
-    is_up = True
 
-    def __init__(self, name: str, mtu: int) -> None:
+    def __init__(self, name: str, mtu: int, queue: DescriptorQueue) -> None:
         self._name = name
         self._mtu = mtu
+        self._queue = queue
         self._events = _NoEvents()
 
     @property
@@ -121,6 +121,11 @@ class FdInterface(Interface):
 
     def set_mtu(self, mtu: int) -> None:
         _unknown()
+
+    @property
+    def is_up(self) -> bool:
+        """Linux' TUN driver tells by poll(2), whoever asks (tun_chr_poll in drivers/net/tun.c)."""
+        return self._queue.is_writable()
 
     def set_up(self, up: bool) -> None:
         _unknown()

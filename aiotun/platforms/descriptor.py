@@ -35,6 +35,14 @@ class DescriptorQueue(Queue):
     def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
         return self._poll(select.POLLOUT, timeout, interrupts)
 
+    def is_writable(self) -> bool:
+        """Whether the system takes frames now."""
+        if self._fd < 0:
+            raise ClosedError
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return any(event & select.POLLOUT for _, event in poll.poll(0))
+
     def _poll(self, events: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
         if self._fd < 0:
             raise ClosedError

@@ -11,6 +11,7 @@ process.dlopen(module_, file, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_
 const vpn = module_.exports;
 
 vpn.startPython(home, folder);
+vpn.startPython(home, folder);
 try {
   vpn.run(+fd, "1400", host, +port, name, "");
 } catch (error) {

@@ -54,4 +54,4 @@ def adopt_on(
         return BsdInterface(system, queue, DeviceConfig(**AS_FOUND)), queue
     except OSError as exc:
         logger.info("only the descriptor of %s is known: %s", name, exc)
-    return FdInterface(name, mtu), queue
+    return FdInterface(name, mtu, queue), queue

@@ -23,6 +23,9 @@ static char *raised(void)
 
 char *vpn_start_python(const char *home, const char *folder)
 {
+    if (Py_IsInitialized()) { /* by an earlier run of the same process */
+        return NULL;
+    }
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
     config.write_bytecode = 0; /* an app's folders cannot be written */

@@ -4,8 +4,8 @@
 
 typedef struct vpn vpn;
 
-/* Start Python, once for the process: its home (with lib/python3.x), and the folder of vpn.py and
- * the package aiotun. Returns NULL, or what is wrong: free it. */
+/* Start Python, if it does not run in this process yet: its home (with lib/python3.x), and the
+ * folder of vpn.py and the package aiotun. Returns NULL, or what is wrong: free it. */
 char *vpn_start_python(const char *home, const char *folder);
 
 /* A VPN that is not running yet; NULL and a reason (free it) if Python refuses. */

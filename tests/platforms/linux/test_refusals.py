@@ -84,7 +84,9 @@ def test_a_tun_of_which_little_is_known(refuse: Callable[[], None], name: str) -
         assert rig.recv() == packet(2)
         with pytest.raises(aiotun.UnsupportedError, match="ask whoever handed it over"):
             device.addresses()
+        assert device.is_up
         rig.namespace.run(outside.set_up, "t0", False)
+        assert not device.is_up
         with pytest.raises(aiotun.InterfaceDownError, match="handed the descriptor over"):
             device.send(packet(3))
         rig.namespace.run(outside.set_up, "t0", True)
@@ -95,6 +97,7 @@ def test_a_tun_of_which_little_is_known(refuse: Callable[[], None], name: str) -
                 device.recv(timeout=2)
             with pytest.raises(aiotun.InterfaceGoneError):
                 device.send(packet(5))
+        assert not device.is_up
 
 
 @refusals
