@@ -30,7 +30,7 @@ LOCKS = build uvloop dev docs wheels kernels bench
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop phones lint types docs coverage fuzz sanitize sanitize-threads kernels bench lock clean
+.PHONY: help demo test interop phones lint types docs wheels coverage fuzz sanitize sanitize-threads kernels bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ phones: ## compile the Kotlin of examples/phones against Android's framework (ne
 docs: $(VENV)/docs ## build the documentation as a site, in build/docs; warnings are errors
 	@$(RUN) $(AS_CALLER) $(RUN) -m sphinx -q -E -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
+
+wheels: $(VENV)/wheels ## build the distributions in build/wheels as users get them, check and use them
+	@$(RUN) $(AS_CALLER) $(RUN) -m tools.wheels
 
 coverage: $(VENV)/developer ## branch coverage; aead, offload, codecs, transports, udp 95 % or more each
 	@$(ELSEWHERE) $(RUN) -m coverage run -m pytest && $(RUN) -m coverage report --skip-covered && \
@@ -126,6 +129,10 @@ $(VENV)/developer: requirements/dev.txt $(VENV)/installed
 
 $(VENV)/docs: requirements/docs.txt $(VENV)/developer
 	@$(SETUP) $(LOCKED)docs.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/wheels: requirements/wheels.txt $(VENV)/developer
+	@$(SETUP) $(LOCKED)wheels.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/kernels: requirements/kernels.txt $(VENV)/developer

@@ -22,7 +22,7 @@ from .messages import amount, message
 
 __all__ = ["add_arguments", "main"]
 
-USAGE = "aiotun capture (NAME | --new NAME) [-w FILE | -w - | --wireshark] [option ...] [FILTER]"
+USAGE = "aiotun capture (NAME | --new NAME) [option ...] [FILTER]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
