@@ -30,7 +30,7 @@ LOCKS = build uvloop dev docs wheels kernels bench
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop phones lint types docs wheels coverage fuzz sanitize sanitize-threads kernels bench lock clean
+.PHONY: help demo test report interop phones lint types docs wheels coverage fuzz sanitize sanitize-threads kernels bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ demo: $(VENV)/installed ## see it work: a TUN device behind a Python protocol, r
 
 test: $(VENV)/developer ## run all tests that this machine allows, list what it skipped and why
 	@$(ELSEWHERE) $(RUN) -m pytest
+
+report: $(VENV)/installed ## run what needs the real kernel, as root, and print a report to send in
+	@$(RUN) -m tools.report
 
 # The peers are built before: the tests run in a namespace from which no registry is reached.
 interop: $(VENV)/kernels ## run the tests with outside tools and peers (iperf3, tshark, wireguard-go)

@@ -19,7 +19,7 @@ from . import version
 __all__ = ["add_arguments", "main", "report", "verdict"]
 
 SECTIONS = {
-    "Device": ("tun-node", "tun", "multi-queue"),
+    "Device": ("tun-node", "tun", "tap", "multi-queue"),
     "Offload": ("vnet-hdr", "tso", "uso", "native"),
     "Encryption": ("aead",),
     "Filters of a capture": ("libpcap",),
@@ -115,7 +115,7 @@ def verdict(found: Mapping[str, Capability]) -> str:
         return "aiotun opens no devices on this system; the in-memory device works."
     if found["tun"].available:
         return "This process can make a TUN device."
-    if found["userns"].available:
+    if "userns" in found and found["userns"].available:
         return "This process can make a TUN device only inside a user namespace: unshare -Urn"
     return "This process cannot make a TUN device; the in-memory device works."
 

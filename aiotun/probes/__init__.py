@@ -40,4 +40,8 @@ def _probes() -> dict[str, Probe]:
         from . import linux
 
         return linux.PROBES | everywhere.PROBES
+    if sys.platform.startswith(("darwin", "freebsd", "netbsd", "openbsd")):
+        from . import devices
+
+        return devices.PROBES | everywhere.PROBES
     return dict(everywhere.PROBES)

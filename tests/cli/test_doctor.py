@@ -18,7 +18,7 @@ from restricted import CAP_NET_ADMIN, drop
 import aiotun
 from aiotun import probes
 from aiotun.cli import doctor
-from aiotun.probes import Capability
+from aiotun.probes import Capability, devices
 from aiotun.testing.namespace import enter_namespace, own_sysfs
 
 assert sys.platform == "linux"
@@ -232,7 +232,7 @@ def test_report_fits_the_terminal() -> None:
 
 def test_report_shows_every_capability() -> None:
     shown = [name for members in doctor.SECTIONS.values() for name in members]
-    assert sorted(shown) == sorted(probes.names())
+    assert sorted(shown) == sorted({*probes.names(), *devices.PROBES})
 
 
 def test_colours_are_balanced() -> None:
@@ -261,6 +261,7 @@ def test_colour_only_on_a_terminal(
         ({"tun": YES, "userns": NO}, "can make a TUN device."),
         ({"tun": NO, "userns": YES}, "only inside a user namespace: unshare -Urn"),
         ({"tun": NO, "userns": NO}, "cannot make a TUN device"),
+        ({"tun": NO}, "cannot make a TUN device"),
     ],
 )
 def test_verdict(found: dict[str, Capability], words: str) -> None:

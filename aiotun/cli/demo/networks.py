@@ -36,6 +36,9 @@ def prepare(display: Display) -> bool:
     if "tun" not in names():
         display.line(f"aiotun opens no devices on {platform.system()}.")
         return False
+    if "netns" not in names():
+        display.line(f"{platform.system()} has no network namespaces for it to stay in.")
+        return False
     needed = [probe("tun"), probe("netns")]
     if all(capability.available for capability in needed):
         display.line(

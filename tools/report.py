@@ -1,0 +1,195 @@
+"""make report: what the package does on this system's own kernel, as a short report to send in.
+
+Runs as root, and makes interfaces for a moment, with addresses of 198.18.0.0/15 and fd00:a107::/32,
+which no network should have. Each step says whether it did what it should; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import aiotun
+from aiotun.errors import ClosedError, RouteError, TunError, UnsupportedError
+from aiotun.interfaces import AddressAdded, AddressRemoved, LinkChanged
+from aiotun.offload import implementation
+from aiotun.testing.ping import echo_reply
+
+__all__ = ["STEPS", "main"]
+
+OWN = {4: "198.18.77.1/24", 6: "fd00:a107:77::1/64"}
+OTHER = {4: "198.18.77.2", 6: "fd00:a107:77::2"}
+MORE = "198.18.78.1/24"
+ROUTE = "198.18.79.0/24"
+
+
+@contextmanager
+def answering() -> Iterator[aiotun.Device]:
+    """A TUN behind which a thread answers pings."""
+    device = aiotun.Device(addresses=list(OWN.values()))
+
+    def answer() -> None:
+        try:
+            for packet in device:
+                reply = echo_reply(packet)
+                if reply is not None:
+                    device.send(reply)
+        except ClosedError:
+            pass
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield device
+    finally:
+        device.shutdown()
+        thread.join()
+        device.close()
+
+
+def ping(version: int) -> str:
+    program = ["ping6"] if version == 6 and shutil.which("ping6") else ["ping", f"-{version}"]
+    if version == 4 and platform.system() in ("Darwin", "NetBSD", "OpenBSD"):
+        program = ["ping"]
+    run = subprocess.run(
+        [*program, "-c", "3", OTHER[version]],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    lines = [line for line in run.stdout.splitlines() if "received" in line]
+    said = lines[0] if lines else (run.stdout + run.stderr).strip()[-200:]
+    assert run.returncode == 0, said
+    return said
+
+
+def step_ping() -> str:
+    with answering() as device:
+        time.sleep(1)
+        said = [ping(version) for version in (4, 6)]
+        counted = device.statistics()
+        assert counted.packets_received >= 6, counted
+        assert counted.packets_sent >= 6, counted
+    return "; ".join(said)
+
+
+def step_interface() -> str:
+    with aiotun.Device(addresses=list(OWN.values()), mtu=1400) as device:
+        assert device.mtu == 1400, device.mtu
+        assert device.is_up
+        found = [str(address) for address in device.addresses()]
+        assert set(OWN.values()) <= set(found), found
+        device.mtu = 1300
+        assert device.mtu == 1300
+        device.down()
+        assert not device.is_up
+        device.up()
+        assert device.is_up
+        return f"{device.name}, index {device.index}: {', '.join(found)}"
+
+
+def step_events() -> str:
+    with aiotun.Device() as device:
+        time.sleep(0.2)
+        device.events()
+        device.mtu = 1300
+        device.add_address(MORE)
+        device.remove_address(MORE)
+        device.add_address(MORE)
+        time.sleep(0.2)
+        events = device.events()
+        kinds = {type(event) for event in events}
+        assert {LinkChanged, AddressAdded} <= kinds, events
+        device.remove_address(MORE)
+        time.sleep(0.2)
+        assert AddressRemoved in {type(event) for event in device.events()}
+        return f"{len(events)} events"
+
+
+def step_routes() -> str:
+    with aiotun.Device(addresses=[OWN[4]], routes=[ROUTE]) as device:
+        assert [str(route).split()[0] for route in device.routes()] == [ROUTE], device.routes()
+        try:
+            device.add_route(ROUTE)
+        except RouteError as exc:
+            said = str(exc)
+        else:
+            raise AssertionError("the same route was taken twice")
+        device.remove_route(ROUTE)
+        assert device.routes() == [], device.routes()
+    return said
+
+
+def step_tap() -> str:
+    with aiotun.Device(layer="tap", addresses=[OWN[4]], mac="02:00:00:00:77:01") as device:
+        assert device.mac == "02:00:00:00:77:01", device.mac
+        subprocess.Popen(["ping", "-c", "1", OTHER[4]], stdout=subprocess.DEVNULL).wait(30)
+        while True:
+            frame = device.recv(timeout=5)
+            if frame[12:14] == b"\x08\x06":
+                device.send(b"\xff" * 6 + frame[6:12] + b"\x88\xb5" + bytes(46))  # IEEE 802: tests
+                return f"{device.name}: its ARP request has {len(frame)} bytes"
+
+
+def step_persistent() -> str:
+    try:
+        device = aiotun.Device(persistent=True)
+    except UnsupportedError as exc:
+        return str(exc)
+    name = device.name
+    device.close()
+    with aiotun.Device(name=name, persistent=False) as device:
+        assert device.name == name
+    try:
+        with aiotun.Device(name=name, exclusive=True):
+            pass
+    except UnsupportedError as exc:
+        return f"{name} was kept, found and destroyed ({exc})"
+    return f"{name} was kept, found and destroyed"
+
+
+def step_errors() -> str:
+    with aiotun.Device() as device:
+        try:
+            with aiotun.Device(name=device.name):
+                pass
+        except TunError as exc:
+            return f"opened twice: {type(exc).__name__}: {exc}"
+    raise AssertionError("a device was opened twice")
+
+
+STEPS: dict[str, Callable[[], str]] = {
+    "a TUN and its settings": step_interface,
+    "ping through a TUN": step_ping,
+    "events": step_events,
+    "routes": step_routes,
+    "a TAP": step_tap,
+    "a device that stays": step_persistent,
+    "errors": step_errors,
+}
+
+
+def main() -> int:
+    """Print the report; return how many steps failed."""
+    print(f"aiotun on {platform.platform()}, Python {platform.python_version()}, {implementation}")
+    failed = 0
+    for name, step in STEPS.items():
+        try:
+            print(f"ok      {name}: {step()}", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED  {name}:\n{traceback.format_exc()}", flush=True)
+    print(f"{len(STEPS) - failed} of {len(STEPS)} steps did what they should")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
