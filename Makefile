@@ -25,12 +25,12 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
 # A dependency group of pyproject.toml, as it is locked.
 LOCKED = --require-hashes -r requirements/
-LOCKS = build uvloop dev docs wheels kernels bench
+LOCKS = build uvloop dev docs wheels kernels windows bench
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test report interop phones lint types docs wheels coverage fuzz sanitize sanitize-threads kernels bench lock clean
+.PHONY: help demo test report interop phones lint types docs wheels coverage fuzz sanitize sanitize-threads kernels windows bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -89,6 +89,9 @@ sanitize-threads: $(VENV)/developer ## test threads, and the native module in th
 kernels: $(VENV)/kernels ## run the tests that ask the kernel on Debian's kernels, under qemu (an hour)
 	@$(RUN) -m tools.kernels $(KERNELS)
 
+windows: $(VENV)/windows ## run the tests on Python for Windows, under wine
+	@$(RUN) -m tools.windows $(TESTS)
+
 bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=--quick: two minutes)
 	@$(RUN) -m benchmarks $(BENCH)
 
@@ -140,6 +143,10 @@ $(VENV)/wheels: requirements/wheels.txt $(VENV)/developer
 
 $(VENV)/kernels: requirements/kernels.txt $(VENV)/developer
 	@$(SETUP) $(LOCKED)kernels.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/windows: requirements/windows.txt $(VENV)/developer
+	@$(SETUP) $(LOCKED)windows.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/bench: requirements/bench.txt $(VENV)/developer

@@ -1,14 +1,20 @@
 """The native modules, each of which the package does without where it does not compile."""
 
+import sys
 from glob import glob
 
 from setuptools import Extension, setup
+
+# Of MSVC, or of compilers that take the same options as gcc.
+WINDOWS = sys.platform == "win32"
+FLAGS = ["/std:c11", "/O2"] if WINDOWS else ["-std=c11", "-O3"]
 
 native = Extension(
     "aiotun.native._native",
     sources=["aiotun/native/src/module.c"],
     depends=glob("aiotun/native/src/*.h"),
-    extra_compile_args=["-std=c11", "-O3"],
+    extra_compile_args=FLAGS,
+    libraries=["ws2_32"] if WINDOWS else [],
     optional=True,
 )
 

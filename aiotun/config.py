@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
@@ -55,6 +56,12 @@ NAME_REFUSED = b"\0/: \t\n\v\f\r\xa0"
 """Bytes that dev_valid_name (net/core/dev.c) refuses; to it the Latin-1 no-break
 space is white space, and with it some letters in UTF-8, such as "à"."""
 
+ALIAS_MAX = 127
+"""MAX_ADAPTER_NAME less the terminating NUL (wintun.h), in UTF-16 units."""
+
+ALIAS_REFUSED = frozenset('\\/:*?"<>|')
+"""What Windows takes in no name of a connection."""
+
 MTU_MIN = 68
 """RFC 791: what every IPv4 link must carry; the kernel's lower bound for TUN and TAP."""
 
@@ -79,7 +86,7 @@ class DeviceConfig:
     layer: "tun" for IP packets, "tap" for Ethernet frames.
     addresses: Any iterable of `AddressLike`, or a single one; a pair stands in a list,
         since it is an iterable itself. Kept as a tuple of `Address`.
-    mtu: Bytes of an IP packet. The system's default is 1500.
+    mtu: Bytes of an IP packet. The default is 1500: the system's, or ours on Windows.
     mtu_v6: Bytes of an IPv6 packet where that is to be less than `mtu`. On Linux the
         device has to be up for it.
     offload: Whether the kernel exchanges super-packets of up to 64 KiB: for all protocols
@@ -322,9 +329,32 @@ MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
 
 
 def check_name(name: str) -> None:
-    """Raise `NameInvalidError` unless the kernel would take the name (dev_valid_name)."""
+    """Raise `NameInvalidError` unless the system would take the name."""
     if not isinstance(name, str):
         raise NameInvalidError(f"an interface name is a str, not {name!r}")
+    if sys.platform == "win32":
+        _check_alias(name)
+    else:
+        _check_device_name(name)
+    if "%" in name and (name.count("%") > 1 or "%d" not in name):
+        raise NameInvalidError(
+            f'interface name {name!r} is not possible: a "%" stands only in one "%d", '
+            "where the system puts a number"
+        )
+
+
+def _check_alias(name: str) -> None:
+    """The name of a connection of Windows."""
+    units = len(name.encode("utf-16-le", "surrogatepass")) // 2
+    if not 0 < units <= ALIAS_MAX or not name.isprintable() or set(name) & ALIAS_REFUSED:
+        raise NameInvalidError(
+            f"interface name {name!r} is not possible: 1 to {ALIAS_MAX} characters, "
+            f"and none of {' '.join(sorted(ALIAS_REFUSED))}"
+        )
+
+
+def _check_device_name(name: str) -> None:
+    """dev_valid_name of Linux; the BSDs and macOS have the same."""
     try:
         encoded = os.fsencode(name)
     except UnicodeEncodeError as exc:
@@ -339,11 +369,6 @@ def check_name(name: str) -> None:
         raise NameInvalidError(
             f"interface name {name!r} is not possible: no '/', ':', NUL or white space, "
             "and neither '.' nor '..'"
-        )
-    if "%" in name and (name.count("%") > 1 or "%d" not in name):
-        raise NameInvalidError(
-            f'interface name {name!r} is not possible: a "%" stands only in one "%d", '
-            "where the system puts a number"
         )
 
 

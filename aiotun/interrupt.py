@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import selectors
 import socket
+import sys
 from contextlib import suppress
 
 from .cancelling import Closing
+
+if sys.platform == "win32":
+    import _overlapped  # type: ignore[import-not-found]
+    import _winapi
 
 __all__ = ["Interrupt", "wait_for"]
 
@@ -28,12 +33,17 @@ class Interrupt(Closing):
         self._reading, self._writing = socket.socketpair()
         self._reading.setblocking(False)
         self._writing.setblocking(False)
+        if sys.platform == "win32":  # where what is no socket is waited for by events
+            self.event = _overlapped.CreateEvent(None, True, False, None)
+            """The handle of an event that is set while this is."""
 
     def set(self, value: object = None) -> None:
         """Wake the calls that wait. Never blocks; may be called from a signal handler."""
         self._value = value
         with suppress(BlockingIOError):  # set many times already
             self._writing.send(b"\0")
+        if sys.platform == "win32":
+            _overlapped.SetEvent(self.event)
 
     def clear(self) -> None:
         """Take the value back: calls may wait with this interrupt again."""
@@ -41,6 +51,10 @@ class Interrupt(Closing):
         with suppress(BlockingIOError):
             while self._reading.recv(4096):
                 pass
+        if sys.platform == "win32":
+            _overlapped.ResetEvent(self.event)
+            if self.is_set():  # meanwhile
+                _overlapped.SetEvent(self.event)
 
     def is_set(self) -> bool:
         try:
@@ -61,6 +75,9 @@ class Interrupt(Closing):
         """Idempotent. No call may be waiting for it."""
         self._reading.close()
         self._writing.close()
+        if sys.platform == "win32" and self.event:
+            _winapi.CloseHandle(self.event)
+            self.event = 0
 
 
 def wait_for(timeout: float | None, *interrupts: Interrupt) -> bool:

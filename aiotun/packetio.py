@@ -151,7 +151,7 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
         empty = packets.pop() if packets and not packets[-1] else None
         return packets, sum(map(len, packets)), frames, 0, empty
     if native and queue.direct is not None:
-        result = native.read_packets(queue.fileno(), limit, queue.layer)
+        result = native.read_packets(queue.channel(), limit, queue.layer)
         if result[2]:
             return result
     packets = []
@@ -175,7 +175,7 @@ def _read_frames(queue: Queue, limit: int) -> list[bytes]:
     """See `_native.pyi`; the last one may be empty. Raises `InterfaceGoneError`."""
     frames = []
     if native and queue.direct is not None:
-        frames = native.read_frames(queue.fileno(), limit, queue.families)
+        frames = native.read_frames(queue.channel(), limit, queue.families)
     return frames or list(islice(_each_frame(queue), limit))
 
 
@@ -229,7 +229,7 @@ class PacketWriter:
         frames: Sequence[bytes] = packets
         if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
             size, written, super_packets, frames = native.write_packets(
-                queue.fileno(), packets, queue.layer, table.tcp, table.udp
+                queue.channel(), packets, queue.layer, table.tcp, table.udp
             )
             counters.frames_sent += written
             counters.super_packets_sent += super_packets
@@ -270,7 +270,7 @@ class PacketWriter:
             and queue.direct is not None
             and queue.vnet_hdr
             and not self.waiting
-            and native.write_super(queue.fileno(), frame, queue.layer, table.tcp, table.udp)
+            and native.write_super(queue.channel(), frame, queue.layer, table.tcp, table.udp)
         )
         if not written:
             header = packet.header
@@ -323,7 +323,7 @@ class PacketWriter:
         errors: dict[int | None, OSError] = {}
         written = 0
         if native and self.queue.direct is not None:
-            written = native.write_frames(self.queue.fileno(), frames, self.queue.families)
+            written = native.write_frames(self.queue.channel(), frames, self.queue.families)
         remaining = islice(frames, written, None)
         try:
             for frame in remaining:

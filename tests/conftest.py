@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import subprocess
 import sys
 from collections.abc import Callable
 
+import left_out
 import pytest
 from hypothesis import settings
 
@@ -22,6 +22,9 @@ pytest_plugins = [
     "flow_rigs",
     "implementations",
 ]
+
+left_out_here = left_out.WINDOWS if sys.platform == "win32" else left_out.ELSEWHERE
+collect_ignore = list(left_out_here)
 
 settings.register_profile("aiotun", max_examples=50, deadline=None, print_blob=True)
 settings.load_profile("aiotun")
@@ -43,6 +46,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
             return uvloop.new_event_loop()
 
         factories["uvloop"] = uvloop
+    if sys.platform == "win32":
+        factories["selector"] = asyncio.SelectorEventLoop  # asyncio's default is the proactor's
     return factories
 
 
@@ -52,6 +57,8 @@ def pytest_configure() -> None:
     Without root this takes a user namespace. Where the system forbids both, the
     probes find out what is missing, and the tests that need it are skipped.
     """
+    if sys.platform != "linux":
+        return
     os.environ["LOGNAME"] = _user()
     try:
         enter_namespace()
@@ -68,6 +75,8 @@ def _user() -> str:
     taken. Nor may it be called after LOGNAME as it was found: setpriv(1) keeps that of
     another user.
     """
+    import pwd
+
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -83,6 +92,8 @@ def _user_namespace_allowed() -> bool:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not probe("uvloop").available:
         terminalreporter.line(f"nothing was run on uvloop: {probe('uvloop').detail}")
+    for path, reason in left_out_here.items():
+        terminalreporter.line(f"left out here: {path}, as {reason}")
     interop = [
         item
         for item in terminalreporter.stats.get("deselected", [])

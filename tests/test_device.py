@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import outside
 import pytest
 from rigs import Rig, packet
 
@@ -232,6 +231,8 @@ def test_closed(rig: Rig) -> None:
 
 @pytest.mark.requires("tun", "netns")
 def test_repr_when_the_interface_was_deleted(namespace: Namespace) -> None:
+    import outside  # of Linux
+
     with namespace.run(aiotun.Device, name="t0") as device:
         assert repr(device) == "<Device tun t0 open>"
         namespace.run(outside.delete, "t0")

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 import random
@@ -22,7 +21,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import outside
 import pytest
 from lines import AtLine
 from rigs import (
@@ -479,6 +477,8 @@ def test_descriptors_that_cannot_be_adopted(namespace: Namespace) -> None:
 
     def with_packet_information() -> int:
         fd = os.open("/dev/net/tun", os.O_RDWR)
+        import fcntl
+
         fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"t0", 1))  # TUNSETIFF, IFF_TUN
         return fd
 
@@ -636,6 +636,8 @@ async def test_framing_on_a_loop() -> None:
 
 
 def run_as_root_and_drop(namespace: Namespace, before: str, after: str) -> None:
+    import outside  # of Linux
+
     """A program that becomes another user between its two parts."""
     outside.require_other_users()
 
@@ -726,6 +728,8 @@ def test_a_further_queue_as_a_user(namespace: Namespace) -> None:
 
 @pytest.mark.requires("tun", "netns", "ip")
 def test_moved_down_and_resized_under_traffic(namespace: Namespace, tun: aiotun.Device) -> None:
+    import outside  # of Linux
+
     with tun, Namespace() as other:
         ping(namespace, tun)
         tun.down()

@@ -1,9 +1,10 @@
 """The native module: in C, what is done for every packet.
 
 `checksum`, `gso_split`, `GROTable` and `batches` do what their Python versions do. The
-other functions read and write a descriptor: each read(2) gives one frame, and each write(2)
-takes one. They end at the first error of any kind, and return what was done until then.
-The caller does the rest in Python, which raises or reports the error.
+other functions read and write a channel: a descriptor of which each read(2) gives one frame
+and each write(2) takes one, or the address of a ring of Windows (src/ring.h). They end at the
+first error of any kind, and return what was done until then. The caller does the rest in
+Python, which raises or reports the error.
 """
 
 from collections.abc import Iterable, Sized
@@ -25,7 +26,7 @@ class Port:
     def _bind(
         self,
         twin: type[fastpath.Port],
-        fd: int,
+        channel: int,
         layer: Layer,
         vnet_hdr: bool,
         families: tuple[int, int] | None,
@@ -39,12 +40,12 @@ class Port:
     ) -> None:
         """To be called once, when the twin has set its attributes.
 
-        The descriptor is used until `closed` is set. `table` is a `GROTable` of this
+        The channel is used until `closed` is set. `table` is a `GROTable` of this
         module. What is written is left to the twin while frames wait in `waiting`, so
         that nothing overtakes them.
         """
 
-    def _set_fd(self, fd: int) -> None:
+    def _set_channel(self, channel: int) -> None:
         """What is read and written from now on; -1: nothing, and the twin does it all."""
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int: ...
@@ -59,7 +60,7 @@ class GROTable:
     def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
 
 def read_packets(
-    fd: int, limit: int, layer: Layer, /
+    channel: int, limit: int, layer: Layer, /
 ) -> tuple[list[bytes], int, int, int, bytes | None]:
     """Read and split until there are `limit` packets or more.
 
@@ -67,7 +68,7 @@ def read_packets(
     were split; and the malformed frame at which reading ended, if one did.
     """
 
-def read_frames(fd: int, limit: int, families: tuple[int, int] | None, /) -> list[bytes]:
+def read_frames(channel: int, limit: int, families: tuple[int, int] | None, /) -> list[bytes]:
     """Read `limit` frames at most, 4 of them larger than half of the largest possible.
 
     With `families` each is behind 4 bytes, which are left out (see `platforms.base.Queue`):
@@ -75,7 +76,7 @@ def read_frames(fd: int, limit: int, families: tuple[int, int] | None, /) -> lis
     """
 
 def write_packets(
-    fd: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
+    channel: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
 ) -> tuple[int, int, int, list[bytes]]:
     """Coalesce as a `GROTable` does, and write.
 
@@ -83,10 +84,10 @@ def write_packets(
     super-packets; and the frames that are left.
     """
 
-def write_frames(fd: int, frames: Iterable[bytes], families: tuple[int, int] | None, /) -> int:
+def write_frames(channel: int, frames: Iterable[bytes], families: tuple[int, int] | None, /) -> int:
     """Write frames, and return how many were written. With `families` each is behind 4 bytes."""
 
-def write_super(fd: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
+def write_super(channel: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, /) -> bool:
     """Write a frame, and return whether that was done.
 
     A frame is left if it is malformed, or if it is to be segmented and `tcp` or `udp`, whichever

@@ -36,6 +36,11 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
 
         tell_if_missing()
         return bsd.open_device(config)
+    if sys.platform == "win32":
+        from . import windows
+
+        tell_if_missing()
+        return windows.open_device(config)
     raise UnsupportedError(
         errno.EOPNOTSUPP,
         f"aiotun cannot make devices on {'android' if ANDROID else sys.platform}",

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from ..interfaces import Event, InterfaceDetails, InterfaceStatistics
     from ..interrupt import Interrupt
 
-__all__ = ["EventSource", "Framing", "Interface", "Queue"]
+__all__ = [
+    "CallingEvents",
+    "CallingQueue",
+    "EventSource",
+    "Framing",
+    "Interface",
+    "Queue",
+    "nothing",
+]
 
 T = TypeVar("T")
 
@@ -48,9 +56,9 @@ class Queue(ABC):
     udp_offload: bool
     """Whether the kernel may hand out UDP super-packets."""
     direct: int | None = None
-    """How many bytes stand in front of a packet for read(2) and write(2) of `fileno`: none, 4 for
-    a family, 10 for a virtio_net_hdr. Native code then calls these itself, for many frames at
-    once, and leaves errors to `read` and `write`. None: it may not."""
+    """How many bytes stand in front of a packet in `channel`: none, 4 for a family, 10 for a
+    virtio_net_hdr. Native code then reads and writes there itself, many frames at once, and
+    leaves errors to `read` and `write`. None: it may not."""
     framing: Framing | None = None
     """What has to be said with the descriptor when it is handed on: None where the system
     tells it."""
@@ -103,9 +111,24 @@ class Queue(ABC):
         """
         raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
 
+    def channel(self) -> int:
+        """What native code reads and writes (native/src/system.h): the descriptor, or the ring."""
+        return self.fileno()
+
     def detach(self) -> int:
         """Give the descriptor away: the queue is closed then, the interface is not."""
         raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
+
+
+def nothing() -> None:
+    """The callback while nobody wants to be called."""
+
+
+class CallingQueue(Queue):
+    """A queue without a descriptor: it calls back."""
+
+    on_readable: Callable[[], None]
+    """Called, in whatever thread, when frames came. What waits already is not told of."""
 
 
 class EventSource(ABC):
@@ -130,6 +153,13 @@ class EventSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Idempotent."""
+
+
+class CallingEvents(EventSource):
+    """Events without a descriptor: they call back."""
+
+    on_event: Callable[[], None]
+    """Called, in whatever thread, when `read` has something."""
 
 
 class Interface(ABC):

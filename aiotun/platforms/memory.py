@@ -29,9 +29,9 @@ from ..interfaces import (
 )
 from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
-from .base import EventSource, Interface, Queue
+from .base import CallingEvents, CallingQueue, Interface, nothing
 
-__all__ = ["MemoryEvents", "MemoryInterface", "MemoryQueue", "nothing", "open_pair"]
+__all__ = ["MemoryEvents", "MemoryInterface", "MemoryQueue", "open_pair"]
 
 _indexes = itertools.count(1)
 
@@ -51,11 +51,7 @@ def open_pair(
     return [(MemoryInterface(config, queue), queue) for queue in (first, second)]
 
 
-def nothing() -> None:
-    """The callback while nobody wants to be called."""
-
-
-class MemoryQueue(Queue):
+class MemoryQueue(CallingQueue):
     """The frames that wait to be read here; writing appends to the peer's.
 
     Any thread may use it.
@@ -210,7 +206,7 @@ class _Pair:
             interrupt.set()
 
 
-class MemoryEvents(EventSource):
+class MemoryEvents(CallingEvents):
     """Changes of a memory interface."""
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from contextlib import suppress
 
 import pytest
 
+from ..probes import names as names_here
 from ..probes import probe
 from .namespace import Namespace
 
@@ -38,6 +40,8 @@ def require(*names: str) -> None:
     """Skip the running test, or fail it (AIOTUN_TEST_REQUIRE=all), if a capability is missing."""
     __tracebackhide__ = True
     for name in names:
+        if sys.platform != "linux" and name not in names_here():
+            pytest.skip(f"{name}: not on {sys.platform}")
         capability = probe(name)
         if capability.available:
             continue
@@ -70,9 +74,12 @@ def no_leaks() -> Iterator[None]:
 
 
 def _held() -> set[str]:
-    """The descriptors of this process, with what they are of, and the interfaces around it."""
+    """The interfaces around this process, and its descriptors with what they are of.
+
+    Windows has handles instead, of which nobody can say what they are of.
+    """
     held = {f"interface {name}" for _, name in socket.if_nameindex()}
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in os.listdir("/proc/self/fd") if sys.platform != "win32" else ():
         with suppress(FileNotFoundError):  # the descriptor of this very listing
             held.add(f"descriptor {fd} of {os.readlink(f'/proc/self/fd/{fd}')}")
     return held

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from ..device import DeviceLease
+from ..platforms.base import CallingQueue
 from ..platforms.memory import MemoryQueue
 from ..protocols import PacketProtocol
 from .memory import MemoryTransport
 from .packets import PacketTransport
+from .ring import RingTransport
 from .selector import SelectorTransport
 
 __all__ = ["PacketTransport", "make_transport"]
@@ -20,4 +22,6 @@ def make_transport(
     """The transport that knows how to wait for this device."""
     if isinstance(lease.lent.queue, MemoryQueue):
         return MemoryTransport(loop, lease, protocol)
+    if isinstance(lease.lent.queue, CallingQueue):
+        return RingTransport(loop, lease, protocol)
     return SelectorTransport(loop, lease, protocol)

@@ -284,9 +284,9 @@ def _as_super_packets(packets: list[Any]) -> list[SuperPacket]:
     return [SuperPacket(NO_OFFLOAD + each) if type(each) is bytes else each for each in packets]
 
 
-def direct_fd(queue: Queue) -> int:
-    """The descriptor that C reads and writes by itself; -1 where it leaves all to the twin."""
-    return -1 if queue.direct is None else queue.fileno()
+def direct_channel(queue: Queue) -> int:
+    """What C reads and writes by itself; -1 where it leaves all to the twin."""
+    return -1 if queue.direct is None else queue.channel()
 
 
 if native is not None:
@@ -306,7 +306,7 @@ if native is not None:
             queue = device.queue
             self._bind(
                 Port,
-                direct_fd(device.io),
+                direct_channel(device.io),
                 queue.layer,
                 queue.vnet_hdr,
                 queue.families,
@@ -320,7 +320,7 @@ if native is not None:
 
         def set_queue(self, queue: Queue) -> None:
             super().set_queue(queue)
-            self._set_fd(direct_fd(queue))
+            self._set_channel(direct_channel(queue))
 
 
 def make_port(

@@ -8,7 +8,6 @@ import errno
 import gc
 import logging
 import os
-import resource
 import socket
 import ssl
 from collections.abc import Iterator
@@ -257,6 +256,7 @@ async def test_without_descriptors_nothing_is_left_behind(kind: str, tmp_path: P
     where: dict[str, Any] = {"path": path} if kind == "unix" else {"host": "127.0.0.1", "port": 0}
     await (await aiotun.start_framed_server(echo, CODEC, **where)).aclose()  # libuv keeps one
     await asyncio.sleep(0.01)
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = len(os.listdir("/proc/self/fd"))
     failed = 0
@@ -324,6 +324,7 @@ async def test_accepting_goes_on_once_there_are_descriptors_again(
     complaints: Complaints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ACCEPT_PAUSE", 0.1)
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0) as server:
         client = socket.create_connection(server.sockets[0].getsockname())

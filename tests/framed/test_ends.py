@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import pty
 import socket
 import ssl
 import struct
-import tty
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -570,6 +568,7 @@ def test_a_serial_line() -> None:
 
 
 async def over_a_serial_line() -> None:
+    pty, tty = pytest.importorskip("pty"), pytest.importorskip("tty")
     master, slave = pty.openpty()
     tty.setraw(slave)
     ends = [aiotun.Framed(await terminal(fd), SLIP()) for fd in (master, slave)]

@@ -11,7 +11,6 @@ import argparse
 import faulthandler
 import gc
 import random
-import resource
 import sys
 import time
 from collections import Counter, deque
@@ -374,6 +373,8 @@ def main() -> None:
         faulthandler.dump_traceback_later(step + HANG, exit=True)
         total += fuzz(step, args.seed + total["rounds"])
         gc.collect()
+        import resource  # not on Windows
+
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{dict(total)}, {memory} MB at most", flush=True)
 

@@ -7,11 +7,11 @@ import contextlib
 import errno
 import functools
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
-import outside
 import packets
 import pytest
 from calls import Calls
@@ -131,6 +131,8 @@ class TunRig(Rig):
                 return packet
 
     def delete(self) -> None:
+        import outside  # of Linux
+
         self.namespace.run(outside.delete, self.name)
 
     def close(self) -> None:
@@ -139,9 +141,47 @@ class TunRig(Rig):
         self.namespace.close()
 
 
+class RingRig(Rig):
+    """The far side are the rings of the stand-in for Wintun."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._stack = contextlib.ExitStack()
+        self.far: Any
+        if sys.platform == "win32":
+            import standin
+
+            library = self._stack.enter_context(standin.open_standin())
+            self.device = aiotun.Device(**standin.configured(**settings))
+            self.far = standin.Far(library, self.device.name)
+
+    def send(self, packet: bytes) -> None:
+        assert self.far.push(packet)
+
+    def recv(self, timeout: float = 2.0) -> bytes:
+        packet: bytes = self.far.pull(timeout)
+        return packet
+
+    def delete(self) -> None:
+        self.far.remove()
+
+    def close(self) -> None:
+        self.device.close()
+        self._stack.close()
+
+
+SYSTEM = "ring" if sys.platform == "win32" else "tun"
+"""The rig whose device is of this system."""
+
+RIGS: dict[str, type[MemoryRig | TunRig | RingRig]] = {
+    "memory": MemoryRig,
+    "tun": TunRig,
+    "ring": RingRig,
+}
+
+
 @contextlib.contextmanager
 def open_rig(kind: str, **settings: Any) -> Iterator[Rig]:
-    rig = MemoryRig(**settings) if kind == "memory" else TunRig(**settings)
+    rig = RIGS[kind](**settings)
     try:
         yield rig
     finally:
@@ -151,7 +191,7 @@ def open_rig(kind: str, **settings: Any) -> Iterator[Rig]:
 MakeRig = Callable[..., contextlib.AbstractContextManager[Rig]]
 
 
-@pytest.fixture(params=["memory", "tun"])
+@pytest.fixture(params=["memory", SYSTEM])
 def make_rig(request: pytest.FixtureRequest) -> MakeRig:
     """Makes a device of either kind; for tests that set it up in their own way."""
     if request.param == "tun":

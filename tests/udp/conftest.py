@@ -8,12 +8,13 @@ import pytest
 from udp_rigs import NARROW
 
 from aiotun.testing.namespace import Namespace
-from aiotun.udp import linux
 
 
 @pytest.fixture
 def python_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket's own `sendmsg` is called, so that a subclass can refuse what the kernel takes."""
+    from aiotun.udp import linux
+
     monkeypatch.setattr(linux, "native", None)
 
 

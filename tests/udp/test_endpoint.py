@@ -19,11 +19,16 @@ import aiotun
 from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.protocol import SocketAddress
-from aiotun.udp.selector import SelectorUdpTransport
 from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
 
+TRANSPORTS: dict[str, type] = {"plain": PlainUdpTransport}
+if sys.platform == "linux":
+    from aiotun.udp.selector import SelectorUdpTransport
 
-@pytest.fixture(params=[SelectorUdpTransport, PlainUdpTransport], ids=["linux", "plain"])
+    TRANSPORTS["linux"] = SelectorUdpTransport
+
+
+@pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """Both ways to move datagrams; for tests that hold for each."""
     monkeypatch.setattr(udp_endpoint, "_make_transport", request.param)

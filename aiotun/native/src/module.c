@@ -72,20 +72,20 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
     return gso_split ? PyObject_Call(gso_split, args, keywords) : NULL;
 }
 
-/* Reading and writing descriptors. */
+/* Reading and writing channels. */
 
 static PyObject *
 native_read_packets(PyObject *module, PyObject *args)
 {
-    int fd;
+    Py_ssize_t channel;
     Py_ssize_t limit;
     PyObject *layer;
     State *state = PyModule_GetState(module);
     Reading reading = {0};
-    if (!PyArg_ParseTuple(args, "inU:read_packets", &fd, &limit, &layer))
+    if (!PyArg_ParseTuple(args, "nnU:read_packets", &channel, &limit, &layer))
         return NULL;
     reading.packets = PyList_New(0);
-    if (!reading.packets || !read_packets(&reading, &state->kept, fd, limit, is_tap(layer))) {
+    if (!reading.packets || !read_packets(&reading, &state->kept, channel, limit, is_tap(layer))) {
         reading_clear(&reading);
         return NULL;
     }
@@ -97,14 +97,14 @@ native_read_packets(PyObject *module, PyObject *args)
 static PyObject *
 native_read_frames(PyObject *module, PyObject *args)
 {
-    int fd;
+    Py_ssize_t channel;
     Py_ssize_t limit;
     State *state = PyModule_GetState(module);
     Families families;
-    if (!PyArg_ParseTuple(args, "inO&:read_frames", &fd, &limit, to_families, &families))
+    if (!PyArg_ParseTuple(args, "nnO&:read_frames", &channel, &limit, to_families, &families))
         return NULL;
     PyObject *frames = PyList_New(0);
-    if (frames && !read_frames(frames, &state->kept, fd, &families, limit))
+    if (frames && !read_frames(frames, &state->kept, channel, &families, limit))
         Py_CLEAR(frames);
     return frames;
 }
@@ -112,10 +112,11 @@ native_read_frames(PyObject *module, PyObject *args)
 static PyObject *
 native_write_packets(PyObject *module, PyObject *args)
 {
-    int fd, tcp, udp;
+    int tcp, udp;
+    Py_ssize_t channel;
     PyObject *packets, *layer;
     State *state = PyModule_GetState(module);
-    if (!PyArg_ParseTuple(args, "iOUpp:write_packets", &fd, &packets, &layer, &tcp, &udp))
+    if (!PyArg_ParseTuple(args, "nOUpp:write_packets", &channel, &packets, &layer, &tcp, &udp))
         return NULL;
     PyObject *tuple = tuple_of_bytes(packets);
     if (!tuple)
@@ -123,7 +124,7 @@ native_write_packets(PyObject *module, PyObject *args)
     const bool tap = is_tap(layer);
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
-                                    &state->kept.recent[tap], fd, tap, tcp, udp);
+                                    &state->kept.recent[tap], channel, tap, tcp, udp);
     Py_DECREF(tuple);
     if (!done)
         return NULL;
@@ -134,16 +135,16 @@ native_write_packets(PyObject *module, PyObject *args)
 static PyObject *
 native_write_frames(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    int fd;
+    Py_ssize_t channel;
     PyObject *frames;
     Families families;
-    if (!PyArg_ParseTuple(args, "iOO&:write_frames", &fd, &frames, to_families, &families))
+    if (!PyArg_ParseTuple(args, "nOO&:write_frames", &channel, &frames, to_families, &families))
         return NULL;
     PyObject *tuple = tuple_of_bytes(frames);
     if (!tuple)
         return NULL;
     const Py_ssize_t written =
-        write_frames(fd, &families, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple));
+        write_frames(channel, &families, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple));
     Py_DECREF(tuple);
     return PyLong_FromSsize_t(written);
 }
@@ -151,16 +152,17 @@ native_write_frames(PyObject *Py_UNUSED(module), PyObject *args)
 static PyObject *
 native_write_super(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    int fd, tcp, udp;
+    int tcp, udp;
+    Py_ssize_t channel;
     PyObject *frame, *layer;
-    if (!PyArg_ParseTuple(args, "iSUpp:write_super", &fd, &frame, &layer, &tcp, &udp))
+    if (!PyArg_ParseTuple(args, "nSUpp:write_super", &channel, &frame, &layer, &tcp, &udp))
         return NULL;
     const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
     const size_t size = (size_t)PyBytes_GET_SIZE(frame);
     const bool tap = is_tap(layer);
     bool written;
     Py_BEGIN_ALLOW_THREADS
-    written = write_super(fd, data, size, tap, tcp, udp);
+    written = write_super(channel, data, size, tap, tcp, udp);
     Py_END_ALLOW_THREADS
     return PyBool_FromLong(written);
 }

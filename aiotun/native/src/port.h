@@ -64,7 +64,7 @@ typedef struct Port {
     Table *table;
     PyObject *super_packet, *frame; /* the type SuperPacket, and the name of its attribute */
     Kept *kept;
-    int fd;
+    Channel channel;
     bool tap, vnet_hdr;
     Families families;
     Py_ssize_t size_max, limit, read_limit;
@@ -154,12 +154,12 @@ port_flush(Port *self)
     Writing writing = {0};
     bool done = true;
     if (self->vnet_hdr)
-        done = write_packets(&writing, items, count, &self->kept->recent[self->tap], self->fd,
+        done = write_packets(&writing, items, count, &self->kept->recent[self->tap], self->channel,
                              self->tap, self->table->tcp, self->table->udp);
     else {
         for (Py_ssize_t i = 0; i < count; i++)
             writing.bytes += PyBytes_GET_SIZE(items[i]);
-        writing.frames = write_frames(self->fd, &self->families, items, count);
+        writing.frames = write_frames(self->channel, &self->families, items, count);
         if (writing.frames < count)
             done = (writing.left = PyList_GetSlice(packets, writing.frames, count));
     }
@@ -261,7 +261,7 @@ port_write_super(PyObject *object, PyObject *packet)
         const size_t size = (size_t)PyBytes_GET_SIZE(frame);
         const bool tcp = self->table->tcp, udp = self->table->udp;
         Py_BEGIN_ALLOW_THREADS
-        written = write_super(self->fd, data, size, self->tap, tcp, udp);
+        written = write_super(self->channel, data, size, self->tap, tcp, udp);
         Py_END_ALLOW_THREADS
         if (written)
             count_super_packets(self->counts, 1, data[1] != GSO_NONE, size - VIRTIO_SIZE);
@@ -288,7 +288,7 @@ new_super_packet(const Port *self, PyObject *frame)
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    if (!read_frames(reading->packets, self->kept, self->fd, &self->families,
+    if (!read_frames(reading->packets, self->kept, self->channel, &self->families,
                      self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
@@ -324,8 +324,8 @@ pass_frames(Port *self, Reading *reading)
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < PASSED_FRAMES_MAX) {
-        size = read_frame(self->fd, &NO_FAMILIES, frame, FRAME_MAX);
-        if (size < 0 || !write_super(target->fd, frame, (size_t)size, self->tap, tcp, udp))
+        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX);
+        if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, tcp, udp))
             break;
         reading->frames++;
         reading->super_packets += frame[1] != GSO_NONE;
@@ -352,7 +352,7 @@ static bool
 may_pass(const Port *self)
 {
     const Port *target = self->target;
-    return target && target->fd >= 0 && self->vnet_hdr && target->vnet_hdr &&
+    return target && target->channel >= 0 && self->vnet_hdr && target->vnet_hdr &&
            self->tap == target->tap && !target->closed &&
            !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
 }
@@ -365,8 +365,8 @@ read_batch(Port *self, Reading *reading)
     if (self->delivery == SUPER)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
-        return read_packets(reading, self->kept, self->fd, self->read_limit, self->tap);
-    if (!read_frames(reading->packets, self->kept, self->fd, &self->families,
+        return read_packets(reading, self->kept, self->channel, self->read_limit, self->tap);
+    if (!read_frames(reading->packets, self->kept, self->channel, &self->families,
                      self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
@@ -554,7 +554,7 @@ port_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(keyw
     self->tick = tick;
     self->pending = pending;
     self->packets = packets;
-    self->fd = -1;
+    self->channel = -1;
     return (PyObject *)self;
 }
 
@@ -576,12 +576,13 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
     for (Py_ssize_t i = 0; i < count; i++)
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
     PyObject *twin, *layer, *table, *backlog, *counters;
-    int fd, vnet_hdr;
+    int vnet_hdr;
+    Py_ssize_t channel;
     Families families;
     Py_ssize_t read_limit, limit, size_max;
     const bool valid = PyArg_ParseTuple(
-        tuple, "O!iUpO&O!OO!nnn:_bind", &PyType_Type, &twin, &fd, &layer, &vnet_hdr, to_families, &families,
-        state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
+        tuple, "O!nUpO&O!OO!nnn:_bind", &PyType_Type, &twin, &channel, &layer, &vnet_hdr, to_families,
+        &families, state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
         &size_max);
     if (valid && self->base)
         PyErr_SetString(PyExc_RuntimeError, "a port is bound once");
@@ -593,7 +594,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->table = (Table *)Py_NewRef(table);
         self->super_packet = Py_NewRef(state->super_packet);
         self->kept = &state->kept;
-        self->fd = fd;
+        self->channel = channel;
         self->tap = is_tap(layer);
         self->vnet_hdr = vnet_hdr;
         self->families = families;
@@ -612,12 +613,12 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
 /* A queue that is watched has no descriptor here: each read and write fails, and the twin goes
    on. */
 static PyObject *
-port_set_fd(PyObject *object, PyObject *number)
+port_set_channel(PyObject *object, PyObject *number)
 {
-    const long fd = PyLong_AsLong(number);
-    if (fd == -1 && PyErr_Occurred())
+    const Py_ssize_t channel = PyLong_AsSsize_t(number);
+    if (channel == -1 && PyErr_Occurred())
         return NULL;
-    ((Port *)object)->fd = (int)fd;
+    ((Port *)object)->channel = channel;
     Py_RETURN_NONE;
 }
 
@@ -669,16 +670,16 @@ port_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* An attribute of the object: where it is, and of which type. */
+/* An attribute at an offset: a list, or any object. */
 typedef struct {
     size_t at;
-    PyTypeObject *type;
+    bool list;
 } Attribute;
 
-static const Attribute protocol_attribute = {offsetof(Port, protocol), &PyBaseObject_Type},
-                       tick_attribute = {offsetof(Port, tick), &PyList_Type},
-                       pending_attribute = {offsetof(Port, pending), &PyList_Type},
-                       packets_attribute = {offsetof(Port, packets), &PyList_Type};
+static const Attribute protocol_attribute = {offsetof(Port, protocol), false},
+                       tick_attribute = {offsetof(Port, tick), true},
+                       pending_attribute = {offsetof(Port, pending), true},
+                       packets_attribute = {offsetof(Port, packets), true};
 
 static PyObject *
 port_get(PyObject *object, void *closure)
@@ -690,8 +691,8 @@ static int
 port_set(PyObject *object, PyObject *value, void *closure)
 {
     const Attribute *attribute = closure;
-    if (!value || !PyObject_TypeCheck(value, attribute->type)) {
-        PyErr_Format(PyExc_TypeError, "this attribute is a %s", attribute->type->tp_name);
+    if (!value || (attribute->list && !PyList_Check(value))) {
+        PyErr_Format(PyExc_TypeError, "this attribute is %s", attribute->list ? "a list" : "there");
         return -1;
     }
     PyObject **place = (PyObject **)((char *)object + attribute->at);
@@ -762,7 +763,7 @@ static PyMemberDef port_members[] = {
 static PyMethodDef port_methods[] = {
     {"_bind", (PyCFunction)(void (*)(void))port_bind, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      NULL},
-    {"_set_fd", port_set_fd, METH_O, NULL},
+    {"_set_channel", port_set_channel, METH_O, NULL},
     {"write", port_write, METH_O, NULL},
     {"writelines", port_writelines, METH_O, NULL},
     {"write_super", port_write_super, METH_O, NULL},

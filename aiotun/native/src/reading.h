@@ -48,11 +48,11 @@ packet_size(Py_ssize_t frame_size)
 
 /* Read a frame, and release the GIL meanwhile. */
 static ptrdiff_t
-read_frame_unlocked(int fd, const Families *families, uint8_t *buffer)
+read_frame_unlocked(Channel channel, const Families *families, uint8_t *buffer)
 {
     ptrdiff_t size;
     Py_BEGIN_ALLOW_THREADS
-    size = read_frame(fd, families, buffer, FRAME_MAX);
+    size = read_frame(channel, families, buffer, FRAME_MAX);
     Py_END_ALLOW_THREADS
     return size;
 }
@@ -60,14 +60,14 @@ read_frame_unlocked(int fd, const Families *families, uint8_t *buffer)
 /* Read and split frames until there are `limit` packets or more. Return false with an exception
    set. */
 static bool
-read_packets(Reading *reading, Kept *kept, int fd, Py_ssize_t limit, bool tap)
+read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bool tap)
 {
     uint8_t buffer[FRAME_MAX];
     Recent *recent = &kept->recent[tap];
     recent->next = recent->cursor = 0;
     Plan plan = ONE_PACKET;
     while (plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        const ptrdiff_t size = read_frame_unlocked(fd, &NO_FAMILIES, buffer);
+        const ptrdiff_t size = read_frame_unlocked(channel, &NO_FAMILIES, buffer);
         if (size < 0)
             break;
         reading->frames++;
@@ -118,7 +118,8 @@ shrink_room(PyObject *room, Py_ssize_t size)
 /* Read at most `limit` frames into a list, as they are. An empty frame is the last one. Return
    false with an exception set. */
 static bool
-read_frames(PyObject *frames, Kept *kept, int fd, const Families *families, Py_ssize_t limit)
+read_frames(PyObject *frames, Kept *kept, Channel channel, const Families *families,
+            Py_ssize_t limit)
 {
     size_t large = 0;
     bool done = true;
@@ -130,7 +131,7 @@ read_frames(PyObject *frames, Kept *kept, int fd, const Families *families, Py_s
             break;
         }
         char *buffer = PyBytes_AS_STRING(room);
-        const ptrdiff_t size = read_frame_unlocked(fd, families, (uint8_t *)buffer);
+        const ptrdiff_t size = read_frame_unlocked(channel, families, (uint8_t *)buffer);
         if (size > FRAME_MAX / 2) {
             shrink_room(room, size);
             done = append(frames, Py_NewRef(room));

@@ -4,12 +4,6 @@
 
 #include <Python.h>
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
 #include "state.h"
 #include "trains.h"
 
@@ -47,7 +41,11 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 
 #ifdef __linux__
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 
 /* linux/udp.h */
 #ifndef UDP_SEGMENT

@@ -22,13 +22,13 @@ announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
 
 /* Write a packet as it is. The kernel takes a small packet faster in one piece than in two. */
 static bool
-write_packet(int fd, const uint8_t *packet, size_t size)
+write_packet(Channel channel, const uint8_t *packet, size_t size)
 {
     uint8_t frame[VIRTIO_SIZE + 512] = {0};
     if (size > sizeof frame - VIRTIO_SIZE)
-        return write_parts(fd, (Part[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
+        return write_parts(channel, (Part[]){part(frame, VIRTIO_SIZE), part(packet, size)}, 2);
     memcpy(frame + VIRTIO_SIZE, packet, size);
-    return write_frame(fd, frame, VIRTIO_SIZE + size);
+    return write_frame(channel, frame, VIRTIO_SIZE + size);
 }
 
 /* What one call wrote. */
@@ -40,8 +40,8 @@ typedef struct {
 /* Coalesce packets and write the frames, up to the first error. Return false with an exception
    set. */
 static bool
-write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent, int fd,
-              bool tap, bool tcp, bool udp)
+write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent,
+              Channel channel, bool tap, bool tcp, bool udp)
 {
     Packet single = {.segments = 1};
     Part item;
@@ -69,8 +69,8 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         Head head;
         Part parts[PARTS_MAX];
         if (p->count > 1
-                ? !write_parts(fd, parts, frame_parts(batch.packets, batch.items, i, &head, parts))
-                : !write_packet(fd, p->data, batch.items[i].iov_len))
+                ? !write_parts(channel, parts, frame_parts(batch.packets, batch.items, i, &head, parts))
+                : !write_packet(channel, p->data, batch.items[i].iov_len))
             break;
         writing->frames++;
         writing->super_packets += p->count > 1;
@@ -85,15 +85,15 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
 
 /* Write frames up to the first error. Return how many were written. */
 static Py_ssize_t
-write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize_t count)
+write_frames(Channel channel, const Families *families, PyObject *const *frames, Py_ssize_t count)
 {
     Py_ssize_t i = 0;
     Py_BEGIN_ALLOW_THREADS
     for (; i < count; i++) {
         const uint8_t *frame = (const uint8_t *)PyBytes_AS_STRING(frames[i]);
         const size_t size = (size_t)PyBytes_GET_SIZE(frames[i]);
-        if (!(families->any ? write_behind_family(fd, families, frame, size)
-                            : write_frame(fd, frame, size)))
+        if (!(families->any ? write_behind_family(channel, families, frame, size)
+                            : write_frame(channel, frame, size)))
             break;
     }
     Py_END_ALLOW_THREADS
@@ -104,11 +104,11 @@ write_frames(int fd, const Families *families, PyObject *const *frames, Py_ssize
    if it is to be segmented and `tcp` or `udp`, whichever it is, is false, or if it is TCP behind
    extension headers (see PacketWriter._takes). This does not need the GIL. */
 static bool
-write_super(int fd, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
+write_super(Channel channel, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
 {
     Layout layout;
     return check_frame(frame, size, tap, &layout) &&
            (frame[1] == GSO_NONE ||
             (frame[1] == GSO_UDP_L4 ? udp : tcp && !has_extensions(&layout))) &&
-           write_frame(fd, frame, size);
+           write_frame(channel, frame, size);
 }

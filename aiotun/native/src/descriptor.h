@@ -1,0 +1,68 @@
+/* POSIX: a channel is a descriptor. */
+
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The size is a multiple of the alignment. */
+static inline void *
+allocate_aligned(size_t alignment, size_t size)
+{
+    return aligned_alloc(alignment, size);
+}
+
+static inline void
+free_aligned(void *memory)
+{
+    free(memory);
+}
+
+/* A piece of what one system call writes. */
+typedef struct iovec Part;
+
+static inline Part
+part(const void *from, size_t size)
+{
+    return (Part){(void *)from, size};
+}
+
+/* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. */
+static inline ptrdiff_t
+read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room)
+{
+    uint8_t family[FAMILY_SIZE];
+    const struct iovec parts[] = {{family, FAMILY_SIZE}, {buffer, room}};
+    ssize_t size;
+    do
+        size = families->any ? readv((int)fd, parts, 2) : read((int)fd, buffer, room);
+    while (size < 0 && errno == EINTR);
+    if (size <= 0)
+        return -1;
+    if (!families->any)
+        return size;
+    return size < FAMILY_SIZE ? 0 : size - FAMILY_SIZE;
+}
+
+/* Whether all was taken; errno tells why not. */
+static inline bool
+write_parts(Channel fd, const Part *parts, int count)
+{
+    ssize_t written;
+    do
+        written = writev((int)fd, parts, count);
+    while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
+static inline bool
+write_frame(Channel fd, const void *frame, size_t size)
+{
+    ssize_t written;
+    do
+        written = write((int)fd, frame, size);
+    while (written < 0 && errno == EINTR);
+    return written >= 0;
+}

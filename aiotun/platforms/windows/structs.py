@@ -1,0 +1,255 @@
+"""The structs of iphlpapi and its kin, on 64 bits; a test asks mingw's headers whether they fit.
+
+Named as in netioapi.h, ws2ipdef.h and ifdef.h. Imported on every system, for that test.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    Structure,
+    c_int,
+    c_int64,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = [
+    "AF_INET",
+    "AF_INET6",
+    "AF_UNSPEC",
+    "DNS_INTERFACE_SETTINGS",
+    "GUID",
+    "IP_ADDRESS_PREFIX",
+    "MIB_IF_ROW2",
+    "MIB_IPFORWARD_ROW2",
+    "MIB_IPINTERFACE_ROW",
+    "MIB_UNICASTIPADDRESS_ROW",
+    "SOCKADDR_INET",
+]
+
+AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 23
+
+
+class GUID(Structure):
+    _fields_ = (
+        ("Data1", c_uint32),
+        ("Data2", c_uint16),
+        ("Data3", c_uint16),
+        ("Data4", c_uint8 * 8),
+    )
+
+    @classmethod
+    def of(cls, guid: UUID) -> GUID:
+        return cls.from_buffer_copy(guid.bytes_le)
+
+
+class SOCKADDR_INET(Structure):
+    """A union of sockaddr_in and sockaddr_in6: the former's address lies at `flowinfo`."""
+
+    family: int
+    _fields_ = (
+        ("family", c_uint16),
+        ("port", c_uint16),
+        ("flowinfo", c_uint8 * 4),
+        ("address", c_uint8 * 16),
+        ("scope", c_uint32),
+    )
+
+    def put(self, address: IPv4Address | IPv6Address) -> None:
+        ctypes.memset(ctypes.byref(self), 0, ctypes.sizeof(self))
+        if address.version == 4:
+            self.family = AF_INET
+            self.flowinfo[:] = list(address.packed)
+        else:
+            self.family = AF_INET6
+            self.address[:] = list(address.packed)
+
+    def get(self) -> IPv4Address | IPv6Address:
+        return ip_address(bytes(self.flowinfo if self.family == AF_INET else self.address))
+
+
+class IP_ADDRESS_PREFIX(Structure):
+    Prefix: SOCKADDR_INET
+    PrefixLength: int
+    _fields_ = (("Prefix", SOCKADDR_INET), ("PrefixLength", c_uint8))
+
+
+class MIB_UNICASTIPADDRESS_ROW(Structure):
+    Address: SOCKADDR_INET
+    InterfaceLuid: int
+    OnLinkPrefixLength: int
+    DadState: int
+    _fields_ = (
+        ("Address", SOCKADDR_INET),
+        ("InterfaceLuid", c_uint64),
+        ("InterfaceIndex", c_uint32),
+        ("PrefixOrigin", c_int),
+        ("SuffixOrigin", c_int),
+        ("ValidLifetime", c_uint32),
+        ("PreferredLifetime", c_uint32),
+        ("OnLinkPrefixLength", c_uint8),
+        ("SkipAsSource", c_uint8),
+        ("DadState", c_int),
+        ("ScopeId", c_uint32),
+        ("CreationTimeStamp", c_int64),
+    )
+
+
+class MIB_IPINTERFACE_ROW(Structure):
+    Family: int
+    InterfaceLuid: int
+    UseAutomaticMetric: int
+    RouterDiscoveryBehavior: int
+    DadTransmits: int
+    LinkLocalAddressBehavior: int
+    SitePrefixLength: int
+    Metric: int
+    NlMtu: int
+    _fields_ = (
+        ("Family", c_uint16),
+        ("InterfaceLuid", c_uint64),
+        ("InterfaceIndex", c_uint32),
+        ("MaxReassemblySize", c_uint32),
+        ("InterfaceIdentifier", c_uint64),
+        ("MinRouterAdvertisementInterval", c_uint32),
+        ("MaxRouterAdvertisementInterval", c_uint32),
+        ("AdvertisingEnabled", c_uint8),
+        ("ForwardingEnabled", c_uint8),
+        ("WeakHostSend", c_uint8),
+        ("WeakHostReceive", c_uint8),
+        ("UseAutomaticMetric", c_uint8),
+        ("UseNeighborUnreachabilityDetection", c_uint8),
+        ("ManagedAddressConfigurationSupported", c_uint8),
+        ("OtherStatefulConfigurationSupported", c_uint8),
+        ("AdvertiseDefaultRoute", c_uint8),
+        ("RouterDiscoveryBehavior", c_int),
+        ("DadTransmits", c_uint32),
+        ("BaseReachableTime", c_uint32),
+        ("RetransmitTime", c_uint32),
+        ("PathMtuDiscoveryTimeout", c_uint32),
+        ("LinkLocalAddressBehavior", c_int),
+        ("LinkLocalAddressTimeout", c_uint32),
+        ("ZoneIndices", c_uint32 * 16),
+        ("SitePrefixLength", c_uint32),
+        ("Metric", c_uint32),
+        ("NlMtu", c_uint32),
+        ("Connected", c_uint8),
+        ("SupportsWakeUpPatterns", c_uint8),
+        ("SupportsNeighborDiscovery", c_uint8),
+        ("SupportsRouterDiscovery", c_uint8),
+        ("ReachableTime", c_uint32),
+        ("TransmitOffload", c_uint8),
+        ("ReceiveOffload", c_uint8),
+        ("DisableDefaultRoutes", c_uint8),
+    )
+
+
+class MIB_IPFORWARD_ROW2(Structure):
+    InterfaceLuid: int
+    DestinationPrefix: IP_ADDRESS_PREFIX
+    NextHop: SOCKADDR_INET
+    SitePrefixLength: int
+    Metric: int
+    Protocol: int
+    _fields_ = (
+        ("InterfaceLuid", c_uint64),
+        ("InterfaceIndex", c_uint32),
+        ("DestinationPrefix", IP_ADDRESS_PREFIX),
+        ("NextHop", SOCKADDR_INET),
+        ("SitePrefixLength", c_uint8),
+        ("ValidLifetime", c_uint32),
+        ("PreferredLifetime", c_uint32),
+        ("Metric", c_uint32),
+        ("Protocol", c_int),
+        ("Loopback", c_uint8),
+        ("AutoconfigureAddress", c_uint8),
+        ("Publish", c_uint8),
+        ("Immortal", c_uint8),
+        ("Age", c_uint32),
+        ("Origin", c_int),
+    )
+
+
+class MIB_IF_ROW2(Structure):
+    InterfaceLuid: int
+    OperStatus: int
+    AdminStatus: int
+    MediaConnectState: int
+    InOctets: int
+    InUcastPkts: int
+    InNUcastPkts: int
+    InDiscards: int
+    InErrors: int
+    OutOctets: int
+    OutUcastPkts: int
+    OutNUcastPkts: int
+    OutDiscards: int
+    _fields_ = (
+        ("InterfaceLuid", c_uint64),
+        ("InterfaceIndex", c_uint32),
+        ("InterfaceGuid", GUID),
+        ("Alias", c_uint16 * 257),
+        ("Description", c_uint16 * 257),
+        ("PhysicalAddressLength", c_uint32),
+        ("PhysicalAddress", c_uint8 * 32),
+        ("PermanentPhysicalAddress", c_uint8 * 32),
+        ("Mtu", c_uint32),
+        ("Type", c_uint32),
+        ("TunnelType", c_int),
+        ("MediaType", c_int),
+        ("PhysicalMediumType", c_int),
+        ("AccessType", c_int),
+        ("DirectionType", c_int),
+        ("InterfaceAndOperStatusFlags", c_uint8),
+        ("OperStatus", c_int),
+        ("AdminStatus", c_int),
+        ("MediaConnectState", c_int),
+        ("NetworkGuid", GUID),
+        ("ConnectionType", c_int),
+        ("TransmitLinkSpeed", c_uint64),
+        ("ReceiveLinkSpeed", c_uint64),
+        ("InOctets", c_uint64),
+        ("InUcastPkts", c_uint64),
+        ("InNUcastPkts", c_uint64),
+        ("InDiscards", c_uint64),
+        ("InErrors", c_uint64),
+        ("InUnknownProtos", c_uint64),
+        ("InUcastOctets", c_uint64),
+        ("InMulticastOctets", c_uint64),
+        ("InBroadcastOctets", c_uint64),
+        ("OutOctets", c_uint64),
+        ("OutUcastPkts", c_uint64),
+        ("OutNUcastPkts", c_uint64),
+        ("OutDiscards", c_uint64),
+        ("OutErrors", c_uint64),
+        ("OutUcastOctets", c_uint64),
+        ("OutMulticastOctets", c_uint64),
+        ("OutBroadcastOctets", c_uint64),
+        ("OutQLen", c_uint64),
+    )
+
+
+class DNS_INTERFACE_SETTINGS(Structure):
+    """Windows 10 19041 and later. Its strings are kept by whoever fills them in."""
+
+    _fields_ = (
+        ("Version", c_uint32),
+        ("Flags", c_uint64),
+        ("Domain", c_void_p),
+        ("NameServer", c_void_p),
+        ("SearchList", c_void_p),
+        ("RegistrationEnabled", c_uint32),
+        ("RegisterAdapterName", c_uint32),
+        ("EnableLLMNR", c_uint32),
+        ("QueryAdapterName", c_uint32),
+        ("ProfileNameServer", c_void_p),
+    )

@@ -1,0 +1,124 @@
+"""Wintun's library and iphlpapi: layouts, exports, and how the former is found."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from standin import LIBRARY, StandIn, configured
+
+import aiotun
+from aiotun.errors import NoDriverError, TunError, UnsupportedError
+from aiotun.platforms.windows import iphlpapi, structs, wintun
+
+GENUINE = os.environ.get("AIOTUN_WINTUN", "")
+"""The path of the real wintun.dll, whose driver wine cannot load."""
+
+
+class Field(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_uint32), ("size", ctypes.c_uint32))
+
+
+def test_layouts_are_those_of_the_headers() -> None:
+    library = ctypes.WinDLL(LIBRARY)
+    library.StandinField.restype = ctypes.POINTER(Field)
+    number = 0
+    seen = set()
+    while found := library.StandinField(number):
+        field = found.contents
+        kind, _, name = field.name.decode().partition(".")
+        struct = getattr(structs, kind)
+        seen.add(kind)
+        ours = getattr(struct, name) if name else None
+        place = (ours.offset, ours.size) if ours else (0, ctypes.sizeof(struct))
+        assert place == (field.offset, field.size), field.name
+        number += 1
+    ours_alone = {"DNS_INTERFACE_SETTINGS"}  # mingw's headers do not have it
+    assert seen == {name for name in structs.__all__ if name.isupper() and "AF_" not in name} - (
+        ours_alone
+    )
+
+
+def test_the_layout_of_dns_settings() -> None:
+    """As the crate windows-sys has it."""
+    kind = structs.DNS_INTERFACE_SETTINGS
+    fields = [getattr(kind, name).offset for name, _ in kind._fields_]
+    assert fields == [0, 8, 16, 24, 32, 40, 44, 48, 52, 56]
+    assert ctypes.sizeof(kind) == 64
+
+
+def test_the_genuine_library_has_all_functions() -> None:
+    library = ctypes.WinDLL(GENUINE)
+    assert [name for name in wintun.FUNCTIONS if not hasattr(library, name)] == []
+
+
+WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
+
+@pytest.mark.skipif(not WINE, reason="Windows loads the driver")
+def test_where_there_is_no_driver_the_genuine_library_says_so() -> None:
+    with pytest.raises(TunError, match=r"adapter 'genuine0' cannot be made|may not make"):
+        aiotun.Device(name="genuine0", windows=aiotun.WindowsOptions(wintun_file=GENUINE))
+
+
+def test_a_library_that_is_not_there() -> None:
+    with pytest.raises(NoDriverError, match="was not found") as caught:
+        wintun.Wintun(r"C:\nowhere\wintun.dll")
+    assert "www.wintun.net" in str(caught.value)
+
+
+TRY = """
+from aiotun.platforms.windows import wintun
+try:
+    wintun.Wintun(None)
+except OSError as exc:
+    print(exc)
+print(wintun.Wintun("wintun.dll").driver_version())
+"""
+
+
+def test_the_current_directory_is_not_looked_in(tmp_path: Path) -> None:
+    """In a process of its own: a library that is loaded is found by its name."""
+    (tmp_path / "wintun.dll").write_bytes(Path(LIBRARY).read_bytes())
+    command = [sys.executable, "-c", TRY]
+    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    refused, version = said.stdout.splitlines()
+    assert "was not found" in refused
+    assert version == "(0, 14)"  # a path is taken, also one that is relative
+
+
+def test_a_library_of_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "wintun.dll"
+    file.write_bytes(b"MZ no library")
+    with pytest.raises(NoDriverError):
+        wintun.Wintun(str(file))
+    kernel = os.path.join(os.environ["SYSTEMROOT"], "System32", "kernel32.dll")
+    with pytest.raises(NoDriverError, match="has no WintunCreateAdapter"):
+        wintun.Wintun(kernel)
+
+
+def test_the_driver_logs_to_our_logger(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "aiotun")
+    wintun.Wintun(LIBRARY)
+    assert caplog.messages == ["Wintun: stand-in, not the real Wintun"]
+
+
+def test_a_function_that_this_windows_lacks(standin: StandIn) -> None:
+    helper = iphlpapi.IpHelper("kernel32.dll")
+    with pytest.raises(UnsupportedError, match="no GetIfEntry2"):
+        helper.call("GetIfEntry2", None)
+
+
+def test_every_function_is_there(standin: StandIn) -> None:
+    library = ctypes.WinDLL(LIBRARY)
+    names = [*iphlpapi.FUNCTIONS, *iphlpapi.PROCEDURES, *wintun.FUNCTIONS]
+    assert [name for name in names if not hasattr(library, name)] == []
+    with aiotun.Device(**configured()) as device:
+        assert device.name == "tun0"

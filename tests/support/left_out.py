@@ -1,0 +1,32 @@
+"""What of the tests cannot run on which system, and why."""
+
+from __future__ import annotations
+
+__all__ = ["ELSEWHERE", "WINDOWS"]
+
+KERNEL = "it asks Linux' kernel"
+DESCRIPTORS = "it changes limits of descriptors, which Windows does not have"
+
+WINDOWS = {
+    "platforms/linux": KERNEL,
+    "offload/test_kernel_gro.py": KERNEL,
+    "offload/test_kernel_split.py": KERNEL,
+    "probes/test_probes.py": "its probes are Linux' own",
+    "test_many_devices.py": KERNEL,
+    "test_traffic.py": KERNEL,
+    "udp/test_offload.py": "it is about Linux' socket",
+    "udp/test_sending.py": "it is about Linux' socket",
+    "benchmarks": "benchmarks and their peers are for Linux",
+    "cli/test_bench.py": "benchmarks are for Linux",
+    "cli/test_demo.py": "it takes privileges away as Linux does",
+    "cli/test_doctor.py": "it takes privileges away as Linux does",
+    "examples": "they are run in namespaces",
+    "codecs/test_tokio.py": "its peer is reached by socketpair",
+    "wireguard/test_live.py": "the program watches an interface by a UNIX socket",
+    "wireguard/test_stores.py": "the server is for Linux",
+    "tools": "these tools are for developers on Linux",
+}
+"""Files and folders below tests/, with the reason."""
+
+ELSEWHERE = {"platforms/windows": "make windows runs them"}
+"""Those that run on Windows alone."""

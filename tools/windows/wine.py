@@ -1,0 +1,55 @@
+"""Wine, and Python for Windows in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+__all__ = ["FOLDER", "ROOT", "environment", "python", "windows_path"]
+
+ROOT = Path(__file__).parents[2]
+
+FOLDER = ROOT / ".venv-windows"
+"""Where all of it is installed."""
+
+
+def windows_path(path: Path) -> str:
+    """Wine shows the root of the file system as drive Z."""
+    return "Z:" + str(path).replace("/", "\\")
+
+
+def environment(folder: Path = FOLDER) -> dict[str, str]:
+    """In which wine runs, and Python finds the project and its packages."""
+    return os.environ | {
+        "WINEPREFIX": str(folder / "prefix"),
+        "WINEARCH": "win64",
+        "WINEDEBUG": "-all",
+        "WINEDLLOVERRIDES": "mscoree,mshtml=",  # or it asks for Mono and Gecko
+        "PYTHONPATH": ";".join(windows_path(each) for each in (ROOT, folder / "site")),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AIOTUN_STANDIN": windows_path(folder / "standin.dll"),
+        "AIOTUN_WINTUN": windows_path(folder / "genuine" / "wintun.dll"),
+    }
+
+
+def python(*arguments: str, folder: Path = FOLDER) -> int:
+    """Run Python for Windows; the status that it ends with.
+
+    Its output goes through a pipe: of other descriptors than pipes and consoles wine makes
+    handles with which Python cannot begin.
+    """
+    with subprocess.Popen(
+        ["wine", str(folder / "python" / "python.exe"), *arguments],
+        cwd=ROOT,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+    return process.returncode
