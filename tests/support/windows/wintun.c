@@ -1,8 +1,9 @@
 /* A wintun.dll without a driver, for tests: a stand-in, not the real thing.
 
    The same exports, errors and ring semantics as the real one (0.14). On the other side of the
-   rings are the tests (the Standin functions), or a UDP socket on the loopback interface
-   whose port STANDIN_PORT names: each datagram is a packet. */
+   rings are the tests (the Standin functions), or a UDP socket on the loopback interface, to
+   the port that STANDIN_PORT names, and the last digit of the adapter's name is added to: each
+   datagram is a packet. */
 
 #include "standin.h"
 
@@ -416,12 +417,13 @@ static DWORD WINAPI
 pump(LPVOID argument)
 {
     Adapter *adapter = argument;
-    static BYTE buffer[0x10000];
+    BYTE *buffer = malloc(0x10000);
+    const int port = atoi(getenv("STANDIN_PORT")) + adapter->name[lstrlenW(adapter->name) - 1] - L'0';
     WSADATA started;
     WSAStartup(MAKEWORD(2, 2), &started);
     SOCKET sock = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in peer = {.sin_family = AF_INET,
-                               .sin_port = htons((u_short)atoi(getenv("STANDIN_PORT"))),
+                               .sin_port = htons((u_short)port),
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int room = 4 << 20;
     setsockopt(sock, SOL_SOCKET, SO_RCVBUF, (char *)&room, sizeof room);
@@ -437,7 +439,7 @@ pump(LPVOID argument)
             idle = FALSE;
         }
         int count;
-        while ((count = recv(sock, (char *)buffer, sizeof buffer, 0)) > 0) {
+        while ((count = recv(sock, (char *)buffer, 0x10000, 0)) > 0) {
             StandinPush(adapter, buffer, (DWORD)count);
             idle = FALSE;
         }
@@ -450,5 +452,6 @@ pump(LPVOID argument)
         }
     }
     closesocket(sock);
+    free(buffer);
     return 0;
 }

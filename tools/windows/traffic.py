@@ -1,0 +1,142 @@
+"""Real ping and TCP of two Linux kernels through aiotun on Python for Windows: takes root.
+
+namespace A: ping ── TUN ── UDP ──┐                  ┌── UDP ── TUN ── namespace B
+                                  └── stand-in, wine ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiotun
+from aiotun.testing import Namespace
+
+from .wine import ROOT, environment
+
+__all__ = ["traffic"]
+
+PORT = 47000
+ADDRESSES = (["10.77.0.1/24", "fd77::1/64"], ["10.77.0.2/24", "fd77::2/64"])
+MTU = 1400
+SECONDS = 3
+
+
+class Bridge(aiotun.PacketProtocol):
+    """From a TUN to a socket; the other way goes by `came`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.peer: object = None
+        self.transport: aiotun.PacketTransport
+
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        self.transport = transport
+        asyncio.get_running_loop().add_reader(self._sock, self.came)
+
+    def packet_received(self, packet: bytes) -> None:
+        if self.peer is not None:
+            self._sock.sendto(packet, self.peer)  # type: ignore[arg-type]
+
+    def came(self) -> None:
+        for _ in range(128):
+            try:
+                packet, self.peer = self._sock.recvfrom(1 << 16)
+            except BlockingIOError:
+                return
+            if packet:  # the first one, which is empty, tells of its sender
+                self.transport.write(packet)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock)
+
+
+async def traffic(folder: Path) -> None:
+    """Raises `RuntimeError` or `subprocess.CalledProcessError` where packets are missing."""
+    with ExitStack() as stack:
+        middle, *edges = (stack.enter_context(Namespace()) for _ in range(3))
+        bridges = []
+        for number, namespace in enumerate(edges):
+            sock = middle.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+            stack.callback(sock.close)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            sock.bind(("127.0.0.1", PORT + number))
+            sock.setblocking(False)
+            device = namespace.run(
+                aiotun.Device, addresses=ADDRESSES[number], mtu=MTU, offload=False
+            )
+            transport, bridge = await aiotun.create_device_endpoint(
+                lambda sock=sock: Bridge(sock), device=device
+            )
+            stack.callback(transport.abort)
+            bridges.append(bridge)
+        process = middle.run(_start_windows, folder)
+        try:
+            await _until_both_are_there(process, bridges)
+            await asyncio.to_thread(_send, *edges)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for bridge in bridges:
+            bridge.transport.close()
+            await bridge.transport.wait_closed()
+
+
+def _start_windows(folder: Path) -> subprocess.Popen[bytes]:
+    """Sockets are made by wine's server: so one of its own, in the namespace of the caller."""
+    wine = environment(folder) | {"STANDIN_PORT": str(PORT)}
+    subprocess.run(["wineserver", "-w"], env=wine, check=False)
+    return subprocess.Popen(
+        ["wine", str(folder / "python" / "python.exe"), "-m", "tools.windows.forwarding"],
+        cwd=ROOT,
+        env=wine,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+async def _until_both_are_there(process: subprocess.Popen[bytes], bridges: list[Bridge]) -> None:
+    for _ in range(600):
+        if all(bridge.peer for bridge in bridges):
+            return
+        if process.poll() is not None:
+            break
+        await asyncio.sleep(0.1)
+    process.kill()
+    assert process.stdout is not None
+    raise RuntimeError(f"Python for Windows did not begin: {process.stdout.read().decode()}")
+
+
+def _send(near: Namespace, far: Namespace) -> None:
+    for address in ("10.77.0.2", "fd77::2"):
+        said = near.command("ping", "-c", "50", "-i", "0.02", "-W", "2", address)
+        print("\n".join(said.splitlines()[-2:]))
+    server = far.run(subprocess.Popen, ["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            if "5201" in far.command("ss", "-ltn"):
+                break
+        said = near.command("iperf3", "-c", "10.77.0.2", "-t", str(SECONDS), "-J")
+    finally:
+        server.kill()
+        server.wait()
+    result = json.loads(said)["end"]["sum_received"]
+    print(f"TCP: {result['bytes']} bytes, {result['bits_per_second'] / 1e6:.0f} Mbit/s")
+    if not result["bytes"]:
+        raise RuntimeError("no byte came through")
+
+
+if __name__ == "__main__":
+    from .wine import FOLDER
+
+    asyncio.run(traffic(FOLDER))
+    sys.exit(0)
