@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 from aiotun import aead
 
+from .floors import AEAD_FLOORS
+
 __all__ = ["main"]
 
 SIZE = 1420
@@ -76,7 +78,10 @@ def main() -> None:
         for what in rounds[0][algorithm]:
             ratios = [each_round[algorithm][what] for each_round in rounds]
             low, middle, high = statistics.quantiles(ratios, n=4)
-            print(f"{algorithm:18} {what:16} {middle:.2f} ({low:.2f} to {high:.2f})")
+            bound = AEAD_FLOORS[what]
+            met, sign = (middle >= bound, "≥") if what == "two threads" else (middle <= bound, "≤")
+            verdict = f"{sign} {bound}: {'pass' if met else 'MISS'}"
+            print(f"{algorithm:18} {what:16} {middle:.2f} ({low:.2f} to {high:.2f})  {verdict}")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from .ratios import ratios, summarize, values
+from .ratios import Sample, ratios, summarize, values
 from .results import Micro, Results
 from .rows import BASELINE, LOOPS, ROWS, TUN_RS_OFFLOAD
-from .workloads import METRICS, WORKLOADS
+from .workloads import METRICS, WORKLOADS, Metric
 
-__all__ = ["FLOORS", "Floor", "Verdict", "best_tun_rs", "judge"]
+__all__ = [
+    "AEAD_FLOORS",
+    "FLOORS",
+    "WIREGUARD_FLOORS",
+    "Floor",
+    "Verdict",
+    "best_tun_rs",
+    "compare",
+    "judge",
+]
 
 BEST_TUN_RS = "best tun-rs"
 """Stands for the row of `TUN_RS_OFFLOAD` with the highest median throughput of one TCP flow."""
@@ -49,24 +58,42 @@ class Verdict:
 
 def _floors(loop: str) -> Iterator[Floor]:
     peers = {
-        "packet": BASELINE,
-        "batch": "tun-rs-async-one-thread-offload",
-        "super": BEST_TUN_RS,
-        "relay": BEST_TUN_RS,
-        "plain": "tun-rs-async-plain",
-        "framed": "tun-rs-framed-offload",
-        "framed-plain": "tun-rs-framed-plain",
+        "packet": (BASELINE, 1.3 if loop == "uvloop" else 1.15),
+        "batch": ("tun-rs-async-one-thread-offload", 1.0),
+        "super": (BEST_TUN_RS, 1.0),
+        "relay": (BEST_TUN_RS, 1.0),
+        "plain": ("tun-rs-async-plain", 1.15),
+        "framed": ("tun-rs-framed-offload", 1.0),
+        "framed-plain": ("tun-rs-framed-plain", 1.0),
     }
-    for name, peer in peers.items():
-        yield Floor(f"{name}-{loop}", "tcp", "throughput", 1.0, peer)
+    for name, (peer, bound) in peers.items():
+        yield Floor(f"{name}-{loop}", "tcp", "throughput", bound, peer)
         yield Floor(f"{name}-{loop}", "tcp", "cpu_per_gbit", 1.0, peer)
         yield Floor(f"{name}-{loop}", "tcp", "memory", 40.0)
     for name in ("super", "relay"):
         yield Floor(f"{name}-{loop}", "tcp", "throughput", 0.95, "c-offload")
-    yield Floor(f"packet-{loop}", "ping", "p50", 1.3, BASELINE)
+    yield Floor(f"items-{loop}", "tcp", "throughput", 0.8, "tun-rs-framed-offload")
+    yield Floor(f"packet-{loop}", "ping", "p50", 1.1, BASELINE)
 
 
 FLOORS = [floor for loop in LOOPS for floor in _floors(loop)]
+
+WIREGUARD_FLOORS = [
+    Floor("aiotun", "tcp", "throughput", 1.5, "wireguard-go"),
+    Floor("aiotun", "tcp", "cpu_per_gbit", 0.65, "wireguard-go"),
+    Floor("to-wireguard-go", "tcp", "throughput", 1.2, "wireguard-go"),
+    Floor("from-wireguard-go", "tcp", "throughput", 1.2, "wireguard-go"),
+    Floor("aiotun", "ping", "p50", 1.0, "wireguard-go"),
+    Floor("200", "peers", "seal 1", 1.4, "1"),
+    Floor("200", "peers", "open 1", 1.4, "1"),
+    Floor("aiotun 200", "crowd", "1", 1.5, "aiotun 1"),
+    Floor("10000", "footprint", "memory", 100.0),
+]
+"""Of `python -m benchmarks.wireguard`."""
+
+AEAD_FLOORS = {"seal / OpenSSL": 1.35, "open / OpenSSL": 1.35, "two threads": 1.7}
+"""Of `python -m benchmarks.aead`: ratios to OpenSSL's own speed at most, and of two threads to one
+at least."""
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -91,22 +118,32 @@ def best_tun_rs(results: Results) -> str:
 
 
 def _judge(floor: Floor, results: Results) -> Verdict:
-    metric = METRICS[floor.metric]
+    if floor.peer == BEST_TUN_RS:
+        floor = replace(floor, peer=best_tun_rs(results))
+    titles = {name: row.title for name, row in ROWS.items()}
+    return compare(
+        floor, results.samples, METRICS[floor.metric], titles, WORKLOADS[floor.workload].title
+    )
+
+
+def compare(
+    floor: Floor, samples: list[Sample], metric: Metric, titles: Mapping[str, str], workload: str
+) -> Verdict:
+    """Whether a floor holds; `titles` are those of rows."""
     sign = "≥" if metric.more_is_better else "≤"
     if floor.peer is None:
-        numbers = list(values(results.samples, floor.metric, floor.workload, floor.row).values())
+        numbers = list(values(samples, floor.metric, floor.workload, floor.row).values())
         required = f"{sign} {floor.bound:g} {metric.unit}"
     else:
-        peer = best_tun_rs(results) if floor.peer == BEST_TUN_RS else floor.peer
-        numbers = ratios(results.samples, floor.metric, floor.workload, floor.row, peer)
-        required = f"{sign} {floor.bound:g} times {ROWS[peer].title}"
-    quantity = f"{metric.title}, {WORKLOADS[floor.workload].title}"
+        numbers = ratios(samples, floor.metric, floor.workload, floor.row, floor.peer)
+        required = f"{sign} {floor.bound:g} times {titles[floor.peer]}"
+    quantity = f"{metric.title}, {workload}"
     found = summarize(numbers)
     if found is None:
-        return Verdict(ROWS[floor.row].title, quantity, required, "", None)
+        return Verdict(titles[floor.row], quantity, required, "", None)
     good = found.median >= floor.bound if metric.more_is_better else found.median <= floor.bound
     measured = f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
-    return Verdict(ROWS[floor.row].title, quantity, required, measured, good)
+    return Verdict(titles[floor.row], quantity, required, measured, good)
 
 
 def _judge_micro(micro: Micro) -> Iterator[Verdict]:

@@ -17,7 +17,7 @@ from ..programs import ROOT
 from ..ratios import running_order
 from ..results import Results
 from ..workloads import Metrics
-from . import flows, keepalives
+from . import flows, footprint, keepalives
 from .crowd import crowd, time_sending
 from .peers import COUNTS, RUNS, Star
 from .programs import build
@@ -29,32 +29,48 @@ CROWD_SECONDS = 1.5
 
 KEEPALIVE_SECONDS = 5.0
 
+PING_SECONDS = 3.0
+
+WORKLOADS = ("tcp", "ping", "peers", "keepalives", "crowd", "memory", "footprint")
+
 NEEDED = ("netns", "mountns", "tun", "ip", "ping", "iperf3", "go")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = set(names) - set(WORKLOADS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no workload: {', '.join(sorted(unknown))}")
+    return names
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wireguard", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often all is measured (9)")
     parser.add_argument("--seconds", type=int, default=4, help="of each flow (4)")
+    parser.add_argument("--workloads", type=_names, default=WORKLOADS, help="some of: %(default)s")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file for the results")
     parser.add_argument("--report", type=Path, metavar="JSON", help="show earlier results again")
     args = parser.parse_args()
     if args.report is not None:
         results = Results.load(args.report)
     else:
-        results = run(args.rounds, args.seconds, args.output)
+        results = run(args.rounds, args.seconds, args.workloads, args.output)
     for table in tables(results):
         print(f"\n## {table.title}\n\n{table.markdown()}")
     return 1 if results.failures else 0
 
 
-def run(rounds: int, seconds: int, output: Path) -> Results:
+def run(rounds: int, seconds: int, workloads: tuple[str, ...], output: Path) -> Results:
     prepare(*NEEDED)
     build()
     results = Results(describe(), {"rounds": rounds, "seconds": seconds})
     todo: dict[str, tuple[str, str, Callable[[], Metrics]]] = {}
     for name, row in flows.ROWS.items():
         todo[row.title] = "tcp", name, partial(flows.measure, row, seconds)
+    for name in flows.PAIRS:
+        row = flows.ROWS[name]
+        todo[f"ping, {row.title}"] = "ping", name, partial(flows.measure_ping, row, PING_SECONDS)
     for count in COUNTS:
         todo[f"{count} peers"] = "peers", f"{count}", partial(time_packets, count)
     for count in keepalives.COUNTS:
@@ -65,6 +81,9 @@ def run(rounds: int, seconds: int, output: Path) -> Results:
             title = f"{count} peers of {name}"
             todo[title] = "crowd", f"{name} {count}", partial(time_crowd, name, count)
         todo[f"memory of {name}"] = "memory", name, partial(memory, name)
+    count = footprint.COUNT
+    todo[f"memory of {count} peers"] = "footprint", f"{count}", partial(footprint.measure, count)
+    todo = {title: each for title, each in todo.items() if each[0] in workloads}
     with progress(Console(stderr=True)) as bar:
         task = bar.add_task("", total=rounds * len(todo))
         for number in range(rounds):

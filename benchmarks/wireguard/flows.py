@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from aiotun.testing import Namespace
 
 from ..processes import Process
-from ..workloads import SETUP, Metric, Metrics, parse_iperf
+from ..workloads import SETUP, Metric, Metrics, parse_iperf, parse_ping
 from .nodes import INSIDE, PORT, Node, address_of, connect, give_address, pair
 
-__all__ = ["METRICS", "ROWS", "Row", "measure"]
+__all__ = ["METRICS", "PAIRS", "ROWS", "Row", "measure", "measure_ping"]
 
 FLOOD = 5000
 """Handshakes a second."""
+
+PING_INTERVAL = 0.01
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ ROWS = {
 }
 """By a name; a pair of one implementation has its name."""
 
+PAIRS = ("aiotun", "wireguard-go")
+
 METRICS = {
     "throughput": Metric("throughput", "Gbit/s", more_is_better=True),
     "retransmissions": Metric("retransmissions", ""),
@@ -53,16 +58,32 @@ METRICS = {
 
 def measure(row: Row, seconds: float) -> Metrics:
     """Takes about so many seconds. Raises `MeasurementError`."""
-    with pair(row.sender, row.receiver) as (sender, receiver):
+    with _started(row) as (sender, receiver):
         address = address_of(INSIDE[1][0])
-        for node in (sender, receiver):
-            node.start()
-        with Process(sender.namespace, "ping", "-c", "3", "-i", "0.1", "-w", "5", address) as ping:
-            ping.finish(10)
         if not row.flooded:
             return _transfer(sender, receiver, address, seconds)
         with _flood(receiver):
             return _transfer(sender, receiver, address, seconds)
+
+
+def measure_ping(row: Row, seconds: float) -> Metrics:
+    """Round trips of an idle tunnel, in microseconds. Raises `MeasurementError`."""
+    with _started(row) as (sender, _):
+        how = ("-n", "-i", f"{PING_INTERVAL}", "-c", f"{seconds / PING_INTERVAL:.0f}")
+        with Process(sender.namespace, "ping", *how, address_of(INSIDE[1][0])) as ping:
+            return parse_ping(ping.finish(seconds + SETUP))
+
+
+@contextmanager
+def _started(row: Row) -> Iterator[tuple[Node, Node]]:
+    """Two nodes that have a session."""
+    with pair(row.sender, row.receiver) as (sender, receiver):
+        for node in (sender, receiver):
+            node.start()
+        address = address_of(INSIDE[1][0])
+        with Process(sender.namespace, "ping", "-c", "3", "-i", "0.1", "-w", "5", address) as ping:
+            ping.finish(10)
+        yield sender, receiver
 
 
 def _transfer(sender: Node, receiver: Node, address: str, seconds: float) -> Metrics:

@@ -12,6 +12,7 @@ from aiotun import Datagram
 from aiotun.testing import memory_devices
 from aiotun.udp import SocketAddress
 from aiotun.wireguard import InterfaceConfig, PeerConfig, WireGuard
+from aiotun.wireguard.core.allowed_ips import Network
 from aiotun.wireguard.core.cookie import TokenBucket
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.endpoint import clock
@@ -19,7 +20,7 @@ from aiotun.wireguard.keys import generate_private_key
 
 from ..workloads import Metrics
 
-__all__ = ["COUNTS", "INTERVAL", "measure"]
+__all__ = ["COUNTS", "INTERVAL", "measure", "meet"]
 
 COUNTS = (80, 8000)
 
@@ -41,7 +42,7 @@ async def _measure(count: int, seconds: float) -> Metrics:
         async with WireGuard(InterfaceConfig(generate_private_key()), device=near) as wireguard:
             wireguard.tunnel._unproven = TokenBucket(math.inf, math.inf)  # all come at once
             for _ in range(count):
-                _meet(wireguard.tunnel, peers.getsockname())
+                meet(wireguard.tunnel, peers.getsockname())
             now = clock()
             for number, peer in enumerate(wireguard.tunnel.peers.values()):
                 peer.keepalive(now - INTERVAL * number / count)  # the last one was then
@@ -57,12 +58,12 @@ async def _measure(count: int, seconds: float) -> Metrics:
             }
 
 
-def _meet(tunnel: Tunnel, addr: SocketAddress) -> None:
-    """Make a session with another peer."""
+def meet(tunnel: Tunnel, addr: SocketAddress, *networks: Network) -> None:
+    """Make a session with another peer, which has these allowed IPs."""
     now = clock()
     peer = Tunnel(generate_private_key())
     peer.set_peer(PeerConfig(tunnel.public_key, allowed_ips=EVERYTHING), now, ("192.0.2.1", 1))
-    config = PeerConfig(peer.public_key, persistent_keepalive=INTERVAL)
+    config = PeerConfig(peer.public_key, allowed_ips=networks, persistent_keepalive=INTERVAL)
     tunnel.set_peer(config, now, addr)
     for _ in range(2):
         sent = [data for *_, messages in tunnel.take_datagrams() for data in messages]

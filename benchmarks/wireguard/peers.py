@@ -8,8 +8,10 @@ import time
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from aiotun import Datagram
+from aiotun import Datagram, DatagramTrain
+from aiotun.offload import NO_OFFLOAD
 from aiotun.testing.ping import echo_request
+from aiotun.trains import cut
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
 from aiotun.wireguard.core.tunnel import Tunnel
@@ -71,18 +73,23 @@ class Star:
         for batch in range(BATCHES):
             order = [(batch * BATCH + place) // run % len(self._peers) for place in range(BATCH)]
             packets = [outgoing[number] for number in order]
-            datagrams = [each for n in order for each in self._sent_by(n, incoming[n])]
-            assert len(datagrams) == BATCH
+            frames = [NO_OFFLOAD + packet for packet in packets]
+            trains = [
+                DatagramTrain(data, 0, *way)
+                for n in order
+                for data, *way in self._sent_by(n, incoming[n])
+            ]
+            assert len(trains) == BATCH
 
             start = time.thread_time()
-            self._center.packets_from_device(packets, 0)
-            sent = self._center.take_datagrams()
+            self._center.frames_from_device(frames, 0)
+            sent = self._center.take_trains()
             sealing.append(time.thread_time() - start)
-            assert sum(len(messages) for *_, messages in sent) == BATCH
+            assert sum(len(cut(*train)) for *_, sealed in sent for train in sealed) == BATCH
 
             start = time.thread_time()
-            self._center.datagrams_received(datagrams, 0)
-            received = self._center.take_packets()
+            self._center.trains_received(trains, 0)
+            received = self._center.take_frames()
             opening.append(time.thread_time() - start)
             assert len(received) == BATCH
 

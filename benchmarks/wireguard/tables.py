@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ..floors import WIREGUARD_FLOORS, compare
 from ..ratios import ratios, summarize, values
 from ..results import Results
-from ..tables import Table, number, spread
-from . import flows, keepalives
+from ..tables import Table, floor_table, number, spread
+from ..workloads import Metric
+from . import flows, footprint, keepalives
 from .peers import COUNTS, RUNS
 
 __all__ = ["SERVERS", "tables"]
@@ -15,13 +17,50 @@ SERVERS = ("aiotun", "wireguard-go")
 PEERS = {"seal": "to a peer", "open": "from a peer", "cipher": "ChaCha20-Poly1305 alone"}
 
 
+METRICS = {
+    **flows.METRICS,
+    "p50": Metric("round trip, median", "us"),
+    "seal 1": Metric("time a packet, each to another", "us"),
+    "open 1": Metric("time a packet, each from another", "us"),
+    "1": Metric("processor time a packet, each to another", "us"),
+}
+
+WORKLOADS = {
+    "tcp": "one TCP flow",
+    "ping": "ping, idle",
+    "peers": "core of ours",
+    "crowd": "a whole server",
+    "footprint": "one session each",
+}
+
+TITLES = {
+    **{name: row.title for name, row in flows.ROWS.items()},
+    **{f"{count}": f"{count} peers" for count in (*COUNTS, footprint.COUNT)},
+    **{f"{name} {count}": f"{name}, {count} peers" for name in SERVERS for count in COUNTS},
+}
+
+
 def tables(results: Results) -> list[Table]:
+    chosen = {sample.workload for sample in results.samples}
+    judged = [floor for floor in WIREGUARD_FLOORS if floor.workload in chosen]
     return [
         _flows(results),
         _peers(results),
         _crowd(results),
         _keepalives(results),
         _memory(results),
+        floor_table(
+            [
+                compare(
+                    floor,
+                    results.samples,
+                    METRICS[floor.metric],
+                    TITLES,
+                    WORKLOADS[floor.workload],
+                )
+                for floor in judged
+            ]
+        ),
     ]
 
 

@@ -100,16 +100,17 @@ class CookieChecker:
 class CookieJar:
     """Of the side that sends handshake messages to one peer: keeps its cookie and adds MACs."""
 
+    __slots__ = ("_cookie", "_cookie_until", "_mac1", "_public_key")
+
     def __init__(self, public_key: bytes) -> None:
-        self._mac1_key = _mac1_key(public_key)
-        self._cookie_key = _cookie_key(public_key)
+        self._public_key = public_key
         self._mac1: bytes | None = None
         self._cookie = b""
         self._cookie_until = -math.inf
 
     def stamp(self, message: bytes, now: float) -> bytes:
         """A handshake message with its MACs; MAC2 is zero while there is no cookie."""
-        self._mac1 = _mac(self._mac1_key, message)
+        self._mac1 = _mac(_mac1_key(self._public_key), message)
         message += self._mac1
         if now >= self._cookie_until:
             return message + NO_MAC2
@@ -120,7 +121,9 @@ class CookieJar:
         if self._mac1 is None:
             return False
         try:
-            cookie = xchacha_open(reply.cookie, self._mac1, reply.nonce, self._cookie_key)
+            cookie = xchacha_open(
+                reply.cookie, self._mac1, reply.nonce, _cookie_key(self._public_key)
+            )
         except CryptoError:
             return False
         self._cookie, self._cookie_until = cookie, now + COOKIE_TIME - LATENCY

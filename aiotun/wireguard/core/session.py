@@ -40,9 +40,9 @@ class Session:
         "expires",
         "sent",
         "sealed_head",
-        "_seal",
+        "_sealer",
         "rekey_due",
-        "_open",
+        "_opener",
         "_window",
         "initiator",
         "created",
@@ -63,8 +63,8 @@ class Session:
         """Messages: the counter of the next one."""
         self.sealed_head = TRANSPORT + remote_index.to_bytes(4, "little")
         """What all messages that it seals begin with."""
-        self._seal = Sealer(keys.send).seal_frames
-        self._open = Opener(keys.receive, len(self.head)).open_frames
+        self._sealer = Sealer(keys.send)
+        self._opener = Opener(keys.receive, len(self.head))
         self._window = ReplayWindow(REJECT_AFTER_MESSAGES)
 
     def seal(self, frames: Sequence[bytes], mtu: int) -> tuple[list[Train], int]:
@@ -72,7 +72,7 @@ class Session:
 
         Raises `OffloadError` for a malformed frame, and then has sealed nothing.
         """
-        trains, count = self._seal(frames, self.sealed_head, self.sent, PADDING, mtu)
+        trains, count = self._sealer.seal_frames(frames, self.sealed_head, self.sent, PADDING, mtu)
         self.sent += count
         return trains, count
 
@@ -84,7 +84,7 @@ class Session:
         Then the messages of other sessions, how many of this one were taken, and how many
         bytes were in them, padding included.
         """
-        frames, strays, accepted, size, forged, replayed, malformed = self._open(
+        frames, strays, accepted, size, forged, replayed, malformed = self._opener.open_frames(
             trains, self.head, self._window, tcp, udp
         )
         drops.forged += forged
