@@ -80,6 +80,12 @@ def run(main: Coroutine[Any, Any, None], loop: str) -> None:
         import uvloop
 
         uvloop.run(main)
+    elif loop == "rloop":
+        import rloop
+
+        each = rloop.new_event_loop()
+        asyncio.set_event_loop(each)
+        each.run_until_complete(main)
     else:
         asyncio.run(main)
 
@@ -88,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("mode", choices=[*PROTOCOLS, "relay", "framed", "items"])
     parser.add_argument("names", nargs=2)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop", "rloop"], default="asyncio")
     parser.add_argument("--no-offload", dest="offload", action="store_false")
     parser.add_argument("--queues", type=int, default=1, help="each with a thread and a loop")
     args = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from .programs import PROGRAMS
 __all__ = ["BASELINE", "LOOPS", "ROWS", "TUN_RS_OFFLOAD", "Row"]
 
 LOOPS = ("asyncio", "uvloop")
+"""Those for which something must hold."""
+
+ALL_LOOPS = (*LOOPS, "rloop")
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,21 @@ class Row:
         """What is not there yet that the row needs beside its program."""
         if "uvloop" in self.arguments and not probe("uvloop").available:
             return probe("uvloop").detail
+        if "rloop" in self.arguments and importlib.util.find_spec("rloop") is None:
+            return "the Python package rloop is not installed"
         if "relay" in self.arguments and not hasattr(aiotun, "relay"):
             return "aiotun.relay is not there"
         return None
 
 
-def _ours(name: str, title: str, peer: str, *arguments: str) -> dict[str, Row]:
+def _ours(
+    name: str, title: str, peer: str, *arguments: str, loops: tuple[str, ...] = LOOPS
+) -> dict[str, Row]:
     return {
         f"{name}-{loop}": Row(
             "aiotun", f"aiotun, {title}, {loop}", (*arguments, "--loop", loop), peer
         )
-        for loop in LOOPS
+        for loop in loops
     }
 
 
@@ -59,8 +67,8 @@ ROWS: dict[str, Row] = {
     **_ours("super", "super-packets by hand", "c-offload", "super"),
     **_ours("relay", "super-packets by relay", "c-offload", "relay"),
     **_ours("batch", "one call a batch", "tun-rs-async-one-thread-offload", "batch"),
-    **_ours("packet", "one call a packet", "tun-rs-async-offload", "packet"),
-    **_ours("plain", "no offload", "tun-rs-async-plain", "packet", "--no-offload"),
+    **_ours("packet", "one call a packet", "tun-rs-async-offload", "packet", loops=ALL_LOOPS),
+    **_ours("plain", "no offload", "tun-rs-async-plain", "packet", "--no-offload", loops=ALL_LOOPS),
     **_ours("framed", "framed ends by relay", "tun-rs-framed-offload", "framed"),
     **_ours("items", "framed ends, one await an item", "tun-rs-framed-offload", "items"),
     **_ours(

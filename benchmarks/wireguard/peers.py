@@ -75,9 +75,9 @@ class Star:
             packets = [outgoing[number] for number in order]
             frames = [NO_OFFLOAD + packet for packet in packets]
             trains = [
-                DatagramTrain(data, 0, *way)
+                DatagramTrain(data, 0, addr, local, ecn)
                 for n in order
-                for data, *way in self._sent_by(n, incoming[n])
+                for data, addr, local, ecn in self._sent_by(n, incoming[n])
             ]
             assert len(trains) == BATCH
 
