@@ -265,6 +265,19 @@ def test_unprivileged(namespace: Namespace, number: int) -> None:
     assert interfaces(namespace) == ["lo", "vpn0"]
 
 
+@signals
+def test_hand_over(namespace: Namespace, number: int) -> None:
+    """As root again, since others may not reach the interpreter of the tests."""
+    outside.require_other_users()
+    arguments = ("10.9.0.1/24", "--user", "root")
+    with running(namespace, "asyncio", "hand_over.py", *arguments) as example:
+        example.wait_for("user 0 answers pings on tun0")
+        ping(namespace, "10.9.0.1", "10.9.0.42")
+        example.end(number)
+    assert "3 pings were answered" in example.output
+    assert interfaces(namespace) == ["lo"]
+
+
 @loops
 def test_namespace_events(namespace: Namespace, loop: str) -> None:
     """The program itself is in a namespace, too: the tests' own, which has no vpn0."""
