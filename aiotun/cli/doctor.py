@@ -35,6 +35,7 @@ SECTIONS = {
         "go",
         "nft",
         "wg",
+        "chromium",
         "fish",
         "zsh",
     ),

@@ -83,6 +83,7 @@ TOOLS = {
     "go": ("version", "golang"),
     "nft": ("--version", "nftables"),
     "wg": ("--version", "wireguard-tools"),
+    "chromium": ("--version", "chromium-driver"),
     "fish": ("--version", "fish"),
     "zsh": ("--version", "zsh"),
 }

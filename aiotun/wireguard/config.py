@@ -77,11 +77,11 @@ class InterfaceConfig:
     """Name servers and search domains: told to whoever asks, not set."""
     table: int | Literal["auto", "off"] = "auto"
     """Where the routes to the peers' allowed IPs go, see `system_routes`."""
-    pre_up: tuple[str, ...] = ()
+    pre_up: tuple[str, ...] = field(default=(), repr=False)
     """Commands of bash(1) to run before the interface is configured; "%i" is its name."""
-    post_up: tuple[str, ...] = ()
-    pre_down: tuple[str, ...] = ()
-    post_down: tuple[str, ...] = ()
+    post_up: tuple[str, ...] = field(default=(), repr=False)
+    pre_down: tuple[str, ...] = field(default=(), repr=False)
+    post_down: tuple[str, ...] = field(default=(), repr=False)
     save_config: bool = False
     """Whether to write the file anew at the end, as things are then."""
     peers: tuple[PeerConfig, ...] = ()

@@ -9,13 +9,13 @@ assert sys.platform == "linux"  # as its routes are, so far
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .changes import Control, difference, snapshot
-from .config import InterfaceConfig
+from .config import InterfaceConfig, PeerConfig
 from .endpoint import WireGuard
 from .keys import KEY_SIZE, encode_key
 from .kill_switch import KillSwitch
@@ -164,6 +164,16 @@ class Server:
             if self.config.save_config:
                 stack.push_async_callback(self._save)
             stack.push_async_callback(run_hooks, self.config.pre_down, self.name)
+
+    @property
+    def settings(self) -> InterfaceConfig:
+        """What the file says; its peers are not among it where a store has them."""
+        return self._settings
+
+    @property
+    def peers(self) -> Mapping[bytes, PeerConfig]:
+        """What the store says, also of those that are disabled."""
+        return self._peers
 
     @property
     def _wanted(self) -> InterfaceConfig:

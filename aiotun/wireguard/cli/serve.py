@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", metavar="PLACE", help="for Prometheus, at 127.0.0.1:9586 or unix:PATH"
     )
     parser.add_argument(
+        "--web", metavar="PLACE", help="a page for an operator, at 127.0.0.1:8080 or unix:PATH"
+    )
+    parser.add_argument(
         "--state",
         type=Path,
         default=os.environ.get("STATE_DIRECTORY"),
@@ -109,8 +112,14 @@ def _services(args: argparse.Namespace) -> Iterator[Service]:
         from ..web.listening import parse_place
         from ..web.metrics import serve_metrics
 
-        place = parse_place(args.metrics)
-        yield lambda server: serve_metrics(server, place)
+        metrics = parse_place(args.metrics)
+        yield lambda server: serve_metrics(server, metrics)
+    if args.web:
+        from ..web.listening import parse_place
+        from ..web.page import serve_page
+
+        web = parse_place(args.web)
+        yield lambda server: serve_page(server, web)
 
 
 def _joined(args: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Member]:
