@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 from ..cancelling import AsyncClosing, Opening, despite_cancellation
@@ -65,6 +65,16 @@ CLOSING_TICKS = 3
 reach their clients."""
 
 
+class Options(NamedTuple):
+    """What both ways to start one take."""
+
+    accept: Accept | None
+    echo: bool
+    limits: FlowLimits
+    listeners: Sequence[Listener] | None
+    clients: Device | None
+
+
 async def create_flow_server(
     factory: Callable[[], asyncio.BaseProtocol] | None,
     *,
@@ -73,6 +83,8 @@ async def create_flow_server(
     echo: bool = False,
     limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
     device: Device | None = None,
+    listeners: Sequence[Listener] | None = None,
+    clients: Device | None = None,
     config: DeviceConfig | None = None,
     **settings: Unpack[DeviceSettings],
 ) -> FlowServer:
@@ -94,6 +106,10 @@ async def create_flow_server(
     the program that lead into the device themselves end in a circle: bind them to another
     interface, or make the device in another `namespace`.
 
+    `listeners` are sockets that were made where the device is, see `open_rootless`. With
+    `clients`, packets of clients come from and go to that device, which belongs to the server
+    too, and `device` only leads to the kernel that terminates connections.
+
     Raises `ConfigError` for a TAP and for wrong values, and what opening a device raises.
     """
 
@@ -105,7 +121,12 @@ async def create_flow_server(
         return datagrams()
 
     return await _start(
-        begin, datagrams and converse, accept, echo, limits, device, config, settings
+        begin,
+        datagrams and converse,
+        Options(accept, echo, limits, listeners, clients),
+        device,
+        config,
+        settings,
     )
 
 
@@ -118,6 +139,8 @@ def start_flow_server(
     limit: int = STREAM_LIMIT,
     limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
     device: Device | None = None,
+    listeners: Sequence[Listener] | None = None,
+    clients: Device | None = None,
     config: DeviceConfig | None = None,
     **settings: Unpack[DeviceSettings],
 ) -> Opening[FlowServer]:
@@ -146,7 +169,12 @@ def start_flow_server(
 
     return Opening(
         lambda: _start(
-            begin, datagrams and converse, accept, echo, limits, device, config, settings
+            begin,
+            datagrams and converse,
+            Options(accept, echo, limits, listeners, clients),
+            device,
+            config,
+            settings,
         )
     )
 
@@ -154,33 +182,32 @@ def start_flow_server(
 async def _start(
     begin: Callable[[FlowServer], Begin | None],
     converse: Converse | None,
-    accept: Accept | None,
-    echo: bool,
-    limits: FlowLimits,
+    options: Options,
     device: Device | None,
     config: DeviceConfig | None,
     settings: DeviceSettings,
 ) -> FlowServer:
     loop = asyncio.get_running_loop()
-    configured = device is not None and (config is not None or settings)
-    if device is None:
-        config = make_config(config, settings)
-        _check_layer(config.layer)
-        device = await open_off_loop(loop, config)
+    devices = [each for each in (device, options.clients) if each is not None]
     try:
-        if configured:
+        if device is None:
+            config = make_config(config, settings)
+            _check_layer(config.layer)
+            device = await open_off_loop(loop, config)
+            devices.append(device)
+        elif config is not None or settings:
             raise ConfigError("an open device= is configured already: leave out the other keywords")
-        _check_layer(device.layer)
-        server = FlowServer(device, converse, accept, echo, limits)
-        await server._listen(begin(server))
+        for each in devices:
+            _check_layer(each.layer)
+        server = FlowServer(device, converse, options)
+        await server._listen(begin(server), options.listeners)
     except BaseException:
-        await despite_cancellation(close_off_loop(loop, device.close))
+        for listener in options.listeners or ():
+            listener.socket.close()
+        for each in devices:
+            await despite_cancellation(close_off_loop(loop, each.close))
         raise
-    try:
-        await create_device_endpoint(lambda: _Packets(server), device=device)
-    except BaseException:
-        server._stop_listening()
-        raise
+    await server._open(options.clients)
     return server
 
 
@@ -202,18 +229,18 @@ class FlowServer(AsyncClosing):
         self,
         device: Device,
         converse: Converse | None,
-        accept: Accept | None,
-        echo: bool,
-        limits: FlowLimits,
+        options: Options,
     ) -> None:
         self.device = device
+        self._clients: PacketTransport | None = None
+        """The device that clients are behind, if it is another one."""
         self.counters = FlowCounters()
         self._loop = asyncio.get_running_loop()
         self._begin: Begin | None = None
         self._converse = converse
-        self._accept = accept
-        self._echo = echo
-        self._limits = limits
+        self._accept = options.accept
+        self._echo = options.echo
+        self._limits = options.limits
         self._tasks: set[asyncio.Future[Any]] = set()
         self._servers: list[asyncio.Server] = []
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
@@ -225,7 +252,7 @@ class FlowServer(AsyncClosing):
         self._closing: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[Exception | None] = self._loop.create_future()
         self._conversations = ConversationTable(
-            limits,
+            options.limits,
             self.counters,
             write=self._write,
             admit=self._admit_conversation,
@@ -233,18 +260,18 @@ class FlowServer(AsyncClosing):
             may_report=self._may_report,
         )
 
-    async def _listen(self, begin: Begin | None) -> None:
+    async def _listen(self, begin: Begin | None, given: Sequence[Listener] | None) -> None:
         """Listen for what comes out of the device. When this fails, nothing is left open."""
         self._begin = begin
-        listeners: list[Listener] = []
-        if begin is not None:
+        listeners = given or ()
+        if begin is not None and given is None:
             listeners = self.device.interface.call_beside(partial(listen, self.device))
         self._connections = ConnectionTable(
             {each.version: each.gate for each in listeners},
             self._limits,
             self.counters,
-            to_client=self._write_frame,
-            to_listener=self._write_frame,
+            to_client=self._write_to_client,
+            to_listener=self._write_to_listener,
             admit=self._admit_connection,
             may_report=self._may_report,
         )
@@ -263,6 +290,22 @@ class FlowServer(AsyncClosing):
                 each.socket.close()
             raise
 
+    async def _open(self, clients: Device | None) -> None:
+        """Begin to read. When this fails or is cancelled, nothing is left open."""
+        try:
+            await create_device_endpoint(lambda: _Packets(self), device=self.device)
+        except BaseException:
+            self._stop_listening()
+            if clients is not None:
+                await despite_cancellation(close_off_loop(self._loop, clients.close))
+            raise
+        if clients is not None:
+            try:
+                await create_device_endpoint(lambda: _ClientPackets(self), device=clients)
+            except BaseException:
+                await self.aclose()
+                raise
+
     @property
     def flows(self) -> list[Flow]:
         """Those that there are now."""
@@ -270,6 +313,27 @@ class FlowServer(AsyncClosing):
         return connections + [each.flow for each in self._conversations.conversations()]
 
     # Packets from the device, and to it.
+
+    def _received_from_listener(self, frames: list[SuperPacket]) -> None:
+        """What comes out of a device behind which no clients are."""
+        now = self._loop.time()
+        for packet in frames:
+            found = locate(packet.frame)
+            if found is not None and found[0] == TCP and self._connections.is_listener(found[2]):
+                self._connections.receive(packet.frame, found[1], found[2], now)
+            else:
+                self.counters.drops[Drop.UNSUPPORTED] += 1
+
+    def _received_from_clients(self, frames: list[SuperPacket]) -> None:
+        """What comes out of a device behind which no listener is."""
+        genuine = []
+        for packet in frames:
+            found = locate(packet.frame)
+            if found is not None and self._connections.is_listener(found[2]):
+                self.counters.drops[Drop.NO_FLOW] += 1
+            else:
+                genuine.append(packet)
+        self._received(genuine)
 
     def _received(self, frames: list[SuperPacket]) -> None:
         now = self._loop.time()
@@ -324,7 +388,7 @@ class FlowServer(AsyncClosing):
             connection = self._connections.find(key)
             if connection is not None and connection.forward == key:
                 self.counters.errors += 1
-                self._write(error.for_listener(connection))
+                self.transport.write(error.for_listener(connection))
                 return
         elif error.protocol == UDP:
             conversation = self._conversations.find(key)
@@ -338,13 +402,31 @@ class FlowServer(AsyncClosing):
         self.counters.drops[Drop.UNKNOWN_ERROR] += 1
 
     def _write(self, packet: bytes) -> None:
-        self.transport.write(packet)
+        """Write a whole packet to its client."""
+        (self._clients or self.transport).write(packet)
 
-    def _write_frame(self, frame: bytes) -> None:
+    def _write_to_client(self, frame: bytes) -> None:
+        self._write_frame(self._clients or self.transport, frame)
+
+    def _write_to_listener(self, frame: bytes) -> None:
+        self._write_frame(self.transport, frame)
+
+    def _write_frame(self, transport: PacketTransport, frame: bytes) -> None:
         try:
-            self.transport.write_super(SuperPacket(frame))
+            transport.write_super(SuperPacket(frame))
         except OffloadError:
             self.counters.drops[Drop.MALFORMED] += 1
+
+    def _pause_reading(self) -> None:
+        """One of the devices takes nothing more for now."""
+        for each in (self._clients, self.transport):
+            if each is not None:
+                each.pause_reading()
+
+    def _resume_reading(self) -> None:
+        for each in (self._clients, self.transport):
+            if each is not None:
+                each.resume_reading()
 
     def _may_report(self) -> bool:
         now = self._loop.time()
@@ -440,7 +522,8 @@ class FlowServer(AsyncClosing):
         transport._call(protocol.connection_made, transport)
 
     def _send(self, conversation: Conversation, data: bytes) -> None:
-        self._conversations.send(conversation, data, self.transport.mtu, self._loop.time())
+        mtu = (self._clients or self.transport).mtu
+        self._conversations.send(conversation, data, mtu, self._loop.time())
 
     def _run(
         self, handler: Awaitable[None], flow: Flow, abort: Callable[[], object]
@@ -521,6 +604,8 @@ class FlowServer(AsyncClosing):
             for _ in range(CLOSING_TICKS):
                 await asyncio.sleep(0)
         finally:
+            if self._clients is not None:
+                await self._clients.aclose()
             await self.transport.aclose()
             self._closed.set_result(exc)
 
@@ -544,19 +629,32 @@ class _Packets(PacketProtocol):
         self._server.transport = transport
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
-        self._server._received(packets)
+        if self._server._clients is None:
+            self._server._received(packets)
+        else:
+            self._server._received_from_listener(packets)
 
     def pause_writing(self) -> None:
-        self._server.transport.pause_reading()
+        self._server._pause_reading()
 
     def resume_writing(self) -> None:
-        self._server.transport.resume_reading()
+        self._server._resume_reading()
 
     def error_received(self, exc: Exception) -> None:
         self._server._warn(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server._lost(exc)
+
+
+class _ClientPackets(_Packets):
+    """The protocol on a device for clients alone."""
+
+    def connection_made(self, transport: PacketTransport) -> None:
+        self._server._clients = transport
+
+    def super_packets_received(self, packets: list[SuperPacket]) -> None:
+        self._server._received_from_clients(packets)
 
 
 class _HandledConversation(StreamProtocol):

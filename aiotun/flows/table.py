@@ -164,6 +164,11 @@ class ConnectionTable:
         path = self._paths.get(key)
         return None if path is None else path[0]
 
+    def is_listener(self, key: bytes) -> bool:
+        """Whether packets with this key are a listener's."""
+        size = len(key) // 2 - 2
+        return key[:size] + key[-4:-2] in self._listeners
+
     def receive(self, frame: bytes, transport: int, key: bytes, now: float) -> None:
         """Pass on a TCP packet that `locate` found, or answer it, at a time in seconds."""
         if transport + 20 > len(frame):
@@ -234,8 +239,8 @@ class ConnectionTable:
     def _receive_unknown(
         self, frame: bytes, transport: int, key: bytes, flags: int, now: float
     ) -> None:
-        source, destination, sport, _ = addresses_of(key)
-        if source + sport.to_bytes(2, "big") in self._listeners:
+        source, destination, _, _ = addresses_of(key)
+        if self.is_listener(key):
             self._drops[Drop.NO_FLOW] += 1
         elif not (is_unicast(source) and is_unicast(destination)):
             self._drops[Drop.NOT_UNICAST] += 1

@@ -58,7 +58,8 @@ Service = Callable[["Server"], Coroutine[Any, Any, None]]
 class Server:
     """Runs one interface: as its file says, with the peers of a store, which is that file too if
     none is given. As a `member` it shares these peers with other servers. With a `kill_switch`
-    nothing leaves the machine but through the interface.
+    nothing leaves the machine but through the interface. With `flows` peers reach the Internet
+    through sockets of this process, and the system has no interface.
 
     Raises `ValueError` for a name that no interface can have."""
 
@@ -72,10 +73,14 @@ class Server:
         companions: Sequence[Companion] = (),
         services: Sequence[Service] = (),
         kill_switch: bool = False,
+        flows: bool = False,
     ) -> None:
         self.file = file
         self.store: Store[Any] = FileStore(file) if store is None else store
         self.member = member
+        self._flows = flows
+        if flows and kill_switch:
+            raise ValueError("an exit through flows lets packets leave this machine: no kill switch")
         self.name = interface_name(name)
         self._companions = [*companions, *([] if member is None else [member])]
         self._services = services
@@ -136,7 +141,12 @@ class Server:
         so that the `wg` tool works there, and what the file says of it only behind PreUp.
         """
         self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
-        self.wireguard = WireGuard(self.config, name=self.name)
+        device = None
+        if self._flows:
+            from .exits import flows_exit
+
+            device = await stack.enter_async_context(flows_exit(config.mtu))
+        self.wireguard = WireGuard(self.config, name=self.name, device=device)
         await stack.enter_async_context(self.wireguard)
         for companion in self._companions:
             companion.serve(self.wireguard)
@@ -145,13 +155,15 @@ class Server:
         if directory is not None:
             path = await stack.enter_async_context(open_uapi(self.control, self.name, directory))
         await run_hooks(config.pre_up, self.name)
-        self.routes = SystemRoutes(self.wireguard.device)
-        stack.push_async_callback(asyncio.to_thread, self.routes.close)
+        self.routes = None if self._flows else SystemRoutes(self.wireguard.device)
+        if self.routes is not None:
+            stack.push_async_callback(asyncio.to_thread, self.routes.close)
         await self._become(config)
         if self._kill_switch is not None:
             await self._kill_switch.set(self.config.fwmark)
             stack.push_async_callback(self._kill_switch.close)
-        await self._set_dns(stack)
+        if not self._flows:
+            await self._set_dns(stack)
         await run_hooks(config.post_up, self.name)
         self._tell()
         return path
@@ -216,7 +228,8 @@ class Server:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 
     async def _become(self, config: InterfaceConfig) -> None:
-        config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
+        if self.routes is not None:
+            config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
         changes = difference(self.config, config)
         await self.control.apply(changes)
         for companion in self._companions:
@@ -226,7 +239,8 @@ class Server:
             device.set_addresses(config.addresses)
         if config.mtu != self.config.mtu:
             device.mtu = config.mtu
-        await asyncio.to_thread(self.routes.update, config)
+        if self.routes is not None:
+            await asyncio.to_thread(self.routes.update, config)
         if self._kill_switch is not None and config.fwmark != self.config.fwmark:
             await self._kill_switch.set(config.fwmark)
         self.config = config

@@ -1,10 +1,11 @@
 """What a command connects to, and under which names: a log of its connections.
 
     pip install dpkt
-    sudo python -m examples.flows.log curl https://www.example.org/
+    python -m examples.flows.log curl https://www.example.org/
 
-The command runs in a network namespace of its own. Each of its connections is made again
-outside, and bytes pass through; the server's name is read from the TLS client hello.
+The command runs in a network namespace of its own, which takes no privileges. Each of its
+connections is made again outside, and bytes pass through; the server's name is read from the
+TLS client hello.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ import time
 import dpkt
 
 import aiotun
-from aiotun.flows import DatagramStream, Decision, Flow, FlowServer
-
-from .behind import pass_on, run_behind
+from aiotun.flows import DatagramStream, open_rootless
+from aiotun.flows.onward import connect, pass_conversation, pass_streams
 
 SERVER_NAME = 0
 """Of a client hello's extensions (RFC 6066 section 3)."""
@@ -57,56 +57,32 @@ class Watched(asyncio.StreamReader):
         return data
 
 
-async def accept(flow: Flow) -> Decision:
-    """The client's connect fails as the real one does."""
-    if flow.protocol == "udp":
-        return Decision.TAKE
-    try:
-        flow.attachment = await asyncio.open_connection(*flow.destination)
-    except ConnectionRefusedError:
-        return Decision.REFUSE
-    except OSError:
-        return Decision.UNREACHABLE
-    flow.add_done_callback(lambda flow: flow.attachment[1].close())
-    return Decision.TAKE
-
-
 async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     flow = writer.get_extra_info("flow")
     began = time.monotonic()
     watched = Watched(reader)
-    await pass_on((watched, writer), flow.attachment)
+    await pass_streams((watched, writer), flow.attachment)
     took = time.monotonic() - began
     print(f"tcp {flow.destination} {watched.name or '-'} {took:.2f} s", flush=True)
 
 
 async def handle_datagrams(datagrams: DatagramStream) -> None:
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: Answers(datagrams), remote_addr=datagrams.flow.destination
-    )
-    count = 0
     try:
-        async for data in datagrams:
-            transport.sendto(data)
-            count += 1
+        await pass_conversation(datagrams)
     finally:
-        transport.close()
-        print(f"udp {datagrams.flow.destination} {count} datagrams", flush=True)
+        print(f"udp {datagrams.flow.destination}", flush=True)
 
 
-class Answers(asyncio.DatagramProtocol):
-    def __init__(self, datagrams: DatagramStream) -> None:
-        self._datagrams = datagrams
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        self._datagrams.send(data)
-
-
-async def serve(device: aiotun.Device) -> FlowServer:
-    return await aiotun.start_flow_server(
-        handle, datagrams=handle_datagrams, accept=accept, device=device
-    )
+async def main(command: list[str]) -> int:
+    rootless = await open_rootless(command=command)
+    async with aiotun.start_flow_server(
+        handle,
+        datagrams=handle_datagrams,
+        accept=connect,
+        device=rootless.device,
+        listeners=rootless.listeners,
+    ):
+        return await rootless.wait()
 
 
 if __name__ == "__main__":
@@ -115,4 +91,4 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if not args.command:
         parser.error("say what to run, such as: curl https://www.example.org/")
-    sys.exit(asyncio.run(run_behind(serve, args.command)))
+    sys.exit(asyncio.run(main(args.command)))

@@ -1,11 +1,12 @@
 """All that a command sends goes through a proxy, which it need not know of.
 
     pip install 'python-socks[asyncio]'
-    sudo python -m examples.flows.proxy socks5://127.0.0.1:1080 curl https://www.example.org/
-    sudo python -m examples.flows.proxy http://127.0.0.1:8080 git clone ...
+    python -m examples.flows.proxy socks5://127.0.0.1:1080 curl https://www.example.org/
+    python -m examples.flows.proxy http://127.0.0.1:8080 git clone ...
 
-TCP goes through SOCKS5, SOCKS4 or HTTP CONNECT. The proxy connects before the client's own
-connection is answered: so the client hears whether that worked. UDP goes through SOCKS5.
+The command runs in a network namespace of its own, which takes no privileges. TCP goes through
+SOCKS5, SOCKS4 or HTTP CONNECT. The proxy connects before the client's own connection is
+answered: so the client hears whether that worked. UDP goes through SOCKS5.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from python_socks import ProxyError
 from python_socks.async_.asyncio import Proxy
 
 import aiotun
-from aiotun.flows import DatagramStream, Decision, Flow, FlowServer
-
-from .behind import pass_on, run_behind
+from aiotun.flows import DatagramStream, Decision, Flow, open_rootless
+from aiotun.flows.onward import pass_streams
 
 TIMEOUT = 10.0
 
@@ -43,7 +43,7 @@ async def accept(url: str, flow: Flow) -> Decision:
 
 async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     flow = writer.get_extra_info("flow")
-    await pass_on((reader, writer), flow.attachment)
+    await pass_streams((reader, writer), flow.attachment)
 
 
 # SOCKS5's UDP ASSOCIATE (RFC 1928 section 7), which python-socks does not have.
@@ -107,13 +107,16 @@ class Answers(asyncio.DatagramProtocol):
         self._datagrams.send(data[self._head :])
 
 
-async def serve(url: str, device: aiotun.Device) -> FlowServer:
-    return await aiotun.start_flow_server(
+async def main(url: str, command: list[str]) -> int:
+    rootless = await open_rootless(command=command)
+    async with aiotun.start_flow_server(
         handle,
         datagrams=partial(handle_datagrams, url),
         accept=partial(accept, url),
-        device=device,
-    )
+        device=rootless.device,
+        listeners=rootless.listeners,
+    ):
+        return await rootless.wait()
 
 
 if __name__ == "__main__":
@@ -123,4 +126,4 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if not args.command:
         parser.error("say what to run, such as: curl https://www.example.org/")
-    sys.exit(asyncio.run(run_behind(partial(serve, args.proxy), args.command)))
+    sys.exit(asyncio.run(main(args.proxy, args.command)))

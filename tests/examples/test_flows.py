@@ -116,7 +116,7 @@ def test_log(namespace: Namespace) -> None:
     assert "tcp: b'HELLO'" in log.output
     assert "nobody: ConnectionRefusedError" in log.output
     assert "udp: b'HELLO'" in log.output
-    assert f"udp {HOST}:{PORT} 1 datagrams" in log.output
+    assert f"udp {HOST}:{PORT}\n" in log.output
     names = re.findall(rf"^tcp {HOST}:{PORT} (\S+) [0-9.]+ s$", log.output, re.M)
     assert names == ["-", "flow.example"]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import packets
 import pytest
-from flow_rigs import FlowNet, echo
+from flow_rigs import SETTINGS, FlowNet, echo
 from rigs import until
 
 import aiotun
 from aiotun.flows import DatagramStream, Drop
-from aiotun.testing import memory_devices
+from aiotun.testing import Namespace, memory_devices
 
 
 async def answer(datagrams: DatagramStream) -> None:
@@ -142,3 +142,74 @@ def test_flows_are_imported_when_they_are_asked_for() -> None:
         "aiotun.start_flow_server; assert 'aiotun.flows' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.requires("tun", "netns")
+async def test_clients_behind_another_device(flow_net: FlowNet) -> None:
+    """The clients are in another namespace; that of the listener has no route to them."""
+    near, far = memory_devices(addresses=["10.9.0.1/24"])
+    device = flow_net.device(routes=[])
+    with Namespace() as elsewhere, elsewhere.run(aiotun.Device, **SETTINGS) as tun:
+        transport, _ = await aiotun.create_device_endpoint(lambda: Bridge(near), device=tun)
+        async with aiotun.start_flow_server(
+            echo, datagrams=answer, device=device, clients=far
+        ) as server:
+            net = FlowNet(elsewhere)
+            for host in ("203.0.113.5", "2001:db8::5"):
+                reader, writer = await net.connect(host)
+                writer.write(b"hello" * 10000)
+                writer.write_eof()
+                assert await reader.read() == b"hello" * 10000
+                writer.close()
+                async with net.udp(host) as sock:
+                    sock.send(b"abc")
+                    got = await asyncio.get_running_loop().sock_recv(sock, 100)
+                    assert got == b"cba"
+            assert server.counters.established == 2
+        await transport.aclose()
+
+
+class Bridge(aiotun.PacketProtocol):
+    """Between a TUN and a device in memory."""
+
+    def __init__(self, near: aiotun.Device) -> None:
+        self.near = near
+
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        self.transport = transport
+        self.task = asyncio.ensure_future(self.back())
+
+    async def back(self) -> None:
+        async with aiotun.open_device(device=self.near) as near:
+            self.stream = near
+            async for packet in near:
+                self.transport.write(packet)
+
+    def packet_received(self, packet: bytes) -> None:
+        self.stream.transport.write(packet)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.task.cancel()
+
+
+@pytest.mark.requires("tun", "netns")
+async def test_a_client_that_claims_to_be_the_listener(flow_net: FlowNet) -> None:
+    near, far = memory_devices()
+    with near:
+        async with aiotun.start_flow_server(echo, device=flow_net.device(), clients=far) as server:
+            gate = server._connections._gates[4]
+            near.send(packets.tcp(4, flags=packets.SYN, sport=5000, dport=80))
+            await until(lambda: server.flows)
+            forged = packets.tcp(
+                4,
+                b"forged",
+                sport=gate.port,
+                dport=1024,
+                source="10.9.0.1",
+                destination="10.9.0.2",
+            )
+            near.send(forged)
+            await until(lambda: server.counters.drops)
+            assert server.counters.drops == {Drop.NO_FLOW: 1}
+            answers = await asyncio.to_thread(near.recv_many, 2.0)
+            assert not any(b"forged" in each for each in answers)

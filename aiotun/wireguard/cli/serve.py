@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share the peers of a store of NATS with other servers, which reach this one there",
     )
     parser.add_argument(
+        "--exit",
+        choices=("flows",),
+        help="where peers' packets go: through sockets of this program, which takes no root",
+    )
+    parser.add_argument(
         "--no-uapi", action="store_true", help=f"no socket in {DIRECTORY} for the wg tool"
     )
     parser.add_argument(
@@ -95,6 +100,7 @@ async def _serve(args: argparse.Namespace) -> None:
             companions=companions,
             services=list(_services(args)),
             kill_switch=args.kill_switch,
+            flows=bool(args.exit),
         )
         reloads: set[asyncio.Task[None]] = set()
 

@@ -1,0 +1,145 @@
+"""A device and listening sockets in a user and network namespace of their own, without privileges.
+
+A process of its own enters the namespaces, makes both there, and hands them over (SCM_RIGHTS,
+unix(7)). It ends then, or becomes a command whose packets come out of the device. The
+namespace lives as long as the descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..cancelling import despite_cancellation
+from ..device import Device
+from ..errors import NotPermittedError, TunError, UnsupportedError
+from .tcp import Listener, listen
+
+if TYPE_CHECKING:
+    from ..addresses import AddressLike, RouteLike
+
+__all__ = ["Rootless", "open_rootless"]
+
+MESSAGE_MAX = 1 << 16
+
+FORBIDDEN = (errno.EPERM, errno.EACCES, errno.ENOSPC)
+"""The last is what unshare(2) says where the system allows no more user namespaces."""
+
+HELPER = (
+    "import json, sys; from aiotun.flows.rootless import help_out;"
+    "help_out(int(sys.argv[1]), json.loads(sys.argv[2]))"
+)
+
+
+class Rootless(NamedTuple):
+    """What `open_rootless` gives: for `create_flow_server(device=, listeners=)`."""
+
+    device: Device
+    listeners: list[Listener]
+    command: subprocess.Popen[bytes] | None
+    """Where one was asked for. Whoever asked waits for it."""
+
+    async def wait(self) -> int:
+        """Wait for the command; its exit status. SIGINT and SIGTERM go to the command meanwhile."""
+        assert self.command is not None
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.command.send_signal, number)
+        try:
+            return await asyncio.to_thread(self.command.wait)
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+async def open_rootless(
+    *,
+    addresses: Sequence[AddressLike] = ("10.9.0.1/24", "fd09::1/64"),
+    routes: Sequence[RouteLike] = ("0.0.0.0/0", "::/0"),
+    mtu: int = 1500,
+    command: Sequence[str] | None = None,
+) -> Rootless:
+    """Make a device in namespaces of its own, and listening sockets at its addresses.
+
+    A `command` is run there, as a user who looks like root to itself: all that it sends comes
+    out of the device. The sockets of this program stay where they are.
+
+    Raises `NotPermittedError` where this user may make no namespaces or may not open the TUN
+    node, and what opening a device raises. Linux only.
+    """
+    if sys.platform != "linux":
+        raise UnsupportedError(errno.EOPNOTSUPP, "only Linux has user namespaces")
+    wanted = {
+        "addresses": list(map(str, addresses)),
+        "routes": list(map(str, routes)),
+        "mtu": mtu,
+        "command": None if command is None else list(command),
+    }
+    return await despite_cancellation(asyncio.to_thread(_open, wanted, mtu))
+
+
+def _open(wanted: dict[str, Any], mtu: int) -> Rootless:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            helper = subprocess.Popen(
+                [sys.executable, "-c", HELPER, str(theirs.fileno()), json.dumps(wanted)],
+                pass_fds=[theirs.fileno()],
+            )
+        try:
+            data, descriptors, _, _ = socket.recv_fds(ours, MESSAGE_MAX, 3, socket.MSG_CMSG_CLOEXEC)
+            told = json.loads(data or b'{"error": [0, "the helper ended"]}')
+            if "error" in told:
+                number, text = told["error"]
+                kind = NotPermittedError if number in FORBIDDEN else TunError
+                raise kind(number or errno.EIO, f"no device without privileges: {text}")
+        except BaseException:
+            helper.kill()
+            helper.wait()
+            raise
+    if wanted["command"] is None:
+        helper.wait()
+    device = Device.from_fd(descriptors[0], framing=told["framing"], mtu=mtu)
+    listeners = [
+        Listener(socket.socket(fileno=fd), tuple(map(bytes.fromhex, peers)))
+        for fd, peers in zip(descriptors[1:], told["peers"], strict=True)
+    ]
+    return Rootless(device, listeners, helper if wanted["command"] else None)
+
+
+def help_out(fd: int, wanted: dict[str, Any]) -> None:
+    """What the process of its own does; it does not return. `fd` is the socket to answer by."""
+    from ..testing.namespace import become_root, enter_namespace
+
+    command: list[str] | None = wanted.pop("command")
+    with socket.socket(fileno=fd) as sock:
+        try:
+            become_root()
+            enter_namespace()
+            device = Device(ipv6_quiet=True, **wanted)
+            listeners = listen(device)
+        except OSError as exc:
+            sock.send(json.dumps({"error": [exc.errno, exc.strerror or str(exc)]}).encode())
+            os._exit(1)
+        told = {
+            "framing": "vnet" if device.offload else "none",
+            "peers": [[peer.hex() for peer in each.gate.peers] for each in listeners],
+        }
+        descriptors = [device.fileno(), *(each.socket.fileno() for each in listeners)]
+        socket.send_fds(sock, [json.dumps(told).encode()], descriptors)
+    if command is None:
+        os._exit(0)  # the descriptors are the other process's now
+    try:
+        os.execvp(command[0], command)
+    except OSError as exc:
+        print(f"{command[0]}: {exc.strerror}", file=sys.stderr)
+        os._exit(127)
