@@ -80,7 +80,9 @@ class Server:
         self.member = member
         self._flows = flows
         if flows and kill_switch:
-            raise ValueError("an exit through flows lets packets leave this machine: no kill switch")
+            raise ValueError(
+                "an exit through flows lets packets leave this machine: no kill switch"
+            )
         self.name = interface_name(name)
         self._companions = [*companions, *([] if member is None else [member])]
         self._services = services
