@@ -88,6 +88,7 @@ async def open_rootless(
 
 
 def _open(wanted: dict[str, Any], mtu: int) -> Rootless:
+    assert sys.platform == "linux"
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -119,6 +120,8 @@ def _open(wanted: dict[str, Any], mtu: int) -> Rootless:
 def help_out(fd: int, wanted: dict[str, Any]) -> None:
     """What the process of its own does; it does not return. `fd` is the socket to answer by."""
     from ..testing.namespace import become_root, enter_namespace
+
+    assert sys.platform == "linux"
 
     command: list[str] | None = wanted.pop("command")
     with socket.socket(fileno=fd) as sock:
