@@ -76,8 +76,6 @@ async def open_rootless(
     Raises `NotPermittedError` where this user may make no namespaces or may not open the TUN
     node, and what opening a device raises. Linux only.
     """
-    if sys.platform != "linux":
-        raise UnsupportedError(errno.EOPNOTSUPP, "only Linux has user namespaces")
     wanted = {
         "addresses": list(map(str, addresses)),
         "routes": list(map(str, routes)),
@@ -88,7 +86,8 @@ async def open_rootless(
 
 
 def _open(wanted: dict[str, Any], mtu: int) -> Rootless:
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        raise _unsupported()
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -121,7 +120,8 @@ def help_out(fd: int, wanted: dict[str, Any]) -> None:
     """What the process of its own does; it does not return. `fd` is the socket to answer by."""
     from ..testing.namespace import become_root, enter_namespace
 
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        raise _unsupported()
 
     command: list[str] | None = wanted.pop("command")
     with socket.socket(fileno=fd) as sock:
@@ -146,3 +146,7 @@ def help_out(fd: int, wanted: dict[str, Any]) -> None:
     except OSError as exc:
         print(f"{command[0]}: {exc.strerror}", file=sys.stderr)
         os._exit(127)
+
+
+def _unsupported() -> UnsupportedError:
+    return UnsupportedError(errno.EOPNOTSUPP, "only Linux has user namespaces")
