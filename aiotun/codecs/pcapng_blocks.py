@@ -127,15 +127,19 @@ def enhanced_packet(
     size = len(data)
     if not (0 <= time <= UINT64_MAX and size <= original <= UINT32_MAX):
         raise CodecError(f"time {time} or length {original} does not fit into a block")
-    options = b""
-    if direction or comment:
-        flags = [(OPTION_FLAGS, direction.to_bytes(4, "little"))] if direction else []
-        options = _options(_strings((OPTION_COMMENT, comment)) + flags)
-    tail = bytes(-size % 4) + options
-    total = BLOCK_MIN + BODY_MIN[ENHANCED_PACKET] + size + len(tail)
-    header = LITTLE.block.pack(ENHANCED_PACKET, total)
-    header += LITTLE.enhanced.pack(0, time >> 32, time & UINT32_MAX, size, original)
-    return [header, data, tail + total.to_bytes(BLOCK_TRAILER, "little")]
+    options = DIRECTIONS[direction] if not comment else _packet_options(direction, comment)
+    total = ENHANCED_MIN + size + -size % 4 + len(options)
+    high, low = time >> 32, time & UINT32_MAX
+    return [
+        WHOLE_HEADER.pack(ENHANCED_PACKET, total, 0, high, low, size, original),
+        data,
+        PADDING[-size % 4] + options + LENGTH.pack(total),
+    ]
+
+
+def _packet_options(direction: int, comment: str) -> bytes:
+    flags = [(OPTION_FLAGS, direction.to_bytes(4, "little"))] if direction else []
+    return _options(_strings((OPTION_COMMENT, comment)) + flags)
 
 
 def interface_statistics(
@@ -173,3 +177,12 @@ def _block(kind: int, body: bytes, options: Iterable[tuple[int, bytes]]) -> byte
     body += _options(options)
     total = BLOCK_MIN + len(body)
     return LITTLE.block.pack(kind, total) + body + total.to_bytes(BLOCK_TRAILER, "little")
+
+
+# What most packets have, ready: a capture writes one block after the other.
+WHOLE_HEADER = struct.Struct("<7I")
+"""Of an Enhanced Packet Block, up to its data."""
+LENGTH = struct.Struct("<I")
+ENHANCED_MIN = BLOCK_MIN + BODY_MIN[ENHANCED_PACKET]
+PADDING = [bytes(size) for size in range(4)]
+DIRECTIONS = [_packet_options(direction, "") for direction in (0, INBOUND, OUTBOUND)]
