@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -67,7 +68,7 @@ class History:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these devices")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each moment")
-    parser.add_argument("--once", action="store_true", help="show one moment, and end")
+    parser.add_argument("--once", action="store_true", help="show one interval, and end")
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, help="seconds between two moments (1)"
     )
@@ -94,9 +95,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _moments(args: argparse.Namespace) -> Iterator[dict[str, History]]:
-    """The devices' histories, again and again. Raises `OSError`."""
+    """The devices' histories, again and again, or once they have a rate. Raises `OSError`."""
     histories: dict[str, History] = {}
-    while True:
+    for number in itertools.count():
         samples = {each.name: each for each in _samples(args.names)}
         if args.metrics:
             _add_counters(samples, args.metrics)
@@ -107,8 +108,9 @@ def _moments(args: argparse.Namespace) -> Iterator[dict[str, History]]:
             else:
                 histories[name] = History(sample, moment)
         histories = {name: histories[name] for name in samples}
-        yield histories
-        if args.once:
+        if number or not args.once:
+            yield histories
+        if number and args.once:
             return
         time.sleep(args.interval)
 

@@ -32,7 +32,7 @@ NOTHING = InterfaceStatistics(0, 0, 0, 0, 0, 0, 0)
 
 
 def started(namespace: Namespace, *arguments: str, **changes: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "aiotun", "watch", *arguments]
+    command = [sys.executable, "-m", "aiotun", "watch", "--interval", "0.2", *arguments]
     return namespace.run(subprocess.Popen, command, **{**settings(), **changes})
 
 
@@ -54,7 +54,7 @@ def devices(namespace: Namespace) -> Iterator[tuple[aiotun.Device, aiotun.Device
 
 @pytest.mark.requires("tun", "netns")
 def test_as_json(namespace: Namespace, devices: tuple[aiotun.Device, aiotun.Device]) -> None:
-    with started(namespace, "--json", "--interval", "0.2") as process:
+    with started(namespace, "--json") as process:
         assert process.stdout is not None
         process.stdout.readline()
         devices[0].send_many([packet(1), packet(2)])
