@@ -17,6 +17,7 @@ import mmap
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from ctypes import addressof, create_string_buffer
 from typing import NamedTuple
@@ -164,16 +165,19 @@ class PacketRing(Closing):
 
     def _wait(self, at: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
         """Whether the kernel handed over the block there."""
-        if self._map[at + STATUS_OFFSET] & TP_STATUS_USER:
-            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         for interrupt in interrupts:
             poll.register(interrupt.fileno(), select.POLLIN)
-        for fd, events in poll.poll(None if timeout is None else timeout * 1000):
-            if fd == self._socket.fileno() and events & select.POLLERR:
-                self._check()
-        return bool(self._map[at + STATUS_OFFSET] & TP_STATUS_USER)
+        while not self._map[at + STATUS_OFFSET] & TP_STATUS_USER:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            found = dict(poll.poll(left if left is None else left * 1000))
+            if found.get(self._socket.fileno(), 0) & select.POLLERR:
+                self._check()  # it was down, which says nothing of packets
+            elif not found or set(found) != {self._socket.fileno()}:
+                return bool(self._map[at + STATUS_OFFSET] & TP_STATUS_USER)
+        return True
 
     def _check(self) -> None:
         """Raise `InterfaceGoneError` unless the interface is only down."""

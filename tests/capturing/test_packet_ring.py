@@ -237,6 +237,17 @@ def test_what_finds_no_place_is_counted(namespace: Namespace, device: aiotun.Dev
     assert read == ring.received - ring.dropped
 
 
+def test_packets_behind_the_news_that_the_interface_was_down(
+    namespace: Namespace, device: aiotun.Device
+) -> None:
+    """The news wake the reader: it goes on waiting for the block."""
+    with namespace.run(PacketRing, "cap0") as ring:
+        device.down()
+        device.up()
+        device.send(REQUEST)
+        assert len(list(ring.read(2.0))) >= 1
+
+
 def test_reading_is_interrupted(namespace: Namespace, device: aiotun.Device) -> None:
     with namespace.run(PacketRing, "cap0") as ring, aiotun.Interrupt() as interrupt:
         interrupt.set()
