@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from aiotun.probes import probe
+from aiotun.probes.everywhere import UVLOOP
 from aiotun.testing.namespace import become_root, enter_namespace
 
 pytest_plugins = [
@@ -41,9 +43,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     if probe("uvloop").available or os.environ.get("AIOTUN_TEST_REQUIRE") == "all":
 
         def uvloop() -> asyncio.AbstractEventLoop:
-            import uvloop
-
-            return uvloop.new_event_loop()
+            loop: asyncio.AbstractEventLoop = importlib.import_module(UVLOOP).new_event_loop()
+            return loop
 
         factories["uvloop"] = uvloop
     if sys.platform == "win32":

@@ -44,4 +44,10 @@ def _probes() -> dict[str, Probe]:
         from . import devices
 
         return devices.PROBES | everywhere.PROBES
+    if sys.platform == "win32":
+        from . import windows
+
+        # Its programs are those of Linux.
+        others = everywhere.PROBES.keys() - everywhere.TOOLS.keys()
+        return windows.PROBES | {name: everywhere.PROBES[name] for name in sorted(others)}
     return dict(everywhere.PROBES)

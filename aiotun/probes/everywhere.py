@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import shutil
 import subprocess
+import sys
 from functools import partial
 
 from .base import Missing, Probe
 
-__all__ = ["PROBES"]
+__all__ = ["PROBES", "TOOLS", "UVLOOP"]
+
+UVLOOP = "winloop" if sys.platform == "win32" else "uvloop"
+"""The loop on libuv, which on Windows is called so."""
 
 ANEW = "then aiotun anew: pip install --no-cache-dir --force-reinstall, as pip keeps what it built"
 
@@ -20,7 +24,7 @@ def _event_loop(module: str, remedy: str) -> str:
         library.new_event_loop().close()
     except (ImportError, OSError) as exc:
         raise Missing(str(exc), remedy) from exc
-    return f"uvloop {library.__version__}" if module == "uvloop" else "Python's own loop"
+    return f"{module} {library.__version__}" if module == UVLOOP else "Python's own loop"
 
 
 def _native() -> str:
@@ -91,7 +95,7 @@ TOOLS = {
 
 PROBES = {
     "asyncio": Probe(partial(_event_loop, "asyncio", "use a complete Python")),
-    "uvloop": Probe(partial(_event_loop, "uvloop", "pip install 'uvloop>=0.19'")),
+    "uvloop": Probe(partial(_event_loop, UVLOOP, f"pip install '{UVLOOP}'")),
     "native": Probe(_native),
     "aead": Probe(_aead),
     "libpcap": Probe(_libpcap),

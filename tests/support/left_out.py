@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["ELSEWHERE", "WINDOWS"]
 
 KERNEL = "it asks Linux' kernel"
-DESCRIPTORS = "it changes limits of descriptors, which Windows does not have"
+
+SOCKETS = "its device is a pair of UNIX sockets"
 
 WINDOWS = {
     "platforms/linux": KERNEL,
@@ -14,12 +15,15 @@ WINDOWS = {
     "probes/test_probes.py": "its probes are Linux' own",
     "test_many_devices.py": KERNEL,
     "test_traffic.py": KERNEL,
+    "transports/test_ending_within.py": SOCKETS,
+    "transports/test_fastpath.py": SOCKETS,
+    "transports/test_twins.py": SOCKETS,
     "udp/test_offload.py": "it is about Linux' socket",
     "udp/test_sending.py": "it is about Linux' socket",
     "benchmarks": "benchmarks and their peers are for Linux",
     "cli/test_bench.py": "benchmarks are for Linux",
     "cli/test_demo.py": "it takes privileges away as Linux does",
-    "cli/test_doctor.py": "it takes privileges away as Linux does",
+    "cli/test_doctor.py": "it takes privileges away as Linux does; platforms/windows has its own",
     "examples": "they are run in namespaces",
     "codecs/test_tokio.py": "its peer is reached by socketpair",
     "wireguard/test_live.py": "the program watches an interface by a UNIX socket",

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -133,10 +132,3 @@ def _send(near: Namespace, far: Namespace) -> None:
     print(f"TCP: {result['bytes']} bytes, {result['bits_per_second'] / 1e6:.0f} Mbit/s")
     if not result["bytes"]:
         raise RuntimeError("no byte came through")
-
-
-if __name__ == "__main__":
-    from .wine import FOLDER
-
-    asyncio.run(traffic(FOLDER))
-    sys.exit(0)

@@ -113,6 +113,10 @@ class IpHelper:
             self._found[name] = function
         return function
 
+    def has(self, name: str) -> bool:
+        """Whether this Windows has the function."""
+        return hasattr(self._library, name)
+
     def call(self, name: str, *arguments: Any) -> None:
         """Call one that returns an error."""
         error = self._function(name)(*arguments)

@@ -129,6 +129,14 @@ class Wintun:
             raise ctypes.WinError(ctypes.get_last_error(), f"{name}: {_last_error()}")
         return result
 
+    def path(self) -> str:
+        """Where it was found."""
+        path = ctypes.create_unicode_buffer(32768)
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetModuleFileNameW.argtypes = [c_void_p, wintypes.LPWSTR, wintypes.DWORD]
+        kernel.GetModuleFileNameW(self.library._handle, path, len(path))
+        return path.value
+
     def driver_version(self) -> tuple[int, int] | None:
         """Of the driver that runs; None if none does."""
         version = self.functions["WintunGetRunningDriverVersion"]()
