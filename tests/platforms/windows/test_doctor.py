@@ -12,8 +12,9 @@ import subprocess
 import pytest
 from standin import LIBRARY, StandIn
 
+from aiotun.cli import doctor
 from aiotun.platforms.windows import iphlpapi, wintun
-from aiotun.probes import windows
+from aiotun.probes import names, windows
 from aiotun.probes.base import Missing
 
 
@@ -42,6 +43,11 @@ def test_a_machine_with_it(standin: StandIn, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Missing, match="may not make the adapter") as caught:
         windows.PROBES["tun"].attempt()
     assert "run as administrator" in caught.value.remedies
+
+
+def test_report_shows_every_capability() -> None:
+    shown = {name for members in doctor.SECTIONS.values() for name in members}
+    assert set(names()) <= shown
 
 
 def test_dns(monkeypatch: pytest.MonkeyPatch) -> None:
