@@ -7,6 +7,7 @@ namespace A: ping ── TUN ── UDP ──┐                  ┌── UDP
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import socket
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import aiotun
 from aiotun.testing import Namespace
@@ -33,7 +35,7 @@ class Bridge(aiotun.PacketProtocol):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.peer: object = None
+        self.peer: Any = None
         self.transport: aiotun.PacketTransport
 
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
@@ -42,7 +44,7 @@ class Bridge(aiotun.PacketProtocol):
 
     def packet_received(self, packet: bytes) -> None:
         if self.peer is not None:
-            self._sock.sendto(packet, self.peer)  # type: ignore[arg-type]
+            self._sock.sendto(packet, self.peer)
 
     def came(self) -> None:
         for _ in range(128):
@@ -72,7 +74,7 @@ async def traffic(folder: Path) -> None:
                 aiotun.Device, addresses=ADDRESSES[number], mtu=MTU, offload=False
             )
             transport, bridge = await aiotun.create_device_endpoint(
-                lambda sock=sock: Bridge(sock), device=device
+                functools.partial(Bridge, sock), device=device
             )
             stack.callback(transport.abort)
             bridges.append(bridge)
