@@ -188,6 +188,31 @@ def test_everything_that_is_not_plain(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [
+        (b"\x45\0\0\x14" + bytes(28), 20),
+        (b"\x45\0\0\x20" + bytes(28), 32),
+        (b"\x45\0\0\x21" + bytes(28), None),
+        (b"\x45\0\0\x13" + bytes(28), None),
+        (b"\x44\0\0\x14" + bytes(28), None),
+        (b"\x4f\0\0\x3c" + bytes(60), 60),
+        (b"\x4f\0\0\x3b" + bytes(60), None),
+        (b"\x60\0\0\0\0\0" + bytes(42), 40),
+        (b"\x6f\0\0\0\0\x08" + bytes(42), 48),
+        (b"\x60\0\0\0\0\x09" + bytes(42), None),
+        (b"\x60\0\0\0\0\0" + bytes(26), None),
+        (b"\x50\0\0\x14" + bytes(28), None),
+    ],
+)
+def test_where_a_packet_ends(name: str, content: bytes, length: int | None) -> None:
+    opened = opener(name).open_frames(
+        [as_train(seal_messages([content]))], HEAD, WINDOWS[name](LIMIT)
+    )
+    assert opened[0] == ([] if length is None else [NO_OFFLOAD + content[:length]])
+    assert opened[2:] == (1, opened[3], 0, 0, int(length is None))
+
+
 def test_a_head_of_another_size(name: str) -> None:
     with pytest.raises(ValueError, match="the head has 8 bytes, not 3"):
         opener(name).open_frames([], b"abc", WINDOWS[name](LIMIT))

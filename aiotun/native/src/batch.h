@@ -63,6 +63,12 @@ batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
 static bool
 batch_coalesce(Batch *batch, bool tap, bool tcp, bool udp)
 {
+    if (batch->count == 1) { /* of many peers, each sends one */
+        batch->packets->count = 0;
+        batch->packets->merged = false;
+    }
+    if (batch->count < 2)
+        return true;
     size_t announced = 0;
     for (int32_t i = 0; i < batch->count; i += batch->packets[i].segments)
         announced++;

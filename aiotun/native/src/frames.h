@@ -18,6 +18,10 @@ struct Source {
     Segmenter segmenter; /* in use if the plan is SEGMENTS */
 };
 
+/* A call that needs no more of these allocates no memory for them: with many peers, each peer has
+   one packet. */
+enum { FEW_SOURCES = 2, FEW_ITEMS = 8 };
+
 /* Make a packet at the place of its message, and seal it there. */
 static void
 seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
@@ -119,8 +123,10 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     if (!tuple)
         return NULL;
     const size_t sources_count = (size_t)PyTuple_GET_SIZE(tuple);
-    Source *sources = PyMem_New(Source, sources_count);
-    Item *items = NULL;
+    Source few_sources[FEW_SOURCES];
+    Item few_items[FEW_ITEMS], *items = few_items;
+    Source *sources =
+        sources_count <= FEW_SOURCES ? few_sources : PyMem_New(Source, sources_count);
     size_t count = 0, begun = 0, bytes = 0;
     if (!sources) {
         PyErr_NoMemory();
@@ -135,8 +141,12 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
         count += packets;
         bytes += source->size;
     }
-    if (!check_pad(pad) || !(items = PyMem_New(Item, count)))
+    if (!check_pad(pad))
         goto done;
+    if (count > FEW_ITEMS && !(items = PyMem_New(Item, count))) {
+        PyErr_NoMemory();
+        goto done;
+    }
     size_t next = 0;
     for (size_t i = 0; i < sources_count; i++) {
         const Source *source = &sources[i];
@@ -164,8 +174,10 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
 done:
     for (size_t i = 0; i < begun; i++)
         segmenter_clear(&sources[i].segmenter);
-    PyMem_Free(sources);
-    PyMem_Free(items);
+    if (sources != few_sources)
+        PyMem_Free(sources);
+    if (items != few_items)
+        PyMem_Free(items);
     Py_DECREF(tuple);
     return trains ? Py_BuildValue("Nn", trains, (Py_ssize_t)count) : NULL;
 }
@@ -284,7 +296,8 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
     if (!tuple)
         return NULL;
     size_t messages = 0, segment, forged = 0, replayed = 0, accepted = 0, size = 0, malformed = 0;
-    Cargo cargo = {.strays = PyList_New(0)};
+    Item few_items[FEW_ITEMS];
+    Cargo cargo = {.items = few_items, .strays = PyList_New(0)};
     uint8_t *scratch = NULL;
     Batch batch = {0};
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
@@ -292,7 +305,8 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
             goto done;
         messages += (size_t)PyBytes_GET_SIZE(data) / segment + 1;
     }
-    cargo.items = PyMem_New(Item, messages);
+    if (messages > FEW_ITEMS)
+        cargo.items = PyMem_New(Item, messages);
     if (!cargo.strays || !cargo.items) {
         PyErr_NoMemory();
         goto done;
@@ -341,7 +355,8 @@ done:
     batch_clear(&batch);
     if (scratch)
         keep_scratch(scratch, cargo.bytes);
-    PyMem_Free(cargo.items);
+    if (cargo.items != few_items)
+        PyMem_Free(cargo.items);
     Py_DECREF(tuple);
     if (!frames) {
         Py_XDECREF(cargo.strays);
