@@ -79,7 +79,13 @@ def _make_transport(
 ) -> UdpTransport:
     """The transport that makes the most of this system."""
     if sys.platform == "linux":
+        from .linux import UdpSocket
         from .selector import SelectorUdpTransport
 
-        return SelectorUdpTransport(loop, sock, protocol)
+        return SelectorUdpTransport(loop, sock, protocol, UdpSocket)
+    if sys.platform != "win32":
+        from .bsd import BsdUdpSocket
+        from .selector import SelectorUdpTransport
+
+        return SelectorUdpTransport(loop, sock, protocol, BsdUdpSocket)
     return PlainUdpTransport(loop, sock, protocol)

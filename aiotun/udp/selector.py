@@ -1,36 +1,48 @@
-"""SelectorUdpTransport: a Linux socket, watched by the loop's `add_reader`."""
+"""SelectorUdpTransport: a socket that is watched by the loop's `add_reader`."""
 
 from __future__ import annotations
-
-import sys
-
-assert sys.platform == "linux"
 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .base import AnyProtocol, UdpTransport
-from .linux import UdpSocket
 from .messages import Message
+from .protocol import Datagram, DatagramTrain, UdpCounters
 
-__all__ = ["SelectorUdpTransport"]
+__all__ = ["MessageSocket", "SelectorUdpTransport"]
 
 READ_BATCH = 256
 """Datagrams after which one wake-up reads no further message."""
+
+
+class MessageSocket(Protocol):
+    """What a system's sockets can do; never blocks."""
+
+    @property
+    def gso(self) -> bool: ...
+    @property
+    def gro(self) -> bool: ...
+    def receive(self, limit: int) -> list[Datagram]: ...
+    def receive_trains(self, limit: int) -> list[DatagramTrain]: ...
+    def send(self, messages: list[Message]) -> None: ...
 
 
 class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        protocol: AnyProtocol,
+        kind: Callable[[socket.socket, UdpCounters, Callable[[OSError], None]], MessageSocket],
     ) -> None:
         super().__init__(loop, sock, protocol)
         sock.setblocking(False)
         self._fd = sock.fileno()
-        self._socket = UdpSocket(sock, self.counters, self._note_error)
+        self._socket = kind(sock, self.counters, self._note_error)
         self._reading = self._writing = False
 
     def get_extra_info(self, name: str, default: object = None) -> object:

@@ -40,7 +40,14 @@ HEADERS = {
     "windows": "winsock2.h ws2tcpip.h windows.h winioctl.h iphlpapi.h netioapi.h stddef.h",
 }
 ZIG = (sys.executable, "-m", "ziglang", "cc")
-OPTIONS = ("-w", "-D_NETBSD_SOURCE", "-D_BSD_SOURCE", "-D_WIN32_WINNT=0x0A00", "-ferror-limit=0")
+OPTIONS = (
+    "-w",
+    "-D_NETBSD_SOURCE",
+    "-D_BSD_SOURCE",
+    "-D__APPLE_USE_RFC_3542",
+    "-D_WIN32_WINNT=0x0A00",
+    "-ferror-limit=0",
+)
 
 
 def ask(system: str, expressions: Sequence[str]) -> dict[str, int | None]:

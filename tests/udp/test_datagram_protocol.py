@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from udp_rigs import endpoint
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
+from aiotun.udp.linux import UdpSocket
 from aiotun.udp.selector import SelectorUdpTransport
 
 
@@ -49,7 +51,10 @@ def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
     """Ways to make one, the last of which is the judge."""
     if request.param == "asyncio's own":
         return asyncio_endpoint
-    backends = {"linux": SelectorUdpTransport, "plain": PlainUdpTransport}
+    backends = {
+        "linux": functools.partial(SelectorUdpTransport, kind=UdpSocket),
+        "plain": PlainUdpTransport,
+    }
     monkeypatch.setattr(udp_endpoint, "_make_transport", backends[request.param])
     return aiotun.create_udp_endpoint
 

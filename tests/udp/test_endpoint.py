@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import gc
 import ipaddress
 import socket
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,21 +20,37 @@ from udp_rigs import Recorder, endpoint
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
+from aiotun.udp.base import UdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
 
-TRANSPORTS: dict[str, type] = {"plain": PlainUdpTransport}
+Backend = Callable[[asyncio.AbstractEventLoop, socket.socket, Any], UdpTransport]
+TRANSPORTS: dict[str, Backend] = {"plain": PlainUdpTransport}
 if sys.platform == "linux":
+    from models.udp import ModelUdpSocket
+
+    from aiotun.platforms.bsd.headers import freebsd
+    from aiotun.udp.bsd import BsdUdpSocket
+    from aiotun.udp.linux import UdpSocket
     from aiotun.udp.selector import SelectorUdpTransport
 
-    TRANSPORTS["linux"] = SelectorUdpTransport
+    def on_freebsd(
+        loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any
+    ) -> UdpTransport:
+        """A MODEL of its sockets."""
+        ModelUdpSocket.of(sock, freebsd)
+        kind = functools.partial(BsdUdpSocket, headers=freebsd)
+        return SelectorUdpTransport(loop, sock, protocol, kind)
+
+    TRANSPORTS["linux"] = functools.partial(SelectorUdpTransport, kind=UdpSocket)
+    TRANSPORTS["bsd"] = on_freebsd
 
 
 @pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
-    """Both ways to move datagrams; for tests that hold for each."""
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """All ways to move datagrams; for tests that hold for each."""
     monkeypatch.setattr(udp_endpoint, "_make_transport", request.param)
-    found: type = request.param
+    found: Backend = request.param
     return found
 
 
@@ -101,7 +119,7 @@ async def test_paused_reading_delivers_nothing_and_loses_nothing() -> None:
 
 
 @both
-async def test_an_exception_in_the_callback_costs_its_datagrams_alone(backend: type) -> None:
+async def test_an_exception_in_the_callback_costs_its_datagrams_alone(backend: Backend) -> None:
     seen: list[bytes] = []
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -160,7 +178,7 @@ async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.Mon
 
 
 @both
-async def test_what_was_not_delivered_is_counted(backend: type) -> None:
+async def test_what_was_not_delivered_is_counted(backend: Backend) -> None:
     """Of what the kernel gave: Linux' own means leave it in the socket while reading is paused."""
     async with endpoint() as server, endpoint() as client:
         server.transport.pause_reading()
@@ -261,7 +279,7 @@ async def test_wrong_types_raise_and_cost_nothing_else(wrong: dict[str, Any], sa
 
 
 @both
-async def test_a_number_that_equals_one_that_was_checked(backend: type) -> None:
+async def test_a_number_that_equals_one_that_was_checked(backend: Backend) -> None:
     """It may be taken for that one, and stops nothing."""
     async with endpoint() as server, endpoint() as client:
         host, port, *_ = server.addr
@@ -587,12 +605,12 @@ async def test_an_unclosed_transport_warns() -> None:
 # Opening.
 
 
-async def test_elsewhere_than_on_linux_it_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_windows_it_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(sys, "platform", "darwin")
+            elsewhere.setattr(sys, "platform", "win32")
             transport = udp_endpoint._make_transport(loop, sock, Recorder())
             with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
                 set_dont_fragment(sock)
@@ -615,19 +633,20 @@ def test_without_privileges_a_buffer_is_what_the_system_allows() -> None:
 
 
 @both
-async def test_extra_infos(backend: type) -> None:
+async def test_extra_infos(backend: Backend) -> None:
     async with endpoint(receive_buffer=200_000, send_buffer=100_000) as client:
         info = client.transport.get_extra_info
         assert info("sockname") == info("socket").getsockname()
         assert info("peername") is None
         assert info("receive_buffer") == 200_000
         assert info("send_buffer") == 100_000
-        assert info("gso") is info("gro") is (backend is SelectorUdpTransport)
+        assert info("gso") is info("gro") is (backend is TRANSPORTS.get("linux"))
         assert info("colour") is None
         assert info("colour", "red") == "red"
-        assert repr(client.transport) == f"<{backend.__name__} {info('sockname')} open>"
+        name = type(client.transport).__name__
+        assert repr(client.transport) == f"<{name} {info('sockname')} open>"
         assert client.transport.get_protocol() is client
-    assert repr(client.transport) == f"<{backend.__name__} {info('sockname')} closed>"
+    assert repr(client.transport) == f"<{name} {info('sockname')} closed>"
 
 
 async def test_names_are_looked_up() -> None:

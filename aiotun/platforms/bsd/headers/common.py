@@ -68,6 +68,13 @@ class sockaddr_in6(Structure):
     )
 
 
+class in6_pktinfo(Structure):
+    _fields_ = (("ipi6_addr", c_uint8 * 16), ("ipi6_ifindex", c_uint32))
+
+
+IP_TOS = 3
+IPV6_PKTINFO = 46
+
 # net/if.h
 
 IFNAMSIZ = 16

@@ -26,6 +26,22 @@ AF_SYSTEM = 32
 AF_SYS_CONTROL = 2
 SYSPROTO_CONTROL = 2
 
+# netinet/in.h, netinet6/in6.h: control messages
+
+IP_PKTINFO = 26
+IP_RECVTOS = 27
+IPV6_RECVPKTINFO = 61
+IPV6_RECVTCLASS = 35
+IPV6_TCLASS = 36
+
+
+class in_pktinfo(Structure):
+    _fields_ = (
+        ("ipi_ifindex", c_uint32),
+        ("ipi_spec_dst", c_uint8 * 4),
+        ("ipi_addr", c_uint8 * 4),
+    )
+
 
 class _ifr_ifru(Union):
     _fields_ = (

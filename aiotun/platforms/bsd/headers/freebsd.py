@@ -22,6 +22,15 @@ AF_INET6 = 28
 AF_ROUTE = 17
 SO_RERROR = 0x20000
 
+# netinet/in.h, netinet6/in6.h: control messages
+
+IP_RECVDSTADDR = 7
+IP_SENDSRCADDR = 7
+IP_RECVTOS = 68
+IPV6_RECVPKTINFO = 36
+IPV6_RECVTCLASS = 57
+IPV6_TCLASS = 61
+
 # net/if.h
 
 LINK_STATE_DOWN = 1

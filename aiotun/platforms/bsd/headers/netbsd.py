@@ -22,6 +22,14 @@ AF_INET6 = 24
 AF_ROUTE = 34
 SO_RERROR = 0x4000
 
+# netinet/in.h, netinet6/in6.h: control messages
+
+IP_RECVDSTADDR = 7
+IP_SENDSRCADDR = 7
+IPV6_RECVPKTINFO = 36
+IPV6_RECVTCLASS = 57
+IPV6_TCLASS = 61
+
 # net/if.h
 
 LINK_STATE_DOWN = 1

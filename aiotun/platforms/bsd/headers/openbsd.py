@@ -21,6 +21,14 @@ from .common import IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 AF_INET6 = 24
 AF_ROUTE = 17
 
+# netinet/in.h, netinet6/in6.h: control messages
+
+IP_RECVDSTADDR = 7
+IP_SENDSRCADDR = 7
+IPV6_RECVPKTINFO = 36
+IPV6_RECVTCLASS = 57
+IPV6_TCLASS = 61
+
 # net/if.h
 
 LINK_STATE_DOWN = 2

@@ -1,0 +1,83 @@
+"""MODEL of the UDP sockets of macOS and the BSDs: a Linux one with their control messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from types import ModuleType
+from typing import Any, ClassVar
+
+from aiotun.platforms.bsd.headers.common import IP_TOS, IPV6_PKTINFO
+from aiotun.udp import cmsg as linux
+
+V4, V6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
+
+
+class ModelUdpSocket(socket.socket):
+    __slots__ = ()
+    headers: ClassVar[ModuleType]
+
+    @classmethod
+    def of(cls, sock: socket.socket, headers: ModuleType) -> None:
+        """Make a Linux socket one."""
+        body = {"headers": headers, "__slots__": ()}
+        sock.__class__ = type(cls.__name__, (cls,), body)
+
+    def _options(self) -> dict[tuple[int, int], tuple[int, int]]:
+        h = self.headers
+        known = {
+            (V4, getattr(h, "IP_RECVDSTADDR", -1)): (V4, linux.IP_PKTINFO),
+            (V4, getattr(h, "IP_PKTINFO", -2)): (V4, linux.IP_PKTINFO),
+            (V4, getattr(h, "IP_RECVTOS", -3)): (V4, linux.IP_RECVTOS),
+            (V6, h.IPV6_RECVPKTINFO): (V6, linux.IPV6_RECVPKTINFO),
+            (V6, h.IPV6_RECVTCLASS): (V6, linux.IPV6_RECVTCLASS),
+        }
+        return {key: value for key, value in known.items() if key[1] > 0}
+
+    def setsockopt(self, level: int, option: int, value: Any, *more: Any) -> None:
+        if level in (V4, V6):
+            if (level, option) not in self._options():
+                raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+            level, option = self._options()[level, option]
+        super().setsockopt(level, option, value, *more)
+
+    def recvmsg(self, size: int, room: int = 0, flags: int = 0) -> Any:
+        data, ancillary, flags, source = super().recvmsg(size, room, flags)
+        return data, [each for one in ancillary for each in self._given(*one)], flags, source
+
+    def _given(self, level: int, kind: int, data: bytes) -> list[linux.ControlMessage]:
+        h = self.headers
+        if (level, kind) == (V4, linux.IP_PKTINFO):
+            if hasattr(h, "IP_RECVDSTADDR"):
+                return [(V4, h.IP_RECVDSTADDR, data[8:12])]
+            return [(V4, h.IP_PKTINFO, data[:4] + bytes(4) + data[8:12])]
+        if (level, kind) == (V4, linux.IP_TOS):
+            return [(V4, h.IP_RECVTOS, data[:1])]
+        if (level, kind) == (V6, linux.IPV6_PKTINFO):
+            return [(V6, IPV6_PKTINFO, data)]
+        assert (level, kind) == (V6, linux.IPV6_TCLASS)
+        return [(V6, h.IPV6_TCLASS, data)]
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), *more: Any) -> int:
+        taken = [self._taken(*each) for each in ancillary]
+        return super().sendmsg(buffers, taken, *more)
+
+    def _taken(self, level: int, kind: int, data: bytes) -> linux.ControlMessage:
+        h = self.headers
+        any_address = self.getsockname()[0] in ("0.0.0.0", "::")
+        if (level, kind) == (V4, getattr(h, "IP_SENDSRCADDR", -1)) and len(data) == 4:
+            assert any_address, "EINVAL: it is bound to an address"
+            return V4, linux.IP_PKTINFO, struct.pack("=i4s4s", 0, data, bytes(4))
+        if (level, kind) == (V4, getattr(h, "IP_PKTINFO", -1)) and len(data) == 12:
+            return V4, linux.IP_PKTINFO, data
+        if (level, kind) == (V6, IPV6_PKTINFO) and len(data) == 20:
+            if data.startswith(linux.V4_MAPPED):
+                return V4, linux.IP_PKTINFO, struct.pack("=i4s4s", 0, data[12:16], bytes(4))
+            return V6, linux.IPV6_PKTINFO, data
+        if (level, kind) == (V4, IP_TOS) and hasattr(h, "IP_RECVTOS"):
+            return V4, linux.IP_TOS, data
+        if (level, kind) == (V6, h.IPV6_TCLASS):
+            return V6, linux.IPV6_TCLASS, data
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
