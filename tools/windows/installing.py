@@ -97,7 +97,7 @@ def _install_packages(folder: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "uv", "pip", "install", "-q", "--target", folder / "site",
          "--python-platform", "x86_64-pc-windows-msvc", "--python-version", f"3.{PYTHON[1:]}",
-         "--only-binary", ":all:", "--require-hashes", "-r", ROOT / "requirements" / "dev.txt"],
+         "--require-hashes", "-r", ROOT / "requirements" / "dev.txt"],
         check=True,
     )  # fmt: skip
     # Wine answers platform.uname() by a function that it lacks, and ends the process.
