@@ -22,6 +22,7 @@ from aiotun.wireguard.cli.peer import add_peer, find_peer, set_enabled
 from aiotun.wireguard.config import PeerConfig, parse_name
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
+from aiotun.wireguard.stores import bucket as bucket_module
 from aiotun.wireguard.stores import nats as nats_module
 from aiotun.wireguard.stores.base import Change
 from aiotun.wireguard.stores.file import ConfigFile
@@ -104,18 +105,17 @@ async def test_what_changed_before_one_watches_is_told(store: NatsStore) -> None
     assert set(changes) == {Change(CAROL, C), Change(ALICE, None)}
 
 
-async def test_a_hundred_clients_get_a_hundred_addresses(url: str) -> None:
+async def test_a_hundred_clients_get_a_hundred_addresses(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each over a connection of its own."""
 
     async def add(number: int) -> PeerConfig:
         async with NatsStore.open(url) as store:
             return await add_peer(store, PeerConfig(bytes([number]) * 32), ["10.9.0.1/24"])
 
-    nats_module.PATIENCE, before = 60.0, nats_module.PATIENCE
-    try:
-        added = await asyncio.gather(*map(add, range(1, 101)))
-    finally:
-        nats_module.PATIENCE = before
+    monkeypatch.setattr(bucket_module, "PATIENCE", 50.0)
+    added = await asyncio.gather(*map(add, range(1, 101)))
     addresses = {network for peer in added for network in peer.allowed_ips}
     assert len(addresses) == 100
     assert ip_network("10.9.0.1/32") not in addresses
@@ -159,7 +159,9 @@ async def test_names(store: NatsStore) -> None:
 # Nothing is missed.
 
 
-async def test_changes_while_the_server_restarts(tmp_path: Path) -> None:
+async def test_changes_while_the_server_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What others change as soon as they can is known within two seconds of that."""
     server = NatsServer(tmp_path / "nats")
     server.start()
@@ -172,9 +174,11 @@ async def test_changes_while_the_server_restarts(tmp_path: Path) -> None:
             await until(lambda: len(seen) == 2)
             server.kill()
             await until(lambda: not store.reachable)
+            monkeypatch.setattr(bucket_module, "PATIENCE", 0.2)
             with pytest.raises(OSError, match="the store cannot be reached"):
                 await store.peers()
             assert len(seen) == 2
+            monkeypatch.setattr(bucket_module, "PATIENCE", 10.0)
             server.start()
             await asyncio.to_thread(server.wait)
             async with NatsStore.open(url) as other:
@@ -268,7 +272,7 @@ async def test_nobody_is_there(nats_server: NatsServer, monkeypatch: pytest.Monk
 
 
 async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nats_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(bucket_module, "PATIENCE", 0.2)
     server = NatsServer(tmp_path / "nats")
     server.start()
     try:
@@ -279,7 +283,7 @@ async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.Mo
                 await store.put(A)
             server.start()
             await asyncio.to_thread(server.wait)
-            monkeypatch.setattr(nats_module, "PATIENCE", 10.0)
+            monkeypatch.setattr(bucket_module, "PATIENCE", 10.0)
             await store.put(B)
             assert (await store.peers())[0] == {BOB: B}
     finally:

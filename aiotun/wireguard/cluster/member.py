@@ -14,6 +14,7 @@ initiation at another server gets an answer, and moves nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -27,7 +28,7 @@ from ..config import format_endpoint, parse_endpoint
 from ..core.peer import Peer
 from ..endpoint import WireGuard
 from ..keys import decode_key, encode_key
-from ..stores.bucket import EMPTY, Bucket, ConflictError, UnreachableError
+from ..stores.bucket import EMPTY, Bucket, ConflictError, UnreachableError, patiently
 from ..stores.nats import connected, parse_address
 from .link import Link, Server
 
@@ -234,16 +235,16 @@ async def joined(store: str, address: tuple[str, int]) -> AsyncIterator[Member]:
     where = parse_address(store)
     async with connected(where) as client:
         bucket = Bucket(client, f"{where.bucket}-servers")
-        await bucket.make(where.replicas)
+        await patiently(lambda: bucket.make(where.replicas))
         member = Member(bucket, socket.gethostname(), address)
         async with member.link:
-            await member.read()
-            await member.announce()
-            await member.read()
+            await patiently(member.read)
+            await patiently(member.announce)
+            await patiently(member.read)
             try:
                 yield member
             finally:
-                if client.is_connected:
+                with contextlib.suppress(UnreachableError):
                     await member.leave()
 
 

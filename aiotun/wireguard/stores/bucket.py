@@ -14,20 +14,25 @@ import asyncio
 import contextlib
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import api
 
-__all__ = ["EMPTY", "Bucket", "ConflictError", "Entry", "Snapshot", "UnreachableError"]
+__all__ = ["EMPTY", "Bucket", "ConflictError", "Entry", "Snapshot", "UnreachableError", "patiently"]
+
+T = TypeVar("T")
 
 TIMEOUT = 1.0
 """Seconds for an answer: an election among NATS servers takes longer, and is asked again."""
+
+PATIENCE = 10.0
+"""Seconds that what fails is tried again: longer than the servers take to elect a leader."""
 
 BATCH = 1000
 """Messages asked for at a time."""
@@ -215,6 +220,19 @@ class Bucket:
         value = None if deleted else message.data or b""
         entries[subject.removeprefix(self._prefix)] = Entry(number, value)
         return number
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call it until the store can be reached. Raises `UnreachableError` if that takes too long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while True:
+        try:
+            return await call()
+        except UnreachableError:
+            if loop.time() > deadline:
+                raise
+        await asyncio.sleep(0.2)
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ from ..config import (
     parse_network,
 )
 from ..keys import decode_key, encode_key
+from . import bucket as bucket_module
 from .base import Change, Decide, Store
-from .bucket import EMPTY, Bucket, ConflictError, Snapshot, UnreachableError
+from .bucket import EMPTY, Bucket, ConflictError, Snapshot, UnreachableError, patiently
 
 __all__ = ["Address", "NatsStore", "connected", "decode_peer", "encode_peer", "parse_address"]
 
@@ -39,9 +40,6 @@ logger = logging.getLogger("aiotun.wireguard")
 
 INTERVAL = 0.5
 """Seconds between two questions how far the bucket is."""
-
-PATIENCE = 10.0
-"""Seconds that a change is tried again: longer than the servers take to elect a leader."""
 
 CONNECT_TIMEOUT = 5.0
 
@@ -136,10 +134,13 @@ class NatsStore(Store[Snapshot]):
         address = parse_address(url)
         async with connected(address) as client:
             bucket = Bucket(client, address.bucket)
-            await bucket.make(address.replicas)
+            await patiently(lambda: bucket.make(address.replicas))
             yield cls(bucket)
 
     async def peers(self) -> tuple[dict[bytes, PeerConfig], Snapshot]:
+        return await patiently(self._read)
+
+    async def _read(self) -> tuple[dict[bytes, PeerConfig], Snapshot]:
         known = self._known = await self._bucket.read(self._known)
         return self._decode(known), known
 
@@ -168,11 +169,11 @@ class NatsStore(Store[Snapshot]):
 
     async def _change(self, decide: Decide) -> Change:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
+        deadline = loop.time() + bucket_module.PATIENCE
         tried: Change | None = None
         while True:
             try:
-                peers, known = await self.peers()
+                peers, known = await self._read()
                 if tried is not None and peers.get(tried.public_key) == tried.peer:
                     return tried  # it was written, though we were not told
                 tried = None
