@@ -61,6 +61,8 @@ class System(ABC):
     """Whether a route to an interface names its index; otherwise it names its address."""
     wants_peer: ClassVar[bool]
     """Whether an IPv4 address of a point-to-point interface needs a peer: its own then."""
+    counts_present_addresses: ClassVar[bool] = False
+    """Whether a tun is ready only once an address is set while it has one."""
     no_dad: ClassVar[int] = 0
     """The flag of an IPv6 address that is used without duplicate address detection."""
     overflow_option: ClassVar[int | None] = None

@@ -126,7 +126,10 @@ class BsdInterface(Interface):
     def add_address(self, address: Address) -> None:
         if any(address.interface.ip == each.interface.ip for each in self.addresses()):
             raise AddressError(f"address {address} cannot be added: the interface has it already")
+        first = not self.addresses()
         self._add_address(address)
+        if first and self._system.counts_present_addresses:
+            self._add_address(address)
         route = self._route_of(address)
         if route is not None and self._config.connected_routes:
             self._routing.add(route, self._index)

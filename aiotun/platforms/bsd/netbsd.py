@@ -27,6 +27,7 @@ class NetBSD(System):
     tap_mtu = (46, 9000)
     names_routes_by_index = False
     wants_peer = False
+    counts_present_addresses = True
     overflow_option = netbsd.SO_RERROR
 
     def open_queue(self, config: DeviceConfig, undo: ExitStack) -> BsdQueue:

@@ -88,6 +88,15 @@ def test_down_and_not_ready(kernel: ModelKernel, opened: Opener) -> None:
     assert device.recv(timeout=2) == V4
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_one_address_is_enough(kernel: ModelKernel, opened: Opener, address: str) -> None:
+    """NetBSD takes no notice of the first, unless it is set again."""
+    device = opened(addresses=[address], ipv6_quiet=True)
+    assert kernel.emit(device.name, V4)
+    assert device.recv(timeout=2) == V4
+    assert [str(each) for each in device.addresses()] == [address]
+
+
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
 def test_a_packet_is_lost(kernel: ModelKernel, opened: Opener, number: int) -> None:
     device = prepared(opened(addresses=ADDRESSES), False)

@@ -11,7 +11,7 @@ from aiotun.platforms.bsd.headers import common, freebsd, netbsd, openbsd
 from aiotun.platforms.bsd.netbsd import NetBSD
 from aiotun.platforms.bsd.openbsd import OpenBSD
 
-from .kernel import IP, Interface, ModelKernel, fail
+from .kernel import IP, Given, Interface, ModelKernel, fail
 
 
 class FreeBSDKernel(ModelKernel):
@@ -125,7 +125,7 @@ class NetBSDKernel(ModelKernel):
         except OSError:
             if not unit.startswith("tun"):
                 raise
-            interface = self.make(unit, "tun", head=False)
+            interface = self.make(unit, "tun", head=False, ready=False)
             interface.flags &= ~common.IFF_MULTICAST
         return self.attach(interface)
 
@@ -134,10 +134,15 @@ class NetBSDKernel(ModelKernel):
             self.remove(interface)
         else:
             self.clear(interface)
+            interface.ready = interface.layer == "tap"
+
+    def put(self, interface: Interface, given: Given) -> None:
+        """TUN_IASET is set from a list of addresses in which a new one is not yet."""
+        interface.ready = interface.ready or bool(interface.addresses)
+        super().put(interface, given)
 
     def is_ready(self, interface: Interface) -> bool:
-        has_address = bool(interface.addresses) or interface.layer == "tap"
-        return has_address and (super().is_ready(interface) or interface.layer == "tun")
+        return interface.ready and (super().is_ready(interface) or interface.layer == "tun")
 
     def ioctl_device(self, interface: Interface, request: int, argument: Any) -> None:
         if request == netbsd.TAPGIFNAME and interface.layer == "tap":
