@@ -1,0 +1,1 @@
+"""Connections out of a TUN: ours beside other programs that terminate them."""
