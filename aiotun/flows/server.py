@@ -232,8 +232,10 @@ class FlowServer(AsyncClosing):
         options: Options,
     ) -> None:
         self.device = device
+        self._apart = options.clients is not None
+        """Whether clients are behind another device, not behind this one."""
         self._clients: PacketTransport | None = None
-        """The device that clients are behind, if it is another one."""
+        """That device's."""
         self.counters = FlowCounters()
         self._loop = asyncio.get_running_loop()
         self._begin: Begin | None = None
@@ -629,10 +631,10 @@ class _Packets(PacketProtocol):
         self._server.transport = transport
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
-        if self._server._clients is None:
-            self._server._received(packets)
-        else:
+        if self._server._apart:
             self._server._received_from_listener(packets)
+        else:
+            self._server._received(packets)
 
     def pause_writing(self) -> None:
         self._server._pause_reading()

@@ -224,6 +224,14 @@ def test_a_flood_of_short_ones_neither() -> None:
     assert play.ended == [play.asked[1]], "the one that was idle for longest"
 
 
+def test_a_client_that_nobody_answers_is_not_established() -> None:
+    play = Play(conversations=1)
+    for _ in range(3):
+        play.client(sport=4000)
+    play.client(sport=4001)
+    assert play.ended == [play.asked[0]]
+
+
 def test_established_ones_give_way_when_they_are_idle() -> None:
     play = Play(conversations=2)
     first = establish(play, 4000)

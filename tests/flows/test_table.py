@@ -145,6 +145,14 @@ def test_a_pending_decision_holds_the_last_syn_back() -> None:
     assert play.to_client == [], "what is decided is decided"
 
 
+def test_a_repeated_syn_with_a_wrong_checksum_does_not_replace_the_first() -> None:
+    play = TablePlay(decision=None)
+    syn = play.client(SYN)
+    play.receive(syn[:-1] + bytes([syn[-1] ^ 1]))
+    play.table.decide(play.asked[0], Decision.TAKE, play.now)
+    play.last(play.to_listener)  # which looks at its checksum
+
+
 def test_a_client_that_gives_up_while_it_is_decided() -> None:
     play = TablePlay(decision=None)
     play.client(SYN)
