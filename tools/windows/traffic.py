@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,8 @@ async def traffic(folder: Path) -> None:
             await _until_both_are_there(process, bridges)
             await asyncio.to_thread(_send, *edges)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         for bridge in bridges:
             bridge.transport.close()

@@ -8,6 +8,7 @@ assert sys.platform == "win32"
 
 import asyncio
 import functools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from standin import Far, StandIn, configured
 
 import aiotun
 from aiotun.errors import ClosedError, InterfaceDownError, InterfaceGoneError, InterruptError
+from aiotun.packetio import READ_BATCH
 from aiotun.transports.fastpath import Port
 
 RING = 0x20000
@@ -126,8 +128,9 @@ async def test_reading_goes_on_behind_a_pause(device: aiotun.Device, far: Far) -
     async with endpoint(device, Recorder) as protocol:
         protocol.transport.pause_reading()
         pushed = 0
-        while far.push(packet(pushed, 1400)):
+        while far.push(packet(pushed)):
             pushed += 1
+        assert pushed > 10 * READ_BATCH  # so that it takes many turns
         await asyncio.sleep(0.05)
         assert protocol.packets == []
         protocol.transport.resume_reading()
@@ -281,3 +284,14 @@ def test_what_the_driver_does_not_take_is_kept_from_it(device: aiotun.Device, fa
             device.send(wrong)
     device.send(packet(1))
     assert far.pull(1) == packet(1)
+
+
+def test_ctrl_c_ends_the_wait(device: aiotun.Device) -> None:
+    """In the main thread; the handler runs there, and raises."""
+    timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        device.recv(timeout=20)
+    timer.join()
+    with pytest.raises(TimeoutError):
+        device.recv(timeout=0.05)
