@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.stapled import StapledObjectStream
-from rigs import Rig, packet, until
+from rigs import MemoryRig, Rig, packet, until
 
 import aiotun
 from aiotun.cancelling import AsyncClosing
@@ -342,6 +342,18 @@ async def test_one_cancellation_ends_a_block_over_a_device_that_pushes_back(
     with pytest.raises(aiotun.ClosedError):
         near.recv()
     far.close()
+
+
+async def test_reading_pauses_at_so_many_packets_and_no_earlier() -> None:
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        counters = tun.transport.counters
+        for n in range(HIGH_WATER):
+            assert tun.transport.is_reading(), n
+            rig.send(packet(n))
+            await until(lambda n=n: counters.packets_received == n + 1)  # type: ignore[misc]
+        assert not tun.transport.is_reading()
+    rig.close()
 
 
 async def test_reading_resumes_at_a_quarter(rig: Rig) -> None:

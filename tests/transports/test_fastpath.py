@@ -104,6 +104,14 @@ def test_what_is_gathered(device: Far, data: bytes, good: bool, within: str) -> 
         assert (port.packets, port.due, counters.dropped_sent) == ([], False, 2)
 
 
+def test_a_super_packet_after_the_end(device: Far) -> None:
+    owner = Owner(device)
+    owner.port.closed = True
+    owner.port.write_super(aiotun.SuperPacket(SUPER_PACKET))
+    assert (owner.asked, device.recv()) == (["late", "unused"], [])
+    assert device.device.counters.dropped_sent == 1
+
+
 @pytest.mark.parametrize("wrong", [1, "text", None, [b"a"]])
 def test_what_is_no_bytes(device: Far, wrong: Any) -> None:
     port = Owner(device).port
@@ -303,6 +311,20 @@ async def test_another_protocol_amid_a_delivery(device: Far, factory: type[Recor
         device.send(*PACKETS)
         first.transport._port.read_ready()
         assert (first.packets, second.packets) == (PACKETS[:1], PACKETS[1:])
+
+
+@pytest.mark.usefixtures("device")
+async def test_another_protocol_amid_a_read() -> None:
+    """It gets packets, though super-packets were read for the one before it."""
+    with contextlib.closing(Far("pi")) as far:
+        async with endpoint(far.device, SuperRecorder) as first:
+            await asyncio.sleep(0)
+            second = Recorder()
+            first.error_received = lambda exc: first.transport.set_protocol(second)  # type: ignore[method-assign]
+            for frame in (IN_FRONT["pi"] + PACKETS[0], b"\0\0"):
+                far.socket.send(frame)
+            first.transport._port.read_ready()
+            assert second.packets == PACKETS[:1]
 
 
 async def test_closing_amid_a_delivery(device: Far) -> None:

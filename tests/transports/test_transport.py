@@ -15,6 +15,7 @@ import pytest
 from rigs import (
     BatchRecorder,
     MakeRig,
+    MemoryRig,
     Recorder,
     Rig,
     RingRig,
@@ -30,7 +31,7 @@ from rigs import (
 import aiotun
 from aiotun.offload import NO_OFFLOAD
 from aiotun.packetio import READ_BATCH
-from aiotun.platforms.base import Queue
+from aiotun.platforms.base import Queue, nothing
 from aiotun.platforms.memory import MemoryQueue
 from aiotun.testing import memory_devices
 
@@ -671,6 +672,21 @@ async def test_an_exception_in_connection_lost_does_not_keep_others_waiting(
         protocol.transport.close()
         await protocol.transport.wait_closed()
         assert len(complaints) == 1
+
+
+async def test_what_was_pushed_back_leaves_as_the_device_takes_it() -> None:
+    """The queue is watched until nothing waits any more, and no longer."""
+    rig = MemoryRig(capacity=1, push_back=True)
+    queue = rig.device.queue
+    assert isinstance(queue, MemoryQueue)
+    async with endpoint(rig.device, Recorder) as protocol:
+        protocol.transport.writelines([packet(n) for n in range(4)])
+        protocol.transport.flush()
+        for n in range(4):
+            assert (await asyncio.to_thread(rig.recv), n) == (packet(n), n)
+            await until(lambda n=n: protocol.transport.get_write_buffer_size() == max(2 - n, 0))  # type: ignore[misc]
+        await until(lambda: queue.on_writable is nothing)
+    rig.close()
 
 
 async def test_a_forgotten_transport_is_closed_with_a_warning(make_rig: MakeRig) -> None:

@@ -231,8 +231,8 @@ def _shown(value: object) -> object:
 @pytest.mark.requires("native")
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(
-    script=st.lists(steps, max_size=25),
-    reactions=st.lists(acts, max_size=25),
+    script=st.lists(steps, min_size=10, max_size=25),  # short ones find little
+    reactions=st.lists(acts, min_size=5, max_size=25),
     told=st.lists(acts, max_size=5),
     framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none", "pi", "family"])] * 2),
 )

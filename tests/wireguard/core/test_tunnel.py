@@ -577,6 +577,16 @@ def test_timestamps_grow_whatever_the_clock_says(world: World) -> None:
     assert world.b.dropped == {}
 
 
+def test_a_timestamp_is_tai64n(world: World) -> None:
+    """Seconds from 1970 on, behind 2**62 and the 10 leap seconds of then."""
+    seconds = 0x6553F10A  # whose bits an addition carries on
+    world.a.tunnel._interface.wall_clock = lambda: seconds + 0.5
+    connect(world)
+    timestamp = world.b.tunnel.peers[world.a.public_key].timestamp
+    assert int.from_bytes(timestamp[:8], "big") == 2**62 + 10 + seconds
+    assert 484_000_000 < int.from_bytes(timestamp[8:], "big") <= 500_000_000
+
+
 def test_a_response_for_nothing(world: World) -> None:
     world.a.send(world.a.packet(world.b))
     world.deliver(world.a)
