@@ -8,7 +8,8 @@ import sys
 import aiotun
 
 STANDARD = (
-    "asyncio, concurrent.futures.thread, copy, dataclasses, ipaddress, logging, struct, typing"
+    "__future__, asyncio, concurrent.futures.thread, copy, dataclasses, ipaddress, logging, "
+    "struct, typing"
 )
 """What the package builds on; these import more on their own."""
 
