@@ -435,6 +435,7 @@ class Chaos:
             "interruption, longest": round(max(longest, default=0.0), 1),
             "times disabled": len(self.disabled),
             "answered though disabled": len(late),
+            "answered though disabled, latest": round(max(late, default=0.0), 1),
             "addresses given twice": len(addresses) - len(set(addresses)),
             "acknowledged and lost": len(lost),
             "not acknowledged": len(self.uncertain),

@@ -99,7 +99,7 @@ async def connected(address: Address) -> AsyncIterator[Client]:
                 name="aiotun",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]  # it only sleeps so long
-                connect_timeout=2,
+                connect_timeout=1,  # one that is cut off keeps us from the next no longer
                 ping_interval=1,  # a server that is cut off does not hang up
                 max_outstanding_pings=2,
                 error_cb=_log_error,
