@@ -20,6 +20,7 @@ PEERS = {"seal": "to a peer", "open": "from a peer", "cipher": "ChaCha20-Poly130
 METRICS = {
     **flows.METRICS,
     "p50": Metric("round trip, median", "us"),
+    "memory": Metric("peak memory", "MB"),
     "seal 1": Metric("time a packet, each to another", "us"),
     "open 1": Metric("time a packet, each from another", "us"),
     "1": Metric("processor time a packet, each to another", "us"),
@@ -35,7 +36,7 @@ WORKLOADS = {
 
 TITLES = {
     **{name: row.title for name, row in flows.ROWS.items()},
-    **{f"{count}": f"{count} peers" for count in (*COUNTS, footprint.COUNT)},
+    **{f"{count}": f"{count} peer{'s' * (count > 1)}" for count in (*COUNTS, footprint.COUNT)},
     **{f"{name} {count}": f"{name}, {count} peers" for name in SERVERS for count in COUNTS},
 }
 
