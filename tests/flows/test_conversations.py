@@ -92,6 +92,19 @@ def test_there_and_back(version: int, payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
+def test_a_checksum_of_zero_is_written_as_ones(version: int) -> None:
+    """Zero says that there is none (RFC 768)."""
+    play = Play()
+    play.client(version=version)
+    play.send(b"\0\0")
+    start = (20 if version == 4 else 40) + 6
+    rest = play.written[0][start : start + 2]  # what the sum of all else lacks
+    play.send(rest)
+    assert play.written[1][start : start + 2] == b"\xff\xff"
+    packets.assert_sound(play.written[1])
+
+
+@pytest.mark.parametrize("version", [4, 6])
 def test_a_super_packet_is_many_datagrams(version: int) -> None:
     play = Play()
     payload = random.Random(1).randbytes(2500)

@@ -41,7 +41,8 @@ def message(kind: int, code: int, packet: bytes, mtu: int = 0) -> bytes:
     ],
 )
 def test_what_errors_say(version: int, kind: int, code: int, number: int) -> None:
-    error = IcmpError.parse(version, message(kind, code, packets.udp(version, b"x"), 1300))
+    mtu = 0xAAAA0000 | 1300 if version == 4 else 1300  # IPv4's has 16 bits (RFC 1191)
+    error = IcmpError.parse(version, message(kind, code, packets.udp(version, b"x"), mtu))
     assert error is not None
     exc = error.exception(ADDR)
     assert exc.errno == number
