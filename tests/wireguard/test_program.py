@@ -317,7 +317,7 @@ def test_a_second_one_of_the_same_name(machine: Machine, tmp_path: Path) -> None
         output = machine.run(*program("serve", str(path)), status=1)
         assert "wg9" in output
         assert "Warning" not in output
-        machine.run(*program("status", "wg9", "--once"))
+        machine.run(*program("show", "wg9", "--once"))
         server.end(signal.SIGTERM)
 
 

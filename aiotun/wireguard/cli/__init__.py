@@ -17,13 +17,17 @@ COMMANDS = {
     "serve": "run an interface",
     "status": "watch an interface: its peers, rates and drops, as a live table or as JSON",
 }
+ALIASES = {"status": ("show",)}
+"""What the `wg` tool calls it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of all commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose)
+        command = commands.add_parser(
+            name, aliases=ALIASES.get(name, ()), help=purpose, description=purpose
+        )
         module = importlib.import_module(f".{name}", __name__)
         module.add_arguments(command)
         command.set_defaults(wireguard=module.main)
