@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from . import codecs, errors, framed, interfaces, offload
+from . import options as options
 from . import typing as typing
+from . import udp as udp
 from .addresses import Address, Route
 from .config import DeviceConfig
 from .device import Device
@@ -23,7 +25,6 @@ from .errors import (
     UnsupportedError,
 )
 from .framed import (
-    ByteStream,
     Framed,
     FramedServer,
     open_framed_connection,
@@ -32,7 +33,6 @@ from .framed import (
 )
 from .interrupt import Interrupt
 from .offload import SuperPacket
-from .options import DarwinOptions, WindowsOptions
 from .packetio import Counters
 from .protocols import PacketProtocol
 from .relay import relay
@@ -41,7 +41,6 @@ from .transports import PacketTransport
 from .udp import (
     Datagram,
     DatagramTrain,
-    UdpCounters,
     UdpProtocol,
     UdpTransport,
     create_udp_endpoint,
@@ -50,12 +49,10 @@ from .udp import (
 __all__ = [
     "Address",
     "BusyError",
-    "ByteStream",
     "ClosedError",
     "CodecError",
     "ConfigError",
     "Counters",
-    "DarwinOptions",
     "Datagram",
     "DatagramTrain",
     "Device",
@@ -75,11 +72,9 @@ __all__ = [
     "Route",
     "SuperPacket",
     "TunError",
-    "UdpCounters",
     "UdpProtocol",
     "UdpTransport",
     "UnsupportedError",
-    "WindowsOptions",
     "attach_device",
     "capture",
     "codecs",

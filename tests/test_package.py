@@ -36,4 +36,4 @@ def test_only_what_is_needed_is_imported() -> None:
 def test_names() -> None:
     assert sorted(aiotun.__all__) == sorted(set(aiotun.__all__))
     assert all(hasattr(aiotun, name) for name in aiotun.__all__)
-    assert len(aiotun.__all__) <= 49
+    assert len(aiotun.__all__) <= 45

@@ -94,7 +94,7 @@ class Far:
 def configured(**settings: Any) -> dict[str, Any]:
     """The settings of a device on the stand-in; `windows` takes its options as a dict."""
     options = {"wintun_file": LIBRARY, **settings.pop("windows", {})}
-    return settings | {"windows": aiotun.WindowsOptions(**options)}
+    return settings | {"windows": aiotun.options.WindowsOptions(**options)}
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def test_both_ways_to_receive_see_the_same(family: int) -> None:
         with udp_socket(host) as far, udp_socket(host) as near:
             far.setblocking(False)
             near.connect(far.getsockname())
-            linux.UdpSocket(far, aiotun.UdpCounters(), lambda exc: None)  # sets the options
+            linux.UdpSocket(far, aiotun.udp.UdpCounters(), lambda exc: None)  # sets the options
             near.sendmsg([bytes(100)] * 5 + [b"x"], [(socket.IPPROTO_UDP, UDP_SEGMENT, b"\x64\0")])
             near.sendmsg([b""], encode(family == socket.AF_INET, None, 3, 0))
             near.send(b"last")

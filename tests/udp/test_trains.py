@@ -142,7 +142,7 @@ def test_both_ways_to_receive_see_the_same(family: int) -> None:
         with udp_socket(host) as far, udp_socket(host) as near:
             far.setblocking(False)
             near.connect(far.getsockname())
-            linux.UdpSocket(far, aiotun.UdpCounters(), lambda exc: None)  # sets the options
+            linux.UdpSocket(far, aiotun.udp.UdpCounters(), lambda exc: None)  # sets the options
             for _ in range(2):  # large ones are read into memory that is kept
                 near.sendmsg(
                     [bytes([7]) * 60_000], [(socket.IPPROTO_UDP, UDP_SEGMENT, b"\xe8\x03")]

@@ -36,7 +36,7 @@ class Answering(aiotun.PacketProtocol):
 
 
 async def main(library: str) -> int:
-    options = aiotun.WindowsOptions(wintun_file=library)
+    options = aiotun.options.WindowsOptions(wintun_file=library)
     transport, protocol = await aiotun.create_device_endpoint(
         Answering, name="aiotun-genuine", addresses=NETWORK, mtu=1400, windows=options
     )

@@ -11,7 +11,6 @@ from models.darwin import DarwinKernel
 from models.devices import Opener, open_on_model
 from models.kernel import ModelKernel
 
-from aiotun import DarwinOptions
 from aiotun.config import Layer
 from aiotun.errors import (
     ConfigError,
@@ -22,6 +21,7 @@ from aiotun.errors import (
     NotPermittedError,
     UnsupportedError,
 )
+from aiotun.options import DarwinOptions
 
 LAYERS: tuple[Layer, ...] = ("tun", "tap")
 

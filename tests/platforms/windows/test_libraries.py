@@ -65,7 +65,7 @@ WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 @pytest.mark.skipif(not WINE, reason="Windows loads the driver")
 def test_where_there_is_no_driver_the_genuine_library_says_so() -> None:
     with pytest.raises(TunError, match=r"adapter 'genuine0' cannot be made|may not make"):
-        aiotun.Device(name="genuine0", windows=aiotun.WindowsOptions(wintun_file=GENUINE))
+        aiotun.Device(name="genuine0", windows=aiotun.options.WindowsOptions(wintun_file=GENUINE))
 
 
 def test_a_library_that_is_not_there() -> None:
