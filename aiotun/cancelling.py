@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncClosing", "Closing", "Opening", "despite_cancellation"]
+__all__ = ["AsyncClosing", "Closing", "Opening", "despite_cancellation", "end"]
+
+CANCEL_AGAIN = 5.0
+"""Seconds that a cancelled task may take to end."""
 
 T = TypeVar("T")
 AsyncClosingT = TypeVar("AsyncClosingT", bound="AsyncClosing")
@@ -100,3 +103,16 @@ async def despite_cancellation(awaited: Awaitable[T]) -> T:
     if cancelled is not None:
         raise cancelled
     return future.result()
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel them, and again where that does not end them.
+
+    Before Python 3.12 `asyncio.wait_for`, by which libraries wait, forgets a cancellation that
+    comes at the moment when it has its result (CPython's issue 81839).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..cancelling import end
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig, PeerConfig
 from .endpoint import WireGuard
@@ -288,6 +289,4 @@ async def _until_one_ends(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
             if task.done():
                 task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)

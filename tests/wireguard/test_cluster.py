@@ -91,8 +91,7 @@ async def server(url: str) -> AsyncIterator[Serving]:
             yield end
         finally:
             assert not task.done(), task.result()
-            task.cancel()
-            await asyncio.wait([task])
+            await end([task])
 
 
 def way_to(end: End | None) -> PeerConfig:
