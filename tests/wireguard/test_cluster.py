@@ -21,6 +21,7 @@ from nats_servers import NatsServer, nats_server
 from rigs import until as until_within
 
 import aiotun
+from aiotun import cancelling
 from aiotun.testing import memory_devices
 from aiotun.wireguard.cluster import member as member_module
 from aiotun.wireguard.cluster.encapsulation import HEADER_SIZE, link_network, unwrap, wrap
@@ -91,7 +92,7 @@ async def server(url: str) -> AsyncIterator[Serving]:
             yield end
         finally:
             assert not task.done(), task.result()
-            await end([task])
+            await cancelling.end([task])
 
 
 def way_to(end: End | None) -> PeerConfig:
