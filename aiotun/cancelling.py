@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClosing", "Closing", "Opening", "despite_cancellation", "end"]
 
-CANCEL_AGAIN = 5.0
+CANCEL_AGAIN = 1.0
 """Seconds that a cancelled task may take to end."""
 
 T = TypeVar("T")
