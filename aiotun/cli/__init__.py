@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(name for name in COMMANDS if name in argv)
     args, rest = parser.parse_known_args(argv)
     if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
         status: int = args.main(args)
@@ -56,7 +56,7 @@ def make_parser(names: Iterable[str]) -> argparse.ArgumentParser:
     for name in names:
         module = importlib.import_module(f".{name}", __name__)
         module.add_arguments(subparsers[name])
-        subparsers[name].set_defaults(main=module.main)
+        subparsers[name].set_defaults(main=module.main, error=subparsers[name].error)
     return parser
 
 

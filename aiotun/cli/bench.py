@@ -20,6 +20,7 @@ from . import version
 from .demo.display import Display
 from .demo.networks import interruptible, prepare
 from .demo.transfer import PATHS, Forwarder, Path, Result, TransferError, transfer
+from .messages import amount, duration
 
 __all__ = ["add_arguments", "main"]
 
@@ -48,10 +49,10 @@ Runner = Callable[[Coroutine[Any, Any, Result]], Result]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=_positive(int), default=ROUNDS, help=f"({ROUNDS})")
+    parser.add_argument("--rounds", type=amount, default=ROUNDS, help=f"({ROUNDS})")
     parser.add_argument(
         "--seconds",
-        type=_positive(float),
+        type=duration,
         default=SECONDS,
         help=f"time for each measurement ({SECONDS:g})",
     )
@@ -149,13 +150,3 @@ def _as_json(row: Row, results: list[Result]) -> dict[str, Any]:
         "gbits": [result.gbits for result in results],
         "cpu": [result.cpu for result in results],
     }
-
-
-def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not positive")
-        return value
-
-    return parse

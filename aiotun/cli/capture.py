@@ -18,7 +18,7 @@ from ..capturing.tap import SNAP_LENGTH
 from ..device import Device
 from ..errors import InterruptError
 from ..interrupt import Interrupt
-from .messages import amount, message
+from .messages import amount, duration, message
 
 __all__ = ["add_arguments", "main"]
 
@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-w", "--write", metavar="FILE", help="write there; - is the standard output")
     add("--wireshark", action="store_true", help="show the packets in Wireshark")
     add("-c", "--count", type=amount, help="end after so many packets")
-    add("--seconds", type=float, help="end after so much time")
+    add("--seconds", type=duration, help="end after so much time")
     add("-s", "--snap-length", type=amount, default=SNAP_LENGTH, help="keep so much of a packet")
     add("--split", action="store_true", help="record the packets of a super-packet one by one")
     add("--buffer", type=amount, default=64 << 20, help="memory in which packets wait (64 MiB)")
     add("--file-size", type=amount, help="go on with a new file after so many bytes")
-    add("--file-time", type=float, metavar="SECONDS", help="go on with a new file after that")
+    add("--file-time", type=duration, metavar="SECONDS", help="go on with a new file after that")
     add("--files", type=amount, metavar="COUNT", help="keep so many, the newest")
 
 
@@ -83,6 +83,8 @@ def _target(args: argparse.Namespace, stack: ExitStack) -> Target:
 
 
 def _name(args: argparse.Namespace) -> str:
+    if args.tap or args.address:
+        raise ValueError("--tap and --address are for a device that --new makes")
     if not args.words:
         raise ValueError("name the interface, or make one with --new; aiotun watch shows them")
     return str(args.words[0])
@@ -168,4 +170,5 @@ def _say(what: str, target: Target) -> None:
 
 
 def _say_end(packets: int, lost: str) -> None:
-    print(f"{packets} packets captured, {lost}", file=sys.stderr)
+    packet = "packet" if packets == 1 else "packets"
+    print(f"{packets} {packet} captured, {lost}", file=sys.stderr)

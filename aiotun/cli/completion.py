@@ -29,7 +29,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         import shtab
     except ModuleNotFoundError as exc:
-        print(f"{exc.name} is missing: pip install 'aiotun[cli]'", file=sys.stderr)
+        print(
+            f"aiotun completion: {exc.name} is missing: pip install 'aiotun[cli]'", file=sys.stderr
+        )
         return 1
     print(shtab.complete(make_parser(filter(_is_complete, COMMANDS)), args.shell))
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
-__all__ = ["amount", "message", "scaled"]
+__all__ = ["amount", "duration", "message", "scaled"]
 
 
 def message(exc: OSError | ValueError) -> str:
@@ -21,6 +22,14 @@ def amount(text: str) -> int:
     if not digits.isdecimal() or not int(digits):
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, such as 500k or 20M")
     return int(digits) * factor
+
+
+def duration(text: str) -> float:
+    """A number of seconds above 0. For argparse."""
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < 1e6:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def scaled(value: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..interfaces import InterfaceStatistics
-from .messages import message, scaled
+from .messages import duration, message, scaled
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each moment")
     parser.add_argument("--once", action="store_true", help="show one interval, and end")
     parser.add_argument(
-        "--interval", type=_seconds, default=1.0, help="seconds between two moments (1)"
+        "--interval", type=duration, default=1.0, help="seconds between two moments (1)"
     )
     parser.add_argument(
         "--metrics",
@@ -239,10 +239,3 @@ def _curve(rates: deque[float]) -> str:
     if not highest:
         return BARS[0] * len(rates)
     return "".join(BARS[round(rate / highest * (len(BARS) - 1))] for rate in rates)
-
-
-def _seconds(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < (seconds := float(text)) < 1e6:
-            return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")

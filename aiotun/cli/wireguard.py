@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
         cli.add_arguments(parser)
     except ModuleNotFoundError as exc:
-        raise SystemExit(f"{exc.name} is not there: pip install 'aiotun[wireguard]'") from exc
+        raise SystemExit(
+            f"aiotun wireguard: {exc.name} is missing: pip install 'aiotun[wireguard]'"
+        ) from exc
 
 
 def main(args: argparse.Namespace) -> int:

@@ -171,7 +171,7 @@ def test_a_device_of_its_own(namespace: Namespace, tmp_path: Path) -> None:
         status, errors = ended(process, None)
     assert (status, errors) == (
         0,
-        "1 packets captured, 0 dropped by the kernel because the device was full\n",
+        "1 packet captured, 0 dropped by the kernel because the device was full\n",
     )
     ((data, direction, _),) = read(path).packets
     assert (data[-5:], direction) == (b"hello", OUTBOUND)
@@ -196,6 +196,8 @@ def test_to_standard_output_whose_reader_goes(namespace: Namespace, device: aiot
         (["cap0", "-w", "/nonexistent/x"], "/nonexistent/x: No such file or directory"),
         (["cap0", "-w", "x", "--files", "3"], "takes a size or a time"),
         ([], "name the interface"),
+        (["cap0", "--tap"], "--tap and --address are for a device that --new makes"),
+        (["cap0", "--address", "10.9.0.1/24"], "are for a device that --new makes"),
         (["--new", "cap0", "-w", "/dev/null"], "cap0"),
         (["cap0", "--wireshark"], "wireshark is not installed"),
     ],

@@ -50,6 +50,35 @@ def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.startswith("usage: aiotun")
 
 
+def test_an_unknown_argument_is_told_by_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["doctor", "vpn0"])
+    error = capsys.readouterr().err
+    assert error.startswith("usage: aiotun doctor")
+    assert error.endswith("aiotun doctor: error: unrecognized arguments: vpn0\n")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "nan", "inf"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--seconds"],
+        ["capture", "--seconds"],
+        ["capture", "--file-time"],
+        ["demo", "--seconds"],
+        ["watch", "--interval"],
+    ],
+    ids=" ".join,
+)
+def test_times_are_above_zero(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        cli.main([*words, text])
+    assert exited.value.code == 2
+    assert f"{text!r} is no number of seconds above 0" in capsys.readouterr().err
+
+
 def test_a_command_is_imported_when_it_is_asked_for() -> None:
     program = (
         "import sys; from aiotun import cli\n"
@@ -72,8 +101,8 @@ def test_what_the_extra_brings_is_named(name: str) -> None:
     command = [sys.executable, "-c", program, name]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(name)
-    assert done.stderr.endswith(" is not there: pip install 'aiotun[wireguard]'\n")
+    assert done.stderr.startswith(f"aiotun wireguard: {name}")
+    assert done.stderr.endswith(" is missing: pip install 'aiotun[wireguard]'\n")
 
 
 @pytest.mark.parametrize("status", [0, 1])

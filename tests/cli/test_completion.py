@@ -72,5 +72,5 @@ def test_without_the_library() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         1,
-        "shtab is missing: pip install 'aiotun[cli]'\n",
+        "aiotun completion: shtab is missing: pip install 'aiotun[cli]'\n",
     )

@@ -104,3 +104,28 @@ def test_a_phone_is_paired_with_a_store(
     assert peers["phone"]["allowed_ips"] == [f"{phone.addresses[0].ip}/32"]
     assert main(["wireguard", "pair", *files, "--endpoint", "vpn.example.com"]) == 1
     assert list(listed(url, capsys)) == ["phone"]
+
+
+def test_a_narrow_table_has_the_key_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wg0.conf").write_text(SERVER)
+    (tmp_path / "wg0.conf").chmod(0o600)
+    monkeypatch.setenv("COLUMNS", "80")
+    url = f"file:{tmp_path}/wg0.conf"
+    networks = "10.7.0.0/16,fd09:1:2:3::/64"
+    assert run(url, "add", "alice", ALICE, "--allowed-ips", networks) == 0
+    capsys.readouterr()
+    assert run(url, "list") == 0
+    columns = (line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line)
+    assert "".join(column[2].strip() for column in columns) == ALICE
+
+
+def test_pair_writes_over_no_client(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client = tmp_path / "phone.conf"
+    client.write_text("mine")
+    options = ["--server", str(tmp_path / "wg0.conf"), "--endpoint", "vpn.example"]
+    assert main(["wireguard", "pair", str(client), *options]) == 1
+    error = f"aiotun wireguard: {client} is there already: name another file, or remove it\n"
+    assert capsys.readouterr().err == error
+    assert (client.read_text(), [*tmp_path.iterdir()]) == ("mine", [client])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from ...offload import implementation
 from ...probes import probe
 from .. import version
+from ..messages import duration
 from .display import Display
 from .networks import interruptible, prepare
 from .ping import ping_from_kernel, ping_from_memory
@@ -27,7 +28,7 @@ BAR = 24
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=duration,
         default=SECONDS,
         help=f"time for each of the four measurements (default: {SECONDS:g})",
     )

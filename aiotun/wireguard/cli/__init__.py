@@ -39,9 +39,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         args.wireguard(args)
     except ModuleNotFoundError as exc:
-        print(exc, file=sys.stderr)
+        print(f"aiotun wireguard: {exc}", file=sys.stderr)
         return 1
     except (OSError, ValueError) as exc:
-        print(message(exc), file=sys.stderr)
+        print(f"aiotun wireguard: {message(exc)}", file=sys.stderr)
         return 1
     return 0

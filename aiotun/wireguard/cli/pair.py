@@ -55,8 +55,20 @@ WHITE_ON_BLACK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("client", nargs="?", type=Path, default=Path("phone.conf"))
-    parser.add_argument("--server", type=Path, default=Path("wg0.conf"), metavar="FILE")
+    parser.add_argument(
+        "client",
+        nargs="?",
+        type=Path,
+        default=Path("phone.conf"),
+        help="the client's new file (phone.conf)",
+    )
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=Path("wg0.conf"),
+        metavar="FILE",
+        help="the server's file, made if there is none (wg0.conf)",
+    )
     parser.add_argument(
         "--endpoint", required=True, metavar="HOST[:PORT]", help="where clients find the server"
     )
@@ -69,7 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK,...",
         help="what the client sends to the server; 0.0.0.0/0,::/0 is everything",
     )
-    parser.add_argument("--dns", action="append", default=[], metavar="ADDRESS")
+    parser.add_argument(
+        "--dns",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a name server for the client, or a domain that it searches",
+    )
     add_store_argument(parser, None)
 
 
@@ -80,6 +98,8 @@ def main(args: argparse.Namespace) -> None:
         tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
         tuple(word for text in args.dns for word in text.replace(",", " ").split()),
     )
+    if args.client.exists():
+        raise ValueError(f"{args.client} is there already: name another file, or remove it")
     if args.store:
         text = pair_in_store(args.store, args.server, args.client, endpoint, *client)
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..config import PeerConfig, format_endpoint, parse_endpoint, parse_name, parse_network
@@ -145,7 +145,7 @@ def _show(peers: Peers, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_as_json(peer) for peer in peers.values()], indent=2))
         return
-    table = Table("name", "public key", "allowed IPs", "endpoint", "")
+    table = Table("name", Column("public key", overflow="fold"), "allowed IPs", "endpoint", "")
     for peer in sorted(peers.values(), key=lambda peer: (peer.name, peer.public_key)):
         words = (
             peer.name,

@@ -35,7 +35,13 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", type=Path, default=Path("wg0.conf"))
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path("wg0.conf"),
+        help="as wg-quick has it, and as aiotun wireguard pair makes it (wg0.conf)",
+    )
     parser.add_argument("--name", help="of the interface; that of the file, without .conf")
     add_store_argument(parser, None)
     parser.add_argument(
