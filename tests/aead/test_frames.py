@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -186,6 +187,24 @@ def test_everything_that_is_not_plain(name: str) -> None:
         1,
         2,
     )
+
+
+class Fickle:
+    """A size that is another one each time it is asked for."""
+
+    def __init__(self) -> None:
+        self._sizes = itertools.cycle([0, len(HEAD) + 8 + 16])
+
+    def __index__(self) -> int:
+        return next(self._sizes)
+
+
+@pytest.mark.parametrize("size", [Fickle(), 1.0, None])
+def test_a_size_is_an_int(name: str, size: Any) -> None:
+    """There is room for what was counted first: more of it would be written elsewhere."""
+    train: Any = (HEAD + bytes(24)) * 1000, size
+    with pytest.raises(TypeError):
+        opener(name).open_frames([train], HEAD, WINDOWS[name](LIMIT))
 
 
 @pytest.mark.parametrize(

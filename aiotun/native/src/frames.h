@@ -262,12 +262,16 @@ unload(Cargo *cargo, const uint8_t *data, size_t size, size_t segment, const uin
 static bool
 read_train(PyObject *train, PyObject **data, size_t *segment)
 {
-    Py_ssize_t size;
+    PyObject *number; /* an int: another object may say something else when it is read again */
     if (!PyTuple_Check(train)) {
         PyErr_Format(PyExc_TypeError, "a train is a tuple, not %s", Py_TYPE(train)->tp_name);
         return false;
     }
-    if (!PyArg_ParseTuple(train, "Sn", data, &size) || !check_size(PyBytes_GET_SIZE(*data)))
+    if (!PyArg_ParseTuple(train, "SO!", data, &PyLong_Type, &number) ||
+        !check_size(PyBytes_GET_SIZE(*data)))
+        return false;
+    const Py_ssize_t size = PyLong_AsSsize_t(number);
+    if (size == -1 && PyErr_Occurred())
         return false;
     const Py_ssize_t all = PyBytes_GET_SIZE(*data);
     *segment = (size_t)(0 < size && size < all ? size : all ? all : 1);
