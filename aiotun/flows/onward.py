@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from .base import Decision, Flow
@@ -71,15 +72,33 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def pass_conversation(datagrams: DatagramStream) -> None:
-    """A handler that sends datagrams on from a socket of this host, and brings answers back."""
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Answers(datagrams), remote_addr=datagrams.flow.destination
-    )
+    """A handler that sends datagrams on from a socket of this host, and brings answers back.
+
+    Raises `ConnectionError` where no way leads to the destination, or none back to the client.
+    """
     try:
-        async for data in datagrams:
-            transport.sendto(data)
-    finally:
-        transport.close()
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Answers(datagrams), sock=_connected(*datagrams.flow.destination)
+        )
+        try:
+            async for data in datagrams:
+                transport.sendto(data)
+        finally:
+            transport.close()
+    except OSError as exc:  # any client can have it: an end of the flow, and no fault of ours
+        raise ConnectionAbortedError(exc.errno, exc.strerror) from exc
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    """A socket whose datagrams go there. (A loop of uvloop leaves its own open, if that fails.)"""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _Answers(asyncio.DatagramProtocol):

@@ -250,7 +250,14 @@ class ConnectionTable:
             self._begin(frame, transport, key, now)
         else:
             self._drops[Drop.NO_FLOW] += 1
-            self._answer(reset(frame, transport, key))
+            self._reset_unknown(frame, transport, key)
+
+    def _reset_unknown(self, frame: bytes, transport: int, key: bytes) -> None:
+        answer = reset(frame, transport, key)
+        if answer is not None and not self._may_report():
+            self._drops[Drop.ERRORS_LIMITED] += 1
+        else:
+            self._answer(answer)
 
     def _answer(self, packet: bytes | None) -> None:
         if packet is not None:
@@ -263,7 +270,7 @@ class ConnectionTable:
         gate = self._gates.get(size)
         if gate is None:
             self._drops[Drop.NO_LISTENER] += 1
-            self._answer(reset(frame, transport, key))
+            self._reset_unknown(frame, transport, key)
             return
         if self._live >= self._limits.flows:
             self._drops[Drop.FLOWS_FULL] += 1

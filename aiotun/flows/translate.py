@@ -99,6 +99,8 @@ def is_unicast(address: bytes) -> bool:
     ip = ipaddress.ip_address(address)
     if ip.version == 4 and ip.packed[0] >= 240:  # reserved, and the limited broadcast
         return False
+    if ip.version == 6 and ip.ipv4_mapped:  # to a socket ::ffff:127.0.0.1 is this host
+        return False
     return not (ip.is_multicast or ip.is_unspecified or ip.is_loopback)
 
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from flow_rigs import HOST, FlowNet
+from rigs import until
 
 import aiotun
 from aiotun.flows import onward
@@ -50,3 +51,18 @@ async def test_what_cannot_be_reached(flow_net: FlowNet) -> None:
             with pytest.raises(OSError) as caught:  # noqa: PT011
                 await flow_net.connect("198.51.100.1", 1)
             assert caught.value.errno == errno.EHOSTUNREACH
+
+
+async def test_datagrams_to_where_no_way_leads(flow_net: FlowNet) -> None:
+    """They end the conversation, and are no fault that somebody has to be told of."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    async with (
+        aiotun.start_flow_server(
+            None, datagrams=onward.pass_conversation, device=flow_net.device()
+        ) as flows,
+        flow_net.udp("198.51.100.1") as sock,
+    ):
+        sock.send(b"anybody?")
+        await until(lambda: flows.counters.conversations == 1 and not flows.flows)
+    assert faults == []

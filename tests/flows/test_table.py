@@ -131,6 +131,18 @@ def test_icmp_errors_are_limited() -> None:
     assert play.drops == {"errors limited": 1}
 
 
+def test_resets_for_unknown_connections_are_limited() -> None:
+    play = TablePlay()
+    play.may_report = False
+    play.client(ACK)
+    play.client(RST)  # which gets none anyway
+    assert play.to_client == []
+    assert play.drops == {"no flow": 2, "errors limited": 1}
+    play.may_report = True
+    play.client(ACK)
+    assert len(play.to_client) == 1
+
+
 def test_a_pending_decision_holds_the_last_syn_back() -> None:
     play = TablePlay(decision=None)
     play.client(SYN)

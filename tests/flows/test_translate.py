@@ -193,6 +193,8 @@ def test_a_partial_checksum_elsewhere_is_refused() -> None:
         ("::", False),
         ("::1", False),
         ("ff02::fb", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:203.0.113.5", False),
     ],
 )
 def test_who_is_asked_and_answered(address: str, unicast: bool) -> None:
