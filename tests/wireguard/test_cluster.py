@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator
 from functools import partial
 from ipaddress import ip_network
+from typing import Any
 
 import packets
 import pytest
@@ -30,7 +32,7 @@ from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.peer import Peer
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.endpoint import WireGuard
-from aiotun.wireguard.keys import generate_private_key, public_key_of
+from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 
 __all__ = ["nats_server"]
 
@@ -286,6 +288,34 @@ async def test_nonsense_in_the_bucket(url: str, caplog: pytest.LogCaptureFixture
         assert list(first.member.servers) == [first.member.link.public_key]
         assert first.member.holdings == {}
         assert "is no server" in caplog.text
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=4), parts),
+    max_leaves=4,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "public_key": values | st.just(encode_key(bytes(32))),
+            "endpoint": values | st.sampled_from(["127.0.0.1:5", "[::1]:5", "a:5"]),
+            "name": values | st.text(max_size=70),
+        }
+    )
+)
+def test_an_announcement_that_is_none(fields: dict[str, Any]) -> None:
+    """It raises nothing; and the name of a server can be printed."""
+    key = f"server.{bytes(32).hex()}"
+    found = member_module._decode_server(key, json.dumps(fields).encode())
+    assert found is None or (found.name.isprintable() and len(found.name) <= 64)
+
+
+@given(st.fixed_dictionaries({"server": values, "timestamp": values}) | values)
+def test_a_claim_that_is_none(fields: Any) -> None:
+    assert member_module._decode_holding(json.dumps(fields).encode()) is None
 
 
 # Packets within packets.

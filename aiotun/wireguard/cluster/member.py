@@ -24,7 +24,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from ..config import format_endpoint, parse_endpoint
+from ..config import format_endpoint, parse_endpoint, parse_name
 from ..core.peer import Peer
 from ..endpoint import WireGuard
 from ..keys import decode_key, encode_key
@@ -262,10 +262,10 @@ def _decode_server(key: str, value: bytes) -> Server | None:
         host, port = parse_endpoint(fields["endpoint"])
         ip_address(host)
         if public_key == _key_of(key):
-            return Server(str(fields["name"])[:64], public_key, (host, port))
-    except (ValueError, TypeError, KeyError, RecursionError):
+            return Server(parse_name(fields["name"]), public_key, (host, port))
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError):
         pass
-    logger.error("%s in the store is no server", key)
+    logger.error("%s in the store is no server", ascii(key))
     return None
 
 
