@@ -168,6 +168,17 @@ async def test_a_request_that_cannot_be(site: Site, file: Path, body: Any) -> No
     assert len(peers_of(file)) == 1
 
 
+async def test_a_configuration_that_no_code_has_room_for(site: Site, file: Path) -> None:
+    """The key in it is nowhere else: it is in the answer all the same."""
+    networks = ",".join(f"10.{n}.0.0/16" for n in range(250))
+    fields = {"name": "a", "endpoint": "a:1", "allowed_ips": networks}
+    status, text = await site.ask("POST", "api/peers", fields)
+    assert status == 200
+    made = json.loads(text)
+    assert made["qr"] == ""
+    assert public_key_of(parse_config(made["config"]).private_key) in peers_of(file)
+
+
 async def test_a_request_that_is_too_long(site: Site) -> None:
     assert (await site.ask("POST", "api/peers", b"x" * (1 << 15)))[0] == 413
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 from dataclasses import replace
@@ -12,7 +13,14 @@ import pytest
 import segno
 
 from aiotun.wireguard.cli import pair
-from aiotun.wireguard.cli.pair import add_client, make_pair, new_server, qr_code
+from aiotun.wireguard.cli.pair import (
+    add_arguments,
+    add_client,
+    main,
+    make_pair,
+    new_server,
+    qr_code,
+)
 from aiotun.wireguard.config import parse_config
 from aiotun.wireguard.keys import public_key_of
 
@@ -115,6 +123,18 @@ def test_all_of_a_clients_traffic() -> None:
     _, client = add_client(new_server([]), ENDPOINT, everything, ("10.9.0.1",))
     assert client.peers[0].allowed_ips == everything
     assert client.dns == ("10.9.0.1",)
+
+
+def test_what_no_qr_code_has_room_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The files are made, and that is said."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    networks = ",".join(f"10.{n}.0.0/16" for n in range(250))
+    server, phone = (str(tmp_path / name) for name in ("wg0.conf", "phone.conf"))
+    words = ["--endpoint", "a:1", "--server", server, "--allowed-ips", networks, phone]
+    main(parser.parse_args(words))
+    assert "too long for a QR code" in capsys.readouterr().out
+    assert len(parse_config(Path(phone).read_text()).peers[0].allowed_ips) == 250
 
 
 def test_the_qr_code_is_drawn_as_it_is() -> None:

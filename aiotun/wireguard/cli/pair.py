@@ -104,7 +104,10 @@ def main(args: argparse.Namespace) -> None:
         text = pair_in_store(args.store, args.server, args.client, endpoint, *client)
     else:
         text = make_pair(args.server, args.client, endpoint, args.network, *client)
-    print(qr_code(text))
+    try:
+        print(qr_code(text))
+    except segno.DataOverflowError:  # many networks
+        print("It is too long for a QR code.")
     print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
     print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
 

@@ -177,7 +177,10 @@ class Page:
             raise web.HTTPServiceUnavailable(text=exc.strerror or str(exc)) from None
         logger.info("the page has added the peer %s", name)
         text = format_config(client)
-        qr = segno.make(text, error="l", micro=False).svg_data_uri(scale=4, light="white")
+        try:
+            qr = segno.make(text, error="l", micro=False).svg_data_uri(scale=4, light="white")
+        except segno.DataOverflowError:  # many networks: it is there to be copied
+            qr = ""
         return web.json_response({"config": text, "qr": qr})
 
     async def _remove(self, request: web.Request) -> web.StreamResponse:

@@ -197,7 +197,7 @@ element("add").addEventListener("submit", async (event) => {
   const fields = Object.fromEntries(new FormData(event.target));
   try {
     const made = await (await ask("POST", "api/peers", fields)).json();
-    element("qr").src = made.qr;
+    if (made.qr) element("qr").src = made.qr;
     element("config").textContent = made.config;
     element("client").showModal();
     event.target.elements.name.value = "";
