@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -123,9 +124,10 @@ class Capture(Tap, Closing):
                     if self.error is None:
                         try:
                             self._file.write(packet, time, direction=direction, comment=comment)
-                        except OSError as exc:
-                            self.error = exc
-                            self._device.logger.error("the capture ended: %s", exc)
+                        except (OSError, ValueError) as exc:  # ValueError: others closed it
+                            closed = OSError(errno.EBADF, "the file was closed")
+                            self.error = exc if isinstance(exc, OSError) else closed
+                            self._device.logger.error("the capture ended: %s", self.error)
 
     def flush(self) -> None:
         """Let what was captured reach the file. Raises its `OSError`."""

@@ -208,6 +208,17 @@ def test_a_full_disk_ends_the_capture_and_not_the_traffic(
     assert "No space left" in caplog.text
 
 
+def test_a_file_that_others_close_ends_the_capture_and_not_the_traffic(tmp_path: Path) -> None:
+    near, far = memory_devices()
+    with near, far, open(tmp_path / "x.pcapng", "wb") as file:
+        with aiotun.capture(near, file) as capture:
+            file.close()
+            near.send(packet(1))
+            assert far.recv(timeout=2) == packet(1)
+        assert capture.error is not None
+        assert (capture.error.errno, capture.lost) == (errno.EBADF, 1)
+
+
 @given(frame=st.binary(max_size=100), split=st.booleans(), layer=st.sampled_from(["tun", "tap"]))
 def test_a_malformed_frame_is_shown_as_it_is(frame: bytes, split: bool, layer: Layer) -> None:
     packets, remark = packets_of(frame, layer, split=split)
