@@ -63,6 +63,7 @@ class DescriptorStream:
         self._close(self._writer)
 
     async def aclose(self) -> None:
+        self._writer.end()  # both may be one descriptor, which nobody is to watch once it is closed
         self._close(self._reader)
         self._close(self._writer)
 

@@ -151,6 +151,34 @@ async def test_nothing_is_watched_when_nobody_waits(end: str) -> None:
         await stream.aclose()
 
 
+async def test_nothing_is_watched_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and writing wait for one descriptor: a copy of it would wake the loop forever."""
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+    with near:
+        fd = far.detach()
+        stream = DescriptorStream(fd, fd, True)
+        tasks = [
+            asyncio.ensure_future(stream.receive(10)),
+            asyncio.ensure_future(stream.send(bytes(1 << 22))),
+        ]
+        await asyncio.sleep(0.01)
+        watched: list[bool] = []
+        real = os.close
+
+        def close(number: int) -> None:
+            watched.extend((loop.remove_reader(number), loop.remove_writer(number)))
+            real(number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "close", close)
+            await stream.aclose()
+        for task in tasks:
+            with pytest.raises(aiotun.ClosedError):
+                await task
+        assert not any(watched)  # None to a loop of uvloop
+
+
 async def test_closed_while_writing_waits() -> None:
     async with linked("pipes") as (near, _):
         await near.send(bytes(1 << 20))
