@@ -235,6 +235,7 @@ class FlowServer(AsyncClosing):
         self._apart = options.clients is not None
         """Whether clients are behind another device, not behind this one."""
         self._clients: PacketTransport | None = None
+        self._pushing_back: set[_Packets] = set()
         """That device's."""
         self.counters = FlowCounters()
         self._loop = asyncio.get_running_loop()
@@ -419,13 +420,17 @@ class FlowServer(AsyncClosing):
         except OffloadError:
             self.counters.drops[Drop.MALFORMED] += 1
 
-    def _pause_reading(self) -> None:
+    def _pause_reading(self, end: _Packets) -> None:
         """One of the devices takes nothing more for now."""
+        self._pushing_back.add(end)
         for each in (self._clients, self.transport):
             if each is not None:
                 each.pause_reading()
 
-    def _resume_reading(self) -> None:
+    def _resume_reading(self, end: _Packets) -> None:
+        self._pushing_back.discard(end)
+        if self._pushing_back:
+            return
         for each in (self._clients, self.transport):
             if each is not None:
                 each.resume_reading()
@@ -637,10 +642,10 @@ class _Packets(PacketProtocol):
             self._server._received(packets)
 
     def pause_writing(self) -> None:
-        self._server._pause_reading()
+        self._server._pause_reading(self)
 
     def resume_writing(self) -> None:
-        self._server._resume_reading()
+        self._server._resume_reading(self)
 
     def error_received(self, exc: Exception) -> None:
         self._server._warn(exc)

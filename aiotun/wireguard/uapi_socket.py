@@ -9,13 +9,13 @@ assert sys.platform != "win32"  # where it is a named pipe
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from .changes import Control
 from .uapi import Status, answer, decode_get, decode_names
+from .unix_socket import bind_privately
 from .wg_quick import interface_name
 
 __all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status", "socket_path"]
@@ -80,28 +80,15 @@ def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
 
 
 def _listen(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if path.is_socket():
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(path)) == 0:
-                    raise OSError(errno.EADDRINUSE, f"{path} is in use: another WireGuard runs")
-            path.unlink()  # left behind by one that was killed
-        listening.bind(str(path))
-        os.chmod(path, 0o600)  # before `listen`: until then nobody can connect
-        listening.setblocking(False)
+        return bind_privately(path)
     except PermissionError as exc:
-        listening.close()
         raise PermissionError(
             exc.errno,
             f"{path} cannot be made, over which the wg tool talks: make {path.parent} this user's "
             "(in a systemd unit: RuntimeDirectory=wireguard), or go without (--no-uapi)",
         ) from exc
-    except BaseException:
-        listening.close()
-        raise
-    return listening
 
 
 async def ask(path: Path, request: str) -> str:

@@ -169,6 +169,24 @@ async def test_clients_behind_another_device(flow_net: FlowNet) -> None:
         await transport.aclose()
 
 
+@pytest.mark.requires("tun", "netns")
+async def test_two_devices_that_push_back(flow_net: FlowNet) -> None:
+    """Reading goes on when both take packets again."""
+    near, far = memory_devices()
+    with near:
+        async with aiotun.start_flow_server(echo, device=flow_net.device(), clients=far) as server:
+            assert server._clients is not None
+            ends = server.transport, server._clients
+            protocols = [end.get_protocol() for end in ends]
+            for protocol in protocols:
+                assert isinstance(protocol, aiotun.PacketProtocol)
+                protocol.pause_writing()
+            for protocol, reading in zip(protocols, (False, True), strict=True):
+                assert isinstance(protocol, aiotun.PacketProtocol)
+                protocol.resume_writing()
+                assert [end.is_reading() for end in ends] == [reading, reading]
+
+
 class Bridge(aiotun.PacketProtocol):
     """Between a TUN and a device in memory."""
 

@@ -462,7 +462,7 @@ async def test_a_name_in_use_and_a_socket_left_behind(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "wg9.sock"))
     async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
-        with pytest.raises(OSError, match="another WireGuard runs"):
+        with pytest.raises(OSError, match="in use by another program"):
             async with open_uapi(Control(Fake()), "wg9", tmp_path):
                 pass
         await ask(path, "get=1")

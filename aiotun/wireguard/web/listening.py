@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
+from pathlib import Path
 
 try:
     from aiohttp import web
@@ -15,6 +21,7 @@ except ModuleNotFoundError as exc:
     ) from None
 
 from ..config import parse_endpoint
+from ..unix_socket import bind_privately
 
 __all__ = ["listening", "parse_place"]
 
@@ -49,12 +56,16 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
     await runner.setup()
     try:
         if isinstance(place, str):
-            before = os.umask(0o177)
+            assert runner.server is not None
+            server = await asyncio.get_running_loop().create_unix_server(
+                runner.server, sock=bind_privately(Path(place))
+            )
             try:
-                await web.UnixSite(runner, place).start()
+                yield place
             finally:
-                os.umask(before)
-            yield place
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)
+                server.close()
         else:
             await web.TCPSite(runner, *place).start()
             host, port = runner.addresses[0][:2]

@@ -1,0 +1,60 @@
+"""UNIX sockets that are their owner's alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+assert sys.platform != "win32"
+
+from aiohttp import web
+
+from aiotun.wireguard.unix_socket import bind_privately
+from aiotun.wireguard.web.listening import listening
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """One that grants everything, and that nothing has changed in the end."""
+    before = os.umask(0)
+    yield
+    assert os.umask(before) == 0
+
+
+def test_nobody_else_may_connect(tmp_path: Path) -> None:
+    with bind_privately(tmp_path / "s"):
+        assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_program_left_gives_way(tmp_path: Path) -> None:
+    bind_privately(tmp_path / "s").close()
+    bind_privately(tmp_path / "s").close()
+
+
+def test_one_that_listens_stays(tmp_path: Path) -> None:
+    with bind_privately(tmp_path / "s") as first:
+        first.listen()
+        with pytest.raises(OSError, match="in use by another program") as caught:
+            bind_privately(tmp_path / "s")
+        assert caught.value.errno == errno.EADDRINUSE
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "s"))
+
+
+async def test_an_application_there(tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    async with listening(web.Application(), str(place)) as where:
+        assert where == str(place)
+        assert place.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(OSError, match="in use by another program"):
+            async with listening(web.Application(), str(place)):
+                pytest.fail("both listen")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place))
+    assert not place.exists()
