@@ -35,6 +35,7 @@ from aiotun.errors import (
     TunError,
 )
 from aiotun.platforms.linux import open_device, tun
+from aiotun.platforms.linux.holders import holders
 from aiotun.platforms.linux.remedies import NODE
 from aiotun.testing.namespace import Namespace
 
@@ -134,6 +135,13 @@ def test_name_open_elsewhere(namespace: Namespace) -> None:
     ):
         namespace.run(open_device, DeviceConfig(name="t0"))
     assert c.value.errno == errno.EBUSY
+
+
+def test_who_has_an_interface_of_another_namespace_has_none_of_this(namespace: Namespace) -> None:
+    with opened(namespace, name="t0"), Namespace() as elsewhere:
+        assert [holder.pid for holder in namespace.run(holders)["t0"]] == [os.getpid()]
+        if os.geteuid() == 0:  # others may not ask which namespace it is
+            assert "t0" not in elsewhere.run(holders)
 
 
 @pytest.mark.parametrize("layer", ["tun", "tap"])
