@@ -55,9 +55,9 @@ def _open_in(process: Path, namespace: int) -> Iterator[str]:
             if os.readlink(process / "fd" / fd) == NODE:
                 for line in (process / "fdinfo" / fd).read_text().splitlines():
                     name = line.removeprefix(FIELD)
-                    if name not in ("", line) and (
-                        _namespace_of(int(process.name), int(fd)) in (namespace, None)
-                    ):
+                    if name in ("", line):  # it has no interface yet, or is another line
+                        continue
+                    if _namespace_of(int(process.name), int(fd)) in (namespace, None):
                         yield name
 
 
