@@ -130,6 +130,11 @@ PYTHON = (sys.executable, "-X", "dev")
 """Python, which tells of what is left open."""
 
 
+def program(*words: str) -> tuple[str, ...]:
+    """The command `aiotun wireguard` with these words."""
+    return (*PYTHON, "-m", "aiotun", "wireguard", *words)
+
+
 def complaints(errors: str) -> str:
     """What it printed, but for what is said on every busy machine, or one without a compiler."""
     expected = r"^(Executing <.*> took \d+\.\d{3} seconds|aiotun was installed without .*)\n"

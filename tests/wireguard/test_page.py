@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from machine import PYTHON, Machine, Program
+from machine import Machine, Program, program
 from rigs import until
 
 from aiotun.wireguard.config import parse_config
@@ -196,12 +196,6 @@ async def test_what_the_page_may(site: Site, path: str) -> None:
 # In a real browser.
 
 
-@pytest.fixture
-def machine(no_leaks: None) -> Iterator[Machine]:
-    with Machine() as machine:
-        yield machine
-
-
 @contextlib.contextmanager
 def browser(machine: Machine, folder: Path) -> Iterator[Any]:
     """Chromium in the machine's network, driven over its own protocol."""
@@ -255,9 +249,6 @@ def test_in_a_browser(machine: Machine, file: Path, tmp_path: Path) -> None:
     """Add a peer, scan it, see its traffic, disable and remove it; a hostile name is text."""
     import zxingcpp
     from PIL import Image
-
-    def program(*words: str) -> tuple[str, ...]:
-        return (*PYTHON, "-m", "aiotun", "wireguard", *words)
 
     with contextlib.ExitStack() as stack:
         server: Program = stack.enter_context(

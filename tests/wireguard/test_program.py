@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import PYTHON, ROOT, Machine
+from machine import ROOT, Machine, program
 
 from aiotun.wireguard.config import parse_config
 from aiotun.wireguard.keys import decode_key, encode_key, public_key_of
@@ -17,16 +16,6 @@ from benchmarks.wireguard.nodes import connect, give_address
 DOCUMENT = ROOT / "docs" / "wireguard.md"
 
 pytestmark = pytest.mark.requires("tun", "netns", "mountns", "ip")
-
-
-@pytest.fixture
-def machine(no_leaks: None) -> Iterator[Machine]:
-    with Machine() as machine:
-        yield machine
-
-
-def program(*words: str) -> tuple[str, ...]:
-    return (*PYTHON, "-m", "aiotun", "wireguard", *words)
 
 
 def commands_of_the_document() -> list[list[str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import packets
 import pytest
-from machine import PYTHON, Machine
+from machine import PYTHON, Machine, program
 from prometheus_client.parser import text_string_to_metric_families
 
 from aiotun import Datagram
@@ -43,16 +43,6 @@ DNS = 10.9.0.1, example.net
 PublicKey = {PHONE}
 AllowedIPs = 10.9.0.2/32
 """
-
-
-@pytest.fixture
-def machine(no_leaks: None) -> Iterator[Machine]:
-    with Machine() as machine:
-        yield machine
-
-
-def program(*words: str) -> tuple[str, ...]:
-    return (*PYTHON, "-m", "aiotun", "wireguard", *words)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import PYTHON, Machine, Program
+from machine import PYTHON, Machine, Program, program
 
 from aiotun.wireguard.config import ConfigFileError, parse_config
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
@@ -36,17 +36,11 @@ PersistentKeepalive = 25
 
 
 @pytest.fixture
-def machine(no_leaks: None) -> Iterator[Machine]:
-    with Machine() as machine:
-        yield machine
-
-
-@pytest.fixture
 def server(machine: Machine, tmp_path: Path) -> Iterator[Program]:
     path = tmp_path / "wg9.conf"
     path.write_text(CONFIG)
     path.chmod(0o600)
-    command = (*PYTHON, "-m", "aiotun", "wireguard", "serve", str(path))
+    command = program("serve", str(path))
     with machine.running(*command) as server:
         server.wait_for("wg9 is up")
         yield server
