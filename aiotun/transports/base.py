@@ -150,6 +150,8 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _resume_protocol(self) -> None:
         """Resume the protocol if little enough waits. Called when less waits."""
+        if self._protocol_paused and not self._has_backlog():
+            self.flush()  # nothing calls this again for what only waits for the end of the tick
         if self._protocol_paused and self.get_write_buffer_size() <= self._low:
             self._protocol_paused = False
             self._call("resume_writing")

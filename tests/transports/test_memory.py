@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rigs import Recorder, endpoint, packet
+from rigs import Recorder, endpoint, packet, until
 
 import aiotun
 from aiotun.testing import memory_devices
@@ -68,6 +68,20 @@ async def test_a_thread_wakes_the_loop(
             assert loop.time() - start < 15  # it was woken, and found it not by chance
             assert protocol.calls[0][0] == callback
             thread.join()
+
+
+async def test_what_waits_for_the_end_of_the_tick_does_not_keep_the_protocol_paused() -> None:
+    near, far = memory_devices(capacity=4, push_back=True)
+    with far:
+        async with endpoint(near, Recorder) as protocol:
+            protocol.transport.set_write_buffer_limits(high=0)
+            protocol.transport.writelines([packet(n) for n in range(6)])
+            protocol.transport.flush()
+            assert protocol.named("pause_writing") == [None]
+            await asyncio.sleep(0)
+            far.recv_many()  # the transport writes its backlog in the loop's next turn
+            protocol.transport.write(packet(6))  # this waits for the end of the same turn
+            await until(lambda: protocol.named("resume_writing"))
 
 
 def receive(device: aiotun.Device, count: int) -> list[bytes]:

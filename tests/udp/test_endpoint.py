@@ -476,6 +476,22 @@ async def test_a_socket_that_pushes_back_pauses_the_protocol() -> None:
 
 
 @hesitating
+async def test_what_waits_for_the_end_of_the_tick_does_not_keep_the_protocol_paused() -> None:
+    near = Hesitant()
+    async with endpoint() as server, endpoint(sock=near) as client:
+        transport = client.transport
+        transport.set_write_buffer_limits(high=0)
+        near.hesitate = True
+        transport.sendto(b"data", server.addr)
+        transport.flush()
+        assert client.named("pause_writing") == [None]
+        near.hesitate = False
+        transport.sendto(b"more", server.addr)
+        transport._write_ready()  # before the end of the tick
+        await until(lambda: client.named("resume_writing"))
+
+
+@hesitating
 async def test_new_limits_pause_and_resume_at_once() -> None:
     near = Hesitant()
     async with endpoint() as server, endpoint(sock=near) as client:
