@@ -322,6 +322,10 @@ class Peer:
             return
         if now - self._handshake_sent < REKEY_TIMEOUT:
             return
+        if retry or self._retry_due != inf:  # packets may ask for it just before the timer does
+            self.forget_source()
+            if interface.unanswered is not None:
+                interface.unanswered(self)
         self._handshake_sent = now
         initiator = Initiator(interface.static, self.public_key)
         try:
@@ -487,9 +491,6 @@ class Peer:
                 self._erase_due = self._will_be(now + ERASE_AFTER)
             return
         self._attempts += 1
-        self.forget_source()
-        if self._interface.unanswered is not None:
-            self._interface.unanswered(self)
         self.initiate(now, retry=True)
 
     def _silence(self, now: float) -> None:

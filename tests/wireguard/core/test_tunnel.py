@@ -855,6 +855,31 @@ def test_an_unanswered_handshake_is_tried_for_a_minute_and_a_half(world: World) 
     assert passes(world, world.a, world.b)
 
 
+@pytest.mark.parametrize("every", [1.0, 300.0], ids=["packets each second", "one packet"])
+def test_each_initiation_without_an_answer_is_told(world: World, every: float) -> None:
+    """Whether it is sent again for its timer or for a packet that comes just before."""
+    told: list[float] = []
+    world.a.tunnel.on_unanswered(lambda peer: told.append(world.now))
+    world.lost = lambda data: True
+    end = world.now + 60
+    while world.now < end:
+        world.a.send(world.a.packet(world.b))
+        world.exchange()
+        world.sleep(min(every, 60.0))
+    first, *others = [when for when, _, kind in world.sent if kind == INITIATION]
+    assert told == others
+    assert len(told) >= 11
+    world.lost = lambda data: False
+    connected = world.now + 5.4
+    world.sleep(5.4)
+    told.clear()
+    assert passes(world, world.a, world.b)
+    world.sleep(120)
+    assert passes(world, world.a, world.b)  # it begins a new session
+    assert world.kinds(connected).count((1, INITIATION)) == 1
+    assert told == []
+
+
 def test_what_began_a_handshake_in_vain_is_forgotten(world: World) -> None:
     world.lost = lambda data: True
     world.a.send(world.a.packet(world.b))
