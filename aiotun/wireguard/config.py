@@ -74,9 +74,9 @@ class InterfaceConfig:
     mtu: int = 1420
     """Bytes; 1500 less the 80 that IPv6, UDP and WireGuard take."""
     dns: tuple[str, ...] = ()
-    """Name servers and search domains: told to whoever asks, not set."""
+    """Name servers and search domains."""
     table: int | Literal["auto", "off"] = "auto"
-    """Where the routes to the peers' allowed IPs go, see `system_routes`."""
+    """Where the routes to the peers' allowed IPs go, see `system`."""
     pre_up: tuple[str, ...] = field(default=(), repr=False)
     """Commands of bash(1) to run before the interface is configured; "%i" is its name."""
     post_up: tuple[str, ...] = field(default=(), repr=False)

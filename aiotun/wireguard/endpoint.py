@@ -108,6 +108,12 @@ class WireGuard(AsyncClosing):
         """The one it has, also if any was asked for."""
         return self.udp.local_addr[1]
 
+    @property
+    def endpoints(self) -> set[str]:
+        """Where the peers are: IP addresses, an IPv4 one as ::ffff:192.0.2.1 or by itself."""
+        peers = self.tunnel.peers.values()
+        return {peer.endpoint[0] for peer in peers if peer.endpoint is not None}
+
     # Live changes.
 
     def set_peer(self, config: PeerConfig) -> None:

@@ -7,6 +7,7 @@ replaces it, and `nft delete table inet aiotun-NAME` takes it away.
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from .programs import run_program
@@ -60,7 +61,7 @@ class KillSwitch:
 
 async def _nft(text: str) -> None:
     try:
-        await run_program("nft", "-f", "-", text=text)
+        await asyncio.to_thread(run_program, "nft", "-f", "-", text=text)
     except FileNotFoundError as exc:
         raise FileNotFoundError(
             exc.errno, "a kill switch takes the program nft: install nftables"

@@ -1,8 +1,7 @@
-"""Programs of the system, run to their end off the loop."""
+"""Programs of the system, run to their end."""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 
 __all__ = ["run_program"]
@@ -11,12 +10,11 @@ TIMEOUT = 20.0
 """Seconds: each of them asks the kernel, or another program of this machine."""
 
 
-async def run_program(*words: str, text: str = "") -> None:
-    """Run a program with this text as its input. Raises `OSError` unless it succeeds."""
-    await asyncio.to_thread(_run, words, text)
+def run_program(*words: str, text: str = "") -> None:
+    """Run a program with this text as its input. Blocks, so it is called off the loop.
 
-
-def _run(words: tuple[str, ...], text: str) -> None:
+    Raises `OSError` unless it succeeds.
+    """
     try:
         result = subprocess.run(
             words,

@@ -23,8 +23,7 @@ from .kill_switch import KillSwitch
 from .service_manager import ServiceManager
 from .stores.base import Store
 from .stores.file import ConfigFile, FileStore
-from .system_dns import SystemDNS
-from .system_routes import SystemRoutes
+from .system import open_system
 from .uapi_socket import DIRECTORY, open_uapi
 from .wg_quick import interface_name, run_hooks
 
@@ -112,6 +111,8 @@ class Server:
                 self._follow_file(),
                 self._follow_store(revision),
             ]
+            if self._system is not None:
+                parts.append(self._system.follow(lambda: self.wireguard.endpoints))
             if path is not None:
                 parts.append(_until_deleted(path))
             parts += [companion.run() for companion in self._companions]
@@ -124,7 +125,7 @@ class Server:
 
     async def reload(self) -> None:
         """Become what file and store say now; log what cannot be."""
-        if not hasattr(self, "routes"):
+        if not hasattr(self, "_system"):
             return  # it is not up yet, and reads them anyway
         self._manager.reloading()
         try:
@@ -158,15 +159,18 @@ class Server:
         if directory is not None:
             path = await stack.enter_async_context(open_uapi(self.control, self.name, directory))
         await run_hooks(config.pre_up, self.name)
-        self.routes = None if self._flows else SystemRoutes(self.wireguard.device)
-        if self.routes is not None:
-            stack.push_async_callback(asyncio.to_thread, self.routes.close)
+        self._system = None if self._flows else open_system(self.wireguard)
+        if self._system is not None:
+            stack.push_async_callback(asyncio.to_thread, self._system.close)
         await self._become(config)
         if self._kill_switch is not None:
             await self._kill_switch.set(self.config.fwmark)
             stack.push_async_callback(self._kill_switch.close)
-        if not self._flows:
-            await self._set_dns(stack)
+        if self._system is not None and config.dns:
+            missing = await asyncio.to_thread(self._system.set_dns, config.dns)
+            if missing is not None:
+                words = ", ".join(config.dns)
+                print(f"DNS is not set, for want of {missing}: {words}", flush=True)
         await run_hooks(config.post_up, self.name)
         self._tell()
         return path
@@ -231,8 +235,9 @@ class Server:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 
     async def _become(self, config: InterfaceConfig) -> None:
-        if self.routes is not None:
-            config = await asyncio.to_thread(self.routes.with_mark, config, self.wireguard.fwmark)
+        system = self._system
+        if system is not None:
+            config = await asyncio.to_thread(system.with_mark, config, self.wireguard.fwmark)
         changes = difference(self.config, config)
         await self.control.apply(changes)
         for companion in self._companions:
@@ -242,19 +247,11 @@ class Server:
             device.set_addresses(config.addresses)
         if config.mtu != self.config.mtu:
             device.mtu = config.mtu
-        if self.routes is not None:
-            await asyncio.to_thread(self.routes.update, config)
+        if system is not None:
+            await asyncio.to_thread(system.update, config, self.wireguard.endpoints)
         if self._kill_switch is not None and config.fwmark != self.config.fwmark:
             await self._kill_switch.set(config.fwmark)
         self.config = config
-
-    async def _set_dns(self, stack: contextlib.AsyncExitStack) -> None:
-        if self.config.dns:
-            dns = SystemDNS(self.name)
-            stack.push_async_callback(dns.close)
-            if not await dns.set(self.config.dns):
-                words = ", ".join(self.config.dns)
-                print(f"DNS is not set, for want of resolvectl or resolvconf: {words}", flush=True)
 
     async def _save(self) -> None:
         await self.file.save(snapshot(self.wireguard, self.config))

@@ -17,7 +17,7 @@ import pytest
 import aiotun
 from aiotun.testing import Namespace
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
-from aiotun.wireguard.system_routes import SystemRoutes
+from aiotun.wireguard.system.linux import Linux
 
 pytestmark = pytest.mark.requires("tun", "netns", "ip")
 
@@ -32,8 +32,8 @@ def device(namespace: Namespace) -> Iterator[aiotun.Device]:
 
 
 @pytest.fixture
-def routes(namespace: Namespace, device: aiotun.Device) -> Iterator[SystemRoutes]:
-    routes = namespace.run(SystemRoutes, device)
+def routes(namespace: Namespace, device: aiotun.Device) -> Iterator[Linux]:
+    routes = namespace.run(Linux, device)
     yield routes
     routes.close()
 
@@ -84,7 +84,7 @@ ALL_BUT_OURS = "not from all fwmark 0xca6c lookup 51820"
 )  # fmt: skip
 def test_where_routes_go(
     namespace: Namespace,
-    routes: SystemRoutes,
+    routes: Linux,
     networks: list[str],
     main: list[str],
     table: list[str],
@@ -104,7 +104,7 @@ def test_where_routes_go(
     assert [rules(namespace, version) for version in (4, 6)] == before
 
 
-def test_one_that_stays_keeps_its_rules(namespace: Namespace, routes: SystemRoutes) -> None:
+def test_one_that_stays_keeps_its_rules(namespace: Namespace, routes: Linux) -> None:
     """A default route and its halves share them."""
     both = routes.with_mark(config("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1"))
     for wanted in (both, replace(both, peers=both.peers[:1]), replace(both, peers=both.peers[1:])):
@@ -113,7 +113,7 @@ def test_one_that_stays_keeps_its_rules(namespace: Namespace, routes: SystemRout
         assert rules(namespace, 4).count(MAIN_FIRST) == 1
 
 
-def test_tables_and_marks_of_the_file(namespace: Namespace, routes: SystemRoutes) -> None:
+def test_tables_and_marks_of_the_file(namespace: Namespace, routes: Linux) -> None:
     routes.update(config("0.0.0.0/0", "10.9.0.7/32", table=1234))
     assert shown(namespace, 1234) == ["10.9.0.7", "default4"]
     assert MAIN_FIRST not in rules(namespace, 4)
@@ -127,7 +127,7 @@ def test_tables_and_marks_of_the_file(namespace: Namespace, routes: SystemRoutes
 
 
 def test_a_mark_that_is_there_stays_and_a_table_in_use_is_left(
-    namespace: Namespace, routes: SystemRoutes
+    namespace: Namespace, routes: Linux
 ) -> None:
     namespace.command("ip", "-6", "route", "add", "fd77::/64", "dev", "wg9", "table", "51820")
     assert routes.with_mark(config("0.0.0.0/0")).fwmark == 51821
@@ -135,10 +135,10 @@ def test_a_mark_that_is_there_stays_and_a_table_in_use_is_left(
 
 
 def test_what_a_killed_program_left_behind(
-    namespace: Namespace, device: aiotun.Device, routes: SystemRoutes
+    namespace: Namespace, device: aiotun.Device, routes: Linux
 ) -> None:
     before = rules(namespace, 4)
-    killed = namespace.run(SystemRoutes, device)
+    killed = namespace.run(Linux, device)
     everything = killed.with_mark(config("0.0.0.0/0"))
     killed.update(everything)
     namespace.command("ip", "route", "flush", "table", "51820")  # its interface is gone
@@ -149,7 +149,7 @@ def test_what_a_killed_program_left_behind(
     killed.close()
 
 
-def test_rules_of_others_stay(namespace: Namespace, routes: SystemRoutes) -> None:
+def test_rules_of_others_stay(namespace: Namespace, routes: Linux) -> None:
     namespace.command("ip", "rule", "add", "from", "10.9.0.1", "table", "51820", "pref", "7")
     namespace.command("ip", "rule", "add", "fwmark", "0xca6c", "table", "51820", "pref", "8")
     before = rules(namespace, 4)
@@ -158,9 +158,7 @@ def test_rules_of_others_stay(namespace: Namespace, routes: SystemRoutes) -> Non
     assert rules(namespace, 4) == before
 
 
-def test_a_route_that_others_removed_is_no_error(
-    namespace: Namespace, routes: SystemRoutes
-) -> None:
+def test_a_route_that_others_removed_is_no_error(namespace: Namespace, routes: Linux) -> None:
     routes.update(config("10.1.0.0/16", "10.2.0.0/16"))
     namespace.command("ip", "route", "delete", "10.1.0.0/16", "dev", "wg9")
     routes.update(config("10.2.0.0/16"))
@@ -172,7 +170,7 @@ def test_without_ipv6_the_rest_is_routed(
 ) -> None:
     with namespace.run(aiotun.Device, name="wg9", addresses=ADDRESSES[:1]) as device:
         namespace.sysctl("net.ipv6.conf.wg9.disable_ipv6", 1)
-        routes = namespace.run(SystemRoutes, device)
+        routes = namespace.run(Linux, device)
         routes.update(config("::/1", "0.0.0.0/0", "fd01::/16", "10.1.0.0/16", fwmark=51820))
         assert shown(namespace, "main") == ["10.1.0.0/16"]
         assert shown(namespace, 51820) == ["default4"]

@@ -1,4 +1,4 @@
-"""Routes of the system to what the peers may send from, as wg-quick makes them.
+"""Linux: routes by rtnetlink as wg-quick makes them, DNS by the programs that it calls.
 
 A network goes to the main table. All there is, be it a default route or its two halves, goes to
 a table of its own: our datagrams, which carry that table's number as a mark, are routed without it.
@@ -14,18 +14,20 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from ..addresses import Route
-from ..device import Device
-from ..errors import RouteError, UnsupportedError
-from ..platforms.linux.netlink import NetlinkSocket
-from ..platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
-from .config import InterfaceConfig
-from .core.allowed_ips import Network
+from ...addresses import Route
+from ...device import Device
+from ...errors import RouteError, UnsupportedError
+from ...platforms.linux.netlink import NetlinkSocket
+from ...platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
+from ..config import InterfaceConfig
+from ..core.allowed_ips import Network
+from .base import System, allowed_ips, everything
+from .linux_dns import LinuxDNS
 
-__all__ = ["SystemRoutes"]
+__all__ = ["Linux"]
 
 logger = logging.getLogger("aiotun.wireguard")
 
@@ -33,26 +35,19 @@ FIRST_TABLE = 51820
 """wg-quick's first choice."""
 
 
-class SystemRoutes:
-    """One interface's routes, and the rules by which they are found.
-
-    Its methods block for some microseconds a route.
-    """
+class Linux(System):
+    """One interface's routes, and the rules by which they are found: some microseconds a route."""
 
     def __init__(self, device: Device) -> None:
         self._index = device.index
+        self._dns = LinuxDNS(device.name)
         self._netlink = NetlinkSocket()
         self._routing = Routing(self._netlink)
         self._present = _Plan({}, set())
 
     def with_mark(self, config: InterfaceConfig, present: int = 0) -> InterfaceConfig:
-        """With a mark on our datagrams if all there is leads to the peers.
-
-        The mark is the number of the first table that is empty. One that is `present` stays.
-        Raises `OSError`.
-        """
-        everything = _everything(_allowed_ips(config))
-        if config.table != "auto" or config.fwmark or not everything:
+        """If all there is leads to the peers: the number of the first table that is empty."""
+        if config.table != "auto" or config.fwmark or not everything(allowed_ips(config)):
             return config
         return dataclasses.replace(config, fwmark=present or self._empty_table())
 
@@ -61,8 +56,7 @@ class SystemRoutes:
             table for table in itertools.count(FIRST_TABLE) if not self._routing.routes(table)
         )
 
-    def update(self, config: InterfaceConfig) -> None:
-        """Make the routes those that the configuration wants. Raises `OSError`."""
+    def update(self, config: InterfaceConfig, endpoints: Collection[str] = ()) -> None:
         wanted, present = _plan(config), self._present
         for network, table in list(present.routes.items()):
             if wanted.routes.get(network) != table:
@@ -77,8 +71,12 @@ class SystemRoutes:
             if network not in present.routes:
                 self._add_route(network, table)
 
+    def set_dns(self, words: Iterable[str]) -> str | None:
+        return self._dns.set(words)
+
     def close(self) -> None:
-        """Take the rules away; the routes go with the interface. Raises `OSError`."""
+        """Take the rules away; the routes go with the interface."""
+        self._dns.close()
         with self._netlink:
             for rule in list(self._present.rules):
                 self._remove_rules(rule)
@@ -124,37 +122,23 @@ class _Plan(NamedTuple):
 
 
 def _plan(config: InterfaceConfig) -> _Plan:
-    networks = _allowed_ips(config)
+    networks = allowed_ips(config)
     if config.table == "off":
         return _Plan({}, set())
     if config.table != "auto":
         return _Plan(dict.fromkeys(networks, config.table), set())
     connected = [address.network for address in config.addresses]
     networks = [network for network in networks if not any(_covers(c, network) for c in connected)]
-    everything = _everything(networks)
+    default = everything(networks)
     mark = config.fwmark
     return _Plan(
-        {network: mark if network in everything else RT_TABLE_MAIN for network in networks},
-        {Rule(network.version, mark, mark, inverted=True) for network in everything},
+        {network: mark if network in default else RT_TABLE_MAIN for network in networks},
+        {Rule(network.version, mark, mark, inverted=True) for network in default},
     )
 
 
 def _main_first(rule: Rule) -> Rule:
     return Rule(rule.version, RT_TABLE_MAIN, suppress_prefixlength=0)
-
-
-def _allowed_ips(config: InterfaceConfig) -> list[Network]:
-    return list(dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips))
-
-
-def _everything(networks: Iterable[Network]) -> set[Network]:
-    """Default routes among them, and two halves of one, which many write instead."""
-    largest = {network for network in networks if network.prefixlen <= 1}
-    return {
-        network
-        for network in largest
-        if network.prefixlen == 0 or largest.issuperset(network.supernet().subnets())
-    }
 
 
 def _covers(network: Network, other: Network) -> bool:
