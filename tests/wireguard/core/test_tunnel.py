@@ -866,7 +866,7 @@ def test_each_initiation_without_an_answer_is_told(world: World, every: float) -
         world.a.send(world.a.packet(world.b))
         world.exchange()
         world.sleep(min(every, 60.0))
-    first, *others = [when for when, _, kind in world.sent if kind == INITIATION]
+    _, *others = [when for when, _, kind in world.sent if kind == INITIATION]
     assert told == others
     assert len(told) >= 11
     world.lost = lambda data: False
