@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
+from unittest.mock import AsyncMock
 
 import packets
 import pytest
@@ -31,8 +32,9 @@ from aiotun.wireguard.cluster.member import Member, joined
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.peer import Peer
 from aiotun.wireguard.core.tunnel import Tunnel
-from aiotun.wireguard.endpoint import WireGuard
+from aiotun.wireguard.endpoint import WireGuard, clock
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.stores.bucket import UnreachableError
 
 __all__ = ["nats_server"]
 
@@ -130,16 +132,81 @@ async def test_a_peer_moves_and_is_reached_through_any_server(url: str) -> None:
             assert await phone.recv() == down
             assert (second.member.link.sent, first.member.link.received) == (1, 1)
             # The client fails over.
-            phone.wireguard.set_peer(way_to(second))
-            phone.wireguard.tunnel.peers[public_key_of(SERVICE)].forget_sessions()
-            phone.wireguard.tunnel.peers[public_key_of(SERVICE)]._handshake_sent = -1e9
-            await phone.host.send(up)
-            assert await second.recv() == up
+            await move(phone, second)
             await until(lambda: first.peer(0).elsewhere is not None, timeout=1)
             assert first.peer(0)._current is None
             assert first.peer(0).timestamp == second.peer(0).timestamp != b""
             await first.host.send(down)
             assert await phone.recv() == down
+
+
+@contextlib.contextmanager
+def cut_off(serving: Serving) -> Iterator[None]:
+    """It reaches the store no more, but clients do reach it."""
+    bucket = serving.member._bucket
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("read", "write"):
+            patch.setattr(bucket, method, AsyncMock(side_effect=UnreachableError("cut off")))
+        yield
+
+
+async def move(phone: End, to: Serving) -> None:
+    """Send a packet in a session that the client begins there."""
+    phone.wireguard.set_peer(way_to(to))
+    peer = phone.wireguard.tunnel.peers[public_key_of(SERVICE)]
+    peer.forget_sessions()
+    peer._handshake_sent = -1e9
+    up = packet("10.9.0.2", "10.0.0.1")
+    await phone.host.send(up)
+    assert await to.recv() == up
+
+
+async def passes_on(phone: End, held: Serving, other: Serving) -> None:
+    """The client's packets arrive at one server, and reach it through both."""
+    await until(lambda: held.holds(0) and other.peer(0).elsewhere is not None)
+    await until(lambda: not held.member._claims and not other.member._claims)
+    assert held.peer(0).elsewhere is None
+    assert held.holds(0)
+    assert not other.holds(0)
+    for end in (held, other):
+        down = packet("192.0.2.7", "10.9.0.2")
+        await end.host.send(down)
+        assert await phone.recv() == down
+    up = packet("10.9.0.2", "10.0.0.1", 7)
+    await phone.host.send(up)
+    assert await held.recv() == up
+
+
+async def test_a_handshake_of_which_nobody_heard_is_not_claimed_later(url: str) -> None:
+    """The peer has moved on: its greatest time stamp is not that server's."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        with cut_off(first):
+            await move(phone, first)
+            await move(phone, second)
+            await until(lambda: second.holds(0))
+        await passes_on(phone, second, first)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stays", "moves again"])
+async def test_a_server_that_is_back_begins_a_handshake(url: str, again: bool) -> None:
+    """It has not heard yet that the peer has moved; the peer goes back to it."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        await move(phone, first)
+        await until(lambda: first.holds(0) and second.peer(0).elsewhere is not None)
+        with cut_off(first):
+            await move(phone, second)
+            await until(lambda: second.holds(0))
+            at_first = first.peer(0)
+            at_first._handshake_sent = -1e9
+            at_first.initiate(clock())
+            first.wireguard._pass_on()
+            await until(lambda: at_first.began_session)
+            if again:
+                await move(phone, second)
+                await until(lambda: second.holds(0))
+        await passes_on(phone, *((second, first) if again else (first, second)))
 
 
 def from_client(data: bytes) -> aiotun.Datagram:
@@ -313,7 +380,7 @@ def test_an_announcement_that_is_none(fields: dict[str, Any]) -> None:
     assert found is None or (found.name.isprintable() and len(found.name) <= 64)
 
 
-@given(st.fixed_dictionaries({"server": values, "timestamp": values}) | values)
+@given(st.fixed_dictionaries({"server": values, "timestamp": values, "completed": values}) | values)
 def test_a_claim_that_is_none(fields: Any) -> None:
     assert member_module._decode_holding(json.dumps(fields).encode()) is None
 

@@ -9,6 +9,10 @@ is not newer.
 
 A peer counts as moved only when it has shown that it has the session's keys: whoever replays an
 initiation at another server gets an answer, and moves nobody.
+
+A server that was cut off may begin a handshake before it hears that the peer has moved, and the
+peer goes back to it. No time stamp of the peer's tells of this: so of such handshakes the later
+one counts, by the clocks of the servers.
 """
 
 from __future__ import annotations
@@ -61,6 +65,20 @@ class Holding(NamedTuple):
     """The public key of the server's link."""
     timestamp: bytes
     """The greatest of the peer's initiations (TAI64N)."""
+    completed: float
+    """When the handshake was complete, by the server's clock (unix time)."""
+
+
+class Claim(NamedTuple):
+    """What this server is to write of a peer that has shaken hands with it."""
+
+    timestamp: bytes
+    completed: float
+    began: bool
+    """Whether this server began the handshake: then the time stamp is an earlier one's."""
+
+    def is_newer(self, than: Holding) -> bool:
+        return self.timestamp > than.timestamp or (self.began and self.completed > than.completed)
 
 
 class Member:
@@ -75,8 +93,8 @@ class Member:
         """Those that are alive, this one too, by the public keys of their links."""
         self.holdings: dict[bytes, Holding] = {}
         """By the peers' public keys."""
-        self._claims: dict[bytes, None] = {}
-        """Peers that have shaken hands here, which the others do not know yet."""
+        self._claims: dict[bytes, Claim] = {}
+        """Of peers that have shaken hands here, which the others do not know yet."""
         self._wireguard: WireGuard | None = None
         self._delivering = False
         self.lost = 0
@@ -126,8 +144,10 @@ class Member:
         before = peer.timestamp
         if holding is not None:
             peer.learn_timestamp(holding.timestamp)
-            if peer.public_key in self._claims and before >= holding.timestamp:
+            claim = self._claims.get(peer.public_key)
+            if claim is not None and claim.is_newer(holding):
                 return  # they will hear of it
+            self._claims.pop(peer.public_key, None)
         if holding is not None and holding.server in self.servers:
             holder = holding.server
         elif peer.last_handshake is None and peer.endpoint is not None and self.servers:
@@ -142,9 +162,10 @@ class Member:
             peer.end_sessions()  # else it is shaking hands with this server
 
     def _shook_hands(self, peer: Peer) -> None:
-        holding = self.holdings.get(peer.public_key)
-        if holding != (self.link.public_key, peer.timestamp):
-            self._claims[peer.public_key] = None
+        assert peer.last_handshake is not None
+        self._claims[peer.public_key] = Claim(
+            peer.timestamp, peer.last_handshake, peer.began_session
+        )
 
     def _forward(self, server: bytes, packets: Sequence[bytes]) -> None:
         if self._delivering:  # two servers that each take the other for the holder
@@ -200,30 +221,34 @@ class Member:
             some = list(self._claims)[:AT_ONCE]
             claims = [self._claim_one(public_key) for public_key in some]
             results = await asyncio.gather(*claims, return_exceptions=True)
-            for public_key, result in zip(some, results, strict=True):
-                if result is None:
-                    self._claims.pop(public_key, None)
-                elif not isinstance(result, ConflictError):
+            for result in results:
+                if isinstance(result, BaseException) and not isinstance(result, ConflictError):
                     raise result
             if any(results):
                 await self.read()
 
     async def _claim_one(self, public_key: bytes) -> None:
+        claim = self._claims.get(public_key)
         peer = self._wireguard and self._wireguard.tunnel.peers.get(public_key)
-        if not peer:
-            return  # it was removed meanwhile
-        holding = self.holdings.get(public_key)
-        if holding is not None and holding.timestamp > peer.timestamp:
+        if not claim or not peer:  # another has it, or it was removed meanwhile
             self._claims.pop(public_key, None)
-            self._place(peer)
             return
+        timestamp = claim.timestamp
+        holding = self.holdings.get(public_key)
+        if holding is not None:
+            if not claim.is_newer(holding):
+                self._place(peer)
+                return
+            timestamp = max(timestamp, holding.timestamp)
         key = HOLDER + public_key.hex()
         entry = self._known.entries.get(key)
-        mine = Holding(self.link.public_key, peer.timestamp)
+        mine = Holding(self.link.public_key, timestamp, claim.completed)
         await self._bucket.write(
             key, _encode_holding(mine), revision=entry.revision if entry else 0
         )
         self.holdings[public_key] = mine
+        if self._claims.get(public_key) is claim:  # and it has not shaken hands again
+            del self._claims[public_key]
 
 
 @asynccontextmanager
@@ -270,7 +295,11 @@ def _decode_server(key: str, value: bytes) -> Server | None:
 
 
 def _encode_holding(holding: Holding) -> bytes:
-    value = {"server": encode_key(holding.server), "timestamp": holding.timestamp.hex()}
+    value = {
+        "server": encode_key(holding.server),
+        "timestamp": holding.timestamp.hex(),
+        "completed": holding.completed,
+    }
     return json.dumps(value).encode()
 
 
@@ -279,8 +308,9 @@ def _decode_holding(value: bytes) -> Holding | None:
         fields = json.loads(value)
         timestamp = bytes.fromhex(fields["timestamp"])
         if len(timestamp) in (0, TIMESTAMP_SIZE):
-            return Holding(decode_key(fields["server"]), timestamp)
-    except (ValueError, TypeError, KeyError, RecursionError, AttributeError):
+            completed = float(fields["completed"])
+            return Holding(decode_key(fields["server"]), timestamp, completed)
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError):
         pass
     logger.error("what a server has written into the store cannot be understood")
     return None

@@ -164,6 +164,11 @@ class Peer:
         """The greatest of the peer's initiations (TAI64N); empty: there was none."""
         return self._timestamp_received
 
+    @property
+    def began_session(self) -> bool:
+        """Whether this side began the handshake of the session in use."""
+        return self._current is not None and self._current.initiator
+
     def learn_timestamp(self, timestamp: bytes) -> None:
         """Another server has heard this: what is not newer is a replay here too."""
         self._timestamp_received = max(timestamp, self._timestamp_received)
