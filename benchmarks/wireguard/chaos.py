@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import statistics
@@ -31,8 +32,10 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, ip_network
+from operator import itemgetter
 from pathlib import Path
 
 import aiohttp
@@ -160,27 +163,27 @@ class Client(aiotun.UdpProtocol):
         self.key = public_key_of(key)
         self.address = address
         self.neighbour = address
-        self.site = first
         self.tunnel = Tunnel(key)
         everything = (ip_network("0.0.0.0/0"),)
         config = PeerConfig(service, allowed_ips=everything)
-        self.tunnel.set_peer(config, clock(), self._endpoint())
+        self.service = self.tunnel.set_peer(config, clock(), endpoint(first))
         self.tunnel.on_unanswered(self._next_server)
         self.answers: list[tuple[float, int]] = []
         """When the service answered, and at which site."""
         self.neighbour_answers = self.neighbour_pings = 0
-        self.enabled = True
         self.pings = 0
 
     def connection_made(self, transport: aiotun.UdpTransport) -> None:
         self.transport = transport
 
-    def _endpoint(self) -> tuple[str, int]:
-        return f"10.1.{self.site}.2", PORT
+    @property
+    def site(self) -> int:
+        """Where it heard the service last, or looks for it."""
+        assert self.service.endpoint is not None
+        return int(self.service.endpoint[0].split(".")[2])
 
     def _next_server(self, peer: Peer) -> None:
-        self.site = self.site % SITES + 1
-        peer.set_endpoint(self._endpoint())
+        peer.set_endpoint(endpoint(self.site % SITES + 1))
 
     def ping(self) -> None:
         self.pings += 1
@@ -218,6 +221,10 @@ class Client(aiotun.UdpProtocol):
             self.pass_on()
 
 
+def endpoint(site: int) -> tuple[str, int]:
+    return f"10.1.{site}.2", PORT
+
+
 def _same(client: Client) -> Client:
     return client
 
@@ -233,6 +240,23 @@ def echo(source: IPv4Address, destination: IPv4Address, kind: int, number: int) 
     return head + message
 
 
+@dataclass
+class Disabling:
+    """One time that a client was disabled: seconds of the monotonic clock."""
+
+    client: Client
+    begun: float
+    """From then on it may be disabled."""
+    acknowledged: float = math.inf
+    ending: float = math.inf
+    """From then on it may be enabled again."""
+    ended: float = math.inf
+
+    def explains(self, client: Client, since: float, until: float) -> bool:
+        """Whether the client was not answered in that time for this reason."""
+        return client is self.client and since < self.ended + RESUME and until > self.begun
+
+
 class Chaos:
     def __init__(self, sites: list[Site], store: str, seed: int, breaks: list[str]) -> None:
         self.sites = sites
@@ -242,12 +266,15 @@ class Chaos:
         self.clients: list[Client] = []
         self.service = generate_private_key()
         self.events: list[tuple[float, str]] = []
-        self.disabled: list[tuple[float, float, Client]] = []
-        """From when until when a peer was disabled, as acknowledged."""
+        self.disabled: list[Disabling] = []
         self.acknowledged: dict[bytes, bool] = {}
         """What was acknowledged last of each peer: whether it is enabled."""
         self.uncertain: set[bytes] = set()
-        """Peers of which a change was not acknowledged: it holds, or does not."""
+        """Peers of which a change is not acknowledged yet: it holds, or does not."""
+        self.refused = 0
+        """Changes that the store gave up, and that were tried again."""
+        self.lag = 0.0
+        """Seconds that the clients' own loop was late at most."""
 
     def note(self, what: str) -> None:
         self.events.append((time.monotonic(), what))
@@ -342,36 +369,40 @@ class Chaos:
             await asyncio.sleep(PING_INTERVAL)
 
     async def tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             for client in self.clients:
                 client.tick()
+            due = loop.time() + 0.1
             await asyncio.sleep(0.1)
+            self.lag = max(self.lag, loop.time() - due)
 
     async def operate(self, store: NatsStore) -> None:
         """Disable peers and enable them again, one at a time."""
         while True:
             await asyncio.sleep(2)
             client = self.random.choice(self.clients)
-            since = await self._set_enabled(store, client, False)
+            disabling = Disabling(client, time.monotonic())
+            self.disabled.append(disabling)
+            disabling.acknowledged = await self._set_enabled(store, client, False)
             await asyncio.sleep(self.random.uniform(3, 12))
-            until = time.monotonic()
-            await self._set_enabled(store, client, True)
-            if since is not None:
-                self.disabled.append((since, until, client))
+            disabling.ending = time.monotonic()
+            disabling.ended = await self._set_enabled(store, client, True)
 
-    async def _set_enabled(self, store: NatsStore, client: Client, enabled: bool) -> float | None:
+    async def _set_enabled(self, store: NatsStore, client: Client, enabled: bool) -> float:
         """Return when it was acknowledged."""
         address = ip_network(client.address)
         peer = PeerConfig(client.key, allowed_ips=(address,), enabled=enabled)
-        try:
-            await store.change(lambda _: Change(client.key, peer))
-        except OSError:
-            self.uncertain.add(client.key)
-            return None
-        self.uncertain.discard(client.key)
-        self.acknowledged[client.key] = enabled
-        client.enabled = enabled
-        return time.monotonic()
+        self.uncertain.add(client.key)
+        while True:
+            try:
+                await store.change(lambda _: Change(client.key, peer))
+            except OSError:
+                self.refused += 1
+            else:
+                self.uncertain.discard(client.key)
+                self.acknowledged[client.key] = enabled
+                return time.monotonic()
 
     async def break_something(self) -> None:
         site = self.random.choice(self.sites)
@@ -408,10 +439,11 @@ class Chaos:
 
     def judge(self, found: dict[bytes, PeerConfig]) -> bool:
         gaps = self._gaps()
-        longest = [max(each, default=0.0) for each in gaps]
-        interrupted = sorted(gap for each in gaps for gap in each if gap > 2 * PING_INTERVAL)
-        late = self._revoked_late()
+        longest = max((gap for gap, _, _ in gaps), default=0.0)
+        interrupted = sorted(gap for gap, _, _ in gaps if gap > 2 * PING_INTERVAL)
+        late = self._answered_late()
         addresses = [net for peer in found.values() for net in peer.allowed_ips]
+        twice = len(addresses) - len(set(addresses))
         lost = [
             key
             for key, enabled in self.acknowledged.items()
@@ -419,10 +451,12 @@ class Chaos:
         ]
         pings = sum(client.pings for client in self.clients)
         answers = sum(len(client.answers) for client in self.clients)
+        seconds = round(time.monotonic() - self.begin)
+        breaks = sum("kill" in what or "cut" in what for _, what in self.events)
         summary = {
-            "seconds": round(time.monotonic() - self.begin),
+            "seconds": seconds,
             "peers": len(self.clients),
-            "events": sum("kill" in what or "cut" in what for _, what in self.events),
+            "breaks": breaks,
             "pings": pings,
             "answered": round(answers / pings, 4),
             "answered by another peer": round(
@@ -432,67 +466,56 @@ class Chaos:
             ),
             "interruptions": len(interrupted),
             "interruption, median": round(statistics.median(interrupted or [0.0]), 1),
-            "interruption, longest": round(max(longest, default=0.0), 1),
+            "interruption, longest": round(longest, 1),
             "times disabled": len(self.disabled),
             "answered though disabled": len(late),
-            "answered though disabled, latest": round(max(late, default=0.0), 1),
-            "addresses given twice": len(addresses) - len(set(addresses)),
+            "addresses given twice": twice,
             "acknowledged and lost": len(lost),
-            "not acknowledged": len(self.uncertain),
+            "changes tried again": self.refused,
+            "load of the machine, 1 minute": round(os.getloadavg()[0], 1),
+            "load of the machine, 15 minutes": round(os.getloadavg()[2], 1),
+            "the clients' loop was late at most": round(self.lag, 2),
         }
         print(json.dumps(summary, indent=2))
-        self._tell_longest()
-        return (
-            max(longest, default=0.0) <= RESUME
-            and not late
-            and not lost
-            and len(addresses) == len(set(addresses))
+        for gap, since, client in sorted(gaps, key=itemgetter(0), reverse=True)[:5]:
+            number = self.clients.index(client)
+            print(f"client {number}: {gap:.1f} s without an answer from {self._at(since)} on")
+        for line in late:
+            print(line)
+        kinds = "all kinds" if self.breaks == BREAKS else ", ".join(self.breaks)
+        print(
+            f"| {seconds} s, {len(self.clients)} peers | {breaks}: {kinds} | {len(interrupted)} |"
+            f" {longest:.1f} s | {len(late)} | {twice + len(lost)} |"
         )
+        return longest <= RESUME and not late and not lost and not twice
 
-    def _gaps(self) -> list[list[float]]:
-        """Seconds between answers, for each client, without the times that it was disabled."""
+    def _at(self, when: float) -> str:
+        return f"{when - self.events[0][0]:.1f} s"
+
+    def _gaps(self) -> list[tuple[float, float, Client]]:
+        """Seconds between answers, since when, and of whom: but for clients that were disabled."""
         end = self.events[-1][0]
         gaps = []
         for client in self.clients:
-            off = [
-                (since, until + RESUME) for since, until, each in self.disabled if each is client
-            ]
             times = [self.begin, *(at for at, _ in client.answers if at > self.begin)]
             times = [*times, max(end, times[-1])]
-            gaps.append(
-                [
-                    after - before
-                    for before, after in itertools.pairwise(times)
-                    if not any(before < until and after > since for since, until in off)
-                ]
-            )
+            gaps += [
+                (until - since, since, client)
+                for since, until in itertools.pairwise(times)
+                if not any(each.explains(client, since, until) for each in self.disabled)
+            ]
         return gaps
 
-    def _tell_longest(self) -> None:
-        """Say of the longest interruptions when they began, and of which client."""
-        found = [
-            (after - before, before, number)
-            for number, client in enumerate(self.clients)
-            for before, after in itertools.pairwise([at for at, _ in client.answers])
-            if not any(
-                before < until + RESUME and after > since
-                for since, until, each in self.disabled
-                if each is client
-            )
-        ]
-        for gap, before, number in sorted(found, reverse=True)[:5]:
-            began = before - self.events[0][0]
-            print(f"client {number}: {gap:.1f} s without an answer from {began:.1f} s on")
-
-    def _revoked_late(self) -> list[float]:
+    def _answered_late(self) -> list[str]:
         """Answers to disabled peers, where the server had been able to read the store for long."""
         reads = {site.number: self._reads(site) for site in self.sites}
         return [
-            at - since
-            for since, until, client in self.disabled
-            for at, number in client.answers
-            if since + REVOKED + SLACK < at < until
-            and reachable(reads[number], at - REVOKED - SLACK, at)
+            f"client {self.clients.index(each.client)}: answered by site {site} at {self._at(at)},"
+            f" {at - each.acknowledged:.1f} s after it was disabled"
+            for each in self.disabled
+            for at, site in each.client.answers
+            if each.acknowledged + REVOKED + SLACK < at < each.ending
+            and reachable(reads[site], at - REVOKED - SLACK, at)
         ]
 
     @staticmethod

@@ -271,6 +271,23 @@ async def test_nobody_is_there(nats_server: NatsServer, monkeypatch: pytest.Monk
             raise AssertionError("it was reached")
 
 
+async def test_a_server_that_has_no_answer_is_left_for_another(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """As one has none that is cut off from the others; here it has no JetStream."""
+    silent = NatsServer(tmp_path / "silent", arguments=["-js=false"])
+    silent.start()
+    try:
+        await asyncio.to_thread(silent.wait)
+        both = f"nats://{silent.address},{nats_server.address}/test-{os.urandom(4).hex()}"
+        for _ in range(6):  # either may be the first
+            async with NatsStore.open(both) as store:
+                await store.put(A)
+                assert (await store.peers())[0] == {ALICE: A}
+    finally:
+        silent.kill()
+
+
 async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket_module, "PATIENCE", 0.2)
     server = NatsServer(tmp_path / "nats")

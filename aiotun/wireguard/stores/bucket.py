@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import errno
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -33,6 +33,9 @@ TIMEOUT = 1.0
 
 PATIENCE = 10.0
 """Seconds that what fails is tried again: longer than the servers take to elect a leader."""
+
+RETRY = 0.2
+"""Seconds until what failed is tried again."""
 
 BATCH = 1000
 """Messages asked for at a time."""
@@ -101,9 +104,25 @@ class Bucket:
         self._prefix = f"$KV.{name}."
         self._name = name
 
+    @contextlib.asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Where no answer comes, the next question goes to another server of NATS.
+
+        The one that is connected may be cut off from the others, or from here without a word.
+        """
+        reconnects = self._client.stats["reconnects"]
+        try:
+            yield
+        except (nats.errors.Error, asyncio.TimeoutError) as exc:
+            unavailable = isinstance(exc, nats.js.errors.ServiceUnavailableError)
+            answered = isinstance(exc, nats.js.errors.APIError) and not unavailable
+            if not answered and self._client.stats["reconnects"] == reconnects:
+                await self._client.force_reconnect()
+            raise UnreachableError(str(exc) or type(exc).__name__) from exc
+
     async def make(self, replicas: int) -> None:
         """Make it, if it is not there. Raises `ValueError` for one that cannot be used."""
-        with _plain_errors():
+        async with self._asking():
             try:
                 info = await self._js.stream_info(self._stream)
             except nats.js.errors.NotFoundError:
@@ -123,7 +142,7 @@ class Bucket:
 
     async def read(self, known: Snapshot = EMPTY) -> Snapshot:
         """The bucket as it is; what is `known` of it is not fetched again."""
-        with _plain_errors():
+        async with self._asking():
             info = await self._js.stream_info(self._stream)
             last = info.state.last_seq
             if info.created != known.created or last < known.revision:  # it was made anew
@@ -155,7 +174,7 @@ class Bucket:
             headers[api.Header.EXPECTED_LAST_SEQUENCE.value] = str(bucket_revision)
         if revision is not None:
             headers[api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value] = str(revision)
-        with _plain_errors():
+        async with self._asking():
             if not self._client.is_connected:  # else it waits there, and is sent at some time
                 raise UnreachableError("there is no connection")
             try:
@@ -232,12 +251,4 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         except UnreachableError:
             if loop.time() > deadline:
                 raise
-        await asyncio.sleep(0.2)
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except (nats.errors.Error, asyncio.TimeoutError) as exc:
-        raise UnreachableError(str(exc) or type(exc).__name__) from exc
+        await asyncio.sleep(RETRY)

@@ -95,8 +95,9 @@ async def connected(address: Address) -> AsyncIterator[Client]:
     try:
         await asyncio.wait_for(
             client.connect(
-                list(address.servers),
+                random.sample(address.servers, len(address.servers)),
                 name="aiotun",
+                dont_randomize=True,  # it goes on to another, not to the same by chance
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]  # it only sleeps so long
                 connect_timeout=1,  # one that is cut off keeps us from the next no longer
@@ -165,7 +166,7 @@ class NatsStore(Store[Snapshot]):
                 ]
                 if changes:
                     yield changes
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(INTERVAL if self.reachable else bucket_module.RETRY)
 
     async def _change(self, decide: Decide) -> Change:
         loop = asyncio.get_running_loop()
