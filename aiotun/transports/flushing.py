@@ -32,7 +32,11 @@ def flush_since(tick: Tick, start: int) -> None:
 
     All that is in it is flushed, whatever the flush of one raises.
     """
-    written: list[Flushed] = []
+    first = tick.pop(start)
+    if len(tick) == start:  # it is the only one, as when one packet was delivered
+        first.end_of_tick()
+        return
+    written = [first]
     while len(tick) > start:  # one by one: a finalizer may write at any time, and add to it
         written.append(tick.pop(start))
     _flush(iter(written))

@@ -233,16 +233,16 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """
         if type(data) is not bytes:
             data = to_bytes(data, self.noun)
-        if not 0 < segment < len(data):  # one datagram
-            self.sendto(data, addr, local=local, ecn=ecn)
-            return
-        count = -(-len(data) // segment)
+        count = -(-len(data) // segment) if 0 < segment < len(data) else 1
         if count > SEGMENTS_MAX:
             raise ValueError(f"a train has at most {SEGMENTS_MAX} datagrams, not {count}")
         if self._closing:
             self._refuse_late(cut(data, segment))
             return
-        self._outbox.train(addr, local, ecn, data, segment)
+        if count == 1:
+            self._outbox.run(addr, local, ecn).append(data)
+        else:
+            self._outbox.train(addr, local, ecn, data, segment)
         self._gather(count)
 
     def _gather(self, count: int) -> None:
@@ -286,17 +286,20 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         try:
             if not waited:
                 self._write_backlog()
-            self._pause_protocol()
+            if self._backlog:
+                self._pause_protocol()
         finally:
             self._leave()
 
     def _pack(self) -> None:
         """What has gathered waits in messages from now on, and is counted."""
         messages = self._outbox.pack(self.get_extra_info("gso"))
-        self.counters.datagrams_sent += self._gathered
-        self.counters.bytes_sent += sum([sum(map(len, each.datagrams)) for each in messages])
+        counters = self.counters
+        counters.datagrams_sent += self._gathered
+        for _, _, _, datagrams, _ in messages:
+            counters.bytes_sent += sum(map(len, datagrams))
         self._gathered = 0
-        self._backlog.extend(messages)
+        self._backlog += messages
 
     def end_of_tick(self) -> None:
         self._scheduled = False
@@ -316,7 +319,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
                 self._note_error(exc)
         if self._backlog and not self._finished:
             self._watch_writable()
-        self._report_errors()
+        if self._errors:
+            self._report_errors()
 
     def _has_backlog(self) -> bool:
         return bool(self._backlog)

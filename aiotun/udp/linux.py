@@ -213,7 +213,14 @@ class UdpSocket:
         done = 0
         try:
             while done < len(messages):
-                sent, number = self._send_from(messages, done)
+                if native:
+                    sent, number = native.send_messages(
+                        self._sock.fileno(), self._family, self._remote, messages, done
+                    )
+                else:
+                    sent, number = send_messages(
+                        self._sock, self._family, self._remote, messages, done
+                    )
                 self._counters.messages_sent += sent
                 done += sent
                 if number == errno.EAGAIN:
@@ -226,12 +233,6 @@ class UdpSocket:
                     done += 1
         finally:
             del messages[:done]
-
-    def _send_from(self, messages: list[Message], start: int) -> tuple[int, int]:
-        how = self._family, self._remote, messages, start
-        if native:
-            return native.send_messages(self._sock.fileno(), *how)
-        return send_messages(self._sock, *how)
 
     def _send(self, message: Message) -> None:
         _send_message(self._sock, self._family, self._remote, message)

@@ -72,11 +72,11 @@ class SelectorUdpTransport(UdpTransport):
             deliver(received)
         elif not self._errors:  # a send meanwhile has raised and reported it
             self._watch_anew()
-        self._report_errors()
+        if self._errors:
+            self._report_errors()
 
     def _report_errors(self) -> None:
-        if self._errors:
-            self._watch_anew()
+        self._watch_anew()
         super()._report_errors()
 
     def _watch_anew(self) -> None:

@@ -59,6 +59,8 @@ class WireGuard(AsyncClosing):
 
     transport: aiotun.PacketTransport
     udp: aiotun.UdpTransport
+    _offload: bool
+    """Whether the device's frames have a virtio_net_hdr."""
 
     def __init__(
         self,
@@ -249,15 +251,16 @@ class WireGuard(AsyncClosing):
         frames = tunnel.take_frames()
         if frames:
             self._write(frames)
-        if tunnel.next_deadline < self._due:
+        deadline = tunnel.next_deadline
+        if deadline < self._due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._due = tunnel.next_deadline
+            self._due = deadline
             delay = max(self._due - clock(), TIMER_SLACK)
             self._timer = self._loop.call_later(delay, self._tick)
 
     def _write(self, frames: list[bytes]) -> None:
-        if self.device.queue.vnet_hdr:
+        if self._offload:
             write = self.transport.write_super
             for frame in frames:
                 write(SuperPacket(frame))
@@ -290,6 +293,7 @@ class _Host(aiotun.PacketProtocol):
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
         queue = transport.device.queue
         self._wireguard.transport = transport
+        self._wireguard._offload = queue.vnet_hdr
         self._tunnel.mtu = transport.mtu
         self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload)
         if queue.vnet_hdr:

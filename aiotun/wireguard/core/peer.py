@@ -297,7 +297,9 @@ class Peer:
     def _transmit(self, trains: list[Train], now: float, ecn: int = 0) -> int:
         """Send what the peer can see to be ours, to where it is known to be; its size."""
         assert self.endpoint is not None
-        size = sum([len(data) for data, _ in trains])
+        size = 0
+        for data, _ in trains:
+            size += len(data)
         self.tx_bytes += size
         self._interface.outgoing.append((self.endpoint, self._local, ecn, trains))
         self._keepalive_due = inf

@@ -37,11 +37,8 @@ class Timers(Generic[Owner]):
         """Time, order of entry, owner. Entries with another time than their owner's are stale."""
         self._number = itertools.count()
         self._max = STALE_MIN
-
-    @property
-    def deadline(self) -> float:
+        self.deadline = inf
         """The time of the next visit; infinity: there is none."""
-        return self._heap[0][0] if self._heap else inf
 
     def begin(self, owner: Owner, due: float) -> None:
         """A timer of this owner begins to run: it is visited then, or earlier."""
@@ -50,6 +47,7 @@ class Timers(Generic[Owner]):
             heapq.heappush(self._heap, (due, next(self._number), owner))
             if len(self._heap) > self._max:
                 self._drop_stale()
+            self.deadline = self._heap[0][0]
 
     def forget(self, owner: Owner) -> None:
         """Visit this owner no more."""
@@ -60,6 +58,7 @@ class Timers(Generic[Owner]):
         heap = self._heap
         while heap and heap[0][0] <= now:
             due, _, owner = heapq.heappop(heap)
+            self.deadline = heap[0][0] if heap else inf
             if due == owner.visit:
                 owner.visit = inf
                 yield owner

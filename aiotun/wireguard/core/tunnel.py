@@ -230,16 +230,13 @@ class Tunnel:
         for (peer, ecn), group in groups.items():
             if peer is None:
                 self.counters.no_route += sum(map(count_of, group))
-            else:
-                self._send(peer, group, now, ecn)
-
-    def _send(self, peer: Peer, frames: list[bytes], now: float, ecn: int) -> None:
-        try:
-            peer.send(frames, now, ecn)
-        except OffloadError:  # then nothing was sent
-            sound = list(filter(split, frames))
-            self.counters.no_route += len(frames) - len(sound)
-            peer.send(sound, now, ecn)
+                continue
+            try:
+                peer.send(group, now, ecn)
+            except OffloadError:  # then nothing was sent
+                sound = list(filter(split, group))
+                self.counters.no_route += len(group) - len(sound)
+                peer.send(sound, now, ecn)
 
     def _is_looped(self, packet: bytes, peer: Peer) -> bool:
         """Look at a packet to the endpoint of a peer: it may be a datagram of our own."""
