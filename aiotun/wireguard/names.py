@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import socket
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from socket import SOCK_DGRAM, getaddrinfo
 from typing import Any
 
 from ..udp import SocketAddress
@@ -16,8 +18,7 @@ __all__ = ["Names"]
 logger = logging.getLogger("aiotun.wireguard")
 
 AT_ONCE = 4
-"""Look-ups at the same time: each holds a thread of the loop's executor, some 10 s if no name
-server answers."""
+"""Look-ups at the same time: each has a thread, for some 10 s if no name server answers."""
 
 PAUSE, PAUSE_MAX = 1.0, 60.0
 """Seconds until a name is looked up again: twice as many each time."""
@@ -71,14 +72,11 @@ class Names:
         tried: SocketAddress | None,
     ) -> None:
         host, port = endpoint
-        loop = asyncio.get_running_loop()
         pause = PAUSE
         while True:
             try:
                 async with self._turns:
-                    infos = await loop.getaddrinfo(
-                        host, port, family=family, type=socket.SOCK_DGRAM
-                    )
+                    infos = await _resolve(host, port, family)
             except (OSError, UnicodeError) as exc:  # UnicodeError: no host can have this name
                 if pause == PAUSE:
                     logger.warning(
@@ -90,6 +88,24 @@ class Names:
                 del self._tasks[peer]
                 found(_next_address(infos, tried))
                 return
+
+
+async def _resolve(host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
+    """Ask getaddrinfo(3) in a thread for which nobody waits when the program ends.
+
+    It cannot be interrupted, and a loop waits for the threads of its executor.
+    """
+    found: Future[Sequence[tuple[Any, ...]]] = Future()
+    found.set_running_or_notify_cancel()
+
+    def ask() -> None:
+        try:
+            found.set_result(getaddrinfo(host, port, family, SOCK_DGRAM))
+        except Exception as exc:
+            found.set_exception(exc)
+
+    threading.Thread(target=ask, name="aiotun-names", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def _next_address(infos: Sequence[tuple[Any, ...]], tried: SocketAddress | None) -> SocketAddress:

@@ -6,6 +6,10 @@ import asyncio
 import contextlib
 import errno
 import socket
+import subprocess
+import sys
+import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -264,24 +268,25 @@ class Names:
         self.asked: list[str] = []
         self.pause = 0.0
         self.under_way = self.most_under_way = 0
+        self._lock = threading.Lock()
         monkeypatch.setattr("aiotun.wireguard.names.PAUSE", 0.01)
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self.getaddrinfo)
+        monkeypatch.setattr("aiotun.wireguard.names.getaddrinfo", self.getaddrinfo)
 
-    async def getaddrinfo(self, host: str, port: int, **hints: Any) -> list[Any]:
-        if "example" not in host:
-            return socket.getaddrinfo(host, port, **hints)
-        self.asked.append(host)
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        await asyncio.sleep(self.pause)
-        self.under_way -= 1
+    def getaddrinfo(self, host: str, port: int, family: int, kind: int) -> list[Any]:
+        with self._lock:
+            self.asked.append(host)
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+        time.sleep(self.pause)
+        with self._lock:
+            self.under_way -= 1
         if host not in self.known:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return socket.getaddrinfo(self.known[host], port, **hints)
+        return socket.getaddrinfo(self.known[host], port, family, kind)
 
 
 @pytest.fixture
-async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     return Names(monkeypatch)
 
 
@@ -348,13 +353,38 @@ async def test_names_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_look_ups_are_few_at_a_time(names: Names) -> None:
-    """They share the threads of the loop with whatever else the program does."""
     names.pause = 0.01
     hosts = {f"{number}.example" for number in range(20)}
     lost = [PeerConfig(generate_private_key(), endpoint=(host, 1)) for host in hosts]
     async with end(0, *lost):
         await until(lambda: hosts == set(names.asked))
     assert names.most_under_way == AT_ONCE
+
+
+def test_nobody_waits_for_a_look_up_at_the_end() -> None:
+    """Not the loop, and not the interpreter."""
+    program = """
+        import asyncio, threading
+        from aiotun.testing import memory_devices
+        from aiotun.wireguard import InterfaceConfig, PeerConfig, WireGuard, names
+
+        asked = threading.Event()
+
+        def getaddrinfo(*args):
+            asked.set()
+            threading.Event().wait()
+
+        async def main():
+            peer = PeerConfig(bytes(range(32)), endpoint=("vpn.example", 1))
+            near, far = memory_devices()
+            with far:
+                async with WireGuard(InterfaceConfig(bytes([1]) * 32, peers=(peer,)), device=near):
+                    await asyncio.to_thread(asked.wait)
+
+        names.getaddrinfo = getaddrinfo
+        asyncio.run(main())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=40)
 
 
 async def test_the_port_is_taken() -> None:
