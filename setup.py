@@ -1,5 +1,6 @@
 """The native modules, each of which the package does without where it does not compile."""
 
+import runpy
 import sys
 from glob import glob
 
@@ -9,10 +10,14 @@ from setuptools import Extension, setup
 WINDOWS = sys.platform == "win32"
 FLAGS = ["/std:c11", "/O2"] if WINDOWS else ["-std=c11", "-O3"]
 
+# By its path: the package imports what is built here.
+checksum = runpy.run_path("aiotun/native/sources.py")["checksum"]
+
 native = Extension(
     "aiotun.native._native",
     sources=["aiotun/native/src/module.c"],
     depends=glob("aiotun/native/src/*.h"),
+    define_macros=[("AIOTUN_SOURCES", checksum("module.c"))],
     extra_compile_args=FLAGS,
     libraries=["ws2_32"] if WINDOWS else [],
     optional=True,
@@ -22,6 +27,7 @@ aead = Extension(
     "aiotun.native._aead",
     sources=["aiotun/native/src/aead.c"],
     depends=glob("aiotun/native/src/*.h"),
+    define_macros=[("AIOTUN_SOURCES", checksum("aead.c"))],
     libraries=["crypto"],  # of OpenSSL 3, whose headers it takes
     extra_compile_args=["-std=c11", "-O3", "-D_POSIX_C_SOURCE=200809L"],
     optional=True,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from ..native.sources import check
 from .algorithms import Algorithm
 
 __all__ = ["Algorithm", "Opener", "ReplayWindow", "Sealer", "implementation"]
@@ -29,6 +30,7 @@ implementation: Literal["native", "python"]
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
         raise ImportError("the Python implementation was asked for")
+    from ..native import _aead
     from ..native._aead import Opener, ReplayWindow, Sealer
 except ImportError:
     from .python import Opener, Sealer  # type: ignore[assignment]
@@ -36,4 +38,5 @@ except ImportError:
 
     implementation = "python"
 else:
+    check(_aead, "aead.c")
     implementation = "native"

@@ -11,6 +11,8 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .sources import check
+
 __all__ = ["Counts", "native", "tell_if_missing"]
 
 try:
@@ -19,6 +21,8 @@ try:
     from . import _native as native
 except ImportError:
     native = None  # type: ignore[assignment]
+else:
+    check(native, "module.c")
 
 if TYPE_CHECKING or native is None:
 

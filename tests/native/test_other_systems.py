@@ -42,7 +42,18 @@ def compile_for(
 ) -> subprocess.CompletedProcess[str]:
     include = sysconfig.get_paths()["include"]
     warnings = "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"
-    command = [*ZIG, "-target", target, "-std=c11", "-fPIC", *warnings, "-c", "-o", str(output)]
+    command = [
+        *ZIG,
+        "-target",
+        target,
+        "-std=c11",
+        "-fPIC",
+        *warnings,
+        "-DAIOTUN_SOURCES=0",
+        "-c",
+        "-o",
+        str(output),
+    ]
     return subprocess.run(
         [*command, f"-I{include}", *options, source], capture_output=True, text=True, check=False
     )

@@ -10,6 +10,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from aiotun.native.sources import checksum
+
 from .wine import ROOT, environment
 
 __all__ = ["install"]
@@ -127,6 +129,7 @@ def _build(folder: Path) -> None:
         (NATIVE / "src").iterdir(),
         NATIVE / "src" / "module.c",
         "-std=c11",
+        f"-DAIOTUN_SOURCES={checksum('module.c')}",
         f"-I{python / 'include'}",
         python / "libs" / f"python{PYTHON}.lib",
         "-lws2_32",

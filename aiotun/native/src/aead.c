@@ -507,6 +507,8 @@ module_exec(PyObject *module)
         return -1;
     }
     registered = true;
+    if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
+        return -1;
     make_flow_keys();
     PyType_Spec *specs[] = {&sealer_spec, &opener_spec, &window_spec};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {

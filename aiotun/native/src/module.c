@@ -182,6 +182,8 @@ static int
 module_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
+        return -1;
     make_flow_keys();
     PyTypeObject *port_type = NULL;
     const bool done = (state->table_type = add_type(module, &table_spec)) &&
