@@ -261,6 +261,27 @@ async def test_what_is_no_peer_is_left_out(
     assert secret not in caplog.text
 
 
+async def test_what_a_newer_version_has_written(
+    store: NatsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is known of it holds; what is not stays when the peer is changed here."""
+    key = f"peer.{ALICE.hex()}"
+    newer = {"until": [1, {"a": 2}]}
+    written = json.dumps(json.loads(encode_peer(A)) | newer).encode()
+    await store._bucket.write(key, written)
+    assert (await store.peers())[0] == {ALICE: A}
+    await set_enabled(store, "alice", enabled=False)
+    assert (await store.peers())[0] == {ALICE: dataclasses.replace(A, enabled=False)}
+    assert caplog.text.count("'until', which is not known here") == 1
+    found = json.loads(store._known.entries[key].value or b"")
+    assert found == json.loads(written) | {"enabled": False}
+    await store.remove(ALICE)
+    await store.put(A)
+    assert store._known.entries[key].value is None
+    await store.peers()
+    assert store._known.entries[key].value == encode_peer(A)
+
+
 # Where there is no store.
 
 

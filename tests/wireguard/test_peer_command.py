@@ -71,6 +71,16 @@ def test_a_peer_from_add_to_remove(
     assert "no peers are called 'alice'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_where_the_store_may_stand(
+    url: str, behind: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("list", "--store", url) if behind else ("--store", url, "list")
+    assert run(url, "add", "alice", ALICE) == 0
+    assert main(["wireguard", "peer", *words]) == 0
+    assert "alice" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

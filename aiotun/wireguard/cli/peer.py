@@ -50,12 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("peer", metavar="NAME|PUBLIC-KEY")
     listing = commands.add_parser("list", help="show all peers")
     listing.add_argument("--json", action="store_true")
+    for command in commands.choices.values():  # behind it --store may stand too
+        add_store_argument(command, argparse.SUPPRESS)
 
 
 def add_store_argument(parser: argparse.ArgumentParser, default: str | None) -> None:
+    if default != argparse.SUPPRESS:
+        default = os.environ.get("AIOTUN_STORE") or default
     parser.add_argument(
         "--store",
-        default=os.environ.get("AIOTUN_STORE") or default,
+        default=default,
         metavar="URL",
         help="where the peers are: file:PATH, or nats://HOST:4222/BUCKET; AIOTUN_STORE if that is "
         "set, where a password stands better than among the arguments",

@@ -126,6 +126,8 @@ class NatsStore(Store[Snapshot]):
         self._known = EMPTY
         self._decoded: dict[str, tuple[int, PeerConfig | None]] = {}
         """Peers by the keys of the bucket, with the revisions of which they were made."""
+        self._unknown: set[str] = set()
+        """Fields of which it was said that they are not known here."""
         self.reachable = True
 
     @classmethod
@@ -180,11 +182,11 @@ class NatsStore(Store[Snapshot]):
                 tried = None
                 key, peer = change = decide(peers)
                 if peers.get(key) != peer:
-                    value = None if peer is None else encode_peer(peer)
+                    at = PEER + key.hex()
+                    before = known.entries.get(at)
+                    value = None if peer is None else encode_peer(peer, before and before.value)
                     tried = change
-                    await self._bucket.write(
-                        PEER + key.hex(), value, bucket_revision=known.revision
-                    )
+                    await self._bucket.write(at, value, bucket_revision=known.revision)
                 return change
             except ConflictError:
                 tried = None
@@ -208,16 +210,31 @@ class NatsStore(Store[Snapshot]):
         if revision != entry.revision:
             try:
                 peer = decode_peer(public_key, entry.value)
+                self._tell_unknown(_unknown_fields(entry.value))
             except ValueError as exc:
                 logger.error("%s in the store is no peer: %s", key, exc)
                 peer = None
             self._decoded[key] = entry.revision, peer
         return peer
 
+    def _tell_unknown(self, fields: Mapping[str, Any]) -> None:
+        for name in fields.keys() - self._unknown:
+            self._unknown.add(name)
+            logger.warning(
+                "peers in the store have the field %s, which is not known here: another version "
+                "wrote it, and what else it wrote holds",
+                ascii(name),
+            )
 
-def encode_peer(peer: PeerConfig) -> bytes:
-    """A peer as it stands in the bucket: JSON, without its public key."""
+
+def encode_peer(peer: PeerConfig, before: bytes | None = None) -> bytes:
+    """A peer as it stands in the bucket: JSON, without its public key.
+
+    What stood there before, if it was JSON, keeps fields that are not known here.
+    """
     value: dict[str, Any] = {"name": peer.name, "enabled": peer.enabled}
+    with contextlib.suppress(ValueError):
+        value |= _unknown_fields(before or b"{}")
     if any(peer.preshared_key):
         value["preshared_key"] = encode_key(peer.preshared_key)
     if peer.endpoint is not None:
@@ -229,21 +246,29 @@ def encode_peer(peer: PeerConfig) -> bytes:
 
 def decode_peer(public_key: bytes, data: bytes) -> PeerConfig:
     """What `encode_peer` wrote. Raises `ValueError`, which quotes no key."""
+    fields: dict[str, Any] = {}
+    known = _fields(data)
+    for name in known.keys() & FIELDS.keys():
+        kind, parse = FIELDS[name]
+        content = known[name]
+        if type(content) is not kind:
+            raise ValueError(f"{name} is no {kind.__name__}")
+        fields[name] = parse(content)
+    return PeerConfig(public_key, **fields)
+
+
+def _unknown_fields(data: bytes) -> dict[str, Any]:
+    return {name: content for name, content in _fields(data).items() if name not in FIELDS}
+
+
+def _fields(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
         raise ValueError("it is not JSON") from None
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
-    fields: dict[str, Any] = {}
-    for name, content in value.items():
-        kind, parse = FIELDS.get(name, (object, None))
-        if parse is None:
-            raise ValueError("it has a field that is not known here: another version wrote it")
-        if type(content) is not kind:
-            raise ValueError(f"{name} is no {kind.__name__}")
-        fields[name] = parse(content)
-    return PeerConfig(public_key, **fields)
+    return value
 
 
 def _networks(words: list[Any]) -> tuple[Any, ...]:
