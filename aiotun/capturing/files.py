@@ -26,9 +26,6 @@ __all__ = ["CaptureFile", "Ring", "Target"]
 Target = str | os.PathLike[str] | BinaryIO
 """The path of a file that is made or replaced, or a binary file that is open and stays so."""
 
-FLUSH_INTERVAL = 1_000_000_000
-"""Nanoseconds after which what was written reaches the file at the latest, with the next packet."""
-
 
 @dataclass(frozen=True)
 class Ring:
@@ -113,9 +110,11 @@ class CaptureFile(Closing):
         self._file.write(self._head)
         self._file.flush()
         self._size = len(self._head)
-        self._begun = self._flushed = now
+        self._begun = now
 
-    def write(self, packet: bytes, time: int, *, direction: int = 0, comment: str = "") -> None:
+    def write(
+        self, packet: bytes | memoryview, time: int, *, direction: int = 0, comment: str = ""
+    ) -> None:
         """Write one packet, cut to the snap length."""
         data = packet[: self.snap_length]
         parts = enhanced_packet(data, time, len(packet), direction=direction, comment=comment)
@@ -126,9 +125,6 @@ class CaptureFile(Closing):
             self._file.writelines(parts)
             self._size += size
             self.written += 1
-            if time - self._flushed > FLUSH_INTERVAL:
-                self._file.flush()
-                self._flushed = time
 
     def _turn(self, ring: Ring, size: int, now: int) -> None:
         """Go on with another file if this one is full or old enough."""

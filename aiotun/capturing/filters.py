@@ -61,10 +61,10 @@ class Filter:
         finally:
             library.pcap_freecode(ctypes.byref(program))
 
-    def matches(self, packet: bytes) -> bool:
+    def matches(self, packet: bytes | memoryview) -> bool:
         """Whether the filter lets the packet through."""
         size = len(packet)
-        return bool(self._library.bpf_filter(self.instructions, packet, size, size))
+        return bool(self._library.bpf_filter(self.instructions, bytes(packet), size, size))
 
 
 @cache

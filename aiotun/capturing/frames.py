@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import OffloadError
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["packets_of"]
 
 
-def packets_of(frame: bytes, layer: Layer, *, split: bool) -> tuple[list[bytes], str]:
+def packets_of(
+    frame: bytes, layer: Layer, *, split: bool
+) -> tuple[Sequence[bytes | memoryview], str]:
     """The packets of a virtio_net_hdr and its packet, and what is to be said of them.
 
     Without `split` a super-packet stays one packet, whose checksum is partial (of the
@@ -23,5 +26,5 @@ def packets_of(frame: bytes, layer: Layer, *, split: bool) -> tuple[list[bytes],
         try:
             return gso_split(frame, layer), ""
         except OffloadError as exc:
-            return [frame[VirtioNetHeader.SIZE :]], f"malformed: {exc}"
-    return [frame[VirtioNetHeader.SIZE :]], ""
+            return [memoryview(frame)[VirtioNetHeader.SIZE :]], f"malformed: {exc}"
+    return [memoryview(frame)[VirtioNetHeader.SIZE :]], ""

@@ -221,6 +221,8 @@ def _bind(packets: socket.socket, name: str, protocol: int) -> None:
         ) from exc
 
 
-def with_tag(packet: bytes, tag: bytes) -> bytes:
+def with_tag(packet: bytes | memoryview, tag: bytes) -> bytes | memoryview:
     """The Ethernet frame with its VLAN tag where it belongs."""
-    return packet[:ADDRESSES_SIZE] + tag + packet[ADDRESSES_SIZE:] if tag else packet
+    if not tag:
+        return packet
+    return b"".join((packet[:ADDRESSES_SIZE], tag, packet[ADDRESSES_SIZE:]))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..cancelling import Closing
 from ..codecs import LINKTYPE_ETHERNET, LINKTYPE_RAW
@@ -28,6 +32,22 @@ LINK_TYPES = {"tun": LINKTYPE_RAW, "tap": LINKTYPE_ETHERNET}
 SNAP_LENGTH = 0x40000
 """Bytes kept of a packet, as tcpdump's default: all of them."""
 
+BUFFER = 64 << 20
+"""Bytes of packets that may wait to be written."""
+
+GATHER_TIME = 0.005
+"""Seconds for which frames gather until they are written: the writer takes the GIL each time."""
+
+TELL_INTERVAL = 1.0
+"""Seconds after which what was lost is written into the file."""
+
+
+class _Frame(NamedTuple):
+    frame: bytes
+    time: int
+    direction: int
+    comment: str
+
 
 def capture(
     device: Device | PacketTransport | PacketStream,
@@ -37,6 +57,7 @@ def capture(
     split: bool = False,
     snap_length: int = SNAP_LENGTH,
     ring: Ring | None = None,
+    buffer: int = BUFFER,
 ) -> Capture:
     """Record what passes between this program and a device, as pcapng.
 
@@ -55,24 +76,27 @@ def capture(
         kernel has it, whose checksum is not computed yet.
     snap_length: Bytes that are kept of each packet.
     ring: Go on with another file after a size or a time, see `Ring`.
+    buffer: Bytes of packets that may wait for the thread that writes the file.
 
-    The native functions give way to the Python ones meanwhile, which are slower, and the
-    file is written by the thread that reads or writes the packet. An error of the file ends the
-    capture, not the traffic: `error` has it, and it is logged.
+    The native functions give way to the Python ones meanwhile, which are slower. A file that is
+    slower than the traffic does not hold it up: packets that find no place in the buffer are lost
+    to the capture, and counted in `lost` and in the file. An error of the file ends the capture,
+    not the traffic: `error` has it, and it is logged.
 
     Raises `OSError` of the file, `ConfigError` for a wrong filter, size or ring, `BusyError` where
     another capture of this device goes on, and `ClosedError`.
     """
     tapped = device if isinstance(device, Device) else device.device
-    if snap_length < 1:
-        raise ConfigError(f"the snap length is at least 1, not {snap_length}")
+    for what, value in (("snap length", snap_length), ("buffer", buffer)):
+        if value < 1:
+            raise ConfigError(f"the {what} is at least 1, not {value}")
     link_type = LINK_TYPES[tapped.layer]
     compiled = Filter(filter, link_type) if filter else None
     output = CaptureFile(
         file, link_type, name=tapped.name, snap_length=snap_length, filter=filter, ring=ring
     )
     try:
-        return Capture(tapped, output, compiled, split)
+        return Capture(tapped, output, compiled, split, buffer)
     except BaseException:
         output.close()
         raise
@@ -82,18 +106,28 @@ class Capture(Tap, Closing):
     """A capture that goes on until `close`, the end of its `with` block."""
 
     def __init__(
-        self, device: Device, file: CaptureFile, filter: Filter | None, split: bool
+        self, device: Device, file: CaptureFile, filter: Filter | None, split: bool, buffer: int
     ) -> None:
         self._device = device
         self._file = file
         self._filter = filter
         self._split = split
+        self._layer = device.layer
+        self._vnet_hdr = device.queue.vnet_hdr
+        self._waiting: SimpleQueue[_Frame | threading.Event | None] = SimpleQueue()
+        """What the writer is to do: write a frame, tell that all before is in the file, end."""
+        self._buffer = buffer
+        self._accepted = self._done = 0
+        """Bytes of frames that were put there, and of those that were taken from there."""
         self._lock = threading.Lock()
-        self._matched = 0
+        self._lost = 0
         self._ended = False
         self.error: OSError | None = None
         """What ended the capture before its time."""
         device.set_tap(self)
+        # Whoever forgets to close is not kept from exiting.
+        self._writer = threading.Thread(target=self._write, name="aiotun capture", daemon=True)
+        self._writer.start()
 
     @property
     def packets(self) -> int:
@@ -102,39 +136,98 @@ class Capture(Tap, Closing):
 
     @property
     def lost(self) -> int:
-        """Packets that came after an error of the file, and are missing in it."""
-        return self._matched - self._file.written
+        """Packets that passed, and are missing in the file: they found no place in the buffer, or
+        came after an error of the file."""
+        return self._lost
 
     def frame_read(self, frame: bytes, time: int) -> None:
         if frame:
-            self._record(frame, time, OUTBOUND, "")
+            self._take(_Frame(frame, time, OUTBOUND, ""))
 
     def frame_written(self, frame: bytes, time: int, refused: OSError | None) -> None:
-        self._record(frame, time, INBOUND, f"refused: {refused.strerror}" if refused else "")
+        comment = f"refused: {refused.strerror}" if refused else ""
+        self._take(_Frame(frame, time, INBOUND, comment))
 
-    def _record(self, frame: bytes, time: int, direction: int, comment: str) -> None:
-        packets, remark = [frame], ""
-        if self._device.queue.vnet_hdr:
-            packets, remark = packets_of(frame, self._device.layer, split=self._split)
-        comment = "; ".join(filter(None, (comment, remark)))
+    def _take(self, seen: _Frame) -> None:
+        size = len(seen.frame)
+        with self._lock:
+            if self.error is None and self._accepted + size - self._done <= self._buffer:
+                self._accepted += size
+                self._waiting.put(seen)
+                return
+        self._lose(len(self._packets(seen)[0]))
+
+    def _lose(self, packets: int) -> None:
+        with self._lock:
+            self._lost += packets
+
+    def _packets(self, seen: _Frame) -> tuple[Sequence[bytes | memoryview], str]:
+        """Those of a frame that are to be written, and what is to be said of them."""
+        packets: Sequence[bytes | memoryview] = [seen.frame]
+        remark = ""
+        if self._vnet_hdr:
+            packets, remark = packets_of(seen.frame, self._layer, split=self._split)
+        if self._filter is not None:
+            packets = [each for each in packets if self._filter.matches(each)]
+        return packets, remark
+
+    # What follows is the writer's.
+
+    def _write(self) -> None:
+        told = time.monotonic()
+        while (found := self._waiting.get()) is not None:
+            if isinstance(found, threading.Event):
+                self._try(self._file.flush)
+                found.set()
+                continue
+            self._write_frame(found)
+            self._done += len(found.frame)
+            if time.monotonic() - told >= TELL_INTERVAL:
+                told = time.monotonic()
+                self._try(self._tell)
+            if self._waiting.empty():
+                self._try(self._file.flush)
+                time.sleep(GATHER_TIME)
+
+    def _write_frame(self, seen: _Frame) -> None:
+        packets, remark = self._packets(seen)
+        comment = "; ".join(filter(None, (seen.comment, remark)))
         for packet in packets:
-            if self._filter is None or self._filter.matches(packet):
-                with self._lock:
-                    self._matched += 1
-                    if self.error is None:
-                        try:
-                            self._file.write(packet, time, direction=direction, comment=comment)
-                        except (OSError, ValueError) as exc:  # ValueError: others closed it
-                            closed = OSError(errno.EBADF, "the file was closed")
-                            self.error = exc if isinstance(exc, OSError) else closed
-                            self._device.logger.error("the capture ended: %s", self.error)
+            write = partial(
+                self._file.write, packet, seen.time, direction=seen.direction, comment=comment
+            )
+            if not self._try(write):
+                self._lose(1)
+
+    def _tell(self) -> None:
+        self._file.tell(self._file.written + self._lost, self._lost)
+
+    def _try(self, act: Callable[[], None]) -> bool:
+        """Whether it was done: not after an error of the file."""
+        if self.error is None:
+            try:
+                act()
+                return True
+            except (OSError, ValueError) as exc:  # ValueError: others closed it
+                closed = OSError(errno.EBADF, "the file was closed")
+                self.error = exc if isinstance(exc, OSError) else closed
+                self._device.logger.error("the capture ended: %s", self.error)
+        return False
+
+    # What follows is its owner's again.
 
     def flush(self) -> None:
-        """Let what was captured reach the file. Raises its `OSError`."""
-        self._file.flush()
+        """Wait until what was captured is in the file. Raises its `OSError`."""
+        if not self._ended:
+            written = threading.Event()
+            self._waiting.put(written)
+            written.wait()
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
-        """End the capture and close the file. The device stays as it is. Idempotent.
+        """End the capture, write what waits and close the file. The device stays as it is.
+        Idempotent.
 
         Raises the `OSError` of a file that cannot take the rest.
         """
@@ -142,12 +235,13 @@ class Capture(Tap, Closing):
             return
         self._ended = True
         self._device.set_tap(None)
-        with self._lock:
-            if self.error is not None:
-                with suppress(OSError):
-                    self._file.close()
-                return
-            try:
-                self._file.tell(self._matched, 0)
-            finally:
+        self._waiting.put(None)
+        self._writer.join()
+        if self.error is not None:
+            with suppress(OSError):
                 self._file.close()
+            return
+        try:
+            self._tell()
+        finally:
+            self._file.close()

@@ -134,20 +134,17 @@ def _capture_new(args: argparse.Namespace, target: Target, interrupt: Interrupt)
             split=args.split,
             snap_length=args.snap_length,
             ring=_ring(args),
+            buffer=args.buffer,
         )
         with recording:
             _say(f"made {device.name}, and capturing what is sent to it", target)
             with suppress(InterruptError, TimeoutError):
-                while recording.error is None:
-                    if args.count is not None and recording.packets >= args.count:
-                        break
+                while args.count is None or recording.packets < args.count:
                     left = None if end is None else end - time.monotonic()
                     device.recv_many(left, interrupt=interrupt)
                     recording.flush()
-        dropped = device.statistics().dropped_received
-    if recording.error is not None:
-        raise recording.error
-    _say_end(recording.packets, f"{dropped} dropped by the kernel because the device was full")
+        dropped = device.statistics().dropped_received + recording.lost
+    _say_end(recording.packets, f"{dropped} lost because the device or the buffer was full")
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import TypeVar
 
 from ..errors import CodecError
 from .base import MAX_FRAME
@@ -18,6 +19,8 @@ __all__ = [
     "interface_statistics",
     "section_header",
 ]
+
+Data = TypeVar("Data", bound=bytes | memoryview)
 
 # Section 3.1: each block begins with its type and total length, and ends with that length.
 BLOCK_HEADER = 8
@@ -117,8 +120,8 @@ def interface_description(
 
 
 def enhanced_packet(
-    data: bytes, time: int, original: int, *, direction: int = 0, comment: str = ""
-) -> list[bytes]:
+    data: Data, time: int, original: int, *, direction: int = 0, comment: str = ""
+) -> list[bytes | Data]:
     """A packet of interface 0, in parts: of the `original` bytes, `data` was captured.
 
     `time` is in nanoseconds since 1970, `direction` INBOUND, OUTBOUND or 0. Raises

@@ -49,15 +49,6 @@ def test_a_packet_larger_than_a_file_of_the_ring(tmp_path: Path) -> None:
     assert [len(read(path).packets) for path in sorted(tmp_path.iterdir())] == [1, 1]
 
 
-def test_what_was_written_reaches_the_file_within_a_second_of_traffic(tmp_path: Path) -> None:
-    path = tmp_path / "x.pcapng"
-    with opened(path) as file:
-        file.write(b"packet", file._begun)
-        assert read(path).packets == []
-        file.write(b"packet", file._begun + 2 * SECOND)
-        assert len(read(path).packets) == 2
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -7,9 +7,11 @@ import errno
 import io
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from capture_files import INBOUND, OUTBOUND, read
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from rigs import MakeRig, Recorder, Rig, SuperRecorder, endpoint, open_rig, packet, segments, until
 
 import aiotun
-from aiotun.capturing import Ring
+from aiotun.capturing import Ring, tap
 from aiotun.capturing.frames import packets_of
 from aiotun.config import Layer
 from aiotun.testing import memory_devices
@@ -153,6 +155,8 @@ def test_what_cannot_be_captured(tmp_path: Path) -> None:
             aiotun.capture(near, path, filter="no such word")
         with pytest.raises(aiotun.ConfigError, match="snap length"):
             aiotun.capture(near, path, snap_length=0)
+        with pytest.raises(aiotun.ConfigError, match="buffer"):
+            aiotun.capture(near, path, buffer=0)
         with pytest.raises(aiotun.ConfigError, match="takes a path"):
             aiotun.capture(near, io.BytesIO(), ring=Ring(size=1000))
         with pytest.raises(FileNotFoundError):
@@ -235,3 +239,51 @@ def test_words_on_a_malformed_frame() -> None:
         [packet(1)],
         "malformed: gso_type 0x01 does not fit IPv4 and protocol 253",
     )
+
+
+class Slow(io.BytesIO):
+    """A file that takes no packet before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        assert self.go_on.wait(30)
+        super().writelines(lines)
+
+
+async def test_what_passes_reaches_the_file_without_a_flush(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    near, far = memory_devices()
+    with near, far, aiotun.capture(near, path):
+        for number in range(2):
+            near.send(packet(number))
+            await until(lambda number=number: len(read(path).packets) > number, 30)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_what_a_slow_file_does_not_take_is_told_and_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offload: bool
+) -> None:
+    monkeypatch.setattr(tap, "TELL_INTERVAL", 0.0)
+    near, far = memory_devices(offload=offload)
+    file = Slow()
+    size = len(packet(0)) + 10 * offload  # of a frame
+    with near, far:
+        with aiotun.capture(near, file, buffer=3 * size) as capture:
+            for number in range(8):
+                near.send(packet(number))
+                assert far.recv(timeout=2) == packet(number)
+            assert (capture.packets, capture.lost) == (0, 5)
+            file.go_on.set()
+            capture.flush()
+            (tmp_path / "before the end").write_bytes(file.getvalue())
+            near.send(packet(8))  # there is room again
+        assert (capture.packets, capture.lost) == (4, 5)
+    (tmp_path / "whole").write_bytes(file.getvalue())
+    contents = read(tmp_path / "whole")
+    assert [data for data, _, _ in contents.packets] == [packet(n) for n in (0, 1, 2, 8)]
+    for name, received in (("before the end", 8), ("whole", 9)):
+        statistics = read(tmp_path / name).statistics[-1]
+        assert (statistics["isb_ifrecv"], statistics["isb_ifdrop"]) == (received, 5)
