@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import socket
@@ -38,12 +39,16 @@ TIMER_SLACK = 0.1
 """Seconds that a timer may be late, so that many peers' timers share a wake-up: the shortest of
 the protocol's has 5 s."""
 
-SO_MARK = 36  # asm-generic/socket.h
+MARKS = {"linux": 36, "freebsd": 0x1015, "openbsd": 0x1021}
+"""The option of a socket that marks what it sends, by how `sys.platform` begins: SO_MARK
+(asm-generic/socket.h), SO_USER_COOKIE for a firewall, SO_RTABLE for another table of routes."""
 
 clock: Callable[[], float] = time.monotonic
 if sys.platform == "linux":
     # Sessions get older while the machine sleeps (clock_gettime(2)).
     clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+elif sys.platform == "darwin":
+    clock = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 
 
 class WireGuard(AsyncClosing):
@@ -213,7 +218,15 @@ class WireGuard(AsyncClosing):
         return udp
 
     def _mark(self, udp: aiotun.UdpTransport, mark: int) -> None:
-        udp.socket.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+        names = (name for name in MARKS if sys.platform.startswith(name))
+        option = MARKS.get(next(names, ""))
+        if option is None:
+            raise aiotun.UnsupportedError(
+                errno.EOPNOTSUPP,
+                f"{sys.platform} marks no datagrams",
+                remedies=("leave FwMark out",),
+            )
+        udp.socket.setsockopt(socket.SOL_SOCKET, option, mark)
 
     async def _open_device(self) -> None:
         if self._device is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "linux"  # as its routes are, so far
+assert sys.platform != "win32"  # where UAPI is a named pipe
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cancelling import end
+from ..errors import UnsupportedError
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig, PeerConfig
 from .endpoint import WireGuard
@@ -23,8 +25,8 @@ from .kill_switch import KillSwitch
 from .service_manager import ServiceManager
 from .stores.base import Store
 from .stores.file import ConfigFile, FileStore
-from .system import open_system
-from .uapi_socket import DIRECTORY, open_uapi
+from .system import device_name, open_system
+from .uapi_socket import DIRECTORY, named, open_uapi
 from .wg_quick import interface_name, run_hooks
 
 if TYPE_CHECKING:
@@ -82,6 +84,12 @@ class Server:
         if flows and kill_switch:
             raise ValueError(
                 "an exit through flows lets packets leave this machine: no kill switch"
+            )
+        if kill_switch and sys.platform != "linux":
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                "a kill switch is made of rules of nft, which Linux has",
+                remedies=("write rules for this system's own packet filter",),
             )
         self.name = interface_name(name)
         self._companions = [*companions, *([] if member is None else [member])]
@@ -150,15 +158,19 @@ class Server:
             from .exits import flows_exit
 
             device = await stack.enter_async_context(flows_exit(config.mtu))
-        self.wireguard = WireGuard(self.config, name=self.name, device=device)
+        self.wireguard = WireGuard(self.config, name=device_name(self.name), device=device)
         await stack.enter_async_context(self.wireguard)
+        self.interface = self.name if self._flows else self.wireguard.device.name
         for companion in self._companions:
             companion.serve(self.wireguard)
         self.control = Control(self.wireguard)
         path = None
         if directory is not None:
-            path = await stack.enter_async_context(open_uapi(self.control, self.name, directory))
-        await run_hooks(config.pre_up, self.name)
+            open_ = open_uapi(self.control, self.interface, directory)
+            path = await stack.enter_async_context(open_)
+            if self.interface != self.name:
+                stack.enter_context(named(self.name, self.interface, directory))
+        await run_hooks(config.pre_up, self.interface)
         self._system = None if self._flows else open_system(self.wireguard)
         if self._system is not None:
             stack.push_async_callback(asyncio.to_thread, self._system.close)
@@ -171,18 +183,18 @@ class Server:
             if missing is not None:
                 words = ", ".join(config.dns)
                 print(f"DNS is not set, for want of {missing}: {words}", flush=True)
-        await run_hooks(config.post_up, self.name)
+        await run_hooks(config.post_up, self.interface)
         self._tell()
         return path
 
     async def _down(self, up: contextlib.AsyncExitStack) -> None:
         """Take the interface down as `wg-quick down` does. Each step runs, even if others fail."""
         async with contextlib.AsyncExitStack() as stack:  # from its end
-            stack.push_async_callback(run_hooks, self.config.post_down, self.name)
+            stack.push_async_callback(run_hooks, self.config.post_down, self.interface)
             stack.push_async_callback(up.aclose)
             if self.config.save_config:
                 stack.push_async_callback(self._save)
-            stack.push_async_callback(run_hooks, self.config.pre_down, self.name)
+            stack.push_async_callback(run_hooks, self.config.pre_down, self.interface)
 
     @property
     def settings(self) -> InterfaceConfig:
@@ -259,7 +271,7 @@ class Server:
     @property
     def _status(self) -> str:
         return (
-            f"{self.name} is up at UDP port {self.wireguard.listen_port}, "
+            f"{self.interface} is up at UDP port {self.wireguard.listen_port}, "
             f"peers: {len(self.config.peers)}, addresses: "
             f"{', '.join(map(str, self.config.addresses)) or 'none'}"
         )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from .changes import Control
@@ -18,7 +18,15 @@ from .uapi import Status, answer, decode_get, decode_names
 from .unix_socket import bind_privately
 from .wg_quick import interface_name
 
-__all__ = ["DIRECTORY", "ask", "open_uapi", "read_counters", "read_status", "socket_path"]
+__all__ = [
+    "DIRECTORY",
+    "ask",
+    "named",
+    "open_uapi",
+    "read_counters",
+    "read_status",
+    "socket_path",
+]
 
 DIRECTORY = Path("/var/run/wireguard")
 """Where `wg` looks for NAME.sock."""
@@ -75,8 +83,25 @@ async def _converse(
 
 
 def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
-    """Where an interface answers. Raises `ValueError` unless the name is an interface's."""
+    """Where an interface answers, by its own name or the one that `named` gave it.
+
+    Raises `ValueError` unless the name is an interface's.
+    """
+    with contextlib.suppress(OSError):
+        name = (directory / f"{interface_name(name)}.name").read_text().strip()
     return directory / f"{interface_name(name)}.sock"
+
+
+@contextlib.contextmanager
+def named(name: str, interface: str, directory: Path = DIRECTORY) -> Iterator[None]:
+    """Tell in NAME.name, as wg-quick does on macOS, what the interface is called that an
+    administrator calls by the name. Raises `OSError`."""
+    path = directory / f"{interface_name(name)}.name"
+    path.write_text(f"{interface}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _listen(path: Path) -> socket.socket:

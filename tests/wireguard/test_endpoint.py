@@ -28,7 +28,7 @@ from aiotun.wireguard import endpoint
 from aiotun.wireguard.changes import Changes, Control, PeerChange
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core import peer as peer_module
-from aiotun.wireguard.endpoint import SO_MARK, WireGuard
+from aiotun.wireguard.endpoint import MARKS, WireGuard
 from aiotun.wireguard.keys import generate_private_key, public_key_of
 from aiotun.wireguard.names import AT_ONCE, _next_address
 
@@ -231,7 +231,7 @@ def test_the_clock_counts_sleep() -> None:
 async def test_firewall_mark() -> None:
     def marks(udp: aiotun.UdpTransport) -> int:
         sock = udp.get_extra_info("socket")
-        return sock.getsockopt(socket.SOL_SOCKET, SO_MARK)  # type: ignore[no-any-return]
+        return sock.getsockopt(socket.SOL_SOCKET, MARKS["linux"])  # type: ignore[no-any-return]
 
     async with end(0, fwmark=7) as a:
         assert marks(a.wireguard.udp) == 7

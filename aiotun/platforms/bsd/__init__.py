@@ -10,6 +10,7 @@ import sys
 assert sys.platform != "win32"
 
 from ...config import DeviceConfig
+from .base import System
 from .freebsd import FreeBSD
 from .interface import BsdInterface, open_on
 from .kernel import Kernel
@@ -17,7 +18,7 @@ from .netbsd import NetBSD
 from .openbsd import OpenBSD
 from .queue import BsdQueue
 
-__all__ = ["open_device"]
+__all__ = ["open_device", "system"]
 
 
 def open_device(config: DeviceConfig) -> tuple[BsdInterface, BsdQueue]:
@@ -25,10 +26,11 @@ def open_device(config: DeviceConfig) -> tuple[BsdInterface, BsdQueue]:
 
     On failure everything is closed again. Raises the `TunError` that says what is missing.
     """
-    return open_on(_system()(Kernel()), config)
+    return open_on(system(), config)
 
 
-def _system() -> type[FreeBSD | NetBSD | OpenBSD]:
+def system() -> System:
+    """The one that this process runs on."""
     if sys.platform.startswith("netbsd"):
-        return NetBSD
-    return OpenBSD if sys.platform.startswith("openbsd") else FreeBSD
+        return NetBSD(Kernel())
+    return OpenBSD(Kernel()) if sys.platform.startswith("openbsd") else FreeBSD(Kernel())

@@ -65,6 +65,9 @@ class System(ABC):
     """Whether a tun is ready only once an address is set while it has one."""
     no_dad: ClassVar[int] = 0
     """The flag of an IPv6 address that is used without duplicate address detection."""
+    embeds_scope: ClassVar[bool] = True
+    """Whether a link-local gateway has its interface's index within the address, as KAME had it;
+    otherwise as its scope."""
     overflow_option: ClassVar[int | None] = None
     """The option of a socket after which it tells that it lost messages."""
     missing: ClassVar[frozenset[str]] = frozenset(

@@ -20,24 +20,20 @@ from .headers.common import SOCK_RAW, SOL_SOCKET
 from .messages import Link
 from .routing import Routing
 
-__all__ = ["RouteEvents"]
+__all__ = ["RouteChanges", "RouteEvents"]
 
 MESSAGE_MAX = 65536
 
 
-class RouteEvents(EventSource):
-    """A routing socket of its own, and what was last reported."""
+class RouteChanges:
+    """A routing socket, and whether anything was said there."""
 
-    def __init__(self, system: System, routing: Routing, index: int, layer: str) -> None:
+    def __init__(self, system: System) -> None:
         self._kernel = system.kernel
-        self._routing = routing
-        self._index = index
-        self._layer = layer
         self._fd = system.kernel.socket(system.headers.AF_ROUTE, SOCK_RAW)
         try:
             if system.overflow_option is not None:
                 self._kernel.setsockopt(self._fd, SOL_SOCKET, system.overflow_option, 1)
-            self._link, self._addresses = self._state()
         except BaseException:
             self.close()
             raise
@@ -45,8 +41,46 @@ class RouteEvents(EventSource):
     def fileno(self) -> int:
         return self._fd
 
+    def happened(self) -> bool:
+        """Whether anything happened since the last call, to whatever interface or route."""
+        happened = False
+        while self._fd >= 0:
+            try:
+                self._kernel.read(self._fd, MESSAGE_MAX)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:  # messages were lost
+                    raise
+            happened = True
+        return happened
+
+    def close(self) -> None:
+        """Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._kernel.close(fd)
+
+
+class RouteEvents(EventSource):
+    """A routing socket of its own, and what was last reported."""
+
+    def __init__(self, system: System, routing: Routing, index: int, layer: str) -> None:
+        self._routing = routing
+        self._index = index
+        self._layer = layer
+        self._changes = RouteChanges(system)
+        try:
+            self._link, self._addresses = self._state()
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._changes.fileno()
+
     def read(self) -> list[Event]:
-        if self._fd < 0 or self._link is None or not self._drain():
+        if self._link is None or not self._changes.happened():
             return []
         link, addresses = self._state()
         if link is None or (link.name != self._link.name and not self._same(link)):
@@ -61,19 +95,6 @@ class RouteEvents(EventSource):
         self._link, self._addresses = link, addresses
         return events
 
-    def _drain(self) -> bool:
-        """Whether anything happened, to whatever interface."""
-        happened = False
-        while True:
-            try:
-                self._kernel.read(self._fd, MESSAGE_MAX)
-            except BlockingIOError:
-                return happened
-            except OSError as exc:
-                if exc.errno != errno.ENOBUFS:  # messages were lost
-                    raise
-            happened = True
-
     def _state(self) -> tuple[Link | None, list[Address]]:
         found = self._routing.interfaces(self._index)
         return found.links.get(self._index), found.addresses.get(self._index, [])
@@ -87,6 +108,4 @@ class RouteEvents(EventSource):
         return link.name, link.mtu, link.up, link.carrier, link.mac
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._kernel.close(fd)
+        self._changes.close()

@@ -32,6 +32,7 @@ class FreeBSD(System):
     names_routes_by_index = True
     wants_peer = True
     no_dad = freebsd.IN6_IFF_NODAD
+    embeds_scope = False
     overflow_option = freebsd.SO_RERROR
 
     def check_name(self, name: str | None, layer: Layer) -> None:

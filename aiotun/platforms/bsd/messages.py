@@ -39,7 +39,14 @@ from .headers.common import (
     RTM_GET,
     message_head,
 )
-from .sockaddrs import decode_ip, decode_link_layer, decode_prefix, mask, to_sockaddr
+from .sockaddrs import (
+    decode_ip,
+    decode_link_layer,
+    decode_prefix,
+    gateway,
+    mask,
+    to_sockaddr,
+)
 
 __all__ = [
     "Interfaces",
@@ -206,8 +213,8 @@ def _decode_route(parts: dict[int, bytes], flags: int, system: System) -> Route 
     else:
         prefix = decode_prefix(parts.get(RTA_NETMASK, b""), destination.version)
     network = ip_network(f"{destination}/{prefix}", strict=False)
-    gateway = decode_ip(parts.get(RTA_GATEWAY, b""), system) if flags & RTF_GATEWAY else None
-    return Route(network, gateway)
+    behind = decode_ip(parts.get(RTA_GATEWAY, b""), system) if flags & RTF_GATEWAY else None
+    return Route(network, behind)
 
 
 def encode_route(
@@ -219,18 +226,18 @@ def encode_route(
     seq: int,
     pid: int,
     system: System,
+    flags: int = 0,
 ) -> bytes:
     """RTM_ADD or RTM_DELETE. `interface` is the sockaddr that stands for the interface where
-    the route has no gateway."""
+    the route has no gateway; `flags` are those that the route does not tell."""
     network = route.destination
     host = network.prefixlen == network.max_prefixlen
-    flags = RTF_UP | RTF_STATIC
+    flags |= RTF_UP | RTF_STATIC
     flags |= RTF_HOST if host else 0
     flags |= RTF_GATEWAY if route.gateway is not None else 0
-    gateway = interface if route.gateway is None else bytes(to_sockaddr(route.gateway, system))
     parts: dict[int, bytes] = {
         RTA_DST: bytes(to_sockaddr(network.network_address, system)),
-        RTA_GATEWAY: gateway,
+        RTA_GATEWAY: interface if route.gateway is None else gateway(route.gateway, index, system),
     }
     if not host:
         parts[RTA_NETMASK] = bytes(mask(network.version, network.prefixlen, system))

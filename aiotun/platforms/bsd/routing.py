@@ -22,7 +22,13 @@ from .headers.common import (
     RTM_DELETE,
     SOCK_RAW,
 )
-from .messages import Interfaces, decode_interfaces, decode_routes, encode_route
+from .messages import (
+    Interfaces,
+    RouteMessage,
+    decode_interfaces,
+    decode_routes,
+    encode_route,
+)
 from .sockaddrs import link_layer, to_sockaddr
 
 __all__ = ["Routing"]
@@ -42,12 +48,15 @@ class Routing:
         table = self._table(self._system.interface_list, index)
         return decode_interfaces(table, self._system)
 
+    def table(self) -> list[RouteMessage]:
+        """All routes that there are."""
+        return decode_routes(self._table(NET_RT_DUMP, 0), self._system)
+
     def routes(self, index: int) -> list[Route]:
         """Those to the interface that somebody added, not those that the system made."""
-        table = self._table(NET_RT_DUMP, 0)
         return [
             message.route
-            for message in decode_routes(table, self._system)
+            for message in self.table()
             if message.index == index and message.flags & RTF_STATIC and message.route is not None
         ]
 
@@ -60,15 +69,15 @@ class Routing:
                 return b""
             raise
 
-    def add(self, route: Route, index: int) -> None:
+    def add(self, route: Route, index: int, flags: int = 0) -> None:
         """Raises `RouteError` when there is such a route already, or the system refuses it."""
-        self._change(RTM_ADD, route, index, "added")
+        self._change(RTM_ADD, route, index, "added", flags)
 
     def remove(self, route: Route, index: int) -> None:
         """Raises `RouteError` when it is not there."""
         self._change(RTM_DELETE, route, index, "removed")
 
-    def _change(self, kind: int, route: Route, index: int, done: str) -> None:
+    def _change(self, kind: int, route: Route, index: int, done: str, flags: int = 0) -> None:
         kernel = self._system.kernel
         message = encode_route(
             kind,
@@ -78,6 +87,7 @@ class Routing:
             seq=next(_sequence) & 0x7FFF_FFFF,
             pid=os.getpid(),
             system=self._system,
+            flags=flags,
         )
         fd = kernel.socket(self._family, SOCK_RAW)
         try:

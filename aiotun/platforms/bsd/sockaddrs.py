@@ -12,7 +12,15 @@ from ipaddress import IPv4Address, IPv6Address
 from .base import System
 from .headers.common import AF_INET, AF_LINK, sockaddr_in, sockaddr_in6
 
-__all__ = ["decode_ip", "decode_link_layer", "decode_prefix", "link_layer", "mask", "to_sockaddr"]
+__all__ = [
+    "decode_ip",
+    "decode_link_layer",
+    "decode_prefix",
+    "gateway",
+    "link_layer",
+    "mask",
+    "to_sockaddr",
+]
 
 NAME_AND_MAC = 8
 """Where sdl_data begins: the name, then the MAC address."""
@@ -22,6 +30,17 @@ def to_sockaddr(ip: IPv4Address | IPv6Address, system: System) -> sockaddr_in | 
     if ip.version == 4:
         return sockaddr_in(16, AF_INET, 0, (c_uint8 * 4)(*ip.packed))
     return sockaddr_in6(28, system.headers.AF_INET6, 0, 0, (c_uint8 * 16)(*ip.packed))
+
+
+def gateway(ip: IPv4Address | IPv6Address, index: int, system: System) -> bytes:
+    """A gateway behind the interface with this index, which one that is link-local has to name."""
+    address = to_sockaddr(ip, system)
+    if isinstance(address, sockaddr_in6) and ip.is_link_local:
+        if system.embeds_scope:
+            address.sin6_addr[2], address.sin6_addr[3] = divmod(index, 256)
+        else:
+            address.sin6_scope_id = index
+    return bytes(address)
 
 
 def mask(version: int, prefix: int, system: System) -> sockaddr_in | sockaddr_in6:

@@ -18,7 +18,7 @@ from ..bsd.queue import BsdQueue
 from .system import Darwin
 from .utun import UtunQueue, utun_name
 
-__all__ = ["adopt", "adopt_on", "open_device"]
+__all__ = ["adopt", "adopt_on", "open_device", "system"]
 
 logger = logging.getLogger("aiotun")
 
@@ -28,7 +28,12 @@ def open_device(config: DeviceConfig) -> tuple[BsdInterface, BsdQueue]:
 
     On failure everything is closed again. Raises the `TunError` that says what is missing.
     """
-    return open_on(Darwin(Kernel()), config)
+    return open_on(system(), config)
+
+
+def system() -> Darwin:
+    """The one that this process runs on."""
+    return Darwin(Kernel())
 
 
 def adopt(fd: int, closefd: bool, mtu: int) -> tuple[Interface, UtunQueue] | None:
@@ -46,12 +51,12 @@ def adopt_on(
     name = utun_name(kernel, fd)
     if name is None:
         return None
-    system = Darwin(kernel)
-    queue = UtunQueue(system, fd, closefd)
+    darwin = Darwin(kernel)
+    queue = UtunQueue(darwin, fd, closefd)
     os.set_blocking(fd, False)
     try:
         queue.index = kernel.index(name)
-        return BsdInterface(system, queue, DeviceConfig(**AS_FOUND)), queue
+        return BsdInterface(darwin, queue, DeviceConfig(**AS_FOUND)), queue
     except OSError as exc:
         logger.info("only the descriptor of %s is known: %s", name, exc)
     return FdInterface(name, mtu, queue), queue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
@@ -13,7 +14,10 @@ from ..core.allowed_ips import Network
 if TYPE_CHECKING:
     from ..config import InterfaceConfig
 
-__all__ = ["System", "allowed_ips", "everything", "split_dns"]
+__all__ = ["System", "allowed_ips", "covers", "everything", "split_dns"]
+
+DOMAIN = re.compile(r"~?\w[\w.-]*|~\.")
+"""As resolvectl(1) takes it: one behind ~ is asked about here, and not searched."""
 
 
 class System(ABC):
@@ -72,12 +76,22 @@ def everything(networks: Iterable[Network]) -> set[Network]:
     }
 
 
+def covers(network: Network, other: Network) -> bool:
+    """Whether the other lies within the network."""
+    return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
+
+
 def split_dns(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The servers among the words of `DNS`, and the domains: what is no address."""
+    """The servers among the words of `DNS`, and the domains: what is no address.
+
+    Raises `ValueError` for what can be neither, lest a program take it for something else.
+    """
     servers, domains = [], []
     for word in words:
         try:
             servers.append(str(ip_address(word)))
         except ValueError:
+            if not DOMAIN.fullmatch(word):
+                raise ValueError(f"DNS: {word!r} is neither an address nor a domain") from None
             domains.append(word)
     return servers, domains

@@ -24,7 +24,7 @@ from ...platforms.linux.netlink import NetlinkSocket
 from ...platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
 from ..config import InterfaceConfig
 from ..core.allowed_ips import Network
-from .base import System, allowed_ips, everything
+from .base import System, allowed_ips, covers, everything
 from .linux_dns import LinuxDNS
 
 __all__ = ["Linux"]
@@ -128,7 +128,7 @@ def _plan(config: InterfaceConfig) -> _Plan:
     if config.table != "auto":
         return _Plan(dict.fromkeys(networks, config.table), set())
     connected = [address.network for address in config.addresses]
-    networks = [network for network in networks if not any(_covers(c, network) for c in connected)]
+    networks = [network for network in networks if not any(covers(c, network) for c in connected)]
     default = everything(networks)
     mark = config.fwmark
     return _Plan(
@@ -139,7 +139,3 @@ def _plan(config: InterfaceConfig) -> _Plan:
 
 def _main_first(rule: Rule) -> Rule:
     return Rule(rule.version, RT_TABLE_MAIN, suppress_prefixlength=0)
-
-
-def _covers(network: Network, other: Network) -> bool:
-    return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,6 +84,8 @@ class ModelKernel(Kernel):
         self.dead: list[Interface] = []
         """Those that were destroyed while they were open."""
         self.routes: list[Route] = []
+        self.routing = threading.RLock()
+        """Held while routes change or are read, which threads do."""
         self.privileged = True
         self.listeners: dict[int, socket.socket] = {}
         """Routing sockets: the kernel's end of each."""
@@ -207,10 +210,11 @@ class ModelKernel(Kernel):
         self.rerror.add(fd)
 
     def close(self, fd: int) -> None:
-        os.close(fd)
         self._sockets.pop(fd, None)
-        if fd in self.listeners:
-            self.listeners.pop(fd).close()
+        listener = self.listeners.pop(fd, None)
+        os.close(fd)
+        if listener is not None:
+            listener.close()
         interface = self.of_fd(fd)
         if interface is not None:
             interface.fd = None
@@ -247,7 +251,8 @@ class ModelKernel(Kernel):
 
     def write(self, fd: int, data: bytes) -> int:
         if fd in self.listeners:
-            self.change_route(data)
+            with self.routing:
+                self.change_route(data)
             return len(data)
         interface = self.of_fd(fd)
         assert interface is not None
@@ -399,7 +404,8 @@ class ModelKernel(Kernel):
         if data[:2] == bytes([16, common.AF_INET]):
             return ip_address(data[4:8])
         if data[:2] == bytes([28, self.headers.AF_INET6]):
-            return ip_address(data[8:24])
+            ip = ip_address(data[8:24])
+            return ip_address(data[8:10] + bytes(2) + data[12:24]) if ip.is_link_local else ip
         if any(data):
             raise fail(errno.EAFNOSUPPORT)
         return None
@@ -438,9 +444,10 @@ class ModelKernel(Kernel):
     def resolve(self, head: Any, gateway: bytes) -> tuple[IP | None, int]:
         """The gateway and the interface of a route that is added."""
         if head.rtm_flags & common.RTF_GATEWAY:
-            ip = self.ip_of(gateway)
+            ip, scope = self.ip_of(gateway), self.scope_of(gateway)
             for each in self.interfaces.values():
-                if any(ip in (a.ip, a.other) or self.is_near(a, ip) for a in each.addresses):
+                near = any(ip in (a.ip, a.other) or self.is_near(a, ip) for a in each.addresses)
+                if near and scope in (None, each.index):
                     return ip, each.index
             raise fail(errno.ENETUNREACH)
         if self.route_by_index:
@@ -455,6 +462,15 @@ class ModelKernel(Kernel):
             if any(a.ip == ip for a in each.addresses):
                 return None, each.index
         raise fail(errno.ENETUNREACH)
+
+    def scope_of(self, gateway: bytes) -> int | None:
+        """The index that a link-local gateway has to name: within the address as KAME had it, but
+        on FreeBSD as its scope. None for any other gateway."""
+        if gateway[1] == common.AF_INET or not IPv6Address(gateway[8:24]).is_link_local:
+            return None
+        if self.system.embeds_scope:
+            return int.from_bytes(gateway[10:12], "big")
+        return int.from_bytes(gateway[24:28], "little")
 
     def is_near(self, given: Given, ip: IP | None) -> bool:
         if ip is None or given.ip.version != ip.version:
@@ -473,11 +489,13 @@ class ModelKernel(Kernel):
         assert not data, "bytes behind the sockaddrs"
 
     def announce(self, message: bytes) -> None:
-        for fd, listener in self.listeners.items():
+        for fd, listener in list(self.listeners.items()):
             try:
                 listener.send(message)
             except BlockingIOError:
                 self.lost.add(fd)
+            except OSError:  # another thread is closing it
+                continue
 
     def announce_link(self, interface: Interface) -> None:
         if not interface.gone:
@@ -500,7 +518,8 @@ class ModelKernel(Kernel):
         net, family, protocol, of, which, argument = path
         assert (net, family, protocol, of) == (4, self.headers.AF_ROUTE, 0, 0)
         if which == common.NET_RT_DUMP:
-            return b"".join(map(self.route_message, self.routes))
+            with self.routing:
+                return b"".join(map(self.route_message, self.routes))
         assert which == self.system.interface_list
         return b"".join(
             self.table_of(each) for each in self.interfaces.values() if argument in (0, each.index)

@@ -20,6 +20,7 @@ from .common import IOR, IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_
 
 AF_INET6 = 28
 AF_ROUTE = 17
+SO_USER_COOKIE = 0x1015
 SO_RERROR = 0x20000
 
 # netinet/in.h, netinet6/in6.h: control messages

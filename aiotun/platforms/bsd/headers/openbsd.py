@@ -20,6 +20,7 @@ from .common import IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 
 AF_INET6 = 24
 AF_ROUTE = 17
+SO_RTABLE = 0x1021
 
 # netinet/in.h, netinet6/in6.h: control messages
 
