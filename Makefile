@@ -93,8 +93,8 @@ kernels: $(VENV)/kernels ## run the tests that ask the kernel on Debian's kernel
 windows: $(VENV)/windows ## run the tests on Python for Windows, under wine
 	@$(RUN) -m tools.windows $(TESTS)
 
-bench: $(VENV)/bench ## measure beside the peers (three and a half hours; BENCH=--quick: two minutes)
-	@$(RUN) -m benchmarks $(BENCH)
+bench: $(VENV)/bench ## measure beside the peers (hours; BENCH=--quick: two minutes; PART=flows: ten)
+	@$(RUN) -m benchmarks$(addprefix .,$(PART)) $(BENCH)
 
 # One file fits each Python, for all systems: it names what each of them takes.
 lock: $(VENV)/installed ## pin the newest dependencies of development, with their hashes

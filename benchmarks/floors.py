@@ -13,6 +13,7 @@ from .workloads import METRICS, WORKLOADS, Metric
 __all__ = [
     "AEAD_FLOORS",
     "FLOORS",
+    "FLOW_FLOORS",
     "WIREGUARD_FLOORS",
     "Floor",
     "Verdict",
@@ -90,6 +91,26 @@ WIREGUARD_FLOORS = [
     Floor("10000", "footprint", "memory", 100.0),
 ]
 """Of `python -m benchmarks.wireguard`."""
+
+FLOW_FLOORS = [
+    floor
+    for loop in LOOPS
+    for floor in (
+        *(
+            Floor(loop, workload, "throughput", 4.0, "mitmproxy_rs")
+            for workload in ("upload", "download", "eight")
+        ),
+        Floor(loop, "connections", "per_second", 1.0, "mitmproxy_rs"),
+        Floor(loop, "paced", "per_second", 1.0, "mitmproxy_rs"),
+        *(
+            Floor(f"exit-{loop}", workload, metric, bound, peer)
+            for workload in ("upload", "download", "eight")
+            for peer in ("tun2socks", "sing-tun")
+            for metric, bound in (("throughput", 1.0), ("cpu_per_gbit", 1.3))
+        ),
+    )
+]
+"""Of `python -m benchmarks.flows`."""
 
 AEAD_FLOORS = {"seal / OpenSSL": 1.35, "open / OpenSSL": 1.35, "two threads": 1.7}
 """Of `python -m benchmarks.aead`: ratios to OpenSSL's own speed at most, and of two threads to one

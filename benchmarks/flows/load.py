@@ -5,6 +5,7 @@ The first byte of a connection says what the other end does: take all, send all,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import statistics
@@ -26,9 +27,18 @@ OUTSTANDING = 64
 IN_PARALLEL = 8
 
 
-def connect(kind: bytes) -> socket.socket:
+RATE = 1000
+"""Connections that are begun in a second."""
+
+PATIENCE = 5.0
+"""Seconds that such a connection may take."""
+
+
+def connect(first: bytes) -> socket.socket:
+    """What goes out first begins with the kind. In one segment: two short ones would measure how
+    long the other end takes to acknowledge (Nagle's algorithm)."""
     sock = socket.create_connection((HOST, 80), timeout=10)
-    sock.sendall(kind)
+    sock.sendall(first)
     return sock
 
 
@@ -40,7 +50,7 @@ def upload(seconds: float) -> dict[str, float]:
             sock.sendall(CHUNK)
         sock.shutdown(socket.SHUT_WR)
         taken = int(b"".join(iter(lambda: sock.recv(100), b"")))
-        return {"gbit": taken * 8e-9 / (time.perf_counter() - start)}
+        return {"throughput": taken * 8e-9 / (time.perf_counter() - start)}
 
 
 def download(seconds: float) -> dict[str, float]:
@@ -49,14 +59,14 @@ def download(seconds: float) -> dict[str, float]:
         start = time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds:
             received += len(sock.recv(1 << 18))
-    return {"gbit": received * 8e-9 / elapsed}
+    return {"throughput": received * 8e-9 / elapsed}
 
 
 def eight(seconds: float) -> dict[str, float]:
     """Eight uploads at the same time."""
     results: list[float] = []
     threads = [
-        threading.Thread(target=lambda: results.append(upload(seconds)["gbit"]))
+        threading.Thread(target=lambda: results.append(upload(seconds)["throughput"]))
         for _ in range(IN_PARALLEL)
     ]
     for thread in threads:
@@ -65,7 +75,7 @@ def eight(seconds: float) -> dict[str, float]:
         thread.join()
     if len(results) < IN_PARALLEL:
         raise ConnectionError("not all flows came to their end")
-    return {"gbit": sum(results)}
+    return {"throughput": sum(results)}
 
 
 def connections(seconds: float) -> dict[str, float]:
@@ -73,12 +83,40 @@ def connections(seconds: float) -> dict[str, float]:
     count = 0
     start = time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
-        with connect(ECHO) as sock:
-            sock.sendall(b"x")
+        with connect(ECHO + b"x") as sock:
             if sock.recv(1) != b"x":
                 raise ConnectionError("no echo")
         count += 1
     return {"per_second": count / elapsed}
+
+
+def paced(seconds: float) -> dict[str, float]:
+    """The same at a steady rate, however many are open: how many succeed, and how fast."""
+
+    async def connection() -> float:
+        start = time.perf_counter()
+        reader, writer = await asyncio.open_connection(HOST, 80)
+        writer.write(ECHO + b"x")
+        await reader.readexactly(1)
+        writer.close()
+        return time.perf_counter() - start
+
+    async def main() -> dict[str, float]:
+        start = time.perf_counter()
+        begun = []
+        for number in range(int(seconds * RATE)):
+            await asyncio.sleep(start + number / RATE - time.perf_counter())
+            begun.append(asyncio.ensure_future(asyncio.wait_for(connection(), PATIENCE)))
+        times = await asyncio.gather(*begun, return_exceptions=True)
+        elapsed = time.perf_counter() - start
+        good = [each for each in times if isinstance(each, float)]
+        return {
+            "per_second": len(good) / elapsed,
+            "us": statistics.median(good or [PATIENCE]) * 1e6,
+            "failed": len(times) - len(good),
+        }
+
+    return asyncio.run(main())
 
 
 def round_trip(seconds: float) -> dict[str, float]:
@@ -112,6 +150,8 @@ def datagrams(size: int) -> Callable[[float], dict[str, float]]:
                         count += len(sock.recv(2000)) == size
                 except TimeoutError:
                     pass
+        if not count:
+            raise ConnectionError("no echo")
         return {"per_second": count / elapsed}
 
     return run
@@ -122,6 +162,7 @@ WORKLOADS = {
     "download": download,
     "eight": eight,
     "connections": connections,
+    "paced": paced,
     "round-trip": round_trip,
     "udp-1400": datagrams(1400),
     "udp-64": datagrams(64),

@@ -1,12 +1,14 @@
-"""mitmproxy's TUN (smoltcp, in Rust) with handlers in Python: pip install mitmproxy-rs."""
+"""mitmproxy's TUN (smoltcp, in Rust) with handlers in Python: on asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from typing import Any
 
 import mitmproxy_rs
+
+from .load import ECHO, SINK
+from .rows import DEVICE
 
 CHUNK = bytes(1 << 18)
 
@@ -15,12 +17,12 @@ async def tcp(stream: Any) -> None:
     data = await stream.read(1 << 18)
     kind, data = data[:1], data[1:]
     try:
-        if kind == b"s":
+        if kind == SINK:
             taken = len(data)
             while data := await stream.read(1 << 18):
                 taken += len(data)
             stream.write(b"%d" % taken)
-        elif kind == b"e":
+        elif kind == ECHO:
             while True:
                 if data:
                     stream.write(data)
@@ -43,13 +45,7 @@ async def udp(stream: Any) -> None:
 
 
 async def main() -> None:
-    tun = await mitmproxy_rs.tun.create_tun_interface(tcp, udp, tun_name="flow0")
-    for command in (
-        "ip address add 10.9.0.1/24 dev flow0",
-        "ip link set flow0 up",
-        "ip route add default dev flow0",
-    ):
-        subprocess.run(command.split(), check=True)  # noqa: ASYNC221  (nothing runs yet)
+    tun = await mitmproxy_rs.tun.create_tun_interface(tcp, udp, tun_name=DEVICE)
     print("ready", flush=True)
     await tun.wait_closed()
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 import aiotun
 from aiotun.flows import DatagramStream, Decision, Flow
 from aiotun.flows.onward import pass_connection
+from examples.flows.proxy import handle_datagrams
 
 from .load import ECHO, SINK
+from .rows import ADDRESS, DEVICE, PROXY
 from .sink import hand_shake
 
 CHUNK = bytes(1 << 18)
@@ -73,15 +76,22 @@ class EchoDatagrams(asyncio.DatagramProtocol):
 
 
 async def accept(flow: Flow) -> Decision:
+    if flow.protocol == "udp":
+        return Decision.TAKE
     flow.attachment = await asyncio.open_connection("127.0.0.1", 1080, limit=1 << 18)
     await hand_shake(*flow.attachment)
     return Decision.TAKE
 
 
 async def main(leads_on: bool) -> None:
-    settings = {"name": "flow0", "addresses": ["10.9.0.1/24"], "routes": ["0.0.0.0/0"]}
+    settings = {"name": DEVICE, "addresses": [ADDRESS], "routes": ["0.0.0.0/0"]}
     if leads_on:
-        server = await aiotun.start_flow_server(pass_connection, accept=accept, **settings)  # type: ignore[arg-type]
+        server = await aiotun.start_flow_server(
+            pass_connection,
+            datagrams=partial(handle_datagrams, PROXY),
+            accept=accept,
+            **settings,  # type: ignore[arg-type]
+        )
     else:
         server = await aiotun.create_flow_server(Peer, datagrams=EchoDatagrams, **settings)  # type: ignore[arg-type]
     print("ready", flush=True)
