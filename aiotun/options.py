@@ -39,6 +39,8 @@ DESCRIPTION_MAX = 127
 class WindowsOptions(SystemOptions):
     """What a device on Windows has beyond the rest of `DeviceConfig`.
 
+    A TAP, by tap-windows6, has its DNS of these; the others are about Wintun.
+
     description: What the adapter is called besides its name, at most 127 characters;
         Wintun's tunnel type.
     guid: The adapter's GUID. None derives it from the name, so that Windows knows the

@@ -9,9 +9,10 @@ assert sys.platform == "win32"
 import contextlib
 import ctypes
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from ctypes import c_char_p, c_uint32, c_void_p, c_wchar_p
+from ctypes import c_char_p, c_uint32, c_uint64, c_void_p, c_wchar_p
 from typing import Any
 
 import pytest
@@ -21,17 +22,19 @@ from aiotun.platforms import windows
 from aiotun.platforms.windows import interface
 from aiotun.platforms.windows.iphlpapi import IpHelper
 
-__all__ = ["LIBRARY", "Far", "StandIn", "configured", "open_standin"]
+__all__ = ["LIBRARY", "Far", "StandIn", "configured", "in_thread", "open_standin"]
 
 LIBRARY = os.environ.get("AIOTUN_STANDIN", "")
 """Its path, where tools/windows built it."""
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "StandinAdd": (c_void_p, [c_wchar_p, c_void_p, c_uint64, c_char_p]),
     "StandinBehaviour": (c_uint32, [c_void_p, c_uint32]),
     "StandinCorrupt": (None, [c_void_p]),
     "StandinDns": (c_wchar_p, [c_void_p, c_uint32, c_uint32]),
     "StandinFail": (None, [c_char_p, c_uint32, c_uint32]),
     "StandinFind": (c_void_p, [c_wchar_p]),
+    "StandinForget": (None, [c_void_p]),
     "StandinIpv6": (None, [c_uint32]),
     "StandinListeners": (c_uint32, []),
     "StandinPull": (c_uint32, [c_void_p, c_char_p]),
@@ -119,3 +122,18 @@ def open_standin() -> Iterator[StandIn]:
         standin.call("Ipv6", 1)
         standin.fail("", 0, 0)
         assert standin.call("Listeners") == 0, "somebody still listens to changes"
+
+
+def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """Call it in a thread; the list gets what it returns or raises."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as exc:
+            results.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, results

@@ -14,6 +14,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import get_args
+
+from aiotun.config import Layer
 
 from .installing import install
 from .traffic import traffic
@@ -30,7 +33,9 @@ def main() -> int:
         if os.geteuid():
             print("No traffic was sent: that takes root")
         else:
-            asyncio.run(traffic(FOLDER))
+            for layer in get_args(Layer):
+                print(f"Through Python for Windows, by {layer.upper()}s:", flush=True)
+                asyncio.run(traffic(FOLDER, layer))
     return status
 
 

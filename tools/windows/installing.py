@@ -28,6 +28,13 @@ WINTUN_SHA256 = "d3e884bb907d6050ba4f9e680392a67d8590dbee47c7ae0b638b13105ae562e
 COMPILER = "x86_64-w64-mingw32-gcc"
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-static-libgcc", "-D_WIN32_WINNT=0x0A00")
 
+DDK = "/usr/x86_64-w64-mingw32/include/ddk"
+DRIVER = (
+    *("-nostdlib", "-nostartfiles", "-Wl,--subsystem,native", "-Wl,--entry,DriverEntry"),
+    *("-isystem", DDK, "-lntoskrnl"),
+)
+"""A driver for the kernel, which wine runs in a process of its own."""
+
 HERE = Path(__file__).parent
 STANDIN = ROOT / "tests" / "support" / "windows"
 NATIVE = ROOT / "aiotun" / "native"
@@ -135,7 +142,9 @@ def _build(folder: Path) -> None:
         "-lws2_32",
     )
     sources = sorted(STANDIN.glob("*.c"))
-    _make(folder / "standin.dll", STANDIN.iterdir(), *sources, "-std=gnu11", "-lws2_32")
+    _make(folder / "standin.dll", STANDIN.glob("*.[ch]"), *sources, "-std=gnu11", "-lws2_32")
+    driver = STANDIN / "driver" / "tap.c"
+    _make(folder / "standin-tap.sys", [driver], driver, *DRIVER)
 
 
 def _make(target: Path, needs: Iterable[Path], *arguments: str | Path) -> None:

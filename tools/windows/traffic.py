@@ -1,7 +1,9 @@
 """Real ping and TCP of two Linux kernels through aiotun on Python for Windows: takes root.
 
-namespace A: ping ── TUN ── UDP ──┐                  ┌── UDP ── TUN ── namespace B
-                                  └── stand-in, wine ┘
+namespace A: ping ── device ── UDP ──┐                  ┌── UDP ── device ── namespace B
+                                     └── stand-in, wine ┘
+
+Once the devices are TUNs, and those in wine the rings of Wintun; once TAPs, and a driver's.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiotun
+from aiotun.config import Layer
 from aiotun.testing import Namespace
 
 from .wine import ROOT, environment
@@ -31,7 +34,7 @@ SECONDS = 3
 
 
 class Bridge(aiotun.PacketProtocol):
-    """From a TUN to a socket; the other way goes by `came`."""
+    """From a device to a socket; the other way goes by `came`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -59,7 +62,7 @@ class Bridge(aiotun.PacketProtocol):
         asyncio.get_running_loop().remove_reader(self._sock)
 
 
-async def traffic(folder: Path) -> None:
+async def traffic(folder: Path, layer: Layer) -> None:
     """Raises `RuntimeError` or `subprocess.CalledProcessError` where packets are missing."""
     with ExitStack() as stack:
         middle, *edges = (stack.enter_context(Namespace()) for _ in range(3))
@@ -71,14 +74,18 @@ async def traffic(folder: Path) -> None:
             sock.bind(("127.0.0.1", PORT + number))
             sock.setblocking(False)
             device = namespace.run(
-                aiotun.Device, addresses=ADDRESSES[number], mtu=MTU, offload=False
+                aiotun.Device,
+                layer=layer,
+                addresses=ADDRESSES[number],
+                mtu=MTU,
+                offload=False,
             )
             transport, bridge = await aiotun.create_device_endpoint(
                 functools.partial(Bridge, sock), device=device
             )
             stack.callback(transport.abort)
             bridges.append(bridge)
-        process = middle.run(_start_windows, folder)
+        process = middle.run(_start_windows, folder, layer)
         try:
             await _until_both_are_there(process, bridges)
             await asyncio.to_thread(_send, *edges)
@@ -91,12 +98,12 @@ async def traffic(folder: Path) -> None:
             await bridge.transport.wait_closed()
 
 
-def _start_windows(folder: Path) -> subprocess.Popen[bytes]:
+def _start_windows(folder: Path, layer: Layer) -> subprocess.Popen[bytes]:
     """Sockets are made by wine's server: so one of its own, in the namespace of the caller."""
     wine = environment(folder) | {"STANDIN_PORT": str(PORT)}
     subprocess.run(["wineserver", "-w"], env=wine, check=False)
     return subprocess.Popen(
-        ["wine", str(folder / "python" / "python.exe"), "-m", "tools.windows.forwarding"],
+        ["wine", str(folder / "python" / "python.exe"), "-m", "tools.windows.forwarding", layer],
         cwd=ROOT,
         env=wine,
         stdin=subprocess.DEVNULL,

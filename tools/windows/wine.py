@@ -30,6 +30,7 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "AIOTUN_TEST_REQUIRE": "",  # what wine lacks is no fault
         "AIOTUN_STANDIN": windows_path(folder / "standin.dll"),
+        "AIOTUN_STANDIN_TAP": windows_path(folder / "standin-tap.sys"),
         "AIOTUN_WINTUN": windows_path(folder / "genuine" / "wintun.dll"),
     }
 

@@ -1,4 +1,4 @@
-"""The interface of a Wintun adapter, asked about and changed through iphlpapi."""
+"""The interface of an adapter, asked about and changed through iphlpapi."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .iphlpapi import (
     ERROR_OBJECT_ALREADY_EXISTS,
     IpHelper,
 )
-from .queue import RingQueue
+from .queue import EventQueue
 from .remedies import ADMINISTRATOR, IPV6
 from .structs import (
     AF_INET,
@@ -86,7 +86,7 @@ class WindowsInterface(Interface):
         self,
         ip: IpHelper,
         luid: int,
-        queue: RingQueue,
+        queue: EventQueue,
         config: DeviceConfig,
         options: WindowsOptions,
     ) -> None:
@@ -135,7 +135,7 @@ class WindowsInterface(Interface):
 
     @property
     def driver_version(self) -> tuple[int, int] | None:
-        """Of Wintun's driver that runs; None if none does."""
+        """Of Wintun's driver, or the TAP's, that runs; None if none does."""
         return self._queue.driver_version()
 
     @property
@@ -172,7 +172,7 @@ class WindowsInterface(Interface):
 
     def set_mtu(self, mtu: int) -> None:
         """Of both families; IPv6 keeps at least its 1280 bytes."""
-        check_mtu(mtu, "tun")
+        check_mtu(mtu, self._queue.layer)
         self._change(AF_INET, NlMtu=mtu)
         with suppress(UnsupportedError):  # there is no IPv6
             self._change(AF_INET6, NlMtu=max(mtu, MTU_MIN_IPV6))
@@ -181,7 +181,7 @@ class WindowsInterface(Interface):
         return self._ip_interface(AF_INET6).NlMtu
 
     def set_mtu_v6(self, mtu: int) -> None:
-        check_mtu_v6(mtu, "tun")
+        check_mtu_v6(mtu, self._queue.layer)
         if mtu > self.mtu:
             raise MTUError(f"mtu_v6 {mtu} is larger than the mtu, {self.mtu}")
         self._change(AF_INET6, NlMtu=mtu)
@@ -207,7 +207,7 @@ class WindowsInterface(Interface):
         return self._queue.is_up
 
     def set_up(self, up: bool) -> None:
-        """Begin or end the session: without one the link has no carrier."""
+        """Let packets pass or not: while none pass the link has no carrier."""
         self._check_open()
         self._queue.set_up(up)
         self._events.tell()
@@ -379,16 +379,23 @@ class WindowsInterface(Interface):
     def details(self) -> InterfaceDetails:
         row = self._row()
         return InterfaceDetails(
-            mac=None,
+            mac=bytes(row.PhysicalAddress[: row.PhysicalAddressLength]).hex(":") or None,
             tx_queue_len=0,
             is_running=row.OperStatus == READY,
             carrier=row.MediaConnectState == 1,  # MediaConnectStateConnected (ifdef.h)
-            persistent=False,
+            persistent=self._queue.persistent,
             owner=None,
             group=None,
             queues=1,
             packet_information=False,
         )
+
+    def set_persistent(self, persistent: bool) -> None:
+        """Of a TAP. An adapter of Wintun ends with its program."""
+        self._check_open()
+        if self._queue.layer == "tun":
+            super().set_persistent(persistent)
+        self._queue.persistent = persistent
 
     def events(self) -> WindowsEvents:
         return self._events

@@ -1,4 +1,4 @@
-"""The queue of a Wintun adapter: a session with its two rings."""
+"""Queues of Windows: an event says that frames came, and whoever takes them looks again."""
 
 from __future__ import annotations
 
@@ -8,75 +8,46 @@ assert sys.platform == "win32"
 
 import _overlapped  # type: ignore[import-not-found]
 import _winapi
-import ctypes
 import errno
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import c_uint32, c_void_p
 from typing import TYPE_CHECKING
 
 from ...errors import ClosedError, InterfaceDownError, InterfaceGoneError
 from ..base import CallingQueue, nothing
 from .waits import RegisteredWait, wait_for_events
-from .wintun import (
-    ERROR_BUFFER_OVERFLOW,
-    ERROR_NO_MORE_ITEMS,
-    Adapter,
-    Ring,
-)
 
 if TYPE_CHECKING:
-    from ...config import Layer
     from ...interrupt import Interrupt
 
-__all__ = ["RETRY", "RingQueue"]
-
-PACKET_MAX = 0xFFFF
-"""WINTUN_MAX_IP_PACKET_SIZE. The driver ends a session in whose ring a larger one stands."""
-
-HEADERS = {4: 20, 6: 40}
-"""The bytes that a packet of each IP version has at least; the driver drops any other."""
+__all__ = ["RETRY", "EventQueue"]
 
 RETRY = 0.001
-"""Seconds after which a full ring is tried again: no event tells that it has room."""
-
-_kernel32 = ctypes.WinDLL("kernel32")
-for _name in ("AcquireSRWLockExclusive", "ReleaseSRWLockExclusive"):
-    getattr(_kernel32, _name).argtypes = [c_void_p]
-    getattr(_kernel32, _name).restype = None
+"""Seconds after which a full queue is tried again: no event tells that it has room."""
 
 
-class RingQueue(CallingQueue):
+class EventQueue(CallingQueue):
     """One packet is one frame, and nothing stands in front. Any thread may use it.
 
-    While the interface is down there is no session: nothing can be read, and writing
-    raises `InterfaceDownError`.
+    While the interface is down nothing can be read, and writing raises
+    `InterfaceDownError`. A subclass says how frames begin and end to pass, and takes and
+    puts one; each of these is called with the lock.
     """
 
-    layer: Layer = "tun"
     vnet_hdr = tcp_offload = udp_offload = False
-    direct: int | None = 0
+    persistent = False
+    """Whether the interface stays when the queue is closed."""
 
-    def __init__(self, adapter: Adapter, capacity: int) -> None:
-        self._adapter = adapter
-        self._capacity = capacity
-        functions = adapter.wintun.functions
-        self._receive = functions["WintunReceivePacket"]
-        self._release = functions["WintunReleaseReceivePacket"]
-        self._allocate = functions["WintunAllocateSendPacket"]
-        self._send = functions["WintunSendPacket"]
-        addresses = (
-            ctypes.cast(each, c_void_p).value
-            for each in (self._receive, self._release, self._allocate, self._send)
-        )
-        self._ring = Ring(None, None, *addresses)
-        self._lock = threading.Condition()  # guards all that follows, and the session in `_ring`
-        self._ready = 0  # the event that says that packets came
+    def __init__(self) -> None:
+        self._lock = threading.Condition()  # guards all that follows
+        self._up = False
+        self._ready = 0  # the event that says that frames came; the wait that returns it resets it
         self._changed = _overlapped.CreateEvent(None, True, False, None)
-        """Set when those that wait have to look again: the session begins or ends."""
+        """Set when those that wait have to look again: `_ready` comes or goes."""
         self._changing = False
         self._waiting = 0
         self._full = False
@@ -84,44 +55,62 @@ class RingQueue(CallingQueue):
         self._wait: RegisteredWait | None = None
         self._on_readable: Callable[[], None] = nothing
         self._gone = self._closed = False
+        self._native = self.direct  # native code would read past what was peeked at
 
+    @abstractmethod
     def driver_version(self) -> tuple[int, int] | None:
-        return self._adapter.wintun.driver_version()
+        """Of the driver that runs; None if none does."""
 
-    # Its session.
+    @abstractmethod
+    def _begin(self) -> int:
+        """Let frames pass: the event that says that some came."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Let none pass any more."""
+
+    @abstractmethod
+    def _take(self) -> bytes:
+        """The next frame. Before it raises `BlockingIOError` it sees to it that the event comes."""
+
+    @abstractmethod
+    def _put(self, frame: bytes) -> None:
+        """As `write`."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give all back to the system."""
+
+    # Up and down.
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a session. Raises `ClosedError`."""
+        """Whether frames pass. Raises `ClosedError`."""
         if self._closed:
             raise ClosedError
-        return self._ring.session is not None
+        return self._up
 
     def set_up(self, up: bool) -> None:
-        """Start or end the session. Raises `InterfaceGoneError` and `ClosedError`."""
+        """Let frames pass or not. Raises `InterfaceGoneError` and `ClosedError`."""
         with self._lock:
             self._check_open()
-            if up and self._ring.session is None:
-                session = self._adapter.start(self._capacity)
+            if up and not self._up:
                 with self._change():
-                    self._ready = self._adapter.wintun.functions["WintunGetReadWaitEvent"](session)
-                    self._ring.session = session
+                    self._ready = self._begin()
+                    self._up = True
                 self._register()
             elif not up:
-                self._end_session()
+                self._set_down()
 
-    def _end_session(self) -> None:
-        session = self._ring.session
-        if session is None:
+    def _set_down(self) -> None:
+        if not self._up:
             return
         with self._change():
-            _kernel32.AcquireSRWLockExclusive(ctypes.byref(self._ring))
-            self._ring.session = None
-            _kernel32.ReleaseSRWLockExclusive(ctypes.byref(self._ring))
+            self._up = False
             if self._wait is not None:
                 self._wait.close()
                 self._wait = None
-            self._adapter.wintun.functions["WintunEndSession"](session)
+            self._end()
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -142,72 +131,49 @@ class RingQueue(CallingQueue):
         if self._gone:
             raise InterfaceGoneError(errno.ENODEV, "the adapter was removed")
 
+    def _lost(self, why: str) -> InterfaceGoneError:
+        """What to raise once the adapter is gone: those that wait look again, and raise it, too."""
+        self._gone = True
+        _overlapped.SetEvent(self._changed)
+        return InterfaceGoneError(errno.ENODEV, f"the adapter was removed ({why})")
+
     def close(self) -> None:
         with self._lock:
             if not self._closed:
-                self._end_session()
+                self._set_down()
                 self._closed = True
                 self._on_readable = nothing
-                self._adapter.close()
+                self._release()
                 _winapi.CloseHandle(self._changed)
 
-    # Packets.
-
-    def channel(self) -> int:
-        return ctypes.addressof(self._ring)
+    # Frames.
 
     def read(self) -> bytes:
         with self._lock:
             if not self._peeked:
-                return self._take()
-            self.direct = 0
+                return self._next()
+            self.direct = self._native
             return self._peeked.popleft()
 
-    def _take(self) -> bytes:
+    def _next(self) -> bytes:
         self._check_open()
-        session = self._ring.session
-        if session is None:
+        if not self._up:
             raise BlockingIOError(errno.EAGAIN, "the interface is down")
-        size = c_uint32()
-        packet = self._receive(session, size)
-        if packet:
-            data = ctypes.string_at(packet, size.value)
-            self._release(session, packet)
-            return data
-        if ctypes.get_last_error() == ERROR_NO_MORE_ITEMS:
-            raise BlockingIOError(errno.EAGAIN, "no packet is waiting")
-        raise self._lost()
+        return self._take()
 
     def write(self, frame: bytes) -> None:
         with self._lock:
             self._check_open()
-            session = self._ring.session
-            if session is None:
+            if not self._up:
                 raise InterfaceDownError(
                     errno.EIO, "the interface is down", remedies=("set it up first",)
                 )
-            least = HEADERS.get(frame[0] >> 4 if frame else 0, len(frame) + 1)
-            if not least <= len(frame) <= PACKET_MAX:
-                raise OSError(errno.EINVAL, "neither IPv4 nor IPv6")
-            packet = self._allocate(session, len(frame))
-            if packet:
-                ctypes.memmove(packet, frame, len(frame))
-                self._send(session, packet)
-                self._full = False
-                return
-            if ctypes.get_last_error() == ERROR_BUFFER_OVERFLOW:
+            try:
+                self._put(frame)
+            except BlockingIOError:
                 self._full = True
-                raise BlockingIOError(errno.EAGAIN, "the ring is full")
-            raise self._lost()
-
-    def _lost(self) -> InterfaceGoneError:
-        """The adapter was removed (ERROR_HANDLE_EOF), or a ring is broken (ERROR_INVALID_DATA)."""
-        self._gone = True
-        _overlapped.SetEvent(self._changed)
-        error = ctypes.get_last_error()
-        return InterfaceGoneError(
-            errno.ENODEV, f"the adapter was removed ({ctypes.FormatError(error)})"
-        )
+                raise
+            self._full = False
 
     # Waiting in a thread.
 
@@ -216,10 +182,12 @@ class RingQueue(CallingQueue):
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: not self._changing)
-                if self._peek():  # packets that came before set no event again
+                if self._peek():  # frames that came before set no event again
+                    if self._waiting:
+                        _overlapped.SetEvent(self._ready)  # for the other threads, too
                     return True
                 events = [*(each.event for each in interrupts), self._changed]
-                if self._ring.session is not None:
+                if self._up:
                     events.append(self._ready)  # the last, as the wait that returns it resets it
                 self._waiting += 1
             try:
@@ -231,15 +199,13 @@ class RingQueue(CallingQueue):
                     self._lock.notify_all()
             if found is None or found < len(interrupts):
                 return found is not None
-            if found > len(interrupts) and self._waiting:
-                _overlapped.SetEvent(self._ready)  # for the other threads, too
 
     def _peek(self) -> bool:
         """Whether `read` would do anything but raise `BlockingIOError`."""
         if not self._peeked:
             try:
-                self._peeked.append(self._take())
-                self.direct = None  # native code would read past it
+                self._peeked.append(self._next())
+                self.direct = None
             except BlockingIOError:
                 return False
             except (InterfaceGoneError, ClosedError):
@@ -247,7 +213,7 @@ class RingQueue(CallingQueue):
         return True
 
     def wait_writable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
-        """Wait for a moment: that the ring has room again nothing tells, and so nothing knows."""
+        """Wait for a moment: that a queue has room again nothing tells, and so nothing knows."""
         with self._lock:
             if not self._full or self._closed:
                 return True
@@ -271,7 +237,7 @@ class RingQueue(CallingQueue):
 
     def _register(self) -> None:
         """With the lock: be called back, once somebody wants to."""
-        if self._wait is None and self._on_readable is not nothing and self._ring.session:
+        if self._wait is None and self._on_readable is not nothing and self._up:
             self._wait = RegisteredWait(self._ready, self._came)
 
     def _came(self) -> None:

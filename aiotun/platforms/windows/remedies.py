@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ADMINISTRATOR", "IPV6", "WINTUN"]
+__all__ = ["ADMINISTRATOR", "IPV6", "TAP", "WINTUN"]
 
 ADMINISTRATOR = (
     "run as administrator",
@@ -13,6 +13,8 @@ WINTUN = (
     "put wintun.dll of this architecture (https://www.wintun.net) beside the program",
     'name its path: windows=WindowsOptions(wintun_file=r"C:\\...\\wintun.dll")',
 )
+
+TAP = ("install tap-windows6 9 (https://github.com/OpenVPN/tap-windows6/releases)",)
 
 IPV6 = (
     "allow IPv6: delete the value DisabledComponents under "

@@ -1,6 +1,7 @@
-"""The structs of iphlpapi and its kin, on 64 bits; a test asks mingw's headers whether they fit.
+"""Structs of Windows, on 64 bits; a test asks mingw's headers whether they fit.
 
-Named as in netioapi.h, ws2ipdef.h and ifdef.h. Imported on every system, for that test.
+Named as in netioapi.h, ws2ipdef.h, ifdef.h, minwinbase.h and setupapi.h. Imported on every
+system, for that test.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ __all__ = [
     "MIB_IPFORWARD_ROW2",
     "MIB_IPINTERFACE_ROW",
     "MIB_UNICASTIPADDRESS_ROW",
+    "OVERLAPPED",
     "SOCKADDR_INET",
+    "SP_DEVINFO_DATA",
 ]
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 23
@@ -50,6 +53,30 @@ class GUID(Structure):
     @classmethod
     def of(cls, guid: UUID) -> GUID:
         return cls.from_buffer_copy(guid.bytes_le)
+
+
+class OVERLAPPED(Structure):
+    """What identifies a read or write that is under way."""
+
+    _fields_ = (
+        ("Internal", c_uint64),
+        ("InternalHigh", c_uint64),
+        ("Offset", c_uint32),
+        ("OffsetHigh", c_uint32),
+        ("hEvent", c_void_p),
+    )
+
+
+class SP_DEVINFO_DATA(Structure):
+    """A device within a list of them. `cbSize` is the struct's own."""
+
+    cbSize: int
+    _fields_ = (
+        ("cbSize", c_uint32),
+        ("ClassGuid", GUID),
+        ("DevInst", c_uint32),
+        ("Reserved", c_uint64),
+    )
 
 
 class SOCKADDR_INET(Structure):
@@ -181,6 +208,7 @@ class MIB_IPFORWARD_ROW2(Structure):
 
 class MIB_IF_ROW2(Structure):
     InterfaceLuid: int
+    PhysicalAddressLength: int
     OperStatus: int
     AdminStatus: int
     MediaConnectState: int

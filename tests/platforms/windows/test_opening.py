@@ -157,7 +157,6 @@ def test_a_machine_without_ipv6(standin: StandIn, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layer": "tap"},
         {"carrier": False},
         {"connected_routes": False},
         {"group": 5},

@@ -11,12 +11,11 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from rigs import BatchRecorder, Recorder, endpoint, packet, until
-from standin import Far, StandIn, configured
+from standin import Far, StandIn, configured, in_thread
 
 import aiotun
 from aiotun.errors import ClosedError, InterfaceDownError, InterfaceGoneError, InterruptError
@@ -44,21 +43,6 @@ def either_port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.param == "python":
         monkeypatch.setattr("aiotun.packetio.native", None)
         monkeypatch.setattr("aiotun.transports.fastpath.native", None)
-
-
-def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """Call it in a thread; the list gets what it returns or raises."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except Exception as exc:
-            results.append(exc)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, results
 
 
 @pytest.mark.usefixtures("either_port")

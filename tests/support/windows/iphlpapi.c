@@ -202,7 +202,11 @@ GetIfEntry2(PMIB_IF_ROW2 row)
         lstrcpyW(row->Alias, adapter->name);
         lstrcpyW(row->Description, adapter->description);
         row->Mtu = 65535; /* the true one is IP's */
-        row->Type = 53;
+        row->Type = adapter->luid.Info.IfType;
+        if (row->Type == IF_TYPE_ETHERNET_CSMACD) {
+            row->PhysicalAddressLength = sizeof adapter->mac;
+            memcpy(row->PhysicalAddress, adapter->mac, sizeof adapter->mac);
+        }
         row->AdminStatus = NET_IF_ADMIN_STATUS_UP;
         row->OperStatus = adapter->session ? IfOperStatusUp : IfOperStatusDown;
         row->MediaConnectState =

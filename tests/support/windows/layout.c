@@ -4,6 +4,7 @@
 #include "standin.h"
 
 #include <iptypes.h>
+#include <setupapi.h>
 #include <stddef.h>
 
 typedef struct {
@@ -122,6 +123,17 @@ static const Field fields[] = {
     FIELD(MIB_IPINTERFACE_ROW, TransmitOffload),
     FIELD(MIB_IPINTERFACE_ROW, ReceiveOffload),
     FIELD(MIB_IPINTERFACE_ROW, DisableDefaultRoutes),
+    WHOLE(OVERLAPPED),
+    FIELD(OVERLAPPED, Internal),
+    FIELD(OVERLAPPED, InternalHigh),
+    FIELD(OVERLAPPED, Offset),
+    FIELD(OVERLAPPED, OffsetHigh),
+    FIELD(OVERLAPPED, hEvent),
+    WHOLE(SP_DEVINFO_DATA),
+    FIELD(SP_DEVINFO_DATA, cbSize),
+    FIELD(SP_DEVINFO_DATA, ClassGuid),
+    FIELD(SP_DEVINFO_DATA, DevInst),
+    FIELD(SP_DEVINFO_DATA, Reserved),
     WHOLE(MIB_UNICASTIPADDRESS_ROW),
     FIELD(MIB_UNICASTIPADDRESS_ROW, Address),
     FIELD(MIB_UNICASTIPADDRESS_ROW, InterfaceLuid),

@@ -31,6 +31,7 @@ struct Adapter {
     NET_LUID luid;
     NET_IFINDEX index;
     GUID guid;
+    BYTE mac[6]; /* of a TAP: zeros elsewhere */
     WCHAR name[257], description[257];
     Session *session;
     Ring *left; /* what was sent before the last session ended, and was not pulled yet */

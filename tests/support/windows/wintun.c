@@ -338,6 +338,31 @@ StandinFind(LPCWSTR name)
     return WintunOpenAdapter(name);
 }
 
+/* An adapter of another driver, a TAP's say. */
+API Adapter *
+StandinAdd(LPCWSTR name, const GUID *guid, ULONG64 luid, const BYTE *mac)
+{
+    Adapter *adapter = calloc(1, sizeof *adapter);
+    lstrcpyW(adapter->name, name);
+    adapter->guid = *guid;
+    adapter->luid.Value = luid;
+    adapter->index = adapter->luid.Info.NetLuidIndex;
+    adapter->present = TRUE;
+    memcpy(adapter->mac, mac, sizeof adapter->mac);
+    configure(adapter);
+    EnterCriticalSection(&lock);
+    adapter->next = adapters;
+    adapters = adapter;
+    LeaveCriticalSection(&lock);
+    return adapter;
+}
+
+API void
+StandinForget(Adapter *adapter)
+{
+    WintunCloseAdapter(adapter);
+}
+
 /* Let a packet arrive; FALSE if there is no session, or no room. */
 API BOOL
 StandinPush(Adapter *adapter, const BYTE *packet, DWORD size)
