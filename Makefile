@@ -58,7 +58,7 @@ lint: $(VENV)/developer ## ruff: style and mistakes
 
 types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for every system
 	@$(RUN) $(AS_CALLER) $(RUN) -m mypy
-	@for system in win32 darwin freebsd netbsd openbsd; do \
+	@for system in win32 darwin freebsd netbsd openbsd android ios; do \
 		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
 

@@ -15,6 +15,24 @@ __all__ = ["PROBES", "TOOLS", "UVLOOP"]
 UVLOOP = "winloop" if sys.platform == "win32" else "uvloop"
 """The loop on libuv, which on Windows is called so."""
 
+INSTALLERS = {
+    "darwin": "brew install",
+    "freebsd": "pkg install",
+    "netbsd": "pkgin install",
+    "openbsd": "pkg_add",
+}
+"""How packages are installed, by how `sys.platform` begins."""
+
+ELSEWHERE = {
+    "cargo": "rust",
+    "chromium-driver": "chromium",
+    "golang": "go",
+    "libpcap0.8": "libpcap",
+    "libssl-dev": "openssl",
+    "tshark": "wireshark",
+}
+"""What others call packages of Debian whose names differ."""
+
 ANEW = "then aiotun anew: pip install --no-cache-dir --force-reinstall, as pip keeps what it built"
 
 
@@ -27,6 +45,23 @@ def _event_loop(module: str, remedy: str) -> str:
     return f"{module} {library.__version__}" if module == UVLOOP else "Python's own loop"
 
 
+def _installed(package: str) -> str:
+    """How to get a package of Debian, or what this system has in its place."""
+    for system, installer in INSTALLERS.items():
+        if sys.platform.startswith(system):
+            return f"{installer} {ELSEWHERE.get(package, package)}"
+    return f"apt-get install {package}, or what your system calls it"
+
+
+def _compiler() -> str:
+    """How to get a C compiler and Python's headers, which come with Python but on Linux."""
+    if sys.platform == "darwin":
+        return "xcode-select --install"
+    if sys.platform.startswith(tuple(INSTALLERS)):
+        return "cc is in the base system"
+    return "apt-get install gcc python3-dev"
+
+
 def _native() -> str:
     from ..offload import implementation
 
@@ -34,7 +69,7 @@ def _native() -> str:
         raise Missing(
             "the offload functions run in pure Python: correct, but slower",
             "leave AIOTUN_PURE unset",
-            "install a C compiler and Python's headers (apt-get install gcc python3-dev), " + ANEW,
+            f"install a C compiler and Python's headers ({_compiler()}), {ANEW}",
         )
     return "the compiled offload functions are in use"
 
@@ -49,7 +84,7 @@ def _aead() -> str:
         raise Missing(
             "the package cryptography seals each packet by itself: correct, but slower",
             "leave AIOTUN_PURE unset",
-            "install OpenSSL's headers beside a compiler (apt-get install libssl-dev), " + ANEW,
+            f"install OpenSSL's headers beside a compiler ({_installed('libssl-dev')}), {ANEW}",
         )
     return "OpenSSL seals and opens batches of packets"
 
@@ -61,12 +96,12 @@ def _libpcap() -> str:
     try:
         found: str = libpcap().pcap_lib_version().decode()
     except UnsupportedError as exc:
-        raise Missing("not found", "apt-get install libpcap0.8, or libpcap elsewhere") from exc
+        raise Missing("not found", _installed("libpcap0.8")) from exc
     return found
 
 
 def _tool(name: str, version: str, package: str) -> str:
-    remedy = f"apt-get install {package}, or what your system calls it"
+    remedy = _installed(package)
     path = shutil.which(name)
     if path is None:
         raise Missing("not found in PATH", remedy)
@@ -78,19 +113,22 @@ def _tool(name: str, version: str, package: str) -> str:
 
 
 TOOLS = {
-    "ip": ("-V", "iproute2"),
-    "ping": ("-V", "iputils-ping"),
     "iperf3": ("--version", "iperf3"),
-    "ethtool": ("--version", "ethtool"),
     "tshark": ("--version", "tshark"),
     "cargo": ("--version", "cargo"),
     "go": ("version", "golang"),
-    "nft": ("--version", "nftables"),
     "wg": ("--version", "wireguard-tools"),
     "chromium": ("--version", "chromium-driver"),
     "fish": ("--version", "fish"),
     "zsh": ("--version", "zsh"),
 }
+if sys.platform == "linux":
+    TOOLS |= {
+        "ip": ("-V", "iproute2"),
+        "ping": ("-V", "iputils-ping"),
+        "ethtool": ("--version", "ethtool"),
+        "nft": ("--version", "nftables"),
+    }
 """Programs: the argument that makes each say its version, and Debian's package of it."""
 
 PROBES = {

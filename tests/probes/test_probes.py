@@ -160,3 +160,24 @@ def test_what_a_probe_needs_is_probed_first(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(probes._probes(), "prize", Probe(untried, needs="luck"))
     assert probe("prize") == Capability("prize", False, "not tried, as it needs luck")
     probes.probe.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("system", "command"),
+    [
+        ("linux", "apt-get install tshark, or what your system calls it"),
+        ("darwin", "brew install wireshark"),
+        ("freebsd15", "pkg install wireshark"),
+        ("netbsd10", "pkgin install wireshark"),
+        ("openbsd7", "pkg_add wireshark"),
+    ],
+)
+def test_each_system_is_told_its_own_command(
+    monkeypatch: pytest.MonkeyPatch, system: str, command: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", system)
+        told = everywhere._installed("tshark")
+        compiler = everywhere._compiler()
+    assert told == command
+    assert ("apt-get" in compiler) == (system == "linux")
