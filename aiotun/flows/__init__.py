@@ -2,7 +2,8 @@
 
 from .base import Accept, Decision, Drop, Flow, FlowAddress, FlowCounters, FlowLimits
 from .rootless import Rootless, open_rootless
-from .server import FlowServer, create_flow_server, start_flow_server
+from .server import FlowServer
+from .starting import create_flow_server, start_flow_server
 from .tcp import FlowTransport, Listener
 from .udp import ConversationTransport, DatagramStream
 

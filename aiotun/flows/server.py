@@ -1,4 +1,4 @@
-"""FlowServer: the flows of a device, served; and the ways to start one."""
+"""FlowServer: the flows of a device, served."""
 
 from __future__ import annotations
 
@@ -10,52 +10,31 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from ..cancelling import AsyncClosing, Opening, despite_cancellation
-from ..config import DeviceConfig, DeviceSettings, make_config
-from ..endpoints import create_device_endpoint, open_off_loop
-from ..errors import ConfigError, OffloadError, PathMTUError
-from ..offload import SuperPacket, gso_split
-from ..offload.headers import TCP, UDP
+from ..cancelling import AsyncClosing, despite_cancellation
+from ..endpoints import create_device_endpoint
+from ..errors import OffloadError
+from ..offload import SuperPacket
 from ..protocols import PacketProtocol
 from ..throttle import Throttle
 from ..transports.closing import close_off_loop
 from .base import Accept, Decision, Drop, Flow, FlowCounters, FlowLimits
 from .conversations import Conversation, ConversationTable
-from .icmp import IcmpError
-from .replies import ICMP, echo_reply, icmp_sums_up
+from .dispatch import Dispatcher
 from .table import Connection, ConnectionTable
-from .tcp import (
-    BACKLOG,
-    Beginning,
-    Listener,
-    begin_protocol,
-    begin_stream,
-    is_open,
-    listen,
-    reset_socket,
-)
-from .translate import FRAGMENT, IP, addresses_of, is_unicast, locate, reverse_key
-from .udp import ConversationTransport, DatagramStream, StreamProtocol
+from .tcp import BACKLOG, Beginning, Listener, is_open, listen, reset_socket
+from .udp import ConversationTransport
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from ..device import Device
     from ..transports import PacketTransport
 
-__all__ = ["FlowServer", "create_flow_server", "start_flow_server"]
+__all__ = ["Begin", "Converse", "FlowServer", "Options"]
 
 Begin = Callable[[asyncio.Transport, Flow], None]
 """What gives an accepted connection its protocol."""
 
 Converse = Callable[["FlowServer", Flow], asyncio.DatagramProtocol]
 """What makes the protocol of a conversation."""
-
-StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-DatagramHandler = Callable[[DatagramStream], Awaitable[None]]
-
-STREAM_LIMIT = 64 * 1024
-"""Bytes of a reader's buffer, as asyncio's own streams have them."""
 
 INTERVAL = 1.0
 """Seconds between two looks at what is over, while there is anything."""
@@ -75,150 +54,6 @@ class Options(NamedTuple):
     clients: Device | None
 
 
-async def create_flow_server(
-    factory: Callable[[], asyncio.BaseProtocol] | None,
-    *,
-    datagrams: Callable[[], asyncio.DatagramProtocol] | None = None,
-    accept: Accept | None = None,
-    echo: bool = False,
-    limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
-    device: Device | None = None,
-    listeners: Sequence[Listener] | None = None,
-    clients: Device | None = None,
-    config: DeviceConfig | None = None,
-    **settings: Unpack[DeviceSettings],
-) -> FlowServer:
-    """Serve the TCP connections and UDP conversations that come out of a TUN, by protocols.
-
-    `factory` makes a protocol for each connection, `datagrams` one for each conversation;
-    None refuses them. A transport's `get_extra_info("flow")` is the `Flow`, with the
-    original destination.
-
-    `accept`, a function or a coroutine function, decides about each `Flow` before its client
-    gets an answer. What it raises refuses the flow. While a coroutine decides, the client
-    waits; if it gives up, the coroutine is cancelled.
-
-    `echo` answers each ping to any address. `limits` bound everything.
-
-    The device is made from `config` or the fields of `DeviceConfig`, or is an open `device`,
-    which the server owns from now on, also if this call fails. TCP needs an address on it
-    with others in its network, such as "10.9.0.1/24"; up to four others are used. Sockets of
-    the program that lead into the device themselves end in a circle: bind them to another
-    interface, or make the device in another `namespace`.
-
-    `listeners` are sockets that were made where the device is, see `open_rootless`. With
-    `clients`, packets of clients come from and go to that device, which belongs to the server
-    too, and `device` only leads to the kernel that terminates connections.
-
-    Raises `ConfigError` for a TAP and for wrong values, and what opening a device raises.
-    """
-
-    def begin(server: FlowServer) -> Begin | None:
-        return None if factory is None else partial(begin_protocol, factory)
-
-    def converse(server: FlowServer, flow: Flow) -> asyncio.DatagramProtocol:
-        assert datagrams is not None
-        return datagrams()
-
-    return await _start(
-        begin,
-        datagrams and converse,
-        Options(accept, echo, limits, listeners, clients),
-        device,
-        config,
-        settings,
-    )
-
-
-def start_flow_server(
-    handle: StreamHandler | None,
-    *,
-    datagrams: DatagramHandler | None = None,
-    accept: Accept | None = None,
-    echo: bool = False,
-    limit: int = STREAM_LIMIT,
-    limits: FlowLimits = FlowLimits(),  # noqa: B008  (it is immutable)
-    device: Device | None = None,
-    listeners: Sequence[Listener] | None = None,
-    clients: Device | None = None,
-    config: DeviceConfig | None = None,
-    **settings: Unpack[DeviceSettings],
-) -> Opening[FlowServer]:
-    """Serve them by coroutines: `handle(reader, writer)` as with `asyncio.start_server`.
-
-    `datagrams` is called with a `DatagramStream` for each conversation, which ends when it
-    returns. `limit` bounds a reader's buffer, in bytes. All else is as in
-    `create_flow_server`.
-
-    >>> async with start_flow_server(handle, addresses=["10.9.0.1/24"]) as flows:
-    ...     await flows.serve_forever()
-    """
-
-    def begin(server: FlowServer) -> Begin | None:
-        if handle is None:
-            return None
-
-        def begin_handling(transport: asyncio.Transport, flow: Flow) -> None:
-            reader, writer = begin_stream(transport, flow, limit)
-            server._run(handle(reader, writer), flow, partial(reset_socket, transport))
-
-        return begin_handling
-
-    def converse(server: FlowServer, flow: Flow) -> asyncio.DatagramProtocol:
-        return _HandledConversation(server, flow, datagrams)  # type: ignore[arg-type]
-
-    return Opening(
-        lambda: _start(
-            begin,
-            datagrams and converse,
-            Options(accept, echo, limits, listeners, clients),
-            device,
-            config,
-            settings,
-        )
-    )
-
-
-async def _start(
-    begin: Callable[[FlowServer], Begin | None],
-    converse: Converse | None,
-    options: Options,
-    device: Device | None,
-    config: DeviceConfig | None,
-    settings: DeviceSettings,
-) -> FlowServer:
-    loop = asyncio.get_running_loop()
-    devices = [each for each in (device, options.clients) if each is not None]
-    try:
-        if device is None:
-            config = make_config(config, settings)
-            _check_layer(config.layer)
-            device = await open_off_loop(loop, config)
-            devices.append(device)
-        elif config is not None or settings:
-            raise ConfigError("an open device= is configured already: leave out the other keywords")
-        for each in devices:
-            _check_layer(each.layer)
-        server = FlowServer(device, converse, options)
-        await server._listen(begin(server), options.listeners)
-    except BaseException:
-        for listener in options.listeners or ():
-            listener.socket.close()
-        for each in devices:
-            await despite_cancellation(close_off_loop(loop, each.close))
-        raise
-    await server._open(options.clients)
-    return server
-
-
-def _check_layer(layer: str) -> None:
-    if layer != "tun":
-        raise ConfigError(
-            'flows come out of IP packets: make the device with layer="tun" (a TAP has Ethernet '
-            "frames, with their VLANs and neighbours)"
-        )
-
-
 class FlowServer(AsyncClosing):
     """What `create_flow_server` and `start_flow_server` give: to be closed."""
 
@@ -235,8 +70,8 @@ class FlowServer(AsyncClosing):
         self._apart = options.clients is not None
         """Whether clients are behind another device, not behind this one."""
         self._clients: PacketTransport | None = None
-        self._pushing_back: set[_Packets] = set()
         """That device's."""
+        self._pushing_back: set[_Packets] = set()
         self.counters = FlowCounters()
         self._loop = asyncio.get_running_loop()
         self._begin: Begin | None = None
@@ -278,6 +113,14 @@ class FlowServer(AsyncClosing):
             admit=self._admit_connection,
             may_report=self._may_report,
         )
+        self._dispatcher = Dispatcher(
+            self._connections,
+            self._conversations,
+            self.counters,
+            to_client=self._write,
+            to_listener=lambda packet: self.transport.write(packet),
+            echo=self._echo,
+        )
         try:
             for each in listeners:
                 self._servers.append(
@@ -317,92 +160,17 @@ class FlowServer(AsyncClosing):
 
     # Packets from the device, and to it.
 
-    def _received_from_listener(self, frames: list[SuperPacket]) -> None:
-        """What comes out of a device behind which no clients are."""
-        now = self._loop.time()
-        for packet in frames:
-            found = locate(packet.frame)
-            if found is not None and found[0] == TCP and self._connections.is_listener(found[2]):
-                self._connections.receive(packet.frame, found[1], found[2], now)
-            else:
-                self.counters.drops[Drop.UNSUPPORTED] += 1
-
-    def _received_from_clients(self, frames: list[SuperPacket]) -> None:
-        """What comes out of a device behind which no listener is."""
-        genuine = []
-        for packet in frames:
-            found = locate(packet.frame)
-            if found is not None and self._connections.is_listener(found[2]):
-                self.counters.drops[Drop.NO_FLOW] += 1
-            else:
-                genuine.append(packet)
-        self._received(genuine)
-
     def _received(self, frames: list[SuperPacket]) -> None:
         now = self._loop.time()
-        drops = self.counters.drops
-        for packet in frames:
-            frame = packet.frame
-            found = locate(frame)
-            if found is None:
-                drops[Drop.MALFORMED] += 1
-                continue
-            protocol, transport, key = found
-            if protocol == TCP:
-                self._connections.receive(frame, transport, key, now)
-            elif protocol == UDP:
-                self._conversations.receive(frame, transport, key, now)
-            elif protocol == FRAGMENT:
-                drops[Drop.FRAGMENT] += 1
-            elif protocol == ICMP[4 if len(key) == 12 else 6]:
-                self._receive_icmp(frame, transport, key)
-            else:
-                drops[Drop.UNSUPPORTED] += 1
-        if self._timer is None:
-            self._set_timer()
-
-    def _receive_icmp(self, frame: bytes, transport: int, key: bytes) -> None:
-        source, destination, _, _ = addresses_of(key)
-        version = 4 if len(source) == 4 else 6
-        try:
-            (packet,) = gso_split(frame)  # its checksum complete
-        except ValueError:  # an `OffloadError`, or several
-            self.counters.drops[Drop.MALFORMED] += 1
-            return
-        message = packet[transport - IP :]
-        if not icmp_sums_up(source + destination, message):
-            self.counters.drops[Drop.CHECKSUM] += 1
-            return
-        error = IcmpError.parse(version, message)
-        if error is not None:
-            self._receive_error(error)
-            return
-        reply = echo_reply(source, destination, message) if self._echo else None
-        if reply is None or not (is_unicast(source) and is_unicast(destination)):
-            self.counters.drops[Drop.UNSUPPORTED] += 1
+        if self._apart:
+            self._dispatcher.receive_from_listener(frames, now)
         else:
-            self.counters.echoes += 1
-            self._write(reply)
+            self._dispatcher.receive(frames, now)
+            self._watch()
 
-    def _receive_error(self, error: IcmpError) -> None:
-        """Tell the flow whose packet could not be delivered to its client."""
-        key = reverse_key(error.key)
-        if error.protocol == TCP:
-            connection = self._connections.find(key)
-            if connection is not None and connection.forward == key:
-                self.counters.errors += 1
-                self.transport.write(error.for_listener(connection))
-                return
-        elif error.protocol == UDP:
-            conversation = self._conversations.find(key)
-            if conversation is not None:
-                self.counters.errors += 1
-                exc = error.exception(conversation.flow.source)
-                if isinstance(exc, PathMTUError):
-                    self._conversations.narrow(conversation, exc.mtu)
-                conversation.failed(exc)
-                return
-        self.counters.drops[Drop.UNKNOWN_ERROR] += 1
+    def _received_from_clients(self, frames: list[SuperPacket]) -> None:
+        self._dispatcher.receive_from_clients(frames, self._loop.time())
+        self._watch()
 
     def _write(self, packet: bytes) -> None:
         """Write a whole packet to its client."""
@@ -447,10 +215,15 @@ class FlowServer(AsyncClosing):
         now = self._loop.time()
         self._connections.expire(now)
         self._conversations.expire(now)
-        self._set_timer()
+        self._watch()
 
-    def _set_timer(self) -> None:
-        if self._closing is None and (self._connections.busy or len(self._conversations)):
+    def _watch(self) -> None:
+        """Look at what is over from time to time, as long as there is anything."""
+        if (
+            self._timer is None
+            and self._closing is None
+            and (self._connections.busy or len(self._conversations))
+        ):
             self._timer = self._loop.call_later(INTERVAL, self._tick)
 
     # Decisions.
@@ -636,10 +409,7 @@ class _Packets(PacketProtocol):
         self._server.transport = transport
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
-        if self._server._apart:
-            self._server._received_from_listener(packets)
-        else:
-            self._server._received(packets)
+        self._server._received(packets)
 
     def pause_writing(self) -> None:
         self._server._pause_reading(self)
@@ -662,21 +432,6 @@ class _ClientPackets(_Packets):
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
         self._server._received_from_clients(packets)
-
-
-class _HandledConversation(StreamProtocol):
-    """A conversation that a coroutine handles."""
-
-    def __init__(self, server: FlowServer, flow: Flow, handle: DatagramHandler) -> None:
-        super().__init__(flow, server._limits.queued_bytes, server.counters)
-        self._server = server
-        self._handle = handle
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        stream = DatagramStream(self)
-        task = self._server._run(self._handle(stream), self.flow, stream.close)
-        task.add_done_callback(lambda task: stream.close())
 
 
 def _checked(decision: object) -> Decision:
