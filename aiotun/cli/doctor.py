@@ -19,7 +19,16 @@ from . import version
 __all__ = ["add_arguments", "main", "report", "verdict"]
 
 SECTIONS = {
-    "Device": ("tun-node", "administrator", "wintun", "tun", "tap", "multi-queue", "dns"),
+    "Device": (
+        "tun-node",
+        "administrator",
+        "wintun",
+        "tun",
+        "tap-driver",
+        "tap",
+        "multi-queue",
+        "dns",
+    ),
     "Offload": ("vnet-hdr", "tso", "uso", "native"),
     "Encryption": ("aead",),
     "Filters of a capture": ("libpcap",),

@@ -12,7 +12,10 @@ import socket
 from ..errors import TunError
 from ..platforms.windows import wintun
 from ..platforms.windows.iphlpapi import ip_helper
-from ..platforms.windows.remedies import ADMINISTRATOR, IPV6
+from ..platforms.windows.remedies import ADMINISTRATOR, IPV6, TAP
+from ..platforms.windows.services import is_running
+from ..platforms.windows.setupapi import setup_api
+from ..platforms.windows.trust import file_version, signature_fault
 from .base import Missing, Probe
 from .devices import PROBES as DEVICES
 
@@ -32,7 +35,19 @@ def _wintun() -> str:
         raise Missing((exc.strerror or str(exc)).partition(": ")[0], *exc.remedies) from exc
     version = library.driver_version()
     driver = "its driver is not running" if version is None else "driver {}.{}".format(*version)
-    return f"{library.path()}, {driver}"
+    path = library.path()
+    signature = signature_fault(path) or "signed"
+    return f"{path}, version {file_version(path) or 'unknown'}, {signature}, {driver}"
+
+
+def _tap_driver() -> str:
+    try:
+        version = setup_api().driver_version()
+    except OSError as exc:
+        raise Missing(f"the system does not tell of drivers ({exc})", *ADMINISTRATOR) from exc
+    if version is None:
+        raise Missing("the TAP-Windows driver is not installed", *TAP)
+    return f"tap-windows6 {version}"
 
 
 def _ipv6() -> str:
@@ -47,6 +62,11 @@ def _ipv6() -> str:
 def _dns() -> str:
     if not ip_helper().has("SetInterfaceDnsSettings"):
         raise Missing("an interface cannot get DNS servers", "use Windows 10 2004 or later")
+    if not is_running("Dnscache"):
+        raise Missing(
+            "the service Dnscache does not run: nobody asks an interface's DNS servers",
+            "start it, or the machine anew",
+        )
     return "an interface can get DNS servers"
 
 
@@ -54,6 +74,8 @@ PROBES = {
     "administrator": Probe(_administrator),
     "wintun": Probe(_wintun),
     "tun": Probe(DEVICES["tun"].attempt, "wintun"),
+    "tap-driver": Probe(_tap_driver),
+    "tap": Probe(DEVICES["tap"].attempt, "tap-driver"),
     "dns": Probe(_dns),
     "ipv6": Probe(_ipv6),
 }

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from ...errors import InterfaceGoneError, NoDriverError, NotPermittedError, TunError
 from .remedies import ADMINISTRATOR, TAP
-from .structs import GUID, SP_DEVINFO_DATA
+from .structs import GUID, SP_DEVINFO_DATA, SP_DRVINFO_DATA_V2_W
 
 __all__ = ["HARDWARE_ID", "SetupApi", "setup_api"]
 
@@ -76,6 +76,10 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         [c_void_p, _DATA, c_uint32, c_void_p, c_void_p, c_uint32, c_void_p],
     ),
     "SetupDiBuildDriverInfoList": (wintypes.BOOL, [c_void_p, _DATA, c_uint32]),
+    "SetupDiEnumDriverInfoW": (
+        wintypes.BOOL,
+        [c_void_p, _DATA, c_uint32, c_uint32, POINTER(SP_DRVINFO_DATA_V2_W)],
+    ),
     "SetupDiCallClassInstaller": (wintypes.BOOL, [c_uint32, c_void_p, _DATA]),
     "SetupDiGetClassDevsW": (c_void_p, [POINTER(GUID), wintypes.LPCWSTR, c_void_p, c_uint32]),
     "SetupDiEnumDeviceInfo": (wintypes.BOOL, [c_void_p, c_uint32, _DATA]),
@@ -130,17 +134,7 @@ class SetupApi:
             raise TunError(exc.errno or errno.EIO, f"no TAP can be made: {exc.strerror}") from exc
 
     def _make(self, mac: str | None) -> int:
-        with self._list("SetupDiCreateDeviceInfoList", byref(NET), None) as devices:
-            data = SP_DEVINFO_DATA()
-            data.cbSize = ctypes.sizeof(data)
-            of = (devices, byref(data))
-            self._call(
-                "SetupDiCreateDeviceInfoW",
-                devices, "Net", byref(NET), None, None, DICD_GENERATE_ID, byref(data),
-            )  # fmt: skip
-            ids = f"{HARDWARE_ID}\0\0".encode("utf-16-le")
-            self._call("SetupDiSetDeviceRegistryPropertyW", *of, SPDRP_HARDWAREID, ids, len(ids))
-            self._call("SetupDiBuildDriverInfoList", *of, SPDIT_COMPATDRIVER)
+        with self._new() as of:
             self._install(DIF_SELECTBESTCOMPATDRV, of)
             self._install(DIF_REGISTERDEVICE, of)
             try:
@@ -154,6 +148,35 @@ class SetupApi:
             except BaseException:
                 self._install(DIF_REMOVE, of)
                 raise
+
+    @contextmanager
+    def _new(self) -> Iterator[tuple[Any, ...]]:
+        """A device that the system does not have yet, and the drivers for it."""
+        with self._list("SetupDiCreateDeviceInfoList", byref(NET), None) as devices:
+            data = SP_DEVINFO_DATA()
+            data.cbSize = ctypes.sizeof(data)
+            of = (devices, byref(data))
+            self._call(
+                "SetupDiCreateDeviceInfoW",
+                devices, "Net", byref(NET), None, None, DICD_GENERATE_ID, byref(data),
+            )  # fmt: skip
+            ids = f"{HARDWARE_ID}\0\0".encode("utf-16-le")
+            self._call("SetupDiSetDeviceRegistryPropertyW", *of, SPDRP_HARDWAREID, ids, len(ids))
+            self._call("SetupDiBuildDriverInfoList", *of, SPDIT_COMPATDRIVER)
+            yield of
+
+    def driver_version(self) -> str | None:
+        """Of the newest driver for TAPs that is installed, as 9.26.0.0. Raises `OSError`."""
+        found: list[int] = []
+        driver = SP_DRVINFO_DATA_V2_W()
+        driver.cbSize = ctypes.sizeof(driver)
+        with self._new() as of:
+            while self._functions["SetupDiEnumDriverInfoW"](
+                *of, SPDIT_COMPATDRIVER, len(found), byref(driver)
+            ):
+                found.append(driver.DriverVersion)
+        parts = [max(found, default=0) >> shift & 0xFFFF for shift in (48, 32, 16, 0)]
+        return ".".join(map(str, parts)) if found else None
 
     def _set_mac(self, of: tuple[Any, ...], mac: str) -> None:
         """The driver reads it when it starts (adapter.c, tapReadPermanentAddress)."""

@@ -1,7 +1,7 @@
 """Structs of Windows, on 64 bits; a test asks mingw's headers whether they fit.
 
-Named as in netioapi.h, ws2ipdef.h, ifdef.h, minwinbase.h and setupapi.h. Imported on every
-system, for that test.
+Named as in netioapi.h, ws2ipdef.h, ifdef.h, minwinbase.h, setupapi.h and wintrust.h. Imported
+on every system, for that test.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ __all__ = [
     "OVERLAPPED",
     "SOCKADDR_INET",
     "SP_DEVINFO_DATA",
+    "SP_DRVINFO_DATA_V2_W",
+    "WINTRUST_DATA",
+    "WINTRUST_FILE_INFO",
 ]
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 23
@@ -76,6 +79,53 @@ class SP_DEVINFO_DATA(Structure):
         ("ClassGuid", GUID),
         ("DevInst", c_uint32),
         ("Reserved", c_uint64),
+    )
+
+
+class SP_DRVINFO_DATA_V2_W(Structure):
+    """A driver within a list of them."""
+
+    cbSize: int
+    DriverVersion: int
+    _fields_ = (
+        ("cbSize", c_uint32),
+        ("DriverType", c_uint32),
+        ("Reserved", c_uint64),
+        ("Description", c_uint16 * 256),
+        ("MfgName", c_uint16 * 256),
+        ("ProviderName", c_uint16 * 256),
+        ("DriverDate", c_uint32 * 2),
+        ("DriverVersion", c_uint64),
+    )
+
+
+class WINTRUST_FILE_INFO(Structure):
+    """The file whose signature is asked about. Whoever fills it in keeps the path."""
+
+    _fields_ = (
+        ("cbStruct", c_uint32),
+        ("pcwszFilePath", c_void_p),
+        ("hFile", c_void_p),
+        ("pgKnownSubject", c_void_p),
+    )
+
+
+class WINTRUST_DATA(Structure):
+    """How it is asked about."""
+
+    _fields_ = (
+        ("cbStruct", c_uint32),
+        ("pPolicyCallbackData", c_void_p),
+        ("pSIPClientData", c_void_p),
+        ("dwUIChoice", c_uint32),
+        ("fdwRevocationChecks", c_uint32),
+        ("dwUnionChoice", c_uint32),
+        ("pFile", c_void_p),
+        ("dwStateAction", c_uint32),
+        ("hWVTStateData", c_void_p),
+        ("pwszURLReference", c_void_p),
+        ("dwProvFlags", c_uint32),
+        ("dwUIContext", c_uint32),
     )
 
 

@@ -6,16 +6,28 @@ import sys
 
 assert sys.platform == "win32"
 
+import ctypes
 import json
+import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from standin import LIBRARY, StandIn
+from standin_tap import open_tap_standin
 
 from aiotun.cli import doctor
 from aiotun.platforms.windows import iphlpapi, wintun
+from aiotun.platforms.windows.services import is_running
+from aiotun.platforms.windows.trust import file_version, signature_fault
 from aiotun.probes import names, windows
 from aiotun.probes.base import Missing
+
+WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+"""It reads no version of a driver."""
+
+GENUINE = os.environ.get("AIOTUN_WINTUN", "")
 
 
 def test_a_machine_without_wintun() -> None:
@@ -35,7 +47,8 @@ def test_a_machine_without_wintun() -> None:
 def test_a_machine_with_it(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     load = wintun.load
     monkeypatch.setattr(wintun, "load", lambda path: load(path or LIBRARY))
-    assert windows.PROBES["wintun"].attempt().endswith("standin.dll, driver 0.14")
+    said = windows.PROBES["wintun"].attempt()
+    assert re.search(r"standin\.dll, version unknown, .*0x800b0100\), driver 0\.14$", said)
     assert windows.PROBES["tun"].attempt() == "made tun0, and removed it"
     standin.fail("WintunGetRunningDriverVersion", 2)
     assert windows.PROBES["wintun"].attempt().endswith("its driver is not running")
@@ -50,11 +63,44 @@ def test_report_shows_every_capability() -> None:
     assert set(names()) <= shown
 
 
+def test_signatures(tmp_path: Path) -> None:
+    """The genuine library is signed; one that was changed, or is not signed, is not trusted."""
+    changed = bytearray(Path(GENUINE).read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (tmp_path / "wintun.dll").write_bytes(changed)
+    assert signature_fault(GENUINE) is None
+    for path in (str(tmp_path / "wintun.dll"), LIBRARY, str(tmp_path / "none.dll")):
+        assert signature_fault(path)
+    assert file_version(GENUINE) == "0.14.1.0"
+    assert file_version(LIBRARY) is file_version(str(tmp_path / "none.dll")) is None
+
+
+def test_the_driver_of_taps(standin: StandIn) -> None:
+    with open_tap_standin(standin) as driver:
+        with pytest.raises(Missing, match="not installed") as caught:
+            windows.PROBES["tap-driver"].attempt()
+        assert "tap-windows6" in caught.value.remedies[0]
+        driver.announce()
+        said = windows.PROBES["tap-driver"].attempt()
+        assert said == f"tap-windows6 {'0.0.0.0' if WINE else '9.26.0.0'}"
+        assert windows.PROBES["tap"].attempt() == "made tap0, and removed it"
+
+
+def test_services() -> None:
+    assert is_running("RpcSs")
+    assert not is_running("aiotun-is-none")
+
+
 def test_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[str] = []
+    monkeypatch.setattr(windows, "is_running", running.__contains__)
     for library, there in ((LIBRARY, True), ("kernel32.dll", False)):
         helper = iphlpapi.IpHelper(library)
         monkeypatch.setattr(windows, "ip_helper", lambda helper=helper: helper)
         if there:
+            with pytest.raises(Missing, match="Dnscache"):
+                windows.PROBES["dns"].attempt()
+            running.append("Dnscache")
             assert "can get DNS servers" in windows.PROBES["dns"].attempt()
         else:
             with pytest.raises(Missing, match="cannot get"):

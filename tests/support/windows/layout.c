@@ -5,6 +5,7 @@
 
 #include <iptypes.h>
 #include <setupapi.h>
+#include <wintrust.h>
 #include <stddef.h>
 
 typedef struct {
@@ -134,6 +135,33 @@ static const Field fields[] = {
     FIELD(SP_DEVINFO_DATA, ClassGuid),
     FIELD(SP_DEVINFO_DATA, DevInst),
     FIELD(SP_DEVINFO_DATA, Reserved),
+    WHOLE(SP_DRVINFO_DATA_V2_W),
+    FIELD(SP_DRVINFO_DATA_V2_W, cbSize),
+    FIELD(SP_DRVINFO_DATA_V2_W, DriverType),
+    FIELD(SP_DRVINFO_DATA_V2_W, Reserved),
+    FIELD(SP_DRVINFO_DATA_V2_W, Description),
+    FIELD(SP_DRVINFO_DATA_V2_W, MfgName),
+    FIELD(SP_DRVINFO_DATA_V2_W, ProviderName),
+    FIELD(SP_DRVINFO_DATA_V2_W, DriverDate),
+    FIELD(SP_DRVINFO_DATA_V2_W, DriverVersion),
+    WHOLE(WINTRUST_FILE_INFO),
+    FIELD(WINTRUST_FILE_INFO, cbStruct),
+    FIELD(WINTRUST_FILE_INFO, pcwszFilePath),
+    FIELD(WINTRUST_FILE_INFO, hFile),
+    FIELD(WINTRUST_FILE_INFO, pgKnownSubject),
+    WHOLE(WINTRUST_DATA),
+    FIELD(WINTRUST_DATA, cbStruct),
+    FIELD(WINTRUST_DATA, pPolicyCallbackData),
+    FIELD(WINTRUST_DATA, pSIPClientData),
+    FIELD(WINTRUST_DATA, dwUIChoice),
+    FIELD(WINTRUST_DATA, fdwRevocationChecks),
+    FIELD(WINTRUST_DATA, dwUnionChoice),
+    FIELD(WINTRUST_DATA, pFile),
+    FIELD(WINTRUST_DATA, dwStateAction),
+    FIELD(WINTRUST_DATA, hWVTStateData),
+    FIELD(WINTRUST_DATA, pwszURLReference),
+    FIELD(WINTRUST_DATA, dwProvFlags),
+    FIELD(WINTRUST_DATA, dwUIContext),
     WHOLE(MIB_UNICASTIPADDRESS_ROW),
     FIELD(MIB_UNICASTIPADDRESS_ROW, Address),
     FIELD(MIB_UNICASTIPADDRESS_ROW, InterfaceLuid),
