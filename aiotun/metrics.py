@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -22,6 +22,7 @@ except ModuleNotFoundError as exc:
 
 from .device import Device
 from .errors import TunError
+from .flows import Drop, FlowServer
 from .framed import Framed
 from .streams import PacketStream
 from .transports import PacketTransport
@@ -29,8 +30,10 @@ from .udp import UdpTransport
 
 __all__ = ["TABLE", "Family", "Metrics", "Source"]
 
-Source = Device | PacketTransport | PacketStream | UdpTransport | Framed[Any]
+Source = Device | PacketTransport | PacketStream | UdpTransport | Framed[Any] | FlowServer
 """What has counters."""
+
+_Counted = Device | UdpTransport | Framed[Any] | FlowServer
 
 BOTH = ("received", "sent")
 """Values of the label `direction`, as this program sees it."""
@@ -43,10 +46,12 @@ class Family(NamedTuple):
     """Prometheus adds `_total`."""
     help: str
     label: str
-    """What names the source: "device", "endpoint" or "end". The other label is `direction`."""
+    """What names the source: "device", "endpoint", "end" or "server"."""
     counter: str
-    """The attribute that is read, with {} for the direction."""
-    directions: tuple[str, ...] = BOTH
+    """The attribute that is read, with {} for the value of the other label."""
+    values: tuple[str, ...] = BOTH
+    other: str = "direction"
+    """The other label, which has these values."""
 
 
 DEVICE = (
@@ -82,7 +87,27 @@ FRAMED = (
 )
 """Read from `FramedCounters`."""
 
-TABLE = (*DEVICE, *KERNEL, *UDP, *FRAMED)
+FLOWS = (
+    Family(
+        "aiotun_flow_events",
+        "What became of flows",
+        "server",
+        "{}",
+        ("connections", "established", "conversations", "refused", "echoes", "errors"),
+        "event",
+    ),
+    Family(
+        "aiotun_flow_dropped",
+        "Packets that went nowhere",
+        "server",
+        "drops",
+        tuple(each.value for each in Drop),
+        "reason",
+    ),
+)
+"""Read from `FlowCounters`. A WireGuard server's own page tells what it counts beside this."""
+
+TABLE = (*DEVICE, *KERNEL, *UDP, *FRAMED, *FLOWS)
 """Every metric there is."""
 
 
@@ -99,21 +124,21 @@ class Metrics(Collector):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._lock = threading.Lock()
-        self._sources: WeakKeyDictionary[Device | UdpTransport | Framed[Any], str | None]
+        self._sources: WeakKeyDictionary[_Counted, str | None]
         self._sources = WeakKeyDictionary()
         (REGISTRY if registry is None else registry).register(self)
 
     def add(self, source: Source, name: str | None = None) -> None:
         """Count this one too. Those of one name are added up, such as queues of one interface.
 
-        Without a name a device has that of its interface, which follows it; another source needs
-        one. Raises `TypeError` without it, and for what has no counters.
+        Without a name a device or a flow server has that of its interface, which follows it;
+        another source needs one. Raises `TypeError` without it, and for what has no counters.
         """
         if isinstance(source, PacketTransport | PacketStream):
             source = source.device
-        if not isinstance(source, Device | UdpTransport | Framed):
+        if not isinstance(source, Device | UdpTransport | Framed | FlowServer):
             raise TypeError(f"{type(source).__name__} has no counters that are known here")
-        if name is None and not isinstance(source, Device):
+        if name is None and not isinstance(source, Device | FlowServer):
             raise TypeError(f"name the {type(source).__name__}: it has no name of its own")
         with self._lock:
             self._sources[source] = name
@@ -128,12 +153,11 @@ class Metrics(Collector):
             sources = list(self._sources.items())
         values: dict[Family, dict[tuple[str, str], int]] = {each: {} for each in TABLE}
         for source, given in sources:
-            name = given or (source.logger.subject if isinstance(source, Device) else "")
-            families = _families_of(source)
-            for family in families:
-                for direction in family.directions:
-                    key = name, direction
-                    value = getattr(source.counters, family.counter.format(direction))
+            name = given or _name_of(source)
+            for family in _families_of(source):
+                for other in family.values:
+                    key = name, other
+                    value = _read(source.counters, family, other)
                     values[family][key] = values[family].get(key, 0) + value
             if isinstance(source, Device):
                 # Not added up: the queues of one interface have these in common. One that is
@@ -141,9 +165,8 @@ class Metrics(Collector):
                 with suppress(TunError):
                     statistics = source.statistics()
                     for family in KERNEL:
-                        for direction in family.directions:
-                            value = getattr(statistics, family.counter.format(direction))
-                            values[family][name, direction] = value
+                        for other in family.values:
+                            values[family][name, other] = _read(statistics, family, other)
         for family, samples in values.items():
             metric = _family(family)
             for labels, value in samples.items():
@@ -151,12 +174,25 @@ class Metrics(Collector):
             yield metric
 
 
-def _families_of(source: Device | UdpTransport | Framed[Any]) -> tuple[Family, ...]:
+def _name_of(source: _Counted) -> str:
+    """That of its interface."""
+    device = source.device if isinstance(source, FlowServer) else source
+    return device.logger.subject if isinstance(device, Device) else ""
+
+
+def _families_of(source: _Counted) -> tuple[Family, ...]:
     """What is read from its own counters."""
     if isinstance(source, Device):
         return DEVICE
+    if isinstance(source, FlowServer):
+        return FLOWS
     return UDP if isinstance(source, UdpTransport) else FRAMED
 
 
+def _read(counters: object, family: Family, value: str) -> int:
+    found: int | Mapping[Drop, int] = getattr(counters, family.counter.format(value))
+    return found.get(Drop(value), 0) if isinstance(found, Mapping) else found
+
+
 def _family(family: Family) -> CounterMetricFamily:
-    return CounterMetricFamily(family.name, family.help, labels=[family.label, "direction"])
+    return CounterMetricFamily(family.name, family.help, labels=[family.label, family.other])

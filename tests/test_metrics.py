@@ -6,10 +6,11 @@ import gc
 import subprocess
 import sys
 
+import packets
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from rigs import Recorder, Rig, endpoint, packet, segments
+from rigs import Recorder, Rig, endpoint, packet, segments, until
 
 import aiotun
 from aiotun.metrics import TABLE, Metrics
@@ -17,14 +18,17 @@ from aiotun.testing import memory_devices
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
-    """Values by name, source and direction."""
+    """Values by name, source and the other label's value."""
+    by_name = {f"{each.name}_total": each for each in TABLE}
     families = text_string_to_metric_families(generate_latest(registry).decode())
+    found = [sample for family in families for sample in family.samples]
     return {
-        (sample.name, source, direction): sample.value
-        for family in families
-        for sample in family.samples
-        for direction in [sample.labels.pop("direction")]
-        for source in sample.labels.values()
+        (
+            sample.name,
+            sample.labels[by_name[sample.name].label],
+            sample.labels[by_name[sample.name].other],
+        ): sample.value
+        for sample in found
     }
 
 
@@ -74,6 +78,28 @@ async def test_a_udp_endpoint() -> None:
         found = samples(registry)
     assert found["aiotun_udp_datagrams_total", "wireguard", "sent"] == 1
     assert found["aiotun_udp_bytes_total", "wireguard", "sent"] == 5
+
+
+@pytest.mark.parametrize("name", [None, "exit"])
+async def test_a_flow_server(name: str | None) -> None:
+    registry = CollectorRegistry()
+    device, far = memory_devices(addresses=["10.9.0.1/24"])
+    label = name or device.name
+
+    async def converse(stream: aiotun.flows.DatagramStream) -> None:
+        await stream.recv()
+
+    with far:
+        async with aiotun.start_flow_server(None, datagrams=converse, device=device) as server:
+            Metrics(registry).add(server, name)
+            far.send(packets.ip(4, 253, b"12345678"))
+            far.send(packets.udp(4, b"hello"))
+            events, dropped = "aiotun_flow_events_total", "aiotun_flow_dropped_total"
+            await until(lambda: samples(registry)[events, label, "conversations"], 30)
+            found = samples(registry)
+    assert found[events, label, "connections"] == 0
+    assert found[dropped, label, "unsupported"] == 1
+    assert found[dropped, label, "queue full"] == 0
 
 
 def test_sources_of_one_name_are_added_up() -> None:
