@@ -384,6 +384,32 @@ def test_large_frames(pair: Pair) -> None:
         del again  # so that its memory is free to be filled anew
 
 
+@pytest.mark.parametrize("families", [None, (2, 30)], ids=["plain", "behind a family"])
+@given(sizes=st.lists(st.sampled_from([1, 1024, 1025, 2048, 2049, 9000, 40000]), max_size=30))
+def test_frames_of_all_sizes(families: tuple[int, int] | None, sizes: list[int]) -> None:
+    """Those that somebody holds stay as they are, whatever is read after them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    head = b"" if families is None else bytes(4)
+    waiting = [(b"%06d" % number * (size // 6 + 1))[:size] for number, size in enumerate(sizes)]
+    held: list[tuple[bytes, bytes]] = []
+    with ours, theirs:
+        ours.setblocking(False)
+        while waiting:
+            sent, waiting = waiting[:5], waiting[5:]
+            for frame in sent:
+                theirs.send(head + frame)
+            received: list[bytes] = []
+            while len(received) < len(sent):
+                frames = native.read_frames(ours.fileno(), 4, families)
+                assert 0 < len(frames) <= 4
+                received += frames
+            assert received == sent
+            assert list(map(hash, received)) == list(map(hash, sent))
+            held += zip(received[::2], sent[::2], strict=True)
+            del frames, received
+    assert all(got == expected for got, expected in held)
+
+
 def test_segments_are_filled_anew(pair: Pair) -> None:
     """Only those that nobody else holds, and the hash is that of the new bytes."""
     ours, theirs = pair

@@ -217,6 +217,8 @@ module_clear(PyObject *module)
     for (size_t tap = 0; tap < 2; tap++)
         for (size_t i = 0; i < RECENT_MAX; i++)
             Py_CLEAR(state->kept.recent[tap].segments[i]);
+    for (size_t i = 0; i < ROOMS; i++)
+        Py_CLEAR(state->kept.rooms[i]);
     for (size_t i = 0; i < LARGE_MAX; i++)
         Py_CLEAR(state->kept.large[i]);
     for (size_t i = 0; i < TRAINS_KEPT; i++)

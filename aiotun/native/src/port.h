@@ -315,7 +315,7 @@ static bool
 pass_frames(Port *self, Reading *reading)
 {
     PyObject **place = &self->kept->large[0];
-    PyObject *room = take_room(place);
+    PyObject *room = take_room(place, FRAME_MAX);
     if (!room)
         return false;
     Port *target = (Port *)Py_NewRef(self->target); /* others may run while the GIL is released */
@@ -324,7 +324,7 @@ pass_frames(Port *self, Reading *reading)
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < PASSED_FRAMES_MAX) {
-        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX);
+        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
         if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, tcp, udp))
             break;
         reading->frames++;

@@ -13,13 +13,16 @@ enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 /* One call reads so many large frames at most. */
 enum { LARGE_MAX = 4 };
 
+/* Most frames without a virtio_net_hdr are packets of a usual MTU, which such room takes. */
+enum { ROOMS = 64, ROOM_SIZE = 2048 };
+
 /* One wake-up receives so many trains of large datagrams. */
 enum { TRAINS_KEPT = 8 };
 
 /* What is kept from one call to the next. The GIL guards it. */
 typedef struct {
     Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
-    PyObject *large[LARGE_MAX]; /* the frames that read_frames read last */
+    PyObject *rooms[ROOMS], *large[LARGE_MAX]; /* the frames that read_frames read last */
     PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
 } Kept;
 
@@ -46,17 +49,6 @@ packet_size(Py_ssize_t frame_size)
     return frame_size > VIRTIO_SIZE ? frame_size - VIRTIO_SIZE : 0;
 }
 
-/* Read a frame, and release the GIL meanwhile. */
-static ptrdiff_t
-read_frame_unlocked(Channel channel, const Families *families, uint8_t *buffer)
-{
-    ptrdiff_t size;
-    Py_BEGIN_ALLOW_THREADS
-    size = read_frame(channel, families, buffer, FRAME_MAX);
-    Py_END_ALLOW_THREADS
-    return size;
-}
-
 /* Read and split frames until there are `limit` packets or more. Return false with an exception
    set. */
 static bool
@@ -67,7 +59,10 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
     recent->next = recent->cursor = 0;
     Plan plan = ONE_PACKET;
     while (plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        const ptrdiff_t size = read_frame_unlocked(channel, &NO_FAMILIES, buffer);
+        ptrdiff_t size;
+        Py_BEGIN_ALLOW_THREADS
+        size = read_frame(channel, &NO_FAMILIES, buffer, FRAME_MAX, NULL, 0);
+        Py_END_ALLOW_THREADS
         if (size < 0)
             break;
         reading->frames++;
@@ -86,18 +81,18 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
     return true;
 }
 
-/* Return bytes with room for the largest frame. If nobody else holds an earlier frame any more,
-   its memory is used again: glibc would give memory of that size back to the system, and take it
-   again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
+/* Return bytes with so much room. If nobody else holds an earlier frame any more, its memory is used
+   again: that spares an allocation for each packet, and glibc would give memory for the largest
+   frames back to the system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
 static PyObject *
-take_room(PyObject **kept)
+take_room(PyObject **kept, Py_ssize_t size)
 {
     PyObject *room = *kept;
     *kept = NULL;
     if (room && Py_REFCNT(room) == 1)
         return room;
     Py_XDECREF(room);
-    return PyBytes_FromStringAndSize(NULL, FRAME_MAX);
+    return PyBytes_FromStringAndSize(NULL, size);
 }
 
 static void
@@ -115,33 +110,61 @@ shrink_room(PyObject *room, Py_ssize_t size)
     forget_hash(room);
 }
 
-/* Read at most `limit` frames into a list, as they are. An empty frame is the last one. Return
-   false with an exception set. */
+/* Return a frame that was read into a room: the room itself, unless the frame leaves most of it
+   empty. */
+static PyObject *
+frame_in(PyObject *room, Py_ssize_t room_size, Py_ssize_t size)
+{
+    if (size <= room_size / 2)
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size);
+    shrink_room(room, size);
+    return Py_NewRef(room);
+}
+
+/* Read at most `limit` frames into a list, as they are. An empty frame is the last one. The GIL is
+   released once for several frames: four times as many each time, since it costs time to get
+   rooms ready, and mostly few frames wait. Return false with an exception set. */
 static bool
 read_frames(PyObject *frames, Kept *kept, Channel channel, const Families *families,
             Py_ssize_t limit)
 {
+    PyObject *rooms[ROOMS];
+    ptrdiff_t sizes[ROOMS], size = 1;
+    Py_ssize_t used = 0, wanted = 1;
     size_t large = 0;
     bool done = true;
-    while (done && large < LARGE_MAX && PyList_GET_SIZE(frames) < limit) {
-        PyObject **place = &kept->large[large];
-        PyObject *room = take_room(place);
-        if (!room) {
-            done = false;
-            break;
+    if (limit > ROOMS)
+        limit = ROOMS;
+    while (done && size > 0 && large < LARGE_MAX && used < limit) {
+        const Py_ssize_t end = wanted < limit - used ? used + wanted : limit;
+        PyObject **place = &kept->large[large], *rest = take_room(place, FRAME_MAX);
+        Py_ssize_t taken = used, read = used;
+        for (done = rest; done && taken < end; taken++)
+            done = (rooms[taken] = take_room(&kept->rooms[taken], ROOM_SIZE));
+        if (done) {
+            uint8_t *behind = (uint8_t *)PyBytes_AS_STRING(rest) + ROOM_SIZE;
+            Py_BEGIN_ALLOW_THREADS
+            do {
+                uint8_t *room = (uint8_t *)PyBytes_AS_STRING(rooms[read]);
+                size = read_frame(channel, families, room, ROOM_SIZE, behind, FRAME_MAX - ROOM_SIZE);
+                sizes[read++] = size;
+            } while (size > 0 && size <= ROOM_SIZE && read < end);
+            Py_END_ALLOW_THREADS
         }
-        char *buffer = PyBytes_AS_STRING(room);
-        const ptrdiff_t size = read_frame_unlocked(channel, families, (uint8_t *)buffer);
-        if (size > FRAME_MAX / 2) {
-            shrink_room(room, size);
-            done = append(frames, Py_NewRef(room));
-            large++;
+        for (Py_ssize_t i = used; i < taken; i++) {
+            PyObject *room = rooms[i];
+            if (done && i < read && sizes[i] > ROOM_SIZE) {
+                memcpy(PyBytes_AS_STRING(rest), PyBytes_AS_STRING(room), ROOM_SIZE);
+                large += sizes[i] > FRAME_MAX / 2;
+                done = append(frames, frame_in(rest, FRAME_MAX, sizes[i]));
+            }
+            else if (done && i < read && sizes[i] >= 0)
+                done = append(frames, frame_in(room, ROOM_SIZE, sizes[i]));
+            keep_room(&kept->rooms[i], room);
         }
-        else if (size >= 0)
-            done = append(frames, PyBytes_FromStringAndSize(buffer, size));
-        keep_room(place, room);
-        if (size <= 0) /* an empty frame ends the call, and so does the lack of one */
-            break;
+        keep_room(place, rest);
+        used = read;
+        wanted = size > ROOM_SIZE ? 1 : 4 * wanted;
     }
     return done;
 }

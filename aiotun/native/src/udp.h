@@ -248,7 +248,7 @@ native_receive_trains(PyObject *module, PyObject *arguments)
     bool done = trains;
     while (done && !number && datagrams < limit) {
         PyObject **place = &kept->trains[PyList_GET_SIZE(trains) % TRAINS_KEPT];
-        PyObject *room = take_room(place);
+        PyObject *room = take_room(place, FRAME_MAX);
         if (!room) {
             done = false;
             break;
