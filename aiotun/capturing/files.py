@@ -101,10 +101,12 @@ class CaptureFile(Closing):
             self._number += 1
             stamp = time.strftime("%Y%m%d%H%M%S")
             path = path.with_name(f"{path.stem}_{self._number:05}_{stamp}{path.suffix}")
-            self._kept.append(path)
-            if self._ring.files is not None and len(self._kept) > self._ring.files:
+        file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115, the caller closes it
+        self._kept.append(path)
+        if self._ring is not None and self._ring.files is not None:
+            while len(self._kept) > self._ring.files:
                 self._kept.popleft().unlink(missing_ok=True)
-        return open(path, "wb", buffering=1 << 20)
+        return file
 
     def _begin(self, now: int) -> None:
         self._file.write(self._head)
@@ -132,9 +134,9 @@ class CaptureFile(Closing):
         old = ring.seconds is not None and now - self._begun >= ring.seconds * 1e9
         if (full or old) and self._size > len(self._head):
             self._tell(*self._told)
-            self._file.close()
-            self._file = self._next_file()
+            ended, self._file = self._file, self._next_file()  # where there is none, this stays
             self._begin(now)
+            ended.close()
 
     def tell(self, received: int, dropped: int) -> None:
         """Write how many packets came, and how many of these were lost before they got here."""
@@ -155,9 +157,10 @@ class CaptureFile(Closing):
         )
 
     def flush(self) -> None:
-        """Let what was written reach the file."""
+        """Let what was written reach the file; a file that is closed has it."""
         with self._lock:
-            self._file.flush()
+            if not self._file.closed:
+                self._file.flush()
 
     def close(self) -> None:
         """Close a file that was opened here, flush another. Idempotent."""

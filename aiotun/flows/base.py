@@ -141,9 +141,10 @@ class Drop(str, Enum):
     address on the device to listen at."""
     NO_FLOW = "no flow"
     """Of a connection that is not known (any more), which got a reset. Also a connection of this
-    host to the listening socket itself."""
+    host to the listening socket itself, and datagrams that came in one packet, the first of
+    which ended their conversation."""
     PENDING = "pending"
-    """Repeated while the decision about it is pending, or too much meanwhile."""
+    """Repeated while the decision about it is pending, too much meanwhile, or never decided."""
     DROPPED = "dropped"
     """By decision."""
     HALF_OPEN = "half open"

@@ -68,7 +68,7 @@ Line = OrderedDict[Conversation, None]
 """Conversations that end after the same idle time, the next one first."""
 
 NOWHERE: Line = OrderedDict()
-"""The line of one that is in none yet."""
+"""The line of one that is in none: not yet, or no more."""
 
 
 class ConversationTable:
@@ -149,7 +149,9 @@ class ConversationTable:
                 self.decide(conversation, decision)
 
     def _deliver(self, conversation: Conversation, data: bytes) -> None:
-        if conversation.waiting is None:
+        if conversation.line is NOWHERE:
+            self._drops[Drop.NO_FLOW] += 1
+        elif conversation.waiting is None:
             conversation.received(data)
         elif conversation.queued + QUEUED + len(data) > self._limits.queued_bytes:
             self._drops[Drop.PENDING] += 1
@@ -193,11 +195,11 @@ class ConversationTable:
         if decision is Decision.TAKE:
             self._take(conversation)
             for data in waiting:
-                conversation.received(data)
+                self._deliver(conversation, data)
             return
         self.end(conversation)
         if decision is Decision.DROP:
-            self._drops[Drop.DROPPED] += 1
+            self._drops[Drop.DROPPED] += len(waiting)
             return
         self._counters.refused += 1
         answer = unreachable(frame, conversation.key, PORT if decision is Decision.REFUSE else HOST)
@@ -230,6 +232,9 @@ class ConversationTable:
         if self.find(conversation.key) is conversation:
             del self._conversations[conversation.key]
             del conversation.line[conversation]
+            conversation.line = NOWHERE
+            if conversation.waiting:
+                self._drops[Drop.PENDING] += len(conversation.waiting)
             conversation.ended()
             conversation.flow._end()
 

@@ -63,3 +63,26 @@ def test_a_packet_larger_than_a_file_of_the_ring(tmp_path: Path) -> None:
 def test_rings_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Ring(**wrong)
+
+
+@pytest.mark.parametrize("then", ["write", "tell", "flush", "close"])
+def test_a_ring_whose_next_file_cannot_be_made_stays_with_the_last(
+    then: str, tmp_path: Path
+) -> None:
+    folder, moved = tmp_path / "ring", tmp_path / "moved"
+    folder.mkdir()
+    with opened(folder / "x.pcapng", Ring(size=600, files=1)) as file:
+        file.write(b"packet", file._begun)
+        folder.rename(moved)
+        with pytest.raises(FileNotFoundError):
+            file.write(bytes(600), file._begun)
+        if then == "write":
+            with pytest.raises(FileNotFoundError):
+                file.write(bytes(600), file._begun)
+        elif then == "tell":
+            file.tell(3, 1)
+        elif then == "flush":
+            file.flush()
+    file.flush()
+    (left,) = moved.iterdir()
+    assert [data for data, _, _ in read(left).packets] == [b"packet"]

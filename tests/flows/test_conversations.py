@@ -29,6 +29,7 @@ class Play:
         self.ended: list[Conversation] = []
         self.decision = decision
         self.may_report = True
+        self.take = self._take
         self.now = 1000.0
         self.counters = FlowCounters()
         self.table = ConversationTable(
@@ -36,7 +37,7 @@ class Play:
             self.counters,
             write=self.written.append,
             admit=self._admit,
-            take=self._take,
+            take=lambda conversation: self.take(conversation),
             may_report=lambda: self.may_report,
         )
 
@@ -181,6 +182,33 @@ def test_datagrams_wait_for_the_decision() -> None:
     play.client(b"next")
     play.table.decide(play.asked[0], Decision.REFUSE)
     assert (play.got[2:], play.written, len(play.asked)) == ([b"next"], [], 1)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_the_rest_of_what_ends_its_conversation_is_counted(pending: bool) -> None:
+    play = Play(decision=None if pending else Decision.TAKE)
+
+    def take_one(conversation: Conversation) -> None:
+        def receive(data: bytes) -> None:
+            play.got.append(data)
+            play.table.end(conversation)
+
+        conversation.received = receive
+
+    play.take = take_one
+    play.receive(packets.super_packet(packets.udp(4, bytes(2500)), 1000))
+    if pending:
+        play.table.decide(play.asked[0], Decision.TAKE)
+    assert (play.got, play.drops, len(play.table)) == ([bytes(1000)], {"no flow": 2}, 0)
+
+
+def test_all_that_waited_for_a_decision_is_counted() -> None:
+    play = Play(decision=None)
+    for sport in (5000, 5000, 5001, 5001, 5001):
+        play.client(sport=sport)
+    play.table.decide(play.asked[0], Decision.DROP)
+    play.table.end(play.asked[1])
+    assert play.drops == {"dropped": 2, "pending": 3}
 
 
 @pytest.mark.parametrize(("port", "timeout"), [(80, 300.0), (53, 10.0)])
