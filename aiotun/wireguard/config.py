@@ -249,6 +249,15 @@ def _words(text: str) -> list[str]:
     return text.partition("#")[0].replace(",", " ").split()
 
 
+def _dns(text: str) -> tuple[str, ...]:
+    """Addresses and domains: what programs take as their options is neither."""
+    words = tuple(_words(text))
+    for word in words:
+        if word.startswith("-"):
+            raise ValueError(f"{quote(word)} is neither an address nor a domain")
+    return words
+
+
 def _number(text: str, low: int, high: int) -> int:
     if not (re.fullmatch(r"0*[0-9]{1,10}", text) and low <= int(text) <= high):
         raise ValueError(f"{quote(text)} is not a number from {low} to {high}")
@@ -388,7 +397,7 @@ INTERFACE = _by_name(
     _one("FwMark", "fwmark", _mark, hex),
     _Key("Address", "addresses", _addresses, _list, _add),
     _one("MTU", "mtu", _mtu),
-    _Key("DNS", "dns", lambda text: tuple(_words(text)), _list, _add),
+    _Key("DNS", "dns", _dns, _list, _add),
     _one("Table", "table", _table),
     _commands("PreUp", "pre_up"),
     _commands("PostUp", "post_up"),

@@ -218,6 +218,7 @@ def test_no_message_shows_a_key(line: str, caplog: pytest.LogCaptureFixture) -> 
         ("[Interface]\nListenPort =", 2, "nor the name of a UDP service"),
         ("[Interface]\nMTU = 67", 2, "not a number from 68 to 65535"),
         ("[Interface]\nFwMark = 0x100000000", 2, "FwMark"),
+        ("[Interface]\nDNS = 10.0.0.1, --no-pager", 2, "'--no-pager' is neither an address nor a"),
         ("[Interface]\nTable = vpn", 2, "'vpn' is not a number"),
         ("[Interface]\nTable = 010", 2, "'010' is octal"),
         ("[Interface]\nTable = 0x100000000", 2, "is not a number from 1 to 4294967295"),
@@ -293,7 +294,7 @@ def test_a_key_that_a_command_sets(name: str) -> None:
 
 
 keys = st.binary(min_size=32, max_size=32)
-words = st.from_regex(r"[A-Za-z0-9.:-]{1,20}", fullmatch=True)
+words = st.from_regex(r"[A-Za-z0-9.:][A-Za-z0-9.:-]{0,19}", fullmatch=True)
 commands = st.lists(st.from_regex(r"[!-~]([ -~]{0,20}[!-~])?", fullmatch=True))
 networks = st.one_of(
     st.builds(
