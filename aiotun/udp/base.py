@@ -303,7 +303,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def end_of_tick(self) -> None:
         self._scheduled = False
-        self.flush()
+        if self._gathered:
+            self.flush()
 
     def _write_backlog(self) -> None:
         """Send what waits, as far as the socket takes it."""

@@ -251,7 +251,7 @@ class WireGuard(AsyncClosing):
     # Between the tunnel and its two sides.
 
     def _pass_on(self) -> None:
-        """Hand on the tunnel's packets and datagrams, and set the timer for its next tick."""
+        """Hand on the tunnel's datagrams, and set the timer for its next tick."""
         tunnel = self.tunnel
         send = self.udp.send_train
         for addr, local, ecn, trains in tunnel.take_trains():
@@ -261,9 +261,6 @@ class WireGuard(AsyncClosing):
             except ValueError as exc:  # a datagram may come from port 0, but none can go there
                 tunnel.counters.no_endpoint += sum(len(cut(*train)) for train in trains)
                 logger.debug("to the network: %s", exc)
-        frames = tunnel.take_frames()
-        if frames:
-            self._write(frames)
         deadline = tunnel.next_deadline
         if deadline < self._due:
             if self._timer is not None:
@@ -273,6 +270,7 @@ class WireGuard(AsyncClosing):
             self._timer = self._loop.call_later(delay, self._tick)
 
     def _write(self, frames: list[bytes]) -> None:
+        """Give the device what peers sent."""
         if self._offload:
             write = self.transport.write_super
             for frame in frames:
@@ -346,7 +344,8 @@ class _Network(aiotun.UdpProtocol):
 
     def __init__(self, wireguard: WireGuard) -> None:
         self._wireguard = wireguard
-        self._open = wireguard.tunnel.trains_received
+        self._tunnel = wireguard.tunnel
+        self._write = wireguard._write
         self._pass_on = wireguard._pass_on
         self._clock = clock
 
@@ -355,7 +354,11 @@ class _Network(aiotun.UdpProtocol):
         transport.pause_reading()  # until it is the interface's
 
     def trains_received(self, trains: list[aiotun.DatagramTrain]) -> None:
-        self._open(trains, self._clock())
+        tunnel = self._tunnel
+        tunnel.trains_received(trains, self._clock())
+        frames = tunnel.take_frames()
+        if frames:
+            self._write(frames)
         self._pass_on()
 
     def pause_writing(self) -> None:
