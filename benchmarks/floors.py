@@ -101,7 +101,7 @@ FLOW_FLOORS = [
             for workload in ("upload", "download", "eight")
         ),
         Floor(loop, "connections", "per_second", 1.0, "mitmproxy_rs"),
-        Floor(loop, "paced", "per_second", 1.0, "mitmproxy_rs"),
+        Floor(loop, "paced", "per_second", 950.0),
         *(
             Floor(f"exit-{loop}", workload, metric, bound, peer)
             for workload in ("upload", "download", "eight")

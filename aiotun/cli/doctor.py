@@ -37,6 +37,7 @@ SECTIONS = {
     "For make interop": (
         "ip",
         "ping",
+        "curl",
         "iperf3",
         "ethtool",
         "tshark",

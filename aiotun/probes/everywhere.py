@@ -113,6 +113,7 @@ def _tool(name: str, version: str, package: str) -> str:
 
 
 TOOLS = {
+    "curl": ("--version", "curl"),
     "iperf3": ("--version", "iperf3"),
     "tshark": ("--version", "tshark"),
     "cargo": ("--version", "cargo"),

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import subprocess
 from pathlib import Path
 
-import dpkt
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from implementations import Implementation
 from packets import tcp
 from strategies import super_frames, traffic
-
-LINKTYPE_RAW = 101
-
-CHECKSUMS = ["ip.checksum.status", "tcp.checksum.status", "udp.checksum.status"]
-BAD, GOOD = "0", "1"
-
-
-def checksum_states(packets: list[bytes], path: Path) -> list[list[str]]:
-    """For each packet the state of the checksums that it has."""
-    buffer = io.BytesIO()
-    writer = dpkt.pcap.Writer(buffer, linktype=LINKTYPE_RAW, snaplen=65535)
-    for packet in packets:
-        writer.writepkt(packet, ts=0)
-    path.write_bytes(buffer.getvalue())
-    command = ["tshark", "-n", "-r", str(path), "-T", "fields"]
-    for field in CHECKSUMS:
-        layer = field.partition(".")[0]
-        command += ["-e", field, "-o", f"{layer}.check_checksum:TRUE"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
-    return [line.split() for line in done.stdout.splitlines()]
+from tshark import BAD, GOOD, checksum_states
 
 
 @pytest.mark.interop

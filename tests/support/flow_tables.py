@@ -7,13 +7,26 @@ from collections.abc import Callable
 from typing import Any
 
 import packets
+from hypothesis import strategies as st
 from packets import ACK, FIN, PSH, RST, SYN
+from strategies import payloads, super_frames, tcp_or_udp
 
 from aiotun.flows.base import Decision, FlowCounters, FlowLimits
 from aiotun.flows.table import Connection, ConnectionTable, Gate
 from aiotun.flows.translate import locate
 
-__all__ = ["ACK", "FIN", "LISTENER", "PEERS", "PSH", "RST", "SYN", "TablePlay", "packed"]
+__all__ = [
+    "ACK",
+    "FIN",
+    "LISTENER",
+    "PEERS",
+    "PSH",
+    "RST",
+    "SYN",
+    "TablePlay",
+    "packed",
+    "tcp_frames",
+]
 
 LISTENER = {4: "10.9.0.1", 6: "fd09::1"}
 PEERS = {4: ["10.9.0.2", "10.9.0.3"], 6: ["fd09::2"]}
@@ -24,6 +37,18 @@ SERVER = {4: "203.0.113.5", 6: "2001:db8::5"}
 
 def packed(address: str) -> bytes:
     return ipaddress.ip_address(address).packed
+
+
+@st.composite
+def tcp_frames(draw: st.DrawFn) -> bytes:
+    """A TCP packet, whole or to be segmented, that the kernel may hand out. It has no routing
+    header, behind which nothing is found."""
+    if draw(st.booleans()):
+        frames = super_frames().filter(lambda f: packets.find_transport(f[10:])[0] == 6)
+    else:
+        whole = payloads(0, 300).flatmap(lambda data: tcp_or_udp(data, protocol=6))
+        frames = whole.map(lambda packet: bytes(10) + packet)
+    return draw(frames.filter(lambda frame: (locate(frame) or (43,))[0] != 43))
 
 
 class TablePlay:
