@@ -37,6 +37,7 @@ DRIVER = (
 
 HERE = Path(__file__).parent
 STANDIN = ROOT / "tests" / "support" / "windows"
+LOCKED = ROOT / "requirements"
 NATIVE = ROOT / "aiotun" / "native"
 
 
@@ -102,11 +103,11 @@ def _make_python3(folder: Path) -> None:
 
 
 def _install_packages(folder: Path) -> None:
-    """What dev.txt pins for Windows: uv asks its markers for that system, pip for this one."""
+    """What these files pin for Windows: uv asks its markers for that system, pip for this one."""
     subprocess.run(
         [sys.executable, "-m", "uv", "pip", "install", "-q", "--target", folder / "site",
          "--python-platform", "x86_64-pc-windows-msvc", "--python-version", f"3.{PYTHON[1:]}",
-         "--require-hashes", "-r", ROOT / "requirements" / "dev.txt"],
+         "--require-hashes", "-r", LOCKED / "dev.txt", "-r", LOCKED / "uvloop.txt"],
         check=True,
     )  # fmt: skip
     # Wine answers platform.uname() by a function that it lacks, and ends the process.

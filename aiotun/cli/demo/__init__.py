@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import platform
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Coroutine
 
 from ...offload import implementation
 from ...probes import probe
+from ...probes.everywhere import UVLOOP
 from .. import version
 from ..messages import duration
 from .display import Display
@@ -68,9 +70,7 @@ def _event_loop() -> tuple[Callable[[Coroutine[None, None, bool]], bool], str]:
     found = probe("uvloop")
     if not found.available:
         return asyncio.run, "asyncio's own loop"
-    import uvloop
-
-    return uvloop.run, found.detail
+    return importlib.import_module(UVLOOP).run, found.detail
 
 
 async def _in_kernel(display: Display, seconds: float) -> bool:
