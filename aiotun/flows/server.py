@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -38,6 +39,10 @@ Converse = Callable[["FlowServer", Flow], asyncio.DatagramProtocol]
 
 INTERVAL = 1.0
 """Seconds between two looks at what is over, while there is anything."""
+
+GONE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+"""What the kernel says of a client that does not answer any more: no fault of a handler's, like
+any `ConnectionError`."""
 
 CLOSING_TICKS = 3
 """Turns of the loop in which the resets of the last connections come out of the device and
@@ -313,11 +318,11 @@ class FlowServer(AsyncClosing):
         async def run() -> None:
             try:
                 await handler
-            except ConnectionError as exc:  # the client's doing, and the end of it
-                self.device.logger.debug("%r ended: %s", flow, exc)
-                abort()
             except Exception as exc:
-                self._complain(exc, f"the handler of {flow!r}")
+                if isinstance(exc, ConnectionError) or getattr(exc, "errno", None) in GONE:
+                    self.device.logger.debug("%r ended: %s", flow, exc)
+                else:
+                    self._complain(exc, f"the handler of {flow!r}")
                 abort()
             except asyncio.CancelledError:
                 abort()

@@ -100,6 +100,8 @@ def _listen_at(device: Device, address: Address) -> socket.socket:
     try:
         if sys.platform == "linux":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.name.encode())
+        # Accepted sockets inherit it: a client that has vanished holds nothing for ever.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.bind((str(address.interface.ip), 0))
         sock.listen(BACKLOG)
         sock.setblocking(False)

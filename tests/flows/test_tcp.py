@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import errno
 import gc
+import os
 import random
 import socket
 import ssl
@@ -276,6 +277,63 @@ async def test_resets(flow_net: FlowNet, by: str) -> None:
         await until(lambda: not server.flows)
 
 
+TCP_REPAIR = 19  # include/uapi/linux/tcp.h
+
+
+async def test_a_client_that_has_vanished(flow_net: FlowNet) -> None:
+    """It sent neither FIN nor RST, so the kernel has to ask."""
+    seen: list[object] = []
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        sock = writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        writer.write(await reader.readexactly(1))
+        seen.append(await lost(reader))
+        writer.close()
+
+    async with aiotun.start_flow_server(handle, device=flow_net.device()) as server:
+        reader, writer = await flow_net.connect()
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        writer.close()
+        await until(lambda: seen)
+        assert seen == [ConnectionResetError], "there is no such connection, said the client's host"
+        await until(lambda: not server.flows)
+
+
+async def test_urgent_data(flow_net: FlowNet) -> None:
+    """The byte is out of band at the other end too (tcp(7))."""
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        before = await reader.readexactly(3)
+        urgent = b""
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as sock:
+
+            def received() -> bool:
+                nonlocal urgent
+                with contextlib.suppress(OSError):  # it is not there yet
+                    urgent = sock.recv(1, socket.MSG_OOB)
+                return bool(urgent)
+
+            await until(received)
+        writer.write(urgent)
+        writer.write(before + await reader.readexactly(3))
+        writer.close()
+
+    async with aiotun.start_flow_server(handle, device=flow_net.device()):
+        reader, writer = await flow_net.connect()
+        sock = writer.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(sock.fileno())) as own:
+            own.send(b"abc")
+            own.send(b"!", socket.MSG_OOB)
+            assert await reader.readexactly(1) == b"!"
+            own.send(b"def")
+        assert await reader.read(-1) == b"abcdef"
+        writer.close()
+
+
 async def test_a_handler_that_raises(flow_net: FlowNet) -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, c: complaints.append(c))
@@ -294,6 +352,32 @@ async def test_a_handler_that_raises(flow_net: FlowNet) -> None:
         assert [type(each["exception"]) for each in complaints] == [LookupError]
         assert HOST[4] in complaints[0]["message"]
         assert await exchange(flow_net, b"?") == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("exc", "fault"),
+    [
+        (ConnectionResetError("the client's"), False),
+        (TimeoutError(errno.ETIMEDOUT, "the kernel's"), False),
+        (OSError(errno.EHOSTUNREACH, "the kernel's"), False),
+        (asyncio.TimeoutError("the handler's own"), True),
+        (FileNotFoundError(errno.ENOENT, "the handler's own"), True),
+    ],
+)
+async def test_who_is_told_what_ended_a_handler(
+    flow_net: FlowNet, exc: Exception, fault: bool
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, c: told.append(c["exception"]))
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        raise exc
+
+    async with aiotun.start_flow_server(handle, device=flow_net.device()):
+        reader, writer = await flow_net.connect()
+        assert await lost(reader) is ConnectionResetError
+        writer.close()
+    assert told == [exc] * fault
 
 
 async def test_a_factory_that_raises(flow_net: FlowNet) -> None:
