@@ -26,7 +26,7 @@ from .errors import (
     NameInvalidError,
     RouteError,
 )
-from .options import GROUPS, DarwinOptions, WindowsOptions, check_group
+from .options import GROUPS, DarwinOptions, OpenBSDOptions, WindowsOptions, check_group
 
 __all__ = [
     "AS_FOUND",
@@ -122,6 +122,7 @@ class DeviceConfig:
         process. None is the namespace of the calling thread.
     windows: What devices on Windows alone have; refused elsewhere.
     darwin: What devices on macOS alone have; refused elsewhere.
+    openbsd: What devices on OpenBSD alone have; refused elsewhere.
     """
 
     name: str | None = None
@@ -148,6 +149,7 @@ class DeviceConfig:
     namespace: str | os.PathLike[str] | int | None = None
     windows: WindowsOptions | None = None
     darwin: DarwinOptions | None = None
+    openbsd: OpenBSDOptions | None = None
 
     def __init__(
         self,
@@ -176,6 +178,7 @@ class DeviceConfig:
         namespace: str | os.PathLike[str] | int | None = None,
         windows: WindowsOptions | None = None,
         darwin: DarwinOptions | None = None,
+        openbsd: OpenBSDOptions | None = None,
     ) -> None:
         assign = object.__setattr__  # the class is frozen
         assign(self, "name", name)
@@ -202,6 +205,7 @@ class DeviceConfig:
         assign(self, "namespace", namespace)
         assign(self, "windows", windows)
         assign(self, "darwin", darwin)
+        assign(self, "openbsd", openbsd)
         self._check()
 
     def _check(self) -> None:
@@ -264,6 +268,7 @@ class DeviceSettings(TypedDict, total=False):
     namespace: str | os.PathLike[str] | int | None
     windows: WindowsOptions | None
     darwin: DarwinOptions | None
+    openbsd: OpenBSDOptions | None
 
 
 AS_FOUND: dict[str, Any] = {

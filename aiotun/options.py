@@ -15,7 +15,14 @@ from .errors import AddressError, ConfigError
 if TYPE_CHECKING:
     import uuid
 
-__all__ = ["GROUPS", "DarwinOptions", "SystemOptions", "WindowsOptions", "check_group"]
+__all__ = [
+    "GROUPS",
+    "DarwinOptions",
+    "OpenBSDOptions",
+    "SystemOptions",
+    "WindowsOptions",
+    "check_group",
+]
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,26 @@ class DarwinOptions(SystemOptions):
 
 FETH = re.compile(r"feth(0|[1-9][0-9]{0,9})")
 
-GROUPS: dict[str, type[SystemOptions]] = {"windows": WindowsOptions, "darwin": DarwinOptions}
+
+@dataclass(frozen=True)
+class OpenBSDOptions(SystemOptions):
+    """What a device on OpenBSD has beyond the rest of `DeviceConfig`.
+
+    offload: Whether the kernel exchanges TCP super-packets (OpenBSD 7.7 and later). Nobody has
+        seen it on a real kernel yet, so it is off unless it is asked for here.
+    """
+
+    system = "OpenBSD"
+    platform = "openbsd"
+
+    offload: bool = False
+
+
+GROUPS: dict[str, type[SystemOptions]] = {
+    "windows": WindowsOptions,
+    "darwin": DarwinOptions,
+    "openbsd": OpenBSDOptions,
+}
 """Each field of `DeviceConfig` that is such a group."""
 
 

@@ -8,11 +8,14 @@ assert sys.platform != "win32"
 
 import errno
 from contextlib import ExitStack
+from ctypes import c_uint32
 
 from ...config import DeviceConfig
+from ...errors import UnsupportedError
 from .base import System
 from .headers import openbsd
 from .queue import BsdQueue
+from .tun_header import CAPABILITIES, TunHeaderQueue
 
 __all__ = ["OpenBSD"]
 
@@ -33,7 +36,23 @@ class OpenBSD(System):
         """What opening the node makes, the close destroys; what was made before it stays."""
         create = bool(config.persistent)
         fd, name, found = self.open_unit(config, create=create)
-        queue = BsdQueue(self, fd, config.layer, stays=found or create, found=found)
+        wanted = config.openbsd is not None and config.openbsd.offload
+        kind = TunHeaderQueue if wanted else BsdQueue
+        queue = kind(self, fd, config.layer, stays=found or create, found=found)
         undo.callback(queue.close)
         queue.index = self.kernel.index(name)
+        if wanted:
+            self._set_capabilities(fd)
         return queue
+
+    def _set_capabilities(self, fd: int) -> None:
+        try:
+            self.kernel.ioctl(fd, openbsd.TUNSCAP, c_uint32(CAPABILITIES))
+        except OSError as exc:
+            if exc.errno != errno.ENOTTY:
+                raise
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                "this kernel hands out no super-packets: OpenBSD 7.7 is the first that does",
+                remedies=("leave offload=True out of OpenBSDOptions",),
+            ) from exc

@@ -36,7 +36,8 @@ class BsdQueue(DescriptorQueue):
         there before."""
         super().__init__(fd, closefd)
         self.layer = layer
-        self.direct = 4 if layer == "tun" else 0
+        if not self.vnet_hdr:
+            self.direct = 4 if layer == "tun" else 0
         if layer == "tun":
             self.families = AF_INET, system.headers.AF_INET6
         self.stays = stays
@@ -61,12 +62,12 @@ class BsdQueue(DescriptorQueue):
             raise
         if not frame:
             raise InterfaceGoneError(errno.ENXIO, "the interface was deleted")
-        return frame[4:] if self.families else frame
+        return self._unwrap(frame)
 
     def write(self, frame: bytes) -> None:
-        header = self._family(frame) if self.families else b""
+        wrapped = self._wrap(frame)
         try:
-            self._kernel.write(self._fd, header + frame)
+            self._kernel.write(self._fd, wrapped)
         except OSError as exc:
             self._explain(exc)
             if exc.errno == errno.EHOSTDOWN:
@@ -74,6 +75,14 @@ class BsdQueue(DescriptorQueue):
                     exc.errno, "the interface is down", remedies=("set it up (Device.up)",)
                 ) from exc
             raise
+
+    def _unwrap(self, data: bytes) -> bytes:
+        """The frame in what was read."""
+        return data[4:] if self.families else data
+
+    def _wrap(self, frame: bytes) -> bytes:
+        """What to write for a frame."""
+        return self._family(frame) + frame if self.families else frame
 
     def _family(self, packet: bytes) -> bytes:
         assert self.families is not None

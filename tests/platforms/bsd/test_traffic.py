@@ -7,15 +7,12 @@ the other end of a relay is a real device in another namespace.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import socket
-import threading
 from collections.abc import AsyncIterator
 
 import pytest
 from models.devices import open_on_model
 from models.kernel import ModelKernel
-from models.stack import Stack
+from models.stack import Stack, download
 
 import aiotun
 from aiotun.config import Layer
@@ -54,31 +51,10 @@ async def network(kernel: ModelKernel, request: pytest.FixtureRequest) -> AsyncI
         far.close()
 
 
-def download(network: Network, version: int, size: int) -> tuple[str, str]:
-    """The hashes of what a server of the far end sent and a client of the near end got."""
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    data = hashlib.shake_128(b"aiotun").digest(size)
-    server = network.far.run(socket.create_server, (HOSTS[version][1], 0), family=family)
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.sendall(data)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    received = hashlib.sha256()
-    with server, network.near.run(socket.create_connection, server.getsockname()[:2]) as client:
-        client.settimeout(30)
-        while part := client.recv(1 << 16):
-            received.update(part)
-    thread.join()
-    return hashlib.sha256(data).hexdigest(), received.hexdigest()
-
-
 async def test_tcp(network: Network) -> None:
     for version in (4, 6):
-        sent, received = await asyncio.to_thread(download, network, version, 1 << 20)
+        where = network.far, network.near, HOSTS[version][1]
+        sent, received = await asyncio.to_thread(download, *where, 1 << 20)
         assert received == sent
 
 

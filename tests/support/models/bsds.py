@@ -182,9 +182,13 @@ class OpenBSDKernel(ModelKernel):
     system = OpenBSD
     route_by_index = False
 
-    def __init__(self, units: int = 4) -> None:
+    def __init__(self, units: int = 4, has_tun_hdr: bool = True) -> None:
         super().__init__()
         self.units = units
+        self.has_tun_hdr = has_tun_hdr
+        """Since 7.7."""
+        self.with_header: dict[int, int] = {}
+        """Interfaces whose frames begin with struct tun_hdr, and what they leave to the reader."""
         self.ioctls[openbsd.SIOCIFCREATE] = self.create
         self.ioctls[openbsd.SIOCSIFLLADDR] = self.set_mac
 
@@ -208,6 +212,7 @@ class OpenBSDKernel(ModelKernel):
         return fd
 
     def closed(self, interface: Interface) -> None:
+        self.with_header.pop(interface.index, None)
         if interface.stays:
             self.clear(interface)
         else:
@@ -223,6 +228,43 @@ class OpenBSDKernel(ModelKernel):
     def check_flags(self, flags: int) -> None:
         if flags:
             raise fail(errno.EINVAL)
+
+    def ioctl_device(self, interface: Interface, request: int, argument: Any) -> None:
+        if request != openbsd.TUNSCAP or not self.has_tun_hdr:
+            raise fail(errno.ENOTTY)
+        self.with_header[interface.index] = argument.value
+
+    def framed(self, interface: Interface, packet: bytes) -> bytes:
+        """What the stack sends has no offload, but what `hand_out` gives."""
+        header = bytes(8) if interface.index in self.with_header else b""
+        return header + super().framed(interface, packet)
+
+    def hand_out(self, name: str, flags: int, mss: int, packet: bytes) -> None:
+        """The stack sends a packet, and leaves the rest of the work to the reader."""
+        interface = self.find(name)
+        assert interface.stack is not None
+        header = openbsd.tun_hdr(flags, 0, 0, mss)
+        interface.stack.send(bytes(header) + super().framed(interface, packet))
+
+    def take_in(self, name: str) -> tuple[int, int, bytes]:
+        """The flags, the MSS and the packet of what the program wrote next."""
+        frame = self.find(name).stack.recv(1 << 17)  # type: ignore[union-attr]
+        header = openbsd.tun_hdr.from_buffer_copy(frame)
+        start = 8 if self.find(name).layer == "tap" else 12
+        return header.th_flags, header.th_mss, frame[start:]
+
+    def check_written(self, interface: Interface, data: bytes) -> None:
+        if interface.index in self.with_header:
+            if len(data) > 12 + 65536:
+                raise fail(errno.EMSGSIZE)
+            flags = openbsd.tun_hdr.from_buffer_copy(data).th_flags
+            sums = openbsd.TUN_H_TCP_CSUM, openbsd.TUN_H_UDP_CSUM, openbsd.TUN_H_ICMP_CSUM
+            if sum(bool(flags & each) for each in sums) > 1:
+                raise fail(errno.EINVAL)
+            if flags & openbsd.TUN_H_VTAG and interface.layer == "tun":
+                raise fail(errno.EINVAL)
+            data = data[8:]
+        super().check_written(interface, data)
 
     def read_device(self, interface: Interface, size: int) -> bytes:
         if interface.gone:

@@ -33,6 +33,13 @@ IPV6_TCLASS = 61
 # net/if.h
 
 LINK_STATE_DOWN = 2
+IFCAP_CSUM_IPv4 = 0x1
+IFCAP_CSUM_TCPv4 = 0x2
+IFCAP_CSUM_UDPv4 = 0x4
+IFCAP_CSUM_TCPv6 = 0x80
+IFCAP_CSUM_UDPv6 = 0x100
+IFCAP_TSOv4 = 0x1000
+IFCAP_TSOv6 = 0x2000
 
 
 class _ifr_ifru(Union):
@@ -223,3 +230,22 @@ class if_announcemsghdr(Structure):
 # net/if_tun.h
 
 TUNMRU = 16384
+TUN_H_PRIO_MASK = 0x7
+TUN_H_VTAG = 0x10
+TUN_H_TCP_MSS = 0x20
+TUN_H_IPV4_CSUM = 0x100
+TUN_H_TCP_CSUM = 0x200
+TUN_H_UDP_CSUM = 0x400
+TUN_H_ICMP_CSUM = 0x800
+
+
+class tun_hdr(Structure):
+    _fields_ = (
+        ("th_flags", c_uint16),
+        ("th_pad", c_uint16),
+        ("th_vtag", c_uint16),
+        ("th_mss", c_uint16),
+    )
+
+
+TUNSCAP = IOW("t", 196, c_uint32)
