@@ -56,7 +56,8 @@ main(int count, char **arguments)
     const int size = count == 3 ? atoi(arguments[2]) : 0;
     EVP_CIPHER *cipher = count == 3 ? EVP_CIPHER_fetch(NULL, arguments[1], NULL) : NULL;
     EVP_CIPHER_CTX *sealer = EVP_CIPHER_CTX_new(), *opener = EVP_CIPHER_CTX_new();
-    if (!cipher || size < 1 || size > PACKET_MAX || !sealer || !opener ||
+    if (!cipher || !(EVP_CIPHER_get_flags(cipher) & EVP_CIPH_FLAG_AEAD_CIPHER) || size < 1 ||
+        size > PACKET_MAX || !sealer || !opener ||
         !EVP_CipherInit_ex2(sealer, cipher, key, nonce, 1, NULL) ||
         !EVP_CipherInit_ex2(opener, cipher, key, nonce, 0, NULL))
         return 1;
