@@ -8,10 +8,14 @@ KERNEL = "it asks Linux' kernel"
 
 SOCKETS = "its device is a pair of UNIX sockets"
 
+SERVER = "the server of WireGuard is not for Windows so far"
+
 WINDOWS = {
     "platforms/linux": KERNEL,
     "offload/test_kernel_gro.py": KERNEL,
     "offload/test_kernel_split.py": KERNEL,
+    "capturing/test_packet_ring.py": KERNEL,
+    "probes/test_devices.py": "these devices are of macOS and the BSDs",
     "probes/test_probes.py": "its probes are Linux' own",
     "test_many_devices.py": KERNEL,
     "test_traffic.py": KERNEL,
@@ -21,6 +25,7 @@ WINDOWS = {
     "flows/test_rootless.py": KERNEL,
     "flows/test_tcp.py": KERNEL,
     "framed/test_descriptors.py": "no descriptor of Windows is a terminal or a pipe to asyncio",
+    "udp/test_bsd.py": "it is about the sockets of macOS and the BSDs",
     "udp/test_datagram_protocol.py": "it is about Linux' socket",
     "udp/test_endpoint.py": "half of it is about UNIX sockets, ECN and path MTUs",
     "udp/test_trains.py": "it is about Linux' socket",
@@ -31,9 +36,18 @@ WINDOWS = {
     "cli/test_demo.py": "it takes privileges away as Linux does",
     "cli/test_doctor.py": "it takes privileges away as Linux does; platforms/windows has its own",
     "examples": "they are run in namespaces",
+    "cli/test_watch.py": "it watches devices of Linux",
+    "native/test_ring.py": "the sanitizers are another system's",
     "codecs/test_tokio.py": "its peer is reached by socketpair",
+    "wireguard/system": "it is about the routes and name servers of other systems",
+    "wireguard/test_exit.py": KERNEL,
     "wireguard/test_live.py": "the program watches an interface by a UNIX socket",
-    "wireguard/test_stores.py": "the server is for Linux",
+    "wireguard/test_nats_store.py": SERVER,
+    "wireguard/test_page.py": SERVER,
+    "wireguard/test_service.py": SERVER,
+    "wireguard/test_stores.py": SERVER,
+    "wireguard/test_uapi.py": "the wg tool asks at a UNIX socket",
+    "wireguard/test_unix_socket.py": "it is about UNIX sockets",
     "tools": "these tools are for developers on Linux",
 }
 """Files and folders below tests/, with the reason."""

@@ -90,7 +90,7 @@ write_parts(Channel channel, const Part *parts, int count)
         size += parts[i].iov_len;
     const int version = parts->iov_len ? *(const uint8_t *)parts->iov_base >> 4 : 0;
     const size_t least = version == 4 ? 20 : version == 6 ? 40 : SIZE_MAX;
-    if (size < least || size > 0xFFFF)
+    if (!ring || size < least || size > 0xFFFF)
         return false;
     AcquireSRWLockShared(&ring->lock);
     BYTE *packet = ring->session ? ring->allocate(ring->session, (DWORD)size) : NULL;

@@ -1,0 +1,1 @@
+/* windows.h beside this file has it all. */
