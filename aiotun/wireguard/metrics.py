@@ -1,4 +1,4 @@
-"""WireGuard's metrics for Prometheus; what devices and sockets count, `aiotun.metrics` tells."""
+"""WireGuard's metrics for Prometheus, beside what the device and the socket count."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ except ModuleNotFoundError as exc:
         f"{exc.msg}: pip install 'aiotun[service]' brings it", name=exc.name
     ) from None
 
+from .. import metrics
 from .keys import encode_key
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Metrics(Collector):
         self._server = server
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        self._passing = metrics.Metrics(self._registry)
         self._lag = Histogram(
             "aiotun_wireguard_loop_lag_seconds",
             "How late the event loop runs what is due.",
@@ -79,6 +81,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
+        wireguard = self._server.wireguard
+        self._passing.add(wireguard.transport)
+        self._passing.add(wireguard.udp, self._server.name)  # a new one, where the port has changed
         yield from self._interface()
         yield from self._peers()
         yield from self._store()

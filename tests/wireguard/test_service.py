@@ -96,6 +96,8 @@ def test_metrics_over_a_unix_socket(machine: Machine, folder: Path) -> None:
     assert values["aiotun_wireguard_handshakes_total", "bad_mac1"] == 0
     assert values["aiotun_wireguard_dropped_total", "replayed"] == 0
     assert values["aiotun_wireguard_loop_lag_seconds_count",] >= 1
+    assert values["aiotun_udp_messages_total", "sent", "wg0"] == 0
+    assert values["aiotun_device_frames_total", "wg0", "sent"] == 0
     assert SERVER not in text
 
 
