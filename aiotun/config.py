@@ -26,7 +26,14 @@ from .errors import (
     NameInvalidError,
     RouteError,
 )
-from .options import GROUPS, DarwinOptions, OpenBSDOptions, WindowsOptions, check_group
+from .options import (
+    GROUPS,
+    DarwinOptions,
+    FreeBSDOptions,
+    OpenBSDOptions,
+    WindowsOptions,
+    check_group,
+)
 
 __all__ = [
     "AS_FOUND",
@@ -123,6 +130,7 @@ class DeviceConfig:
     windows: What devices on Windows alone have; refused elsewhere.
     darwin: What devices on macOS alone have; refused elsewhere.
     openbsd: What devices on OpenBSD alone have; refused elsewhere.
+    freebsd: What devices on FreeBSD alone have; refused elsewhere.
     """
 
     name: str | None = None
@@ -150,6 +158,7 @@ class DeviceConfig:
     windows: WindowsOptions | None = None
     darwin: DarwinOptions | None = None
     openbsd: OpenBSDOptions | None = None
+    freebsd: FreeBSDOptions | None = None
 
     def __init__(
         self,
@@ -179,6 +188,7 @@ class DeviceConfig:
         windows: WindowsOptions | None = None,
         darwin: DarwinOptions | None = None,
         openbsd: OpenBSDOptions | None = None,
+        freebsd: FreeBSDOptions | None = None,
     ) -> None:
         assign = object.__setattr__  # the class is frozen
         assign(self, "name", name)
@@ -206,6 +216,7 @@ class DeviceConfig:
         assign(self, "windows", windows)
         assign(self, "darwin", darwin)
         assign(self, "openbsd", openbsd)
+        assign(self, "freebsd", freebsd)
         self._check()
 
     def _check(self) -> None:
@@ -269,6 +280,7 @@ class DeviceSettings(TypedDict, total=False):
     windows: WindowsOptions | None
     darwin: DarwinOptions | None
     openbsd: OpenBSDOptions | None
+    freebsd: FreeBSDOptions | None
 
 
 AS_FOUND: dict[str, Any] = {

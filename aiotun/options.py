@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "DarwinOptions",
+    "FreeBSDOptions",
     "OpenBSDOptions",
     "SystemOptions",
     "WindowsOptions",
@@ -129,10 +130,26 @@ class OpenBSDOptions(SystemOptions):
     offload: bool = False
 
 
+@dataclass(frozen=True)
+class FreeBSDOptions(SystemOptions):
+    """What a device on FreeBSD has beyond the rest of `DeviceConfig`.
+
+    offload: Whether the kernel hands out TCP super-packets of a TAP (FreeBSD 13 and later); a
+        TUN has none, and none are written. Nobody has seen it on a real kernel yet, so it is off
+        unless it is asked for here.
+    """
+
+    system = "FreeBSD"
+    platform = "freebsd"
+
+    offload: bool = False
+
+
 GROUPS: dict[str, type[SystemOptions]] = {
     "windows": WindowsOptions,
     "darwin": DarwinOptions,
     "openbsd": OpenBSDOptions,
+    "freebsd": FreeBSDOptions,
 }
 """Each field of `DeviceConfig` that is such a group."""
 

@@ -13,6 +13,12 @@ from aiotun.platforms.bsd.openbsd import OpenBSD
 
 from .kernel import IP, Given, Interface, ModelKernel, fail
 
+OFFLOADS = (
+    freebsd.IFCAP_TXCSUM | freebsd.IFCAP_TXCSUM_IPV6 | freebsd.IFCAP_TSO4 | freebsd.IFCAP_TSO6
+)
+
+LRO = 0x400
+
 
 class FreeBSDKernel(ModelKernel):
     """sys/net/if_tuntap.c of FreeBSD 14 and, with `transient`, 15."""
@@ -23,6 +29,11 @@ class FreeBSDKernel(ModelKernel):
     def __init__(self, transient: bool = True) -> None:
         super().__init__()
         self.has_transient = transient
+        self.with_header: set[int] = set()
+        """TAPs whose frames begin with a virtio_net_hdr."""
+        self.capabilities: dict[int, int] = {}
+        self.ioctls[freebsd.SIOCGIFCAP] = self.get_capabilities
+        self.ioctls[freebsd.SIOCSIFCAP] = self.set_capabilities
         self.transient: set[int] = set()
         self.ioctls[freebsd.SIOCSIFNAME] = self.rename
         self.ioctls[freebsd.SIOCSIFLLADDR] = self.set_mac
@@ -39,8 +50,37 @@ class FreeBSDKernel(ModelKernel):
             interface = self.make(name, kind, head=False)
         return self.attach(interface)
 
+    def get_capabilities(self, request: Any) -> None:
+        """What there is (the header brings it), and what is in use."""
+        index = self.find(request.ifr_name).index
+        request.ifr_reqcap = OFFLOADS | LRO if index in self.with_header else 0
+        request.ifr_curcap = self.capabilities.get(index, 0)
+
+    def set_capabilities(self, request: Any) -> None:
+        index = self.find(request.ifr_name).index
+        if request.ifr_reqcap & ~(OFFLOADS | LRO if index in self.with_header else 0):
+            raise fail(errno.EINVAL)
+        self.capabilities[index] = request.ifr_reqcap
+
+    def framed(self, interface: Interface, packet: bytes) -> bytes:
+        header = bytes(10) if interface.index in self.with_header else b""
+        return header + super().framed(interface, packet)
+
+    def hand_out(self, name: str, frame: bytes) -> None:
+        """The stack sends a super-packet, its virtio_net_hdr in front."""
+        interface = self.find(name)
+        assert self.capabilities[interface.index] == OFFLOADS
+        assert interface.stack is not None
+        interface.stack.send(frame)
+
+    def taken(self, name: str, timeout: float = 2.0) -> bytes:
+        frame = super().taken(name, timeout)
+        return frame[10:] if self.find(name).index in self.with_header else frame
+
     def closed(self, interface: Interface) -> None:
         interface.head = False
+        self.with_header.discard(interface.index)
+        self.capabilities.pop(interface.index, None)
         self.clear(interface)
         if interface.index in self.transient:
             self.remove(interface)
@@ -56,6 +96,10 @@ class FreeBSDKernel(ModelKernel):
         elif request == freebsd.TUNSTRANSIENT and self.has_transient:
             change = self.transient.add if argument.value else self.transient.discard
             change(interface.index)
+        elif request == freebsd.TAPSVNETHDR and interface.layer == "tap":
+            if argument.value not in (0, 10, 12):
+                raise fail(errno.EINVAL)
+            self.with_header.add(interface.index)
         elif request == freebsd.TUNSIFMODE and interface.layer == "tun":
             set_mode(interface, argument.value)
         elif request == freebsd.TUNSIFHEAD and interface.layer == "tun":
@@ -88,6 +132,9 @@ class FreeBSDKernel(ModelKernel):
             raise fail(errno.EINVAL)
 
     def check_written(self, interface: Interface, data: bytes) -> None:
+        if interface.index in self.with_header:
+            assert data[:2] == b"\0\0", "no super-packets, and no checksums to be made"
+            data = data[10:]
         super().check_written(interface, data)
         if len(data) > 65535 + 18:
             raise fail(errno.EIO)

@@ -37,8 +37,20 @@ IPV6_TCLASS = 61
 LINK_STATE_DOWN = 1
 
 
+IFCAP_TXCSUM = 0x2
+IFCAP_TSO4 = 0x100
+IFCAP_TSO6 = 0x200
+IFCAP_TXCSUM_IPV6 = 0x40_0000
+
+
+class _ifru_cap(Structure):
+    _fields_ = (("ifr_reqcap", c_int), ("ifr_curcap", c_int))
+
+
 class _ifr_ifru(Union):
+    _anonymous_ = ("ifru_cap",)
     _fields_ = (
+        ("ifru_cap", _ifru_cap),
         ("ifr_addr", sockaddr),
         ("ifr_flags", c_uint16),
         ("ifr_mtu", c_int),
@@ -113,6 +125,8 @@ SIOCAIFADDR = IOW("i", 43, ifaliasreq)
 SIOCDIFADDR = IOW("i", 25, ifreq)
 SIOCSIFLLADDR = IOW("i", 60, ifreq)
 SIOCSIFNAME = IOW("i", 40, ifreq)
+SIOCSIFCAP = IOW("i", 30, ifreq)
+SIOCGIFCAP = IOWR("i", 31, ifreq)
 
 # netinet6/in6_var.h, netinet6/nd6.h
 
@@ -247,4 +261,5 @@ class if_announcemsghdr(Structure):
 TUNGIFNAME = IOR("t", 93, ifreq)
 TUNSIFMODE = IOW("t", 94, c_int)
 TUNSIFHEAD = IOW("t", 96, c_int)
+TAPSVNETHDR = IOW("t", 91, c_int)
 TUNSTRANSIENT = IOW("t", 98, c_int)
