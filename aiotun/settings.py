@@ -18,8 +18,9 @@ __all__ = ["InterfaceSettings"]
 class InterfaceSettings:
     """The half of a `Device` that is about its interface.
 
-    Calls block for some microseconds. Every one raises `InterfaceGoneError` once the
-    interface was deleted, and `ClosedError` once the device was closed. Those that change
+    Calls block for some microseconds; what brings IPv6 addresses blocks until Linux takes
+    packets to them: milliseconds, a second at most. Every one raises `InterfaceGoneError` once
+    the interface was deleted, and `ClosedError` once the device was closed. Those that change
     something raise `NotPermittedError` when the process may not, and `UnsupportedError` for
     what this system, or this kind of device, does not have.
     """

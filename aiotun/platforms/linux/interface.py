@@ -9,10 +9,11 @@ assert sys.platform == "linux"
 import errno
 import grp
 import pwd
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import TypeVar
@@ -50,6 +51,7 @@ from .rtnetlink.addresses import (
     encode_address,
     encode_address_dump,
     encode_broadcast,
+    is_unchecked,
 )
 from .rtnetlink.links import (
     RTM_GETLINK,
@@ -62,12 +64,21 @@ from .rtnetlink.links import (
     encode_link,
 )
 from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
-from .rtnetlink.routes import as_kept
+from .rtnetlink.routes import (
+    RTM_GETROUTE,
+    RTN_LOCAL,
+    as_kept,
+    decode_route,
+    encode_route_dump,
+)
 from .tun import TunQueue
 
 __all__ = ["LinuxInterface", "open_here"]
 
 T = TypeVar("T")
+
+HEARD_WITHIN = 1.0
+"""Seconds to wait at most for the kernel to take packets to new IPv6 addresses."""
 
 
 def open_here(config: DeviceConfig) -> tuple[LinuxInterface, TunQueue]:
@@ -188,6 +199,8 @@ class LinuxInterface(Interface):
             if dormant:
                 self._request(RTM_SETLINK, encode_link(self._index, operational=True))
         self._losses.put_back(self._get_link())
+        if not had_ipv6:
+            self._wait_until_heard()
 
     @property
     def is_up(self) -> bool:
@@ -200,6 +213,7 @@ class LinuxInterface(Interface):
             self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET, AF_INET6))
         self._request(RTM_SETLINK, encode_link(self._index, up=up))
         self._losses.put_back(self._get_link())
+        self._wait_until_heard()
 
     def addresses(self) -> list[Address]:
         answers = self._request(RTM_GETADDR, encode_address_dump(self._index), NLM_F_DUMP)
@@ -220,6 +234,31 @@ class LinuxInterface(Interface):
         except OSError as exc:
             _explain_address(exc, address, "added")
             raise
+        if address.interface.version == 6:
+            self._wait_until_heard()
+
+    def _wait_until_heard(self) -> None:
+        """Wait until IPv6 addresses that need no check have their local routes.
+
+        The kernel adds these later, in a thread of its own (addrconf_dad_work in
+        net/ipv6/addrconf.c), and drops what comes for the addresses before.
+        """
+        link = self._get_link()
+        end = time.monotonic() + HEARD_WITHIN
+        while link.up and self._unheard() and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def _unheard(self) -> set[IPv4Address | IPv6Address]:
+        dump = encode_address_dump(self._index)
+        bodies = filter(is_unchecked, self._request(RTM_GETADDR, dump, NLM_F_DUMP))
+        found = [entry for entry in map(decode_address, bodies) if entry is not None]
+        unheard = {address.interface.ip for index, address in found if index == self._index}
+        if unheard:
+            dump = encode_route_dump(index=self._index)
+            for entry in map(decode_route, self._request(RTM_GETROUTE, dump, NLM_F_DUMP)):
+                if entry is not None and (entry.kind, entry.index) == (RTN_LOCAL, self._index):
+                    unheard.discard(entry.route.destination.network_address)
+        return unheard
 
     def remove_address(self, address: Address) -> None:
         lost = self._losses.forget(address)

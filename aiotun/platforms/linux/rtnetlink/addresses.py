@@ -27,6 +27,7 @@ __all__ = [
     "encode_address_dump",
     "encode_broadcast",
     "is_by_hand",
+    "is_unchecked",
 ]
 
 # linux/rtnetlink.h
@@ -42,6 +43,7 @@ IFA_FLAGS = 8
 IFA_RT_PRIORITY = 9
 IFA_PROTO = 11
 IFA_F_NODAD = 0x02
+IFA_F_TENTATIVE = 0x40
 IFA_F_NOPREFIXROUTE = 0x200
 IFAPROT_KERNEL = (1, 2, 3)
 """Loopback, from a router's announcement, link-local."""
@@ -125,3 +127,9 @@ def is_by_hand(body: bytes) -> bool:
     """Whether an RTM_NEWADDR is about no address of the kernel's own making (Linux 5.18)."""
     proto = get_number(decode_attributes(body, IFADDR.size), IFA_PROTO)
     return proto not in IFAPROT_KERNEL
+
+
+def is_unchecked(body: bytes) -> bool:
+    """Whether an RTM_NEWADDR is about an IPv6 address without duplicate address detection."""
+    family, _, flags, _, _ = unpack(IFADDR, body, 0)
+    return family == AF_INET6 and flags & (IFA_F_NODAD | IFA_F_TENTATIVE) == IFA_F_NODAD

@@ -21,6 +21,7 @@ __all__ = [
     "RTM_DELROUTE",
     "RTM_GETROUTE",
     "RTM_NEWROUTE",
+    "RTN_LOCAL",
     "RT_TABLE_MAIN",
     "RouteEntry",
     "as_kept",
@@ -52,6 +53,7 @@ RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RT_SCOPE_NOWHERE = 255
 RTN_UNICAST = 1
+RTN_LOCAL = 2
 
 ROUTE = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, prefix length, that of the source, ToS, table, protocol, scope, type,
