@@ -294,7 +294,7 @@ class Chaos:
     async def run(self, seconds: float, peers: int) -> bool:
         for site in self.sites:
             site.start_nats()
-        async with self._open_store() as store:
+        async with opened(self.store) as store:
             await self.add_clients(store, peers)
             for site in self.sites:
                 site.start_probe(self.store)
@@ -348,18 +348,6 @@ class Chaos:
                             reason = sample.labels.get("reason") or sample.labels["result"]
                             drops[reason] += int(sample.value)
         return {reason: count for reason, count in drops.items() if count}
-
-    @contextlib.asynccontextmanager
-    async def _open_store(self) -> AsyncIterator[NatsStore]:
-        async with contextlib.AsyncExitStack() as opened:
-            for _ in range(100):
-                try:
-                    store = await opened.enter_async_context(NatsStore.open(self.store))
-                except OSError:  # they have not found each other yet
-                    await asyncio.sleep(0.2)
-                else:
-                    break
-            yield store
 
     async def traffic(self) -> None:
         loop = asyncio.get_running_loop()
@@ -524,6 +512,28 @@ class Chaos:
         return [float(line) for line in site.probe.output().split()]
 
 
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[NatsStore]:
+    """The store, as soon as the nodes of NATS have found each other."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(100):
+            try:
+                store = await stack.enter_async_context(NatsStore.open(url))
+            except OSError:
+                await asyncio.sleep(0.2)
+            else:
+                break
+        else:
+            raise TimeoutError("the nodes of NATS do not find each other")
+        yield store
+
+
+def store_of(sites: list[Site]) -> str:
+    """The URL of the store that all nodes of NATS keep."""
+    hosts = ",".join(site.address for site in sites)
+    return f"nats://{hosts}/peers?replicas={len(sites)}"
+
+
 def reachable(reads: list[float], since: float, until: float) -> bool:
     """Whether the store was read again and again in that time."""
     inside = reads[bisect_left(reads, since) : bisect_left(reads, until)]
@@ -586,13 +596,11 @@ def main() -> int:
     args = parser.parse_args()
     if args.probe:
         asyncio.run(probe(args.probe))
-    hosts = ",".join(f"10.1.{number}.2" for number in range(1, SITES + 1))
-    store = f"nats://{hosts}/peers?replicas={SITES}"
     print(f"seed {args.seed}")
     with tempfile.TemporaryDirectory(prefix="aiotun-chaos-") as name:
         service = generate_private_key()
         with world(Path(name), service) as sites:
-            chaos = Chaos(sites, store, args.seed, args.breaks or BREAKS)
+            chaos = Chaos(sites, store_of(sites), args.seed, args.breaks or BREAKS)
             chaos.service = service
             passed = asyncio.run(chaos.run(args.seconds, args.peers))
     print("as promised" if passed else "NOT as promised")
