@@ -49,15 +49,16 @@ async def test_super_packets_whole_or_split(make_rig: MakeRig, tmp_path: Path, s
     path = tmp_path / "x.pcapng"
     with make_rig(offload=True) as rig:
         async with endpoint(rig.device, Recorder) as recorder:
+            whole = rig.device.tcp_offload and not split  # Wintun has no super-packets
             with aiotun.capture(recorder.transport, path, split=split):
                 recorder.transport.writelines(segments(4))
                 recorder.transport.flush()
             recorder.transport.writelines(segments(4, first=4))
     packets = [data for data, direction, _ in read(path).packets if direction == INBOUND]
-    if split:
-        assert packets == segments(4)
-    else:
+    if whole:
         assert [len(each) for each in packets] == [sum(map(len, segments(4))) - 3 * HEADERS]
+    else:
+        assert packets == segments(4)
 
 
 HEADERS = 40

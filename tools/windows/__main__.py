@@ -22,7 +22,12 @@ from .installing import install
 from .traffic import traffic
 from .wine import FOLDER, python
 
-TESTS = ["tests/platforms/windows", "tests/transports/test_transport.py", "tests/test_options.py"]
+TESTS = [
+    "tests/platforms/windows",
+    "tests/transports/test_transport.py",
+    "tests/capturing/test_tap.py",
+    "tests/test_options.py",
+]
 """What is run when nothing is named: what is most about Windows. `tests` are all."""
 
 
