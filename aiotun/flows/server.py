@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from ..cancelling import AsyncClosing, despite_cancellation
+from ..cancelling import AsyncClosing, despite_cancellation, end
 from ..endpoints import create_device_endpoint
 from ..errors import OffloadError
 from ..offload import SuperPacket
@@ -362,7 +362,10 @@ class FlowServer(AsyncClosing):
             raise exc
 
     def close(self) -> None:
-        """Cancel the handlers, reset the connections, end the conversations, close the device."""
+        """Cancel the handlers, reset the connections, end the conversations, close the device.
+
+        A handler that does not end within a second is cancelled again, and so each second.
+        """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())
 
@@ -377,11 +380,7 @@ class FlowServer(AsyncClosing):
             if self._timer is not None:
                 self._timer.cancel()
             self._stop_listening()
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            await end(self._tasks)
             for conversation in self._conversations.conversations():
                 self._conversations.end(conversation)
             for transport in list(self._transports):

@@ -7,11 +7,11 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..cancelling import AsyncClosing
+from ..cancelling import AsyncClosing, end
 from ..codecs.base import StreamCodec
 from ..errors import ClosedError, CodecError, ConfigError, UnsupportedError
 from ..line import Line
@@ -282,7 +282,10 @@ class FramedServer(AsyncClosing, Generic[T]):
             raise
 
     async def aclose(self) -> None:
-        """Stop listening, cancel handshakes and handlers, wait until all connections are closed."""
+        """Stop listening, cancel handshakes and handlers, wait until all connections are closed.
+
+        A handler that does not end within a second is cancelled again, and so each second.
+        """
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self._closing)
@@ -295,11 +298,11 @@ class FramedServer(AsyncClosing, Generic[T]):
                 # The loop may still watch the socket for an accept that was cancelled.
                 asyncio.get_running_loop().remove_reader(each)
         await asyncio.sleep(0)  # a connection accepted just now gets its task,
-        await _end(self._accepting)  # and that task begins
+        await end(self._accepting)  # and that task begins
         for each in listening:
             each.close()
         self._listener.close()
-        await _end(self._connections)
+        await end(self._connections)
         self._closed.set_result(None)
 
 
@@ -308,13 +311,6 @@ def _ends_connections(exc: Exception) -> bool:
     if isinstance(exc, (ConnectionError, ClosedError, CodecError, loaded_class("ssl", "SSLError"))):
         return True
     return isinstance(exc, OSError) and exc.errno in UNREACHABLE
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 def _remove_socket_file(listening: socket) -> None:

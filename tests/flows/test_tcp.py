@@ -26,6 +26,7 @@ from packets import SYN, tcp
 from rigs import until
 
 import aiotun
+from aiotun import cancelling
 from aiotun.flows import Decision, Flow, FlowLimits, FlowServer
 
 pytestmark = pytest.mark.requires("tun", "netns")
@@ -675,3 +676,25 @@ async def test_memory_stays_flat_over_many_connections(flow_net: FlowNet) -> Non
         held = [each for each in gc.get_objects() if isinstance(each, asyncio.StreamReader)]
         assert len(held) < 20
         assert server.counters.established == 300
+
+
+async def test_a_handler_that_forgets_its_cancellation_holds_up_no_close(
+    flow_net: FlowNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` before Python 3.12 makes it do now and then."""
+    monkeypatch.setattr(cancelling, "CANCEL_AGAIN", 0.01)
+    forgotten = asyncio.Event()
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        writer.write(b"here")
+        try:
+            await reader.read()
+        except asyncio.CancelledError:
+            forgotten.set()
+        await asyncio.Event().wait()
+
+    async with aiotun.start_flow_server(handle, device=flow_net.device()) as server:
+        reader, _ = await flow_net.connect()
+        assert await reader.readexactly(4) == b"here"
+        await asyncio.wait_for(server.aclose(), 30)
+    assert forgotten.is_set()

@@ -19,6 +19,7 @@ from framing import tls_contexts
 from rigs import until
 
 import aiotun
+from aiotun import cancelling
 from aiotun.codecs import CapturedPacket, LengthPrefixed, Pcap
 from aiotun.framed import connections
 from examples.tls_vpn.certificates import SERVER
@@ -391,3 +392,26 @@ async def test_the_preamble_of_a_codec_goes_first() -> None:
             await framed.send(CapturedPacket(b"some packet", time=0))
         await until(lambda: received)
     assert [packet.data for packet in received] == [b"some packet"]
+
+
+async def test_a_handler_that_forgets_its_cancellation_holds_up_no_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `asyncio.wait_for` before Python 3.12 makes it do now and then."""
+    monkeypatch.setattr(cancelling, "CANCEL_AGAIN", 0.01)
+    forgotten = asyncio.Event()
+
+    async def handler(framed: aiotun.Framed[bytes]) -> None:
+        await framed.send(b"here")
+        try:
+            await framed.recv()
+        except asyncio.CancelledError:
+            forgotten.set()
+        await framed.recv()
+
+    async with await aiotun.start_framed_server(handler, CODEC, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with await aiotun.open_framed_connection(CODEC, host, port) as client:
+            assert await client.recv() == b"here"
+            await asyncio.wait_for(server.aclose(), 30)
+    assert forgotten.is_set()
