@@ -15,11 +15,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiotun
 from aiotun.errors import ClosedError, RouteError, TunError, UnsupportedError
 from aiotun.interfaces import AddressAdded, AddressRemoved, LinkChanged
 from aiotun.offload import implementation
+from aiotun.options import FreeBSDOptions, OpenBSDOptions
 from aiotun.testing.ping import echo_reply
 
 __all__ = ["STEPS", "main"]
@@ -31,9 +35,9 @@ ROUTE = "198.18.79.0/24"
 
 
 @contextmanager
-def answering() -> Iterator[aiotun.Device]:
+def answering(**settings: Any) -> Iterator[aiotun.Device]:
     """A TUN behind which a thread answers pings."""
-    device = aiotun.Device(addresses=list(OWN.values()))
+    device = aiotun.Device(addresses=list(OWN.values()), **settings)
 
     def answer() -> None:
         try:
@@ -128,8 +132,9 @@ def step_routes() -> str:
     return said
 
 
-def step_tap() -> str:
-    with aiotun.Device(layer="tap", addresses=[OWN[4]], mac="02:00:00:00:77:01") as device:
+def step_tap(**settings: Any) -> str:
+    mac = "02:00:00:00:77:01"
+    with aiotun.Device(layer="tap", addresses=[OWN[4]], mac=mac, **settings) as device:
         assert device.mac == "02:00:00:00:77:01", device.mac
         subprocess.Popen(["ping", "-c", "1", OTHER[4]], stdout=subprocess.DEVNULL).wait(30)
         while True:
@@ -137,6 +142,40 @@ def step_tap() -> str:
             if frame[12:14] == b"\x08\x06":
                 device.send(b"\xff" * 6 + frame[6:12] + b"\x88\xb5" + bytes(46))  # IEEE 802: tests
                 return f"{device.name}: its ARP request has {len(frame)} bytes"
+
+
+def step_super_packets() -> str:
+    """Where they are off unless they are asked for: the header, and that packets still pass."""
+    if sys.platform.startswith("openbsd"):
+        with answering(openbsd=OpenBSDOptions(offload=True)) as device:
+            time.sleep(1)
+            assert device.tcp_offload
+            return "; ".join(ping(version) for version in (4, 6))
+    if sys.platform.startswith("freebsd"):
+        return step_tap(freebsd=FreeBSDOptions(offload=True))
+    return "nothing to ask for here"
+
+
+def step_wireguard() -> str:
+    """The routes that WireGuard needs, with a host that is not to go by them."""
+    try:
+        from aiotun.wireguard import InterfaceConfig, PeerConfig, WireGuard
+        from aiotun.wireguard.system import open_system
+    except ModuleNotFoundError as exc:
+        return f"not tried: {exc}"
+    network = ip_network(ROUTE)
+    host = str(network[9])
+    peer = PeerConfig(bytes(32), allowed_ips=(network,))
+    with aiotun.Device(addresses=[OWN[4]]) as device:
+        system = open_system(cast(WireGuard, SimpleNamespace(device=device)))
+        try:
+            system.update(InterfaceConfig(peers=(peer,)), [host])
+            assert ROUTE in [str(route.destination) for route in device.routes()]
+            command = ["ip", "route", "get"] if sys.platform == "linux" else ["route", "-n", "get"]
+            run = subprocess.run([*command, host], capture_output=True, text=True, check=False)
+        finally:
+            system.close()
+    return " ".join((run.stdout + run.stderr).split())
 
 
 def step_persistent() -> str:
@@ -172,6 +211,8 @@ STEPS: dict[str, Callable[[], str]] = {
     "events": step_events,
     "routes": step_routes,
     "a TAP": step_tap,
+    "super-packets": step_super_packets,
+    "WireGuard's routes": step_wireguard,
     "a device that stays": step_persistent,
     "errors": step_errors,
 }

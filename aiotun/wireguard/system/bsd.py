@@ -191,7 +191,9 @@ class Bsd(System):
             self._routing.remove(Route(host, hop.gateway), hop.interface)
 
     def set_dns(self, words: Iterable[str]) -> str | None:
-        return self._dns.set(*split_dns(words))
+        servers, domains = split_dns(words)
+        # One behind ~ is not searched, and servers are asked about every name anyway.
+        return self._dns.set(servers, [name for name in domains if not name.startswith("~")])
 
     def close(self) -> None:
         self._dns.close()
@@ -200,6 +202,7 @@ class Bsd(System):
             for network in self._networks:
                 with contextlib.suppress(RouteError):
                     self._routing.remove(Route(network), self._index)
+            self._networks.clear()  # a look that is under way finds nothing to do
             for host in list(self._kept):
                 self._remove(host)
 

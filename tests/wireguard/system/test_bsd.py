@@ -209,6 +209,20 @@ async def test_gateways_and_peers_are_followed(
     change(kernel, kernel.routes.append, old)
 
 
+def test_a_look_that_comes_after_the_end(system: Bsd, shown: Shown) -> None:
+    system.update(config("0.0.0.0/0"), ["203.0.113.5"])
+    system.close()
+    system._look(["203.0.113.6"])
+    assert shown.hosts == {}
+
+
+def test_domains_that_are_not_searched(system: Bsd, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(system._dns, "set", lambda *words: asked.append(words))
+    system.set_dns(["10.9.0.1", "~.", "example.net", "~corp.example"])
+    assert asked == [(["10.9.0.1"], ["example.net"])]
+
+
 def change(kernel: ModelKernel, function: Callable[[Route], None], route: Route) -> None:
     """As another program does."""
     with kernel.routing:
