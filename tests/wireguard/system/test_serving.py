@@ -38,7 +38,7 @@ FILE = """\
 PrivateKey = {own}
 Address = 10.9.0.1/24
 DNS = 10.9.0.53
-PostUp = echo %i >up
+PostUp = echo %i >new; mv new up
 
 [Peer]
 PublicKey = {near}
