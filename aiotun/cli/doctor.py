@@ -45,6 +45,8 @@ SECTIONS = {
         "go",
         "nft",
         "wg",
+        "passt",
+        "qemu",
         "chromium",
         "fish",
         "zsh",

@@ -129,6 +129,7 @@ if sys.platform == "linux":
         "ping": ("-V", "iputils-ping"),
         "ethtool": ("--version", "ethtool"),
         "nft": ("--version", "nftables"),
+        "passt": ("--version", "passt"),
     }
 """Programs: the argument that makes each say its version, and Debian's package of it."""
 
@@ -142,4 +143,7 @@ PROBES = {
         name: Probe(partial(_tool, name, version, package))
         for name, (version, package) in TOOLS.items()
     },
+    "qemu": Probe(
+        partial(_tool, "qemu-system-x86_64", "--version", "qemu-system-x86 ipxe-qemu"),
+    ),
 }
