@@ -1,7 +1,8 @@
 """Build the source distribution and this Python's wheel, check them, install and use the wheel.
 
 zig compiles for glibc 2.17, which the wheel's tag (manylinux2014) promises, and auditwheel
-looks whether it is so. The release workflow does the same with cibuildwheel for all systems.
+looks whether it is so. OpenSSL comes by cargo, and takes perl and make. The release workflow does
+the same with cibuildwheel for all systems.
 """
 
 from __future__ import annotations
@@ -30,15 +31,27 @@ def main() -> None:
     shutil.rmtree(TARGET, ignore_errors=True)
     TARGET.mkdir(parents=True)
     machine = platform.machine()
-    compiler = f"{sys.executable} -m ziglang cc -target {machine}-linux-gnu.2.17"
+    zig = f"{sys.executable} -m ziglang"
+    compiler = f"{zig} cc -target {machine}-linux-gnu.2.17"
+    flags = "-g0 -fno-sanitize=undefined"  # which zig adds where it is not told
+    run(ROOT / "tools" / "openssl.sh", "fetch")
+    run(
+        *(ROOT / "tools" / "openssl.sh", "build"),
+        CC=compiler,
+        AR=f"{zig} ar",
+        RANLIB=f"{zig} ranlib",
+        CFLAGS=flags,
+    )
+    openssl = ROOT / "build" / "openssl"
     # A wheel that is built out of a source distribution has nothing of the tree around it.
     run(
         *PYTHON,
         *("build", "--no-isolation"),
         *("--outdir", TARGET, ROOT),
         CC=compiler,
-        CFLAGS="-g0 -fno-sanitize=undefined",  # which zig adds where it is not told
-        LDSHARED=f"{compiler} -shared -s",
+        CFLAGS=f"{flags} -I{openssl / 'include'}",
+        LDSHARED=f"{compiler} -shared -s -Wl,-Bsymbolic",
+        LDFLAGS=f"-L{openssl}",
     )
     (built,) = TARGET.glob("*-linux_*.whl")
     run(*PYTHON, "auditwheel", "repair", "--plat", f"manylinux2014_{machine}", "-w", TARGET, built)
