@@ -9,6 +9,7 @@ assert sys.platform == "linux"  # on which the models run
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from functools import partial
 from ipaddress import ip_network
@@ -51,6 +52,18 @@ Endpoint = 203.0.113.5:51820
 AllowedIPs = 0.0.0.0/0
 """
 
+
+@pytest.fixture(autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but what the command takes: no resolvconf of this machine."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("bash", "mv"):
+        found = shutil.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder))
+
+
 NAMES = {"FreeBSD": "wg0", "NetBSD": "tun0", "OpenBSD": "tun0", "macOS": "utun0"}
 
 
@@ -87,7 +100,6 @@ async def test_an_interface_from_start_to_end(
             BsdDNS(wireguard.device.name, resolv),
         ),
     )
-    monkeypatch.setenv("PATH", "/bin:/usr/bin")
     monkeypatch.chdir(tmp_path)
     keys = [encode_key(public_key_of(key)) for key in KEYS[1:]]
     text = FILE.format(
