@@ -68,6 +68,10 @@ class MessageProtocol(Callbacks, ABC):
         """The next message, which goes to the task that has waited longest."""
         if not self.kept or self.readers.waiting:
             await self.readable()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The next message, which is there."""
         message = self.kept.popleft()
         if self._full:
             self._make_room()
@@ -102,6 +106,15 @@ class MessageProtocol(Callbacks, ABC):
         await self.readers.turn(at_once)
         if not self.kept:
             raise self._ended()
+
+    def is_ready_to_write(self) -> bool:
+        """Whether `ready_to_write` would return at once."""
+        return (
+            self.writable
+            and not self._writers.waiting
+            and self.written - self._yielded < WRITE_BATCH
+            and not self.transport.is_closing()
+        )
 
     async def ready_to_write(self) -> None:
         """Wait until the transport takes messages. Raises what ended the transport."""

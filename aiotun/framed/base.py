@@ -52,6 +52,13 @@ class Source(ABC, Generic[T]):
     async def recv(self) -> T:
         """The next item. Raises `CodecError`, `ClosedError` at the end, or what broke it."""
 
+    async def next(self) -> T:
+        """`recv` for `async for`: raises `StopAsyncIteration` at the end."""
+        try:
+            return await self.recv()
+        except ClosedError:
+            raise StopAsyncIteration from None
+
     @abstractmethod
     async def recv_many(self) -> list[T]:
         """All items that wait, at least one; raises as `recv` does."""
@@ -85,6 +92,11 @@ class Sink(ABC, Generic[T]):
     @abstractmethod
     async def ready(self) -> None:
         """Wait until there is room; raises as `check_open` does."""
+
+    async def send(self, item: T) -> None:
+        """Take an item when there is room. Raises as `ready` and `put` do."""
+        await self.ready()
+        self.put((item,))
 
     @abstractmethod
     def put(self, items: Iterable[T]) -> int:

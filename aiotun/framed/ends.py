@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..cancelling import AsyncClosing
 from ..codecs.base import PacketCodec, StreamCodec
-from ..errors import ClosedError, ConfigError, UnsupportedError
+from ..errors import ConfigError, UnsupportedError
 from ..lease import Lendable
 from ..streams import PacketStream
 from ..udp import UdpTransport
@@ -81,6 +81,9 @@ class FramedReader(AsyncClosing, Generic[T]):
     what broke the stream otherwise.
     """
 
+    # `recv` and `send` give the coroutine of the source or sink: one of their own around it
+    # would cost as much again.
+
     _source: Source[T]
     _underneath: _Underneath
 
@@ -92,7 +95,7 @@ class FramedReader(AsyncClosing, Generic[T]):
     def counters(self) -> FramedCounters:
         return self._source.counters
 
-    async def recv(self) -> T:
+    def recv(self) -> Coroutine[Any, Any, T]:
         """The next item. A call that is cancelled or timed out loses none.
 
         Raises `ClosedError` at the end, `CodecError` for what cannot be decoded
@@ -100,7 +103,7 @@ class FramedReader(AsyncClosing, Generic[T]):
         another task is receiving from the same stream of bytes, or what broke
         the stream, such as `ConnectionResetError` and `InterfaceGoneError`.
         """
-        return await self._source.recv()
+        return self._source.recv()
 
     async def recv_many(self) -> list[T]:
         """All items that wait, at least one; raises as `recv` does."""
@@ -109,11 +112,8 @@ class FramedReader(AsyncClosing, Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T:
-        try:
-            return await self._source.recv()
-        except ClosedError:
-            raise StopAsyncIteration from None
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        return self._source.next()
 
     async def aclose(self) -> None:
         """Receive no more; the stream is closed when the writing half is, too."""
@@ -136,15 +136,14 @@ class FramedWriter(AsyncClosing, Generic[T]):
         """Whether `send` would have to wait. A program that would rather drop asks first."""
         return self._sink.full
 
-    async def send(self, item: T) -> None:
+    def send(self, item: T) -> Coroutine[Any, Any, None]:
         """Send an item, after waiting until there is room.
 
         It leaves with the others of this tick. A cancelled call has not sent.
         Raises `CodecError` for what cannot be encoded, `ClosedError`, or what
         broke the stream.
         """
-        await self._sink.ready()
-        self._sink.put((item,))
+        return self._sink.send(item)
 
     async def send_all(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         """`send` each item. If this raises or is cancelled, the items before were sent."""

@@ -48,6 +48,12 @@ class TransportSink(Sink[T]):
             super().check_open()
         await self._protocol.ready_to_write()
 
+    async def send(self, item: T) -> None:
+        if self.closed or not self._protocol.is_ready_to_write():
+            await self.ready()
+        self._protocol.write((self._encode(item),))
+        self.counters.sent += 1
+
     def put(self, items: Iterable[T]) -> int:
         before = self._protocol.written
         try:

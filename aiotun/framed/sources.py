@@ -43,7 +43,9 @@ class PacketSource(Source[T]):
         if self.closed or self._errors:
             self._check_open()
             self._raise_error()
-        packet = await self._take()
+        return self._decoded(await self._take())
+
+    def _decoded(self, packet: bytes) -> T:
         try:
             item = self._decode(packet)
         except CodecError:
@@ -91,6 +93,18 @@ class TransportSource(PacketSource[T]):
     ) -> None:
         super().__init__(protocol.receive, protocol.receive_many, codec, counters)
         self._protocol = protocol
+
+    # What waits is received without another coroutine, which would take longer than the rest.
+
+    def _one_waits(self) -> object:
+        protocol = self._protocol
+        return protocol.kept and not (protocol.readers.waiting or self._errors or self.closed)
+
+    async def recv(self) -> T:
+        return self._decoded(self._protocol.take()) if self._one_waits() else await super().recv()
+
+    async def next(self) -> T:
+        return self._decoded(self._protocol.take()) if self._one_waits() else await super().next()
 
     def recv_waiting(self) -> list[T]:
         """All items that wait, if any; what cannot be decoded is dropped, and counted."""
