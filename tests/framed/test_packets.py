@@ -163,6 +163,61 @@ async def test_a_broken_packet_costs_itself_alone() -> None:
     rig.close()
 
 
+async def test_errors_come_before_the_packets_that_follow() -> None:
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        framed = aiotun.Framed(tun, Number())
+        rig.send(packet(0))
+        rig.send(b"E" * 30)
+        await until(lambda: len(tun._protocol.kept) == 2)
+        assert await framed.recv_many() == [0]
+        rig.send(packet(1))
+        await until(lambda: len(tun._protocol.kept) == 1)
+        with pytest.raises(aiotun.CodecError):
+            await framed.recv()
+        assert await framed.recv() == 1
+    rig.close()
+
+
+async def test_halves_that_are_closed_take_and_give_no_more() -> None:
+    """Though packets wait, and the device takes some: the other half is open."""
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        for closes_reader in (True, False):
+            reader, writer = aiotun.Framed(tun, Number()).split()
+            rig.send(packet(1))
+            await until(lambda: tun._protocol.kept)
+            await (reader if closes_reader else writer).aclose()
+            if closes_reader:
+                with pytest.raises(aiotun.ClosedError):
+                    await reader.recv()
+                assert [number async for number in reader] == []
+                await writer.send(2)
+            else:
+                with pytest.raises(aiotun.ClosedError):
+                    await writer.send(3)
+                assert await reader.recv() == 1
+    rig.close()
+
+
+async def test_a_task_that_sends_lets_others_run() -> None:
+    """Though it never has to wait."""
+    rig = MemoryRig()
+    async with aiotun.open_device(device=rig.device) as tun:
+        framed = aiotun.Framed(tun, Number())
+
+        async def send() -> None:
+            for number in range(2000):
+                await framed.send(number)
+
+        sending = asyncio.ensure_future(send())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert 0 < framed.counters.sent < 2000
+        await sending
+    rig.close()
+
+
 async def test_what_cannot_be_sent() -> None:
     rig = MemoryRig()
     async with aiotun.open_device(device=rig.device) as tun:
