@@ -79,7 +79,9 @@ async def test_one_wake_up_reads_a_bounded_amount(rig: Rig) -> None:
         turn()
         await until(lambda: len(protocol.packets) == 3 * READ_BATCH)
         assert max(b - a for a, b in itertools.pairwise(turns)) <= READ_BATCH
-        assert {len(batch) for batch in protocol.named("packets_received")} == {READ_BATCH}
+        batches = {len(batch) for batch in protocol.named("packets_received")}
+        # Native code reads frames without a header (of Wintun) half as many at a time.
+        assert batches <= {READ_BATCH, READ_BATCH // 2}
 
 
 async def test_pause_inside_a_batch_keeps_the_rest(rig: Rig) -> None:
