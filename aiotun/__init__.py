@@ -94,7 +94,7 @@ __all__ = [
     "start_framed_server",
 ]
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 if TYPE_CHECKING:
     from . import flows as flows
