@@ -281,6 +281,8 @@ async def test_a_writing_half_closed_under_cancellation() -> None:
         await reader.aclose()
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(writer.aclose(), 0.02)
+        with pytest.raises(aiotun.ClosedError, match="this end is closed"):
+            await writer.send(b"late")
         with pytest.raises((OSError, aiotun.CodecError)):  # reset, or cut off
             await drain(b)
 
@@ -309,8 +311,20 @@ async def test_closing_under_cancellation_waits_for_nobody(kind: str) -> None:
             await asyncio.wait_for(a.aclose(), 0.02)
         with pytest.raises(aiotun.ClosedError):
             await a.send(b"late")
+        with pytest.raises(aiotun.ClosedError, match="this end is closed"):
+            await a.recv()
         with pytest.raises((OSError, aiotun.CodecError)):
             await asyncio.wait_for(drain(b), 5)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_a_writing_half_that_is_closed_sends_no_more(kind: str) -> None:
+    """Where the stream has an end of its own, and where it has none."""
+    async with link(kind) as (a, _):
+        _, writer = a.split()
+        await writer.aclose()
+        with pytest.raises(aiotun.ClosedError, match="this end is closed"):
+            await writer.send(b"late")
 
 
 async def test_an_exception_does_not_wait_long_for_a_stuck_peer(

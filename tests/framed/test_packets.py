@@ -319,3 +319,12 @@ async def test_a_stream_codec_does_not_fit_a_device() -> None:
 async def test_a_codec_that_does_not_fit() -> None:
     with pytest.raises(aiotun.ConfigError, match="a stream codec over bytes"):
         aiotun.Framed(Loop(), LengthPrefixed(2))  # type: ignore[call-overload]
+
+
+async def test_a_writing_half_that_is_closed_has_no_room(rig: Rig) -> None:
+    async with aiotun.open_device(device=rig.device) as tun:
+        _, writer = aiotun.Framed(tun, Number()).split()
+        await writer._sink.ready()
+        await writer.aclose()
+        with pytest.raises(aiotun.ClosedError, match="this end is closed"):
+            await writer._sink.ready()

@@ -75,3 +75,7 @@ def _claims(static: X25519PrivateKey) -> X25519PrivateKey:
         exchange = X25519PrivateKey.generate().exchange
 
     return Claims()  # type: ignore[return-value]
+
+
+def test_no_repr_shows_keys() -> None:
+    assert repr(Keys(b"send", b"receive")) == "Keys()"

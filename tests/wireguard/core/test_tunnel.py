@@ -1041,6 +1041,7 @@ def test_a_datagram_of_our_own(world: World, host: str, caplog: pytest.LogCaptur
     assert world.a.dropped == {"looped": 2}
     world.a.send(looped)
     assert caplog.text.count("route leads into the tunnel") == 1
+    assert f"a datagram to the endpoint {host} came out" in caplog.text
     assert plain in caplog.text
     stranger = Side(world, 3)
     stranger.meet(world.b)
