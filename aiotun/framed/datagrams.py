@@ -34,6 +34,7 @@ class DatagramProtocol(MessageProtocol, UdpProtocol):
         self.transport = transport
         self._logger = NamedLogger(f"UDP endpoint {transport.local_addr}")
         self._lease = TransportLease(transport)
+        self.writable = not transport._protocol_paused  # before there was a framed end to be told
         transport.set_protocol(self)
 
     def give_back(self) -> None:
@@ -57,6 +58,16 @@ class DatagramProtocol(MessageProtocol, UdpProtocol):
         finally:
             self.written += count
         return count
+
+    # The protocol that this one replaces is told too: it goes on when the endpoint is given back.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._lease.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._lease.protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

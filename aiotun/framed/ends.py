@@ -204,7 +204,7 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
     `PacketStreamLike`. Several framed ends may share a `PacketStream`: each
     packet goes to one that waits, in turn, and none reads ahead. A connected UDP
     endpoint carries an item in each datagram; the framed end takes the place of
-    the protocol that the endpoint was made with, which is told of its end alone.
+    the protocol that the endpoint was made with, which is told of its end and of flow control.
 
     Bytes come from asyncio's reader and writer as a tuple, or anything with the
     methods of `ByteStream`, such as anyio's streams. `read_size` is how many are

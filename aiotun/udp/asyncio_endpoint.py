@@ -65,10 +65,11 @@ class PlainUdpTransport(UdpTransport):
     def failed(self, exc: Exception) -> None:
         self._note_error(exc)
         self._report_errors()
+        self.takes_more()  # the proactor's endpoint goes on only when the next datagram comes
 
-    def full(self, full: bool) -> None:
-        self._full = full
-        if not full and self._backlog:
+    def takes_more(self) -> None:
+        self._full = False
+        if self._backlog:
             self._loop.call_soon(self._write_ready)
 
     def _send(self, messages: list[Message]) -> None:
@@ -81,6 +82,7 @@ class PlainUdpTransport(UdpTransport):
                 to = None if self._remote else to_socket(addr, self._family)
                 self._endpoint.sendto(datagram, to)
                 sent += 1
+                self._full = self._endpoint.get_write_buffer_size() > 0  # type: ignore[attr-defined]
         finally:
             self.counters.messages_sent += sent
             del messages[:sent]
@@ -129,11 +131,8 @@ class _Inner(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         self._outer.failed(exc)
 
-    def pause_writing(self) -> None:
-        self._outer.full(True)
-
     def resume_writing(self) -> None:
-        self._outer.full(False)
+        self._outer.takes_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._outer.detached(exc)

@@ -361,18 +361,25 @@ class _Network(aiotun.UdpProtocol):
             self._write(frames)
         self._pass_on()
 
+    @property
+    def _replaced(self) -> bool:
+        """Whether the interface has another socket by now, which alone paces the device."""
+        return self._transport is not self._wireguard.udp
+
     def pause_writing(self) -> None:
-        self._wireguard.transport.pause_reading()
+        if not self._replaced:
+            self._wireguard.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._wireguard.transport.resume_reading()
+        if not self._replaced:
+            self._wireguard.transport.resume_reading()
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("to the network: %s", exc)
         self._wireguard.tunnel.forget_sources()  # one of them may be no address of ours any more
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self._transport is self._wireguard.udp:  # and not replaced
+        if exc is not None and not self._replaced:
             self._wireguard._lost(exc)
 
 

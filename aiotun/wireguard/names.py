@@ -77,7 +77,8 @@ class Names:
             try:
                 async with self._turns:
                     infos = await _resolve(host, port, family)
-            except (OSError, UnicodeError) as exc:  # UnicodeError: no host can have this name
+            except (OSError, UnicodeError, RuntimeError) as exc:
+                # UnicodeError: no host can have this name. RuntimeError: no thread can be started.
                 if pause == PAUSE:
                     logger.warning(
                         "endpoint %s has no address yet, it is tried again: %s", host, exc

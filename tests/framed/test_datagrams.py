@@ -162,6 +162,37 @@ async def test_an_endpoint_has_one_framed_end_at_a_time_and_goes_back() -> None:
         assert protocol.named("connection_lost") == [None]
 
 
+async def test_a_framed_end_and_the_protocol_it_replaces_know_when_the_endpoint_pushes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them may be there when it begins, and the other when it ends."""
+    async with endpoints() as (a, b):
+        protocol, receiver = a.get_protocol(), b.get_protocol()
+        assert isinstance(protocol, Recorder)
+        assert isinstance(receiver, Recorder)
+        a.set_write_buffer_limits(high=0)
+
+        def push_back() -> None:
+            monkeypatch.setattr(type(a), "_send", lambda self, messages: None)
+            a.sendto(b"held")
+            a.flush()
+
+        push_back()
+        assert protocol.named("pause_writing") == [None]
+        end = aiotun.Framed(a, Raw())
+        assert end.full
+        monkeypatch.undo()
+        await until(lambda: protocol.named("resume_writing"))
+        assert not end.full
+        push_back()
+        assert end.full
+        assert protocol.named("pause_writing") == [None, None]
+        monkeypatch.undo()
+        await end.release()  # once nothing waits any more
+        assert protocol.named("resume_writing") == [None, None]
+        await until(lambda: receiver.data == [b"held", b"held"])
+
+
 async def test_an_endpoint_without_a_peer() -> None:
     transport, protocol = await aiotun.create_udp_endpoint(Recorder, ("127.0.0.1", 0))
     async with transport:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import sys
 import weakref
+from asyncio.proactor_events import _ProactorDatagramTransport  # type: ignore[attr-defined]
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from udp_rigs import Recorder, endpoint
 
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
-from aiotun.udp.asyncio_endpoint import PlainUdpTransport
+from aiotun.udp.asyncio_endpoint import PlainUdpTransport, _Inner
 from aiotun.udp.base import UdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
@@ -504,22 +505,79 @@ async def test_new_limits_pause_and_resume_at_once() -> None:
         near.hesitate = False
 
 
+class ProactorModel:
+    """A MODEL of Windows' proactor, under asyncio's own endpoint: a send ends when the test says.
+
+    It takes the place of the loop for that endpoint.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.call_soon = self.loop.call_soon
+        self._proactor = self
+        self.sent: list[tuple[bytes, asyncio.Future[int]]] = []
+        """What it was given, with what ends when that has left."""
+        self.refused = b""
+
+        async def opened(transport: PlainUdpTransport) -> None:
+            _ProactorDatagramTransport(self, transport.socket, _Inner(transport))
+            await asyncio.sleep(0)  # it attaches itself
+
+        monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
+        monkeypatch.setattr(PlainUdpTransport, "_open", opened)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def recvfrom(self, sock: socket.socket, size: int) -> asyncio.Future[Any]:
+        return self.loop.create_future()
+
+    def sendto(self, sock: socket.socket, data: bytes, addr: Any) -> asyncio.Future[int]:
+        if data == self.refused:
+            raise OSError(errno.EINVAL, "of the test")
+        self.sent.append((data, self.loop.create_future()))
+        return self.sent[-1][1]
+
+    async def leaves(self, number: int) -> list[bytes]:
+        """Let what it is given leave, until it was given so many."""
+        for place in range(number):
+            await until(lambda: len(self.sent) > place)  # noqa: B023
+            if not self.sent[place][1].done():
+                self.sent[place][1].set_result(0)
+        return [data for data, _ in self.sent]
+
+
 async def test_plain_waits_while_the_loops_endpoint_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
-    async with endpoint() as server, endpoint() as client:
+    proactor = ProactorModel(monkeypatch)
+    async with endpoint(remote_addr=("127.0.0.1", 9)) as client:
         transport = client.transport
-        assert isinstance(transport, PlainUdpTransport)
         transport.set_write_buffer_limits(high=2, low=0)
-        transport.full(True)
-        transport.sendto_many([b"1", b"2", b"3"], server.addr)
-        transport.flush()
+        transport.sendto_many([b"1", b"2", b"3", b"4", b"5"])
+        transport.flush()  # one is on its way, one waits in the loop's endpoint
+        assert transport.get_write_buffer_size() == 3
         assert client.named("pause_writing") == [None]
-        await asyncio.sleep(0.01)
-        assert server.data == []
-        transport.full(False)
-        await until(lambda: client.named("resume_writing") and len(server.data) == 3)
+        assert await proactor.leaves(5) == [b"1", b"2", b"3", b"4", b"5"]
+        assert client.named("resume_writing") == [None]
+
+
+@pytest.mark.parametrize("refused", ["at once", "later"])
+async def test_plain_goes_on_after_an_error_while_the_loops_endpoint_is_full(
+    monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """The proactor's endpoint neither tells that it has room then, nor sends what waits in it."""
+    proactor = ProactorModel(monkeypatch)
+    async with endpoint(remote_addr=("127.0.0.1", 9)) as client:
+        if refused == "at once":
+            proactor.refused = b"2"
+        client.transport.sendto_many([b"1", b"2", b"3", b"4"])
+        client.transport.flush()
+        if refused == "later":
+            proactor.sent[0][1].set_exception(OSError(errno.EINVAL, "of the test"))
+        left = await proactor.leaves(3 if refused == "at once" else 4)
+        assert left == [each for each in (b"1", b"2", b"3", b"4") if each != proactor.refused]
+        assert [exc.errno for exc in client.errors] == [errno.EINVAL]
 
 
 @both

@@ -211,6 +211,22 @@ async def test_a_port_that_failed_before_it_was_given_up() -> None:
         assert not a.wireguard._closed.done()
 
 
+async def test_a_port_that_was_given_up_paces_nobody() -> None:
+    """It may end before it takes more, and then nothing would let the device go on."""
+    async with end(0) as a:
+        old = cast(asyncio.Protocol, a.wireguard.udp.get_protocol())
+        await a.wireguard.set_listen_port(0)
+        old.pause_writing()
+        assert a.wireguard.transport.is_reading()
+        new = a.wireguard.udp.get_protocol()
+        new.pause_writing()
+        assert not a.wireguard.transport.is_reading()
+        old.resume_writing()
+        assert not a.wireguard.transport.is_reading()
+        new.resume_writing()
+        assert a.wireguard.transport.is_reading()
+
+
 async def test_sessions_age_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = 0.0
     monkeypatch.setattr(endpoint, "clock", lambda: time.monotonic() + slept)
@@ -305,6 +321,25 @@ async def test_a_name_that_is_found_later(names: Names, caplog: pytest.LogCaptur
             known = a.wireguard.tunnel.peers[PUBLIC[1]]
             await until(lambda: known.last_handshake is not None)  # by its keep-alive
             await passes(a, b)
+
+
+async def test_a_name_is_looked_up_again_when_no_thread_could_start(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def start(thread: threading.Thread) -> None:
+        tried.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    names.known["vpn.example"] = "127.0.0.1"
+    async with end(1, peer(0)) as b, end(0) as a:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", start)
+            a.wireguard.set_peer(to_name(1, b.wireguard.listen_port))
+            await until(lambda: tried)
+        known = a.wireguard.tunnel.peers[PUBLIC[1]]
+        await until(lambda: known.last_handshake is not None)  # by its keep-alive
 
 
 async def test_a_name_keeps_nobody_back(names: Names) -> None:
