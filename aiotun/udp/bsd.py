@@ -1,4 +1,4 @@
-"""A UDP socket of macOS and the BSDs: a datagram a call, with its local address and ECN field.
+"""A UDP socket of macOS and the BSDs: its datagrams with their local address and ECN field.
 
 Their control messages differ in numbers and forms (ip(4), ip6(4) of each). NetBSD and OpenBSD
 have none for the ECN field of IPv4.
@@ -20,12 +20,16 @@ from functools import lru_cache
 from ipaddress import ip_address
 from socket import AF_INET6, IPPROTO_IP, IPPROTO_IPV6
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..platforms.bsd.headers.common import IP_TOS, IPV6_PKTINFO
 from .address import MAPPED, from_socket, is_v4, peer_name, to_socket
 from .cmsg import ControlMessage
 from .messages import Message
 from .protocol import Datagram, DatagramTrain, UdpCounters
+
+if TYPE_CHECKING:
+    from .mmsg import Receiver
 
 __all__ = ["BsdUdpSocket", "decode", "encode", "headers_here"]
 
@@ -116,7 +120,10 @@ def encode(
 
 
 class BsdUdpSocket:
-    """Sends and receives datagrams; never blocks. What the kernel refuses is counted and told."""
+    """Sends and receives datagrams; never blocks. What the kernel refuses is counted and told.
+
+    A datagram is a call, unless a `Receiver` receives many.
+    """
 
     gso = gro = False
 
@@ -126,8 +133,10 @@ class BsdUdpSocket:
         counters: UdpCounters,
         report: Callable[[OSError], None],
         headers: ModuleType | None = None,
+        receiver: Receiver | None = None,
     ) -> None:
         self._sock = sock
+        self._receiver = receiver
         self._counters = counters
         self._report = report
         self._headers = headers = headers or headers_here()
@@ -152,6 +161,7 @@ class BsdUdpSocket:
         Raises `OSError` for a descriptor that is none any more.
         """
         datagrams: list[Datagram] = []
+        error = self._receive_many(datagrams, limit) if self._receiver else None
         while len(datagrams) < limit:
             try:
                 data, ancillary, _, source = self._sock.recvmsg(RECEIVE_MAX, ANCILLARY_MAX)
@@ -160,15 +170,33 @@ class BsdUdpSocket:
             except OSError as exc:
                 if exc.errno in CLOSED:
                     raise
-                self._report(exc)  # of an earlier datagram: it is told once
+                error = exc
                 break
             local, ecn = decode(ancillary, self._headers)
             datagrams.append(Datagram(data, from_socket(source), local, ecn))
+        if error:
+            self._report(error)  # of an earlier datagram: it is told once
         counters = self._counters
         counters.datagrams_received += len(datagrams)
         counters.messages_received += len(datagrams)
         counters.bytes_received += sum(len(datagram.data) for datagram in datagrams)
         return datagrams
+
+    def _receive_many(self, datagrams: list[Datagram], limit: int) -> OSError | None:
+        """Add what a call for many receives; the error that it ended with.
+
+        `recvmsg` is asked afterwards in any case. Older NetBSDs keep such an error, that none
+        wait included: the socket is readable until another call has told it (so_error in
+        sys/kern/uipc_syscalls.c).
+        """
+        assert self._receiver is not None
+        try:
+            datagrams += self._receiver.receive(self._sock.fileno(), limit)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            return exc
+        return None
 
     def receive_trains(self, limit: int) -> list[DatagramTrain]:
         """The same, each as a train of one."""

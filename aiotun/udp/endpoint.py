@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
 import socket
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UnsupportedError
 from .asyncio_endpoint import PlainUdpTransport
 from .base import AnyProtocol, UdpTransport
 from .protocol import SocketAddress
@@ -29,6 +31,7 @@ async def create_udp_endpoint(
     receive_buffer: int | None = None,
     send_buffer: int | None = None,
     dont_fragment: bool = False,
+    receive_many: bool = False,
 ) -> tuple[UdpTransport, ProtocolT]:
     """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
 
@@ -42,6 +45,11 @@ async def create_udp_endpoint(
     (what it granted is told by the transport's extra infos of these names);
     with `dont_fragment` datagrams that the path does not carry whole are
     dropped, and reported with its MTU as `PathMTUError`.
+
+    With `receive_many` a call receives many datagrams on macOS (recvmsg_x, which is private),
+    NetBSD and OpenBSD (recvmmsg), once the call was seen to work over the loopback. Nobody has
+    run it on these systems yet, so it is off unless asked for. Linux does so in any case; other
+    systems raise `UnsupportedError`.
 
     Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
     for wrong arguments, and what the factory raises. When cancelled, nothing is left behind.
@@ -65,7 +73,8 @@ async def create_udp_endpoint(
         if dont_fragment:
             set_dont_fragment(sock)
         protocol = protocol_factory()
-        transport = _make_transport(loop, sock, protocol)
+        make = _make_receiving_many if receive_many else _make_transport
+        transport = make(loop, sock, protocol)
         await transport._start()
     except BaseException:
         if isinstance(sock, socket.socket):
@@ -89,3 +98,20 @@ def _make_transport(
 
         return SelectorUdpTransport(loop, sock, protocol, BsdUdpSocket)
     return PlainUdpTransport(loop, sock, protocol)
+
+
+def _make_receiving_many(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
+) -> UdpTransport:
+    """One that receives many datagrams in a call. Raises `UnsupportedError`."""
+    if sys.platform == "linux":
+        return _make_transport(loop, sock, protocol)
+    if sys.platform != "win32":
+        from .bsd import BsdUdpSocket, headers_here
+        from .mmsg import Receiver, checked_call
+        from .selector import SelectorUdpTransport
+
+        receiver = Receiver(sock.family, headers_here(), checked_call())
+        kind = functools.partial(BsdUdpSocket, receiver=receiver)
+        return SelectorUdpTransport(loop, sock, protocol, kind)
+    raise UnsupportedError(errno.EOPNOTSUPP, "Windows has no receive_many=")

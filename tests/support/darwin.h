@@ -1,4 +1,4 @@
-/* netinet/in_var.h, netinet6/in6_var.h, net/if_fake_var.h, sys/sys_domain.h as in xnu. */
+/* netinet/in_var.h, netinet6/in6_var.h, net/if_fake_var.h, sys/sys_domain.h, sys/socket_private.h as in xnu. */
 struct in6_addrlifetime { long ia6t_expire, ia6t_preferred; unsigned ia6t_vltime, ia6t_pltime; };
 struct in6_aliasreq {
     char ifra_name[16];
@@ -23,3 +23,13 @@ struct if_fake_request {
 #define IF_FAKE_G_CMD_GET_PEER 1
 #define SYSPROTO_CONTROL 2
 #define AF_SYS_CONTROL 2
+struct msghdr_x {
+    void *msg_name;
+    socklen_t msg_namelen;
+    struct iovec *msg_iov;
+    int msg_iovlen;
+    void *msg_control;
+    socklen_t msg_controllen;
+    int msg_flags;
+    size_t msg_datalen;
+};

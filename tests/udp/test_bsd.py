@@ -17,26 +17,29 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models.udp import ModelUdpSocket
+from models.udp import ModelUdpSocket, receive_many
 from rigs import until
 from udp_rigs import endpoint, udp_socket
 
 from aiotun.platforms.bsd.headers import darwin, freebsd, netbsd, openbsd
 from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.bsd import BsdUdpSocket, decode, encode, headers_here
+from aiotun.udp.mmsg import Receiver
 from aiotun.udp.selector import SelectorUdpTransport
 
 HEADERS = {"freebsd": freebsd, "netbsd": netbsd, "openbsd": openbsd, "darwin": darwin}
 
 
-@pytest.fixture(params=HEADERS)
+@pytest.fixture(params=[*HEADERS, "netbsd, many", "openbsd, many", "darwin, many"])
 def headers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Endpoints are made as on that system."""
-    found = HEADERS[request.param]
+    name, _, many = request.param.partition(", ")
+    found = HEADERS[name]
 
     def make(loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) -> Any:
         ModelUdpSocket.of(sock, found)
-        kind = functools.partial(BsdUdpSocket, headers=found)
+        receiver = Receiver(sock.family, found, receive_many(found)) if many else None
+        kind = functools.partial(BsdUdpSocket, headers=found, receiver=receiver)
         return SelectorUdpTransport(loop, sock, protocol, kind)
 
     monkeypatch.setattr(udp_endpoint, "_make_transport", make)

@@ -28,11 +28,12 @@ from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
 Backend = Callable[[asyncio.AbstractEventLoop, socket.socket, Any], UdpTransport]
 TRANSPORTS: dict[str, Backend] = {"plain": PlainUdpTransport}
 if sys.platform == "linux":
-    from models.udp import ModelUdpSocket
+    from models.udp import ModelUdpSocket, receive_many
 
-    from aiotun.platforms.bsd.headers import freebsd
+    from aiotun.platforms.bsd.headers import freebsd, netbsd
     from aiotun.udp.bsd import BsdUdpSocket
     from aiotun.udp.linux import UdpSocket
+    from aiotun.udp.mmsg import Receiver
     from aiotun.udp.selector import SelectorUdpTransport
 
     def on_freebsd(
@@ -43,8 +44,18 @@ if sys.platform == "linux":
         kind = functools.partial(BsdUdpSocket, headers=freebsd)
         return SelectorUdpTransport(loop, sock, protocol, kind)
 
+    def on_netbsd(
+        loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any
+    ) -> UdpTransport:
+        """A MODEL of its sockets, with `receive_many`."""
+        ModelUdpSocket.of(sock, netbsd)
+        receiver = Receiver(sock.family, netbsd, receive_many(netbsd))
+        kind = functools.partial(BsdUdpSocket, headers=netbsd, receiver=receiver)
+        return SelectorUdpTransport(loop, sock, protocol, kind)
+
     TRANSPORTS["linux"] = functools.partial(SelectorUdpTransport, kind=UdpSocket)
     TRANSPORTS["bsd"] = on_freebsd
+    TRANSPORTS["bsd, many"] = on_netbsd
 
 
 @pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
-from aiotun.platforms.bsd.headers.common import IP_TOS, IPV6_PKTINFO
+from aiotun.platforms.bsd.headers.common import (
+    IP_TOS,
+    IPV6_PKTINFO,
+    cmsghdr,
+    iovec,
+    sockaddr_in,
+    sockaddr_in6,
+)
 from aiotun.udp import cmsg as linux
 
 V4, V6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
@@ -81,3 +90,59 @@ class ModelUdpSocket(socket.socket):
         if (level, kind) == (V6, h.IPV6_TCLASS):
             return V6, linux.IPV6_TCLASS, data
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def receive_many(headers: ModuleType) -> Callable[[int, Any, int], int]:
+    """MODEL of recvmsg_x, or of recvmmsg(2): it fills the structs of that system."""
+    extended = hasattr(headers, "msghdr_x")
+
+    def call(fd: int, messages: Any, count: int) -> int:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            ModelUdpSocket.of(sock, headers)
+            sock.setblocking(False)
+            for at in range(count):
+                try:
+                    receive(sock, messages[at], messages[at] if extended else messages[at].msg_hdr)
+                except BlockingIOError:
+                    if at:
+                        return at
+                    raise
+        return count
+
+    def receive(sock: socket.socket, message: Any, head: Any) -> None:
+        assert head.msg_iovlen == 1
+        assert head.msg_flags == 0
+        part = iovec.from_address(head.msg_iov)
+        data, ancillary, _, source = sock.recvmsg(part.iov_len, head.msg_controllen)
+        ctypes.memmove(part.iov_base, data, len(data))
+        name = _sockaddr(source, headers)
+        assert head.msg_namelen == len(name)
+        ctypes.memmove(head.msg_name, name, len(name))
+        control = b"".join(_control(*each) for each in ancillary)
+        assert len(control) <= head.msg_controllen
+        ctypes.memmove(head.msg_control, control, len(control))
+        if extended:  # msg_controllen stays as it was, as on macOS 10.15
+            message.msg_datalen = len(data)
+        else:
+            head.msg_controllen = len(control)
+            message.msg_len = len(data)
+
+    return call
+
+
+def _sockaddr(source: Any, headers: ModuleType) -> bytes:
+    host, port, *more = source
+    if not more:
+        v4 = sockaddr_in(16, socket.AF_INET, socket.htons(port))
+        v4.sin_addr[:] = socket.inet_pton(socket.AF_INET, host)
+        return bytes(v4)
+    v6 = sockaddr_in6(28, headers.AF_INET6, socket.htons(port), socket.htonl(more[0]))
+    v6.sin6_addr[:] = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    v6.sin6_scope_id = more[1]
+    return bytes(v6)
+
+
+def _control(level: int, kind: int, data: bytes) -> bytes:
+    head = bytes(cmsghdr(socket.CMSG_LEN(len(data)), level, kind))
+    padded = head.ljust(socket.CMSG_LEN(0), b"\0") + data
+    return padded.ljust(socket.CMSG_SPACE(len(data)), b"\0")

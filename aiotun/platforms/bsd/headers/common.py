@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_char, c_int, c_uint8, c_uint16, c_uint32, sizeof
+from ctypes import (
+    Structure,
+    c_char,
+    c_int,
+    c_size_t,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_void_p,
+    sizeof,
+)
 
 # sys/ioccom.h
 
@@ -42,6 +52,26 @@ NET_RT_DUMP = 1
 
 class sockaddr(Structure):
     _fields_ = (("sa_len", c_uint8), ("sa_family", c_uint8), ("sa_data", c_uint8 * 14))
+
+
+class iovec(Structure):
+    _fields_ = (("iov_base", c_void_p), ("iov_len", c_size_t))
+
+
+class msghdr(Structure):
+    _fields_ = (
+        ("msg_name", c_void_p),
+        ("msg_namelen", c_uint32),
+        ("msg_iov", c_void_p),
+        ("msg_iovlen", c_int),
+        ("msg_control", c_void_p),
+        ("msg_controllen", c_uint32),
+        ("msg_flags", c_int),
+    )
+
+
+class cmsghdr(Structure):
+    _fields_ = (("cmsg_len", c_uint32), ("cmsg_level", c_int), ("cmsg_type", c_int))
 
 
 # netinet/in.h

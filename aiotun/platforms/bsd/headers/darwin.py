@@ -8,6 +8,7 @@ from ctypes import (
     c_char,
     c_int,
     c_int64,
+    c_size_t,
     c_uint8,
     c_uint16,
     c_uint32,
@@ -25,6 +26,22 @@ AF_NDRV = 27
 AF_SYSTEM = 32
 AF_SYS_CONTROL = 2
 SYSPROTO_CONTROL = 2
+
+# sys/socket_private.h: private, and subject to change
+
+
+class msghdr_x(Structure):
+    _fields_ = (
+        ("msg_name", c_void_p),
+        ("msg_namelen", c_uint32),
+        ("msg_iov", c_void_p),
+        ("msg_iovlen", c_int),
+        ("msg_control", c_void_p),
+        ("msg_controllen", c_uint32),
+        ("msg_flags", c_int),
+        ("msg_datalen", c_size_t),
+    )
+
 
 # netinet/in.h, netinet6/in6.h: control messages
 

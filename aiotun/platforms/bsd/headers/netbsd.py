@@ -14,13 +14,18 @@ from ctypes import (
     c_void_p,
 )
 
-from .common import IOR, IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+from .common import IOR, IOW, IOWR, msghdr, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 
 # sys/socket.h
 
 AF_INET6 = 24
 AF_ROUTE = 34
 SO_RERROR = 0x4000
+
+
+class mmsghdr(Structure):
+    _fields_ = (("msg_hdr", msghdr), ("msg_len", c_uint32))
+
 
 # netinet/in.h, netinet6/in6.h: control messages
 

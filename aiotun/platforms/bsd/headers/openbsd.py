@@ -14,13 +14,18 @@ from ctypes import (
     c_void_p,
 )
 
-from .common import IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+from .common import IOW, IOWR, msghdr, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 
 # sys/socket.h
 
 AF_INET6 = 24
 AF_ROUTE = 17
 SO_RTABLE = 0x1021
+
+
+class mmsghdr(Structure):
+    _fields_ = (("msg_hdr", msghdr), ("msg_len", c_uint32))
+
 
 # netinet/in.h, netinet6/in6.h: control messages
 
