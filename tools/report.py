@@ -178,6 +178,16 @@ def step_wireguard() -> str:
     return " ".join((run.stdout + run.stderr).split())
 
 
+def step_receive_many() -> str:
+    """The call that is off unless it is asked for, tried as an endpoint tries it."""
+    if not sys.platform.startswith(("darwin", "netbsd", "openbsd")):
+        return "nothing to ask for here"
+    from aiotun.udp.mmsg import checked_call
+
+    checked_call()
+    return "two datagrams came in it as they were sent"
+
+
 def step_persistent() -> str:
     try:
         device = aiotun.Device(persistent=True)
@@ -213,6 +223,7 @@ STEPS: dict[str, Callable[[], str]] = {
     "a TAP": step_tap,
     "super-packets": step_super_packets,
     "WireGuard's routes": step_wireguard,
+    "many datagrams a call": step_receive_many,
     "a device that stays": step_persistent,
     "errors": step_errors,
 }

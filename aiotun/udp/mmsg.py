@@ -4,8 +4,10 @@ recvmsg_x is private: it and its struct stand in XNU's bsd/sys/socket_private.h 
 subject to change". So each process tries the call once, over the loopback, before it is relied on.
 FreeBSD's recvmmsg is a loop over recvmsg in its C library (lib/libc/gen/recvmmsg.c).
 
-There is none for sending. sendmsg_x takes neither addresses nor control messages
-(socket_private.h), and does not say how much of a call that failed has left.
+Datagrams are sent one by one. sendmsg_x takes neither addresses nor control messages
+(socket_private.h), and does not say how much of a call that failed has left. To fill the structs
+of sendmmsg(2) from Python costs more than the calls that it saves: with Linux' own and 32 datagrams
+1.2 times as much. To receive in this way costs half.
 """
 
 from __future__ import annotations
