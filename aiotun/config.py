@@ -100,6 +100,9 @@ class DeviceConfig:
         that it can, for "tcp" or "udp" alone, or for none. Where the kernel has no such
         thing the device does without, and where other queues are open already it has what
         they have; `Device.offload` says what is in force.
+    udp_zero_checksum: Whether UDP over IPv4 that has no checksum (VXLAN and other tunnels send
+        such) is coalesced too when it is written. The kernel then sums it: what was coalesced
+        arrives with checksums, what was not as it was written.
     up: Whether the interface is set up once it is configured; False sets it down.
     mac: MAC address of a TAP, as "02:00:00:00:00:01".
     tx_queue_len: Packets that wait for the program before the kernel drops. Linux has
@@ -139,6 +142,7 @@ class DeviceConfig:
     mtu: int | None = None
     mtu_v6: int | None = None
     offload: Offload = True
+    udp_zero_checksum: bool = False
     up: bool | None = True
     mac: str | None = None
     tx_queue_len: int | None = None
@@ -169,6 +173,7 @@ class DeviceConfig:
         mtu: int | None = None,
         mtu_v6: int | None = None,
         offload: Offload = True,
+        udp_zero_checksum: bool = False,
         up: bool | None = True,
         mac: str | None = None,
         tx_queue_len: int | None = None,
@@ -197,6 +202,7 @@ class DeviceConfig:
         assign(self, "mtu", mtu)
         assign(self, "mtu_v6", mtu_v6)
         assign(self, "offload", offload if isinstance(offload, str) else bool(offload))
+        assign(self, "udp_zero_checksum", bool(udp_zero_checksum))
         assign(self, "up", None if up is None else bool(up))
         assign(self, "mac", None if mac is None else parse_mac(mac))
         assign(self, "tx_queue_len", tx_queue_len)
@@ -261,6 +267,7 @@ class DeviceSettings(TypedDict, total=False):
     mtu: int | None
     mtu_v6: int | None
     offload: Offload
+    udp_zero_checksum: bool
     up: bool | None
     mac: str | None
     tx_queue_len: int | None

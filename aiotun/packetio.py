@@ -208,12 +208,13 @@ class PacketWriter:
         counters: Counters,
         report: Callable[[Exception], None],
         logger: NamedLogger,
+        udp_zero_checksum: bool,
     ) -> None:
         self.queue = queue
         self._counters = counters
         self._report = report
         self._logger = logger
-        self.table = GROTable(queue.layer, tcp=queue.tcp_offload, udp=queue.udp_offload)
+        self.table = GROTable(queue.layer, queue.tcp_offload, queue.udp_offload, udp_zero_checksum)
         """What is coalesced; it changes with what the queue refuses."""
         self.waiting: deque[bytes] = deque()
         """The backlog; always the same object."""
@@ -229,7 +230,12 @@ class PacketWriter:
         frames: Sequence[bytes] = packets
         if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
             size, written, super_packets, frames = native.write_packets(
-                queue.channel(), packets, queue.layer, table.tcp, table.udp
+                queue.channel(),
+                packets,
+                queue.layer,
+                table.tcp,
+                table.udp,
+                table.udp_zero_checksum,
             )
             counters.frames_sent += written
             counters.super_packets_sent += super_packets

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from packets import udp, unsummed
 from rigs import Rig, packet
 
 import aiotun
@@ -35,6 +36,17 @@ def test_recv_and_send(rig: Rig) -> None:
         bytes_sent=192,
         frames_sent=3,
     )
+
+
+def test_udp_without_checksums_is_coalesced_on_request() -> None:
+    datagrams = [unsummed(udp(4, bytes([n]) * 100)) for n in range(5)]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    adopted = aiotun.Device.from_fd(ours.detach(), framing="vnet", udp_zero_checksum=True)
+    near, far = memory_devices(udp_zero_checksum=True)
+    with theirs, adopted, near, far:
+        for device in adopted, near, far:
+            device.send_many(datagrams)
+            assert device.counters.super_packets_sent == 1
 
 
 def test_counters_are_copied() -> None:

@@ -111,10 +111,10 @@ async def network(
         await network.stop()
 
 
-async def transfer(network: Network, size: int, version: int = 4) -> None:
+async def transfer(network: Network, size: int, version: int = 4, host: str = "") -> None:
     """Send random bytes over TCP from the first namespace to the second; compare the hashes."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    host = HOSTS[version][1]
+    host = host or HOSTS[version][1]
     server = network.namespaces[1].run(socket.create_server, (host, 0), family=family)
     block = os.urandom(1 << 20)
 
@@ -164,6 +164,26 @@ async def test_a_transfer_arrives_whole(
         assert (counters.super_packets_sent > 0) == offload
         if offload:
             assert counters.frames_sent < 8 << 10  # of some 6000 packets
+
+
+@pytest.mark.requires("ip", "uso")
+@pytest.mark.parametrize("asked", [False, True])
+async def test_vxlan_without_checksums_is_coalesced_on_request(asked: bool) -> None:
+    async with network(Batches, udp_zero_checksum=asked) as net:
+        for n, (namespace, device) in enumerate(zip(net.namespaces, net.devices, strict=True)):
+            ends = "local", HOSTS[4][n], "remote", HOSTS[4][1 - n], "dev", device.name
+            options = "id", "1", *ends, "dstport", "4789", "noudpcsum"
+            try:
+                namespace.command("ip", "link", "add", "vx0", "type", "vxlan", *options)
+            except subprocess.CalledProcessError as exc:
+                if "Unknown device type" not in exc.stderr:
+                    raise
+                pytest.skip("the kernel has no VXLAN")
+            namespace.command("ip", "address", "add", f"10.8.0.{n + 1}/24", "dev", "vx0")
+            namespace.command("ip", "link", "set", "vx0", "up")
+        await transfer(net, 8 << 20, host="10.8.0.2")
+        sound(net)
+        assert bool(net.transports[1].counters.super_packets_sent) is asked
 
 
 async def test_one_end_with_offload_and_one_without() -> None:

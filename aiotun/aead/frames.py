@@ -49,7 +49,7 @@ def seal_frames(
 
 
 def open_frames(
-    opener: Opener, trains: Iterable[Train], head: bytes, window: ReplayWindow, tcp: bool, udp: bool
+    opener: Opener, trains: Iterable[Train], head: bytes, window: ReplayWindow, table: GROTable
 ) -> Opened:
     """See `Opener.open_frames` in `_aead.pyi`."""
     messages = [message for data, segment in trains for message in cut(data, segment)]
@@ -60,7 +60,7 @@ def open_frames(
     lengths = list(map(ip_length, packets))
     whole = [packet[:length] for packet, length in zip(packets, lengths, strict=True) if length]
     return Opened(
-        frames=GROTable(tcp=tcp, udp=udp).coalesce(whole),
+        frames=table.coalesce(whole),
         strays=[message for message in messages if not message.startswith(head)],
         accepted=len(packets),
         size=sum(map(len, packets)),

@@ -15,6 +15,7 @@ except ImportError as exc:
         "pip install cryptography"
     ) from exc
 
+from ..offload import GROTable
 from ..trains import Train
 from .algorithms import COUNTER_SIZE, KEY_SIZE, NONCE_HEAD_SIZE, TAG_SIZE, Algorithm
 from .frames import Opened, open_frames, seal_frames
@@ -159,10 +160,11 @@ class Opener(_Key):
         window: ReplayWindow,
         tcp: bool = True,
         udp: bool = True,
+        udp_zero_checksum: bool = False,
     ) -> Opened:
         if len(head) != self._head_size:
             raise ValueError(f"the head has {self._head_size} bytes, not {len(head)}")
-        return open_frames(self, trains, head, window, tcp, udp)
+        return open_frames(self, trains, head, window, GROTable("tun", tcp, udp, udp_zero_checksum))
 
 
 def _batch(packets: Iterable[bytes]) -> list[bytes]:

@@ -96,13 +96,14 @@ class Opener:
         window: ReplayWindow,
         tcp: bool = True,
         udp: bool = True,
+        udp_zero_checksum: bool = False,
     ) -> Opened:
         """The IP packets of the messages with this head, as frames for a TUN.
 
         All are opened, then those left out whose counters the window does not accept.
-        What is behind a packet's own length is padding. `tcp` and `udp`: what is
-        coalesced (`GROTable`). Natively, the result is a plain tuple. Raises
-        `ValueError` for a head of another size, and else what `open` does.
+        What is behind a packet's own length is padding. `tcp`, `udp` and
+        `udp_zero_checksum`: what is coalesced (`GROTable`). Natively, the result is a plain
+        tuple. Raises `ValueError` for a head of another size, and else what `open` does.
         """
 
     def close(self) -> None:

@@ -56,7 +56,14 @@ class GROTable:
     def layer(self) -> Layer: ...
     tcp: bool
     udp: bool
-    def __new__(cls, layer: Layer = "tun", tcp: bool = True, udp: bool = True) -> GROTable: ...
+    udp_zero_checksum: bool
+    def __new__(
+        cls,
+        layer: Layer = "tun",
+        tcp: bool = True,
+        udp: bool = True,
+        udp_zero_checksum: bool = False,
+    ) -> GROTable: ...
     def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
 
 def read_packets(
@@ -76,7 +83,13 @@ def read_frames(channel: int, limit: int, families: tuple[int, int] | None, /) -
     """
 
 def write_packets(
-    channel: int, packets: Iterable[bytes], layer: Layer, tcp: bool, udp: bool, /
+    channel: int,
+    packets: Iterable[bytes],
+    layer: Layer,
+    tcp: bool,
+    udp: bool,
+    udp_zero_checksum: bool,
+    /,
 ) -> tuple[int, int, int, list[bytes]]:
     """Coalesce as a `GROTable` does, and write.
 

@@ -69,13 +69,23 @@ _UDP_LENGTH_CHECKSUM = struct.Struct("!HH")  # from byte 4 on
 class GROTable:
     """Coalesces packets by the rules of the kernel's own GRO.
 
-    `tcp` and `udp` say what is coalesced at all; they may be changed at any time.
+    `tcp` and `udp` say what is coalesced at all; they may be changed at any time. So may
+    `udp_zero_checksum`: whether UDP over IPv4 without a checksum (a field of 0, RFC 768) is
+    coalesced too, among itself. It has checksums once it was segmented again; the kernel's
+    own GRO leaves it alone.
     """
 
-    def __init__(self, layer: Layer = "tun", tcp: bool = True, udp: bool = True) -> None:
+    def __init__(
+        self,
+        layer: Layer = "tun",
+        tcp: bool = True,
+        udp: bool = True,
+        udp_zero_checksum: bool = False,
+    ) -> None:
         self.layer: Final = layer
         self.tcp = tcp
         self.udp = udp
+        self.udp_zero_checksum = udp_zero_checksum
 
     def coalesce(self, packets: Iterable[bytes]) -> list[bytes]:
         """Frames (virtio_net_hdr and packet each) that stand for the packets, in writing order.
@@ -99,7 +109,7 @@ class GROTable:
                 flows.pop(flow.hosts, None)  # it may belong to any of them
             elif flow is not None:
                 if self.tcp if flow.protocol == TCP else self.udp:
-                    run = _Run.start(packet, flow)
+                    run = _Run.start(packet, flow, self.udp_zero_checksum)
                 runs = flows.setdefault(flow.hosts, {})
                 key = flow.protocol, flow.ports
                 last = runs.get(key)
@@ -110,16 +120,17 @@ class GROTable:
         return [frame if isinstance(frame, bytes) else frame.frame() for frame in frames]
 
 
-def is_candidate(packet: bytes, layer: Layer = "tun") -> bool:
+def is_candidate(packet: bytes, layer: Layer = "tun", udp_zero_checksum: bool = False) -> bool:
     """Whether a `GROTable` would merge the packet with others that fit it.
 
     It is plain TCP or UDP with payload: no IPv4 options, IPv6 extension headers,
     fragment or trailing bytes; checksums there and right; no SYN, RST, URG or CWR.
+    With `udp_zero_checksum` that of UDP over IPv4 need not be there.
     """
     flow = _find_flow(packet, layer)
     if flow is None or not flow.ports:
         return False
-    run = _Run.start(packet, flow)
+    run = _Run.start(packet, flow, udp_zero_checksum)
     return run is not None and run.is_sound()
 
 
@@ -200,10 +211,10 @@ class _Run:
         fixed = flow.transport + TRANSPORT_SIZE[flow.protocol]
         header = int.from_bytes(packet[flow.ip : fixed], "big")
         options = packet[fixed:payload]
-        self.same = header & _SAME[flow.version, flow.protocol], options
+        self.same = header & _SAME[flow.version, flow.protocol], options, self._is_unsummed()
 
     @classmethod
-    def start(cls, packet: bytes, flow: _Flow) -> _Run | None:
+    def start(cls, packet: bytes, flow: _Flow, udp_zero_checksum: bool) -> _Run | None:
         """A run of one packet, its checksums not verified yet; None if GRO leaves it alone."""
         version, protocol, ip, transport, _, _ = flow
         identification = 0
@@ -234,7 +245,9 @@ class _Run:
                 return None
         else:
             udp_length, udp_checksum = _UDP_LENGTH_CHECKSUM.unpack_from(packet, transport + 4)
-            if transport + udp_length != len(packet) or not udp_checksum:
+            if transport + udp_length != len(packet):
+                return None
+            if not udp_checksum and not (udp_zero_checksum and version == 4):
                 return None
         if payload > HEADERS_MAX:
             return None
@@ -261,8 +274,13 @@ class _Run:
         self.closed = other.closed or other.size < self.size or len(self.packets) == SEGMENTS_MAX
         return True
 
+    def _is_unsummed(self) -> bool:
+        """Whether the packets have no checksum but that of the IPv4 header."""
+        field = self.flow.transport + CHECKSUM_OFFSET[UDP]
+        return self.flow.protocol == UDP and self.packets[0][field : field + 2] == b"\0\0"
+
     def is_sound(self) -> bool:
-        """Whether all checksums are right.
+        """Whether all checksums are right that are there.
 
         They must also be written as segmentation writes them, which gives 0 for
         a sum that RFC 1071 can express as 0xFFFF as well.
@@ -275,6 +293,8 @@ class _Run:
             partial_sum(packet[ip:transport]) != 0xFFFF or packet[ip + 10 : ip + 12] == b"\xff\xff"
         ):
             return False
+        if self._is_unsummed():
+            return True
         field = transport + CHECKSUM_OFFSET[protocol]
         if protocol == TCP and packet[field : field + 2] == b"\xff\xff":
             return False

@@ -70,7 +70,9 @@ class Port:
         self.loop = loop
         self.tick = tick
         self.reader = PacketReader(device.io, device.counters, report)
-        self.writer = PacketWriter(device.io, device.counters, report, device.logger)
+        self.writer = PacketWriter(
+            device.io, device.counters, report, device.logger, device.udp_zero_checksum
+        )
         self.counters = device.counters
         self.layer = device.layer
         self.size_max = PACKET_MAX[device.layer]

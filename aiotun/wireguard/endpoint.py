@@ -302,11 +302,11 @@ class _Host(aiotun.PacketProtocol):
         self._clock = clock
 
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
-        queue = transport.device.queue
+        device, queue = transport.device, transport.device.queue
         self._wireguard.transport = transport
         self._wireguard._offload = queue.vnet_hdr
         self._tunnel.mtu = transport.mtu
-        self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload)
+        self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload, device.udp_zero_checksum)
         if queue.vnet_hdr:
             transport.set_protocol(_OffloadHost(self._wireguard))
 

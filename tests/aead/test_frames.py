@@ -158,6 +158,14 @@ def test_a_train_is_one_super_packet(name: str) -> None:
     assert tuple(again) == ([], [], 0, 0, 0, 40, 0)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_udp_without_checksums_is_coalesced_on_request(name: str, asked: bool) -> None:
+    datagrams = [packets.unsummed(packets.udp(4, bytes([n]) * 100)) for n in range(5)]
+    train = as_train(seal_messages(datagrams))
+    opened = opener(name).open_frames([train], HEAD, WINDOWS[name](LIMIT), udp_zero_checksum=asked)
+    assert opened[0] == GROTable(udp_zero_checksum=asked).coalesce(datagrams)
+
+
 @pytest.mark.parametrize(("tcp", "udp"), [(True, False), (False, True), (False, False)])
 def test_what_the_device_does_not_take_is_not_coalesced(name: str, tcp: bool, udp: bool) -> None:
     contents = [*flow(5, 64), *(packets.udp(payload=bytes(84), identification=n) for n in range(5))]
@@ -280,14 +288,14 @@ def arriving(draw: st.DrawFn) -> list[Train]:
     return [(data, len(messages[0])), (data[:200], draw(st.integers(-1, 210)))]
 
 
-@given(arriving(), st.booleans(), st.booleans(), st.sampled_from([1, 3]))
-def test_all_open_the_same(trains: list[Train], tcp: bool, udp: bool, threads: int) -> None:
+@given(arriving(), st.tuples(*[st.booleans()] * 3), st.sampled_from([1, 3]))
+def test_all_open_the_same(trains: list[Train], coalesced: tuple[bool, ...], threads: int) -> None:
     opened = {}
     for name in IMPLEMENTATIONS:
         window = WINDOWS[name](LIMIT)
         opening = opener(name, threads=threads)
         first, second = (
-            tuple(opening.open_frames(trains[start:], HEAD, window, tcp, udp)) for start in (0, 1)
+            tuple(opening.open_frames(trains[start:], HEAD, window, *coalesced)) for start in (0, 1)
         )
         opened[name] = first, second
     assert all(each == opened["python"] for each in opened.values())

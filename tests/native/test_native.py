@@ -101,12 +101,12 @@ def test_gso_split(layer: Layer, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("hostile", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
-@given(data=st.data(), tcp_on=st.booleans(), udp_on=st.booleans())
+@given(data=st.data(), some=st.tuples(st.booleans(), st.booleans(), st.booleans()))
 def test_coalesce(
-    layer: Layer, hostile: bool, data: st.DataObject, tcp_on: bool, udp_on: bool
+    layer: Layer, hostile: bool, data: st.DataObject, some: tuple[bool, bool, bool]
 ) -> None:
     batch = data.draw(traffic(layer, hostile))
-    for on in ((True, True), (tcp_on, udp_on)):
+    for on in ((True, True, True), some):
         assert native.GROTable(layer, *on).coalesce(batch) == GROTable(layer, *on).coalesce(batch)
 
 
@@ -255,16 +255,16 @@ def test_read_frames(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@given(data=st.data(), tcp_on=st.booleans())
-def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool) -> None:
+@given(data=st.data(), tcp_on=st.booleans(), unsummed=st.booleans())
+def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool, unsummed: bool) -> None:
     batch = data.draw(traffic(layer, True)) + gso_split(data.draw(super_frames(layer)), layer)[:64]
-    expected = GROTable(layer, tcp_on).coalesce(batch)
+    expected = GROTable(layer, tcp_on, True, unsummed).coalesce(batch)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         size, written, supers, left = native.write_packets(
-            ours.fileno(), batch, layer, tcp_on, True
+            ours.fileno(), batch, layer, tcp_on, True, unsummed
         )
         received = [theirs.recv(1 << 17) for _ in range(written)]
     assert received + left == expected
@@ -292,7 +292,9 @@ def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
                 st.sampled_from([batch, batch[1:], batch[::-1], batch[::3], batch + batch])
             )[:200]
             batch = data.draw(traffic(layer))[:2] + batch
-            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            _, written, _, left = native.write_packets(
+                ours.fileno(), batch, layer, True, True, False
+            )
             received = [theirs.recv(1 << 17) for _ in range(written)]
             assert received + left == GROTable(layer).coalesce(batch)
             kept += batch[:3]
@@ -340,7 +342,9 @@ def test_write_what_was_read_of_one_flow(
             identification += -(-size // gso_size)
         while batch := native.read_packets(ours.fileno(), 128, layer)[0]:
             del batch[left_out]
-            _, written, _, left = native.write_packets(ours.fileno(), batch, layer, True, True)
+            _, written, _, left = native.write_packets(
+                ours.fileno(), batch, layer, True, True, False
+            )
             received = [theirs.recv(1 << 17) for _ in range(written)]
             assert received + left == GROTable(layer).coalesce(batch)
 
@@ -359,7 +363,7 @@ def test_segments_of_a_tun_are_none_of_a_tap(pair: Pair) -> None:
     theirs.send(super_packet(tcp(4, bytes(payload), **looks), 988))
     segments = native.read_packets(ours.fileno(), 9, "tun")[0]
     native.read_packets(ours.fileno(), 9, "tap")
-    left = native.write_packets(-1, segments, "tap", True, True)[3]
+    left = native.write_packets(-1, segments, "tap", True, True, False)[3]
     assert left == GROTable("tap").coalesce(segments)
 
 
@@ -437,7 +441,9 @@ def test_writing_ends_where_no_more_is_taken(pair: Pair) -> None:
     ours, theirs = pair
     batch = [udp(4, bytes(1000), sport=n // 3) for n in range(3000)]
     expected = GROTable().coalesce(batch)
-    size, written, supers, left = native.write_packets(ours.fileno(), batch, "tun", True, True)
+    size, written, supers, left = native.write_packets(
+        ours.fileno(), batch, "tun", True, True, False
+    )
     assert size == 3000 * 1028
     assert 0 < written == supers < len(expected)
     assert left == expected[written:]
@@ -477,7 +483,8 @@ def test_write_super(layer: Layer, data: st.DataObject, tcp_on: bool, udp_on: bo
 def test_a_descriptor_that_is_none() -> None:
     assert native.read_packets(-1, 5, "tun") == ([], 0, 0, 0, None)
     assert native.read_frames(-1, 5, None) == []
-    assert native.write_packets(-1, [b"any"], "tun", True, True) == (3, 0, 0, [NO_OFFLOAD + b"any"])
+    left = [NO_OFFLOAD + b"any"]
+    assert native.write_packets(-1, [b"any"], "tun", True, True, False) == (3, 0, 0, left)
     assert native.write_frames(-1, [b"any"], None) == 0
     assert not native.write_super(-1, NO_OFFLOAD, "tun", True, True)
 
@@ -520,7 +527,7 @@ def test_memory_does_not_grow() -> None:
         native.gso_split(frame)
         outcome(native.gso_split, frame[:50])
         outcome(native.GROTable().coalesce, [*batch, None])
-        native.write_packets(-1, batch, "tun", True, True)
+        native.write_packets(-1, batch, "tun", True, True, False)
         native.write_frames(-1, batch, None)
         native.read_frames(-1, 1, None)
         native.read_packets(-1, 1, "tun")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from packets import (
     icmp_echo,
     tcp,
     udp,
+    unsummed,
 )
 from strategies import traffic
 
@@ -31,6 +32,7 @@ from aiotun.config import Layer
 from aiotun.offload import NO_OFFLOAD, VirtioNetHeader, is_candidate
 
 LAYERS: list[Layer] = ["tun", "tap"]
+IN_LAYER: dict[Layer, Callable[[bytes], bytes]] = {"tun": bytes, "tap": ethernet}
 
 
 def tcp_run(number: int, version: int = 4, size: int = 100, port: int = 1000) -> list[bytes]:
@@ -130,6 +132,54 @@ def test_each_kind_can_be_switched_off(
     table = offload_impl.GROTable()
     table.tcp, table.udp = tcp_on, udp_on
     assert len(table.coalesce(packets)) == expected
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(data=st.data())
+def test_udp_without_checksums_becomes_what_it_were_with_them(
+    offload_impl: Implementation, layer: Layer, data: st.DataObject
+) -> None:
+    """On request, and what stays a packet of its own stays without."""
+    packets = data.draw(traffic())
+    frames = offload_impl.GROTable(layer).coalesce(map(IN_LAYER[layer], packets))
+    table = offload_impl.GROTable(layer, udp_zero_checksum=True)
+    packets = [unsummed(packet) for packet in packets]
+    single = [NO_OFFLOAD + IN_LAYER[layer](packet) for packet in packets]
+    made = table.coalesce(map(IN_LAYER[layer], packets))
+    assert len(made) == len(frames)
+    for frame, expected in zip(made, frames, strict=True):
+        assert frame == expected if expected[1] else frame in single
+
+
+BARE = [unsummed(packet) for packet in udp_run(5)]
+UNSUMMED: dict[str, tuple[list[bytes], list[int]]] = {
+    "a run": (BARE, [5]),
+    "among those with checksums": ([*BARE[:2], *udp_run(3), *BARE[:2], *udp_run(1)], [2, 3, 2, 1]),
+    "over IPv6": ([packet[:46] + b"\0\0" + packet[48:] for packet in udp_run(2, 6)], [1, 1]),
+    "IPv4 checksum wrong": ([packet[:10] + b"\1\2" + packet[12:] for packet in BARE], [1] * 5),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", UNSUMMED)
+def test_udp_without_checksums(offload_impl: Implementation, name: str, layer: Layer) -> None:
+    packets, expected = UNSUMMED[name]
+    packets = [IN_LAYER[layer](packet) for packet in packets]
+    frames = offload_impl.GROTable(layer, udp_zero_checksum=True).coalesce(packets)
+    assert [len(offload_impl.gso_split(frame, layer)) for frame in frames] == expected
+
+
+def test_udp_without_checksums_is_left_alone_unless_asked_for(
+    offload_impl: Implementation,
+) -> None:
+    table = offload_impl.GROTable()
+    assert table.coalesce(BARE) == [NO_OFFLOAD + packet for packet in BARE]
+    assert not table.udp_zero_checksum
+    table.udp_zero_checksum = True
+    assert len(table.coalesce(BARE)) == 1
+    table.udp = False
+    assert len(table.coalesce(BARE)) == 5
+    assert [is_candidate(BARE[0], "tun", asked) for asked in (False, True)] == [False, True]
 
 
 def test_the_frame_stands_where_its_first_packet_stood(offload_impl: Implementation) -> None:

@@ -23,6 +23,7 @@ from packets import (
     super_packet,
     tcp,
     udp,
+    unsummed,
 )
 from strategies import super_frames
 
@@ -117,6 +118,18 @@ def test_bridged_super_packets_come_out_as_split(
             assert through_kernel((first, second), frame, as_many_as(expected), ours) == expected
 
         check()
+
+
+@pytest.mark.requires("uso")
+def test_udp_coalesced_without_checksums_leaves_the_kernel_with_them(
+    offload_impl: Implementation, route: tuple[RawDevice, RawDevice]
+) -> None:
+    """It takes what stands in the field for the pseudo-header's sum, even 0."""
+    summed = [udp(4, bytes([n]) * 1000, identification=n) for n in range(20)]
+    table = offload_impl.GROTable(udp_zero_checksum=True)
+    (frame,) = table.coalesce(map(unsummed, summed))
+    delivered = through_kernel(route, frame, as_many_as(summed))
+    assert delivered == [forwarded(packet) for packet in summed]
 
 
 def gso(packet: bytes, gso_size: int = 1000, **changes: int) -> bytes:

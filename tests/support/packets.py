@@ -133,6 +133,14 @@ def udp(
     return transport(version, UDP, header, 6, payload, **ip_fields)
 
 
+def unsummed(packet: bytes) -> bytes:
+    """The packet without its UDP checksum if it is UDP over IPv4, else as it is."""
+    if packet[0] >> 4 != 4 or packet[9] != UDP:
+        return packet
+    field = find_transport(packet)[1] + 6
+    return packet[:field] + b"\0\0" + packet[field + 2 :]
+
+
 def icmp_echo(
     version: int = 4,
     payload: bytes = b"",

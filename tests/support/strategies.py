@@ -92,7 +92,7 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
 def traffic(draw: st.DrawFn, layer: str = "tun", hostile: bool = False) -> list[bytes]:
     """Packets of some flows, most of them in sequence, sound and of one size.
 
-    Hostile traffic also has packets that are broken or in pieces.
+    Hostile traffic also has packets that are broken or in pieces, and UDP without checksums.
     """
     flows: list[dict[str, Any]] = [
         {
@@ -105,6 +105,7 @@ def traffic(draw: st.DrawFn, layer: str = "tun", hostile: bool = False) -> list[
             "step": draw(st.sampled_from([1, 0])),
             "options": draw(st.sampled_from(TCP_OPTIONS)),
             "label": draw(st.sampled_from([0, 0x12345])),
+            "unsummed": hostile and draw(st.booleans()),
         }
         for port in range(draw(st.integers(1, 3)))
     ]
@@ -143,7 +144,9 @@ def _next_packet(draw: st.DrawFn, flow: dict[str, Any], number: int, hostile: bo
     else:
         fields["flow_label"] = flow["label"]
     if flow["protocol"] == UDP:
-        return packets.udp(version, payload, **fields)
+        packet = packets.udp(version, payload, **fields)
+        bare = flow["unsummed"] and draw(mostly(True, False))
+        return packets.unsummed(packet) if bare else packet
     fields["seq"] = flow["seq"]
     flow["seq"] = (flow["seq"] + size + draw(mostly(0, 1))) & 0xFFFFFFFF
     return packets.tcp(

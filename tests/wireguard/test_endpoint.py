@@ -478,6 +478,14 @@ async def test_port_zero() -> None:
         assert a.wireguard.tunnel.counters.no_endpoint == 1
 
 
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_tunnel_knows_what_its_device_coalesces(asked: bool) -> None:
+    near, far = memory_devices(udp_zero_checksum=asked)
+    with far:
+        async with WireGuard(InterfaceConfig(KEYS[0]), device=near) as wireguard:
+            assert wireguard.tunnel._interface.udp_zero_checksum is asked
+
+
 async def test_the_mtu_follows_the_device() -> None:
     async with end(0) as a:
         assert a.wireguard.tunnel.mtu == 1420

@@ -61,7 +61,7 @@ batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
 /* Find the runs of all packets that were added. The caller has the GIL, which is released for
    the work. Return false with an exception set. */
 static bool
-batch_coalesce(Batch *batch, bool tap, bool tcp, bool udp)
+batch_coalesce(Batch *batch, bool tap, Wanted wanted)
 {
     if (batch->count == 1) { /* of many peers, each sends one */
         batch->packets->count = 0;
@@ -79,7 +79,7 @@ batch_coalesce(Batch *batch, bool tap, bool tcp, bool udp)
     Py_BEGIN_ALLOW_THREADS
     slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
     if (slots)
-        coalesce(batch->packets, batch->items, batch->count, slots, slots_count - 1, tap, tcp, udp);
+        coalesce(batch->packets, batch->items, batch->count, slots, slots_count - 1, tap, wanted);
     PyMem_RawFree(slots);
     Py_END_ALLOW_THREADS
     if (!slots)

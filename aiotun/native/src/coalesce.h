@@ -16,6 +16,11 @@ enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;
 
+/* What is coalesced at all: the attributes of a GROTable. */
+typedef struct {
+    bool tcp, udp, udp_zero_checksum;
+} Wanted;
+
 /* One packet, or all segments of one frame in order. If the packet begins a run, this is the run
    too. All fields but `sequence` and `identification` are about the first segment. It fits into
    a cache line, because where there are many flows the processor waits for the cache line of
@@ -93,15 +98,16 @@ same_headers(const Packet *a, const Packet *b)
               ? same_masked(a->data + a->at.ip, b->data + b->at.ip, SAME_IPV4, sizeof SAME_IPV4)
               : same_masked(a->data + a->at.ip, b->data + b->at.ip, SAME_IPV6, sizeof SAME_IPV6)))
         return false;
-    return a->at.protocol == UDP ||
-           (same_masked(x, y, SAME_TCP, TCP_SIZE) &&
-            same_words(x + TCP_SIZE, y + TCP_SIZE,
-                       (a->at.payload - a->at.transport - TCP_SIZE) / 4));
+    return a->at.protocol == UDP
+               ? !get16(x + 6) == !get16(y + 6) /* with a checksum, or without */
+               : same_masked(x, y, SAME_TCP, TCP_SIZE) &&
+                     same_words(x + TCP_SIZE, y + TCP_SIZE,
+                                (a->at.payload - a->at.transport - TCP_SIZE) / 4);
 }
 
 /* Whether GRO may take the packet, if its checksums are right. */
 static bool
-is_candidate(Packet *p)
+is_candidate(Packet *p, bool udp_zero_checksum)
 {
     const uint8_t *data = p->data;
     const size_t ip = p->at.ip, transport = p->at.transport;
@@ -130,7 +136,8 @@ is_candidate(Packet *p)
         p->sequence = get32(data + transport + 4);
         p->closed = flags & (FIN | PSH);
     }
-    else if (transport + get16(data + transport + 4) != p->size || !get16(data + transport + 6))
+    else if (transport + get16(data + transport + 4) != p->size ||
+             (!get16(data + transport + 6) && !(udp_zero_checksum && p->at.version == 4)))
         return false;
     p->at.payload = (uint32_t)payload;
     return payload <= UINT16_MAX; /* hdr_len has 16 bits */
@@ -146,7 +153,7 @@ announce(Packet *p, int32_t segments, bool sound)
 
 /* Fill in all fields but those about the run. */
 static void
-parse(Packet *p, const Part *item, bool tap, bool tcp, bool udp)
+parse(Packet *p, const Part *item, bool tap, Wanted wanted)
 {
     const uint8_t *data = p->data = item->iov_base;
     const size_t size = item->iov_len;
@@ -174,7 +181,8 @@ parse(Packet *p, const Part *item, bool tap, bool tcp, bool udp)
         p->kind = HOSTS;
     else if (p->at.transport + 4 <= size) {
         p->kind = FLOW;
-        p->candidate = (p->at.protocol == TCP ? tcp : udp) && is_candidate(p);
+        p->candidate = (p->at.protocol == TCP ? wanted.tcp : wanted.udp) &&
+                       is_candidate(p, wanted.udp_zero_checksum);
     } /* a packet that ends within its ports can be of no run's flow: it ends no run */
 }
 
@@ -190,6 +198,8 @@ is_sound(Packet *p)
         return false;
     if (p->at.protocol == TCP && get16(transport + 16) == 0xFFFF)
         return false;
+    if (p->at.protocol == UDP && !get16(transport + 6))
+        return p->sound = true; /* there is nothing to verify */
     const size_t addresses = addresses_size(p->at.version);
     const size_t length = p->size - p->at.transport;
     const uint64_t total =
@@ -366,7 +376,7 @@ find_slot(Slot *slots, size_t mask, const Packet *packets, const Packet *p, Kind
    announced, so that probing ends soon. */
 static void
 coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t mask,
-         bool tap, bool tcp, bool udp)
+         bool tap, Wanted wanted)
 {
     enum { AHEAD = 8 }; /* so many packets are hashed while their slots come from memory */
     Slot *slot = NULL;
@@ -375,7 +385,7 @@ coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t 
     for (int32_t i = 0, next = 0; i < count; i += packets[i].segments) {
         for (; next < count && next <= i + AHEAD; next += packets[next].segments) {
             Packet *p = &packets[next];
-            parse(p, &items[next], tap, tcp, udp);
+            parse(p, &items[next], tap, wanted);
             if (p->segments > 1 && !fit_one_run(p, items + next))
                 take_apart(p);
             if (p->kind != FLOW)

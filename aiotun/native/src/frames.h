@@ -281,12 +281,12 @@ read_train(PyObject *train, PyObject **data, size_t *segment)
 static PyObject *
 opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"trains", "head", "window", "tcp", "udp", NULL};
+    static char *names[] = {"trains", "head", "window", "tcp", "udp", "udp_zero_checksum", NULL};
     Key *key = (Key *)self;
     PyObject *trains, *head, *window_object;
-    int tcp = 1, udp = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|pp:open_frames", names, &trains, &head,
-                                     &window_object, &tcp, &udp))
+    int tcp = 1, udp = 1, zero = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|ppp:open_frames", names, &trains, &head,
+                                     &window_object, &tcp, &udp, &zero))
         return NULL;
     if (!is_window(window_object))
         return PyErr_Format(PyExc_TypeError, "a window is a ReplayWindow of this module, not %s",
@@ -353,7 +353,7 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
                 malformed++;
         }
     }
-    if (batch_coalesce(&batch, false, tcp, udp))
+    if (batch_coalesce(&batch, false, (Wanted){tcp, udp, zero}))
         frames = batch_frames(&batch, 0);
 done:
     batch_clear(&batch);

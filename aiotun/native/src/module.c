@@ -112,11 +112,12 @@ native_read_frames(PyObject *module, PyObject *args)
 static PyObject *
 native_write_packets(PyObject *module, PyObject *args)
 {
-    int tcp, udp;
+    int tcp, udp, zero;
     Py_ssize_t channel;
     PyObject *packets, *layer;
     State *state = PyModule_GetState(module);
-    if (!PyArg_ParseTuple(args, "nOUpp:write_packets", &channel, &packets, &layer, &tcp, &udp))
+    if (!PyArg_ParseTuple(args, "nOUppp:write_packets", &channel, &packets, &layer, &tcp, &udp,
+                          &zero))
         return NULL;
     PyObject *tuple = tuple_of_bytes(packets);
     if (!tuple)
@@ -124,7 +125,8 @@ native_write_packets(PyObject *module, PyObject *args)
     const bool tap = is_tap(layer);
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
-                                    &state->kept.recent[tap], channel, tap, tcp, udp);
+                                    &state->kept.recent[tap], channel, tap,
+                                    (Wanted){tcp, udp, zero});
     Py_DECREF(tuple);
     if (!done)
         return NULL;
@@ -162,7 +164,7 @@ native_write_super(PyObject *Py_UNUSED(module), PyObject *args)
     const bool tap = is_tap(layer);
     bool written;
     Py_BEGIN_ALLOW_THREADS
-    written = write_super(channel, data, size, tap, tcp, udp);
+    written = write_super(channel, data, size, tap, (Wanted){.tcp = tcp, .udp = udp});
     Py_END_ALLOW_THREADS
     return PyBool_FromLong(written);
 }

@@ -155,7 +155,7 @@ port_flush(Port *self)
     bool done = true;
     if (self->vnet_hdr)
         done = write_packets(&writing, items, count, &self->kept->recent[self->tap], self->channel,
-                             self->tap, self->table->tcp, self->table->udp);
+                             self->tap, self->table->wanted);
     else {
         for (Py_ssize_t i = 0; i < count; i++)
             writing.bytes += PyBytes_GET_SIZE(items[i]);
@@ -259,9 +259,9 @@ port_write_super(PyObject *object, PyObject *packet)
     if (written) {
         const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
         const size_t size = (size_t)PyBytes_GET_SIZE(frame);
-        const bool tcp = self->table->tcp, udp = self->table->udp;
+        const Wanted wanted = self->table->wanted;
         Py_BEGIN_ALLOW_THREADS
-        written = write_super(self->channel, data, size, self->tap, tcp, udp);
+        written = write_super(self->channel, data, size, self->tap, wanted);
         Py_END_ALLOW_THREADS
         if (written)
             count_super_packets(self->counts, 1, data[1] != GSO_NONE, size - VIRTIO_SIZE);
@@ -320,12 +320,12 @@ pass_frames(Port *self, Reading *reading)
         return false;
     Port *target = (Port *)Py_NewRef(self->target); /* others may run while the GIL is released */
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
-    const bool tcp = target->table->tcp, udp = target->table->udp;
+    const Wanted wanted = target->table->wanted;
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < PASSED_FRAMES_MAX) {
         size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
-        if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, tcp, udp))
+        if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, wanted))
             break;
         reading->frames++;
         reading->super_packets += frame[1] != GSO_NONE;

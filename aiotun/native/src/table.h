@@ -11,7 +11,7 @@
 typedef struct {
     PyObject_HEAD
     PyObject *layer;
-    char tcp, udp;
+    Wanted wanted;
 } Table;
 
 static PyObject *
@@ -23,7 +23,7 @@ table_coalesce(PyObject *self, PyObject *packets)
         return NULL;
     Batch batch;
     if (batch_of_bytes(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple))) {
-        if (batch_coalesce(&batch, is_tap(table->layer), table->tcp, table->udp))
+        if (batch_coalesce(&batch, is_tap(table->layer), table->wanted))
             frames = batch_frames(&batch, 0);
         batch_clear(&batch);
     }
@@ -34,17 +34,17 @@ table_coalesce(PyObject *self, PyObject *packets)
 static PyObject *
 table_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"layer", "tcp", "udp", NULL};
+    static char *names[] = {"layer", "tcp", "udp", "udp_zero_checksum", NULL};
     PyObject *layer = NULL;
-    int tcp = 1, udp = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|Upp:GROTable", names, &layer, &tcp, &udp))
+    int tcp = 1, udp = 1, zero = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|Uppp:GROTable", names, &layer, &tcp, &udp,
+                                     &zero))
         return NULL;
     Table *self = (Table *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
     self->layer = layer ? Py_NewRef(layer) : PyUnicode_FromString("tun");
-    self->tcp = (char)tcp;
-    self->udp = (char)udp;
+    self->wanted = (Wanted){tcp, udp, zero};
     if (!self->layer)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -61,8 +61,9 @@ table_dealloc(PyObject *self)
 
 static PyMemberDef table_members[] = {
     {"layer", T_OBJECT_EX, offsetof(Table, layer), READONLY, NULL},
-    {"tcp", T_BOOL, offsetof(Table, tcp), 0, NULL},
-    {"udp", T_BOOL, offsetof(Table, udp), 0, NULL},
+    {"tcp", T_BOOL, offsetof(Table, wanted.tcp), 0, NULL},
+    {"udp", T_BOOL, offsetof(Table, wanted.udp), 0, NULL},
+    {"udp_zero_checksum", T_BOOL, offsetof(Table, wanted.udp_zero_checksum), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -41,7 +41,7 @@ typedef struct {
    set. */
 static bool
 write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent *recent,
-              Channel channel, bool tap, bool tcp, bool udp)
+              Channel channel, bool tap, Wanted wanted)
 {
     Packet single = {.segments = 1};
     Part item;
@@ -54,7 +54,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         if (!batch_of_bytes(&batch, items, count))
             return false;
         announce_recent(&batch, recent, items);
-        if (!batch_coalesce(&batch, tap, tcp, udp)) {
+        if (!batch_coalesce(&batch, tap, wanted)) {
             batch_clear(&batch);
             return false;
         }
@@ -101,14 +101,14 @@ write_frames(Channel channel, const Families *families, PyObject *const *frames,
 }
 
 /* Write a frame, and return whether it was written. A frame is not written if it is malformed,
-   if it is to be segmented and `tcp` or `udp`, whichever it is, is false, or if it is TCP behind
-   extension headers (see PacketWriter._takes). This does not need the GIL. */
+   if it is to be segmented and its protocol is not `wanted`, or if it is TCP behind extension
+   headers (see PacketWriter._takes). This does not need the GIL. */
 static bool
-write_super(Channel channel, const uint8_t *frame, size_t size, bool tap, bool tcp, bool udp)
+write_super(Channel channel, const uint8_t *frame, size_t size, bool tap, Wanted wanted)
 {
     Layout layout;
     return check_frame(frame, size, tap, &layout) &&
            (frame[1] == GSO_NONE ||
-            (frame[1] == GSO_UDP_L4 ? udp : tcp && !has_extensions(&layout))) &&
+            (frame[1] == GSO_UDP_L4 ? wanted.udp : wanted.tcp && !has_extensions(&layout))) &&
            write_frame(channel, frame, size);
 }

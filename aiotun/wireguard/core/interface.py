@@ -45,6 +45,8 @@ class Interface:
         self.mtu = mtu
         self.tcp = self.udp = True
         """Whether the device takes super-packets of these."""
+        self.udp_zero_checksum = False
+        """Whether UDP without a checksum is coalesced too."""
         self.keylog = keylog
         self.random = random
         self.wall_clock = wall_clock

@@ -248,7 +248,11 @@ class Peer:
             interface.counters.expired += len(messages) - len(strays)
             return [], strays
         frames, strays, accepted, size = session.open(
-            trains, interface.counters, interface.tcp, interface.udp
+            trains,
+            interface.counters,
+            interface.tcp,
+            interface.udp,
+            interface.udp_zero_checksum,
         )
         if not accepted:
             return frames, strays

@@ -77,7 +77,12 @@ class Session:
         return trains, count
 
     def open(
-        self, trains: Sequence[Train], drops: Counters, tcp: bool = True, udp: bool = True
+        self,
+        trains: Sequence[Train],
+        drops: Counters,
+        tcp: bool = True,
+        udp: bool = True,
+        udp_zero_checksum: bool = False,
     ) -> tuple[list[bytes], list[bytes], int, int]:
         """The frames of packets in the messages that are authentic and new, coalesced.
 
@@ -85,7 +90,7 @@ class Session:
         bytes were in them, padding included.
         """
         frames, strays, accepted, size, forged, replayed, malformed = self._opener.open_frames(
-            trains, self.head, self._window, tcp, udp
+            trains, self.head, self._window, tcp, udp, udp_zero_checksum
         )
         drops.forged += forged
         drops.replayed += replayed

@@ -128,9 +128,10 @@ class Tunnel:
     def mtu(self, mtu: int) -> None:
         self._interface.mtu = mtu
 
-    def set_offload(self, tcp: bool, udp: bool) -> None:
-        """Say which super-packets the device takes."""
-        self._interface.tcp, self._interface.udp = tcp, udp
+    def set_offload(self, tcp: bool, udp: bool, udp_zero_checksum: bool = False) -> None:
+        """Say which super-packets the device takes: the arguments of a `GROTable`."""
+        interface = self._interface
+        interface.tcp, interface.udp, interface.udp_zero_checksum = tcp, udp, udp_zero_checksum
 
     @property
     def private_key(self) -> bytes:

@@ -478,11 +478,17 @@ async def test_on_a_loop_in_a_namespace(namespace: Namespace, named: str) -> Non
 @pytest.mark.requires("multi-queue")
 def test_several_queues(namespace: Namespace, named: str) -> None:
     first = aiotun.Device(
-        name="t0", namespace=named, multi_queue=True, offload="tcp", addresses="10.9.0.1/24"
+        name="t0",
+        namespace=named,
+        multi_queue=True,
+        offload="tcp",
+        addresses="10.9.0.1/24",
+        udp_zero_checksum=True,
     )
     second = first.open_queue()
     third = second.open_queue()
     assert first.queues == third.queues == 3
+    assert third.udp_zero_checksum
     assert (second.name, second.tcp_offload, second.udp_offload) == ("t0", True, False)
     first.close()
     assert second.queues == 2

@@ -411,6 +411,17 @@ def test_a_device_without_the_offload(world: World) -> None:
     assert world.b.tunnel.take_frames() == [NO_OFFLOAD + segment for segment in segments]
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_udp_without_checksums_is_coalesced_on_request(world: World, asked: bool) -> None:
+    connect(world)
+    world.b.tunnel.set_offload(True, True, asked)
+    ends: dict[str, Any] = {"source": "10.0.1.1", "destination": "10.0.2.1"}
+    datagrams = [packets.unsummed(packets.udp(4, bytes([n]) * 100, **ends)) for n in range(5)]
+    world.a.tunnel.frames_from_device([NO_OFFLOAD + each for each in datagrams], world.now)
+    carry(world)
+    assert len(world.b.tunnel.take_frames()) == (1 if asked else 5)
+
+
 def test_malformed_frames_cost_themselves_alone(world: World) -> None:
     connect(world)
     segments = stream(3)
