@@ -13,6 +13,9 @@ from rigs import SEGMENT, MemoryRig, Recorder, packet, segments, until
 import aiotun
 from aiotun.testing import memory_devices
 
+MALFORMED = b"\0\1" + bytes(8) + packet()
+"""A super-packet of TCP without a size of segments."""
+
 
 class Ends:
     """Two rigs whose devices are to be relayed, as streams."""
@@ -287,6 +290,29 @@ async def test_a_side_that_pushes_back_pauses_the_other() -> None:
         assert ends.streams[0].transport.is_reading()
         relaying.cancel()
         await ended(relaying)
+
+
+@pytest.mark.parametrize("filter", [None, lambda each: True])
+async def test_a_malformed_super_packet_costs_itself(filter: Any) -> None:
+    near, far = memory_devices()
+    other, other_far = memory_devices()
+    transport, protocol = await aiotun.create_device_endpoint(Recorder, device=near)
+    other_transport, _ = await aiotun.create_device_endpoint(Recorder, device=other)
+    relaying = asyncio.ensure_future(aiotun.relay(transport, other_transport, filter=filter))
+    await asyncio.sleep(0)
+    far.send(packet(0))
+    near.queue._frames.append(MALFORMED)  # type: ignore[attr-defined]
+    far.send(packet(1))
+    received = [await asyncio.to_thread(other_far.recv, 30) for _ in range(2)]
+    assert received == [packet(0), packet(1)]
+    (error,) = protocol.named("error_received")
+    assert isinstance(error, aiotun.OffloadError)
+    assert not relaying.done()
+    for each in (transport, other_transport):
+        await each.aclose()
+    assert await ended(relaying) is None
+    far.close()
+    other_far.close()
 
 
 async def test_the_protocol_that_is_replaced_hears_of_all_else() -> None:

@@ -364,7 +364,8 @@ class FlowServer(AsyncClosing):
     def close(self) -> None:
         """Cancel the handlers, reset the connections, end the conversations, close the device.
 
-        A handler that does not end within a second is cancelled again, and so each second.
+        A handler that does not end within a second is cancelled again, and so each second: see
+        `start_flow_server`.
         """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())

@@ -106,6 +106,10 @@ def start_flow_server(
     returns. `limit` bounds a reader's buffer, in bytes. All else is as in
     `create_flow_server`.
 
+    Closing the server cancels the handlers, and again each second while one has not
+    ended. A clean-up that takes longer has to be shielded: `asyncio.shield(clean_up())`
+    goes on when the handler has ended.
+
     >>> async with start_flow_server(handle, addresses=["10.9.0.1/24"]) as flows:
     ...     await flows.serve_forever()
     """

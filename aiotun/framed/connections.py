@@ -125,6 +125,10 @@ async def start_framed_server(
     a `ConnectionError`, an error of TLS, a `ClosedError` or a `CodecError`. Any
     other exception goes to the loop's exception handler too.
 
+    Closing the server cancels the handlers, and again each second while one has not
+    ended. A clean-up that takes longer has to be shielded: `asyncio.shield(clean_up())`
+    goes on when the handler has ended.
+
     At most `max_connections` handlers run at a time; further connections wait. At
     most 64 TLS handshakes are under way: a newcomer ends the oldest of them.
 
@@ -284,7 +288,8 @@ class FramedServer(AsyncClosing, Generic[T]):
     async def aclose(self) -> None:
         """Stop listening, cancel handshakes and handlers, wait until all connections are closed.
 
-        A handler that does not end within a second is cancelled again, and so each second.
+        A handler that does not end within a second is cancelled again, and so each second: see
+        `start_framed_server`.
         """
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from far import close_at_once, use
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS
 from rigs import BatchRecorder, Recorder, SuperRecorder, packet, segments
@@ -235,6 +235,12 @@ def _shown(value: object) -> object:
     reactions=st.lists(acts, min_size=5, max_size=25),
     told=st.lists(acts, max_size=5),
     framings=st.tuples(*[st.sampled_from(["vnet", "vnet", "none", "pi", "family"])] * 2),
+)
+@example(  # what is written when the tick ends, as a write was refused, waits for the loop's turn
+    script=[("arrive", 0, [NO_OFFLOAD + packet(n) for n in range(2)]), ("read", 0)],
+    reactions=[("swap", "each")],
+    told=[("echo",)],
+    framings=("family", "vnet"),
 )
 def test_ports_are_the_same(
     script: list[Any], reactions: list[Any], told: list[Any], framings: tuple[Any, Any]

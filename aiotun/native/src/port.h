@@ -477,8 +477,8 @@ deliver(Port *self, PyObject *packets)
     PyObject *name = Py_NewRef(self->callback);
     bool done = hand_over(self, name, packets) || complain(self, name);
     Py_DECREF(name);
-    if (done && PyList_GET_SIZE(self->pending))
-        done = done_with(leave_to_twin(self, "deliver", NULL));
+    while (done && PyList_GET_SIZE(self->pending) && self->reading)
+        done = done_with(leave_to_twin(self, "_hand_over", NULL));
     const bool flushed = flush_tick(self, written);
     Py_DECREF(written);
     return done && flushed;
