@@ -124,8 +124,7 @@ class Port:
     def read_ready(self) -> None:
         """The queue is readable: read one bounded batch, deliver it, flush what was written."""
         self._use(self._read)
-        if self.reading:
-            self.deliver()
+        self.deliver()
 
     def _read(self) -> None:
         if not self.reading:
@@ -142,7 +141,7 @@ class Port:
 
     def deliver(self) -> None:
         """Give the protocol what is pending, then flush what was written meanwhile, wherever."""
-        if not self.pending:
+        if not (self.pending and self.reading):
             return
         tick = self.tick
         outer = len(tick)

@@ -228,8 +228,22 @@ def _shown(value: object) -> object:
     return value
 
 
+PAUSED_BY_THE_REPORT_OF_A_FRAME: dict[str, Any] = {
+    "script": [
+        ("arrive", 0, [NO_OFFLOAD + packet(0)]),
+        ("echo",),
+        ("arrive", 0, [b"\0"]),
+        ("read", 0),
+    ],
+    "reactions": [],
+    "told": [("pause",)],
+    "framings": ("vnet", "vnet"),
+}
+
+
 @pytest.mark.requires("native")
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
+@example(**PAUSED_BY_THE_REPORT_OF_A_FRAME)
 @given(
     script=st.lists(steps, min_size=10, max_size=25),  # short ones find little
     reactions=st.lists(acts, min_size=5, max_size=25),
