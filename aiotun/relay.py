@@ -186,20 +186,24 @@ async def _relay_super_packets(
         if end.is_closing():
             raise ClosedError
         end._check_free()
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     protocols = []
     for end, other in ((a, b), (b, a)):
         replaced = end.get_protocol()
         if isinstance(replaced, StreamProtocol):
             other.writelines(replaced.drain())
-        protocols.append(_RelayProtocol(TransportLease(end), other, filter, ended))
+        protocols.append(_RelayProtocol(TransportLease(end), other, filter))
     for protocol in protocols:
         protocol.start()
     try:
-        await ended
+        ended, _ = await asyncio.wait(
+            [end._closed for end in (a, b)], return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
         for protocol in protocols:
             protocol.lease.close()
+    for exc in (each.result() for each in ended):
+        if exc is not None:
+            raise exc
 
 
 class _RelayProtocol(PacketProtocol):
@@ -210,13 +214,11 @@ class _RelayProtocol(PacketProtocol):
         lease: TransportLease[PacketTransport],
         other: PacketTransport,
         filter: Callable[[SuperPacket], bool] | None,
-        ended: asyncio.Future[None],
     ) -> None:
         self.lease = lease
         self._replaced = lease.protocol
         self._other = other
         self._filter = filter
-        self._ended = ended
 
     def start(self) -> None:
         transport = self.lease.lent
@@ -253,8 +255,3 @@ class _RelayProtocol(PacketProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._replaced.connection_lost(exc)
-        if not self._ended.done():
-            if exc is None:
-                self._ended.set_result(None)
-            else:
-                self._ended.set_exception(exc)

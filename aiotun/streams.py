@@ -48,7 +48,6 @@ class MessageProtocol(Callbacks, ABC):
         self.kept: deque[bytes] = deque()
         self._full = False  # whether reading is paused because too much is kept
         self.closed = False
-        self.exception: Exception | None = None
         self.readers = Line(lambda: self.kept or self.closed)
         self._writers = Line(lambda: self.writable or self.closed)
         self.writable = True
@@ -131,7 +130,7 @@ class MessageProtocol(Callbacks, ABC):
             raise self._ended()
 
     def _ended(self) -> Exception:
-        return self.exception or ClosedError(f"{self.transport!r} was closed")
+        return self.transport._failure or ClosedError(f"{self.transport!r} was closed")
 
     @abstractmethod
     def write(self, messages: Iterable[bytes | bytearray | memoryview]) -> int:
@@ -153,7 +152,7 @@ class MessageProtocol(Callbacks, ABC):
             self._logger.warning("%s", exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed, self.exception = True, exc
+        self.closed = True
         self.readers.serve()
         self._writers.serve()
 

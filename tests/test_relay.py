@@ -77,6 +77,16 @@ async def test_both_directions() -> None:
         assert await ended(relaying) is None
 
 
+async def test_it_ends_with_a_transport_whose_protocol_another_replaced() -> None:
+    async with opened() as ends:
+        relaying = ends.relay()
+        await asyncio.sleep(0)
+        for stream in ends.streams:
+            stream.transport.set_protocol(Recorder())
+        ends.streams[0].transport.abort()
+        assert await ended(relaying) is None
+
+
 async def test_super_packets_pass_whole() -> None:
     async with opened() as ends:
         relaying = ends.relay()

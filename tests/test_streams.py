@@ -409,3 +409,13 @@ async def test_an_exception_lets_what_was_written_leave(opened: Callable[..., An
     assert received == [packet(0), packet(1)]
     assert near.counters.dropped_sent == 0
     far.close()
+
+
+async def test_what_ends_the_device_is_raised_at_once() -> None:
+    """Also while the device is still being closed, before `connection_lost`."""
+    near, far = memory_devices()
+    with far:
+        async with aiotun.open_device(device=near) as tun:
+            tun.transport._fail(aiotun.InterfaceGoneError(errno.ENODEV, "of the test"))
+            with pytest.raises(aiotun.InterfaceGoneError):
+                await tun.send(packet())

@@ -45,6 +45,8 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         self._complaints = Throttle()
         self._closed: asyncio.Future[Exception | None] = loop.create_future()
         self._made = self._finished = False
+        self._failure: Exception | None = None
+        """What ended it, from then on; `connection_lost` tells it when all is closed."""
         self._to_release: Callable[[], None] | None = None
 
     async def _start(self) -> None:
@@ -241,6 +243,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
     def _finish(self, exc: Exception | None) -> None:
         if not self._finished:
             self._finished = True
+            self._failure = exc
             self._to_release = functools.partial(self._release, functools.partial(self._lost, exc))
             self._unwatch()
             if not self._uses:

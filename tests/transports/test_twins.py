@@ -52,7 +52,7 @@ acts = st.one_of(
 frames = st.one_of(
     st.sampled_from([NO_OFFLOAD + packet(n) for n in range(4)]),
     super_frames(),
-    super_frames().flatmap(spoiled),
+    super_frames().flatmap(spoiled).filter(len),  # an empty one tells that the socket was closed
     st.binary(min_size=1, max_size=60),
 )
 steps = st.one_of(
@@ -228,22 +228,8 @@ def _shown(value: object) -> object:
     return value
 
 
-PAUSED_BY_THE_REPORT_OF_A_FRAME: dict[str, Any] = {
-    "script": [
-        ("arrive", 0, [NO_OFFLOAD + packet(0)]),
-        ("echo",),
-        ("arrive", 0, [b"\0"]),
-        ("read", 0),
-    ],
-    "reactions": [],
-    "told": [("pause",)],
-    "framings": ("vnet", "vnet"),
-}
-
-
 @pytest.mark.requires("native")
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@example(**PAUSED_BY_THE_REPORT_OF_A_FRAME)
 @given(
     script=st.lists(steps, min_size=10, max_size=25),  # short ones find little
     reactions=st.lists(acts, min_size=5, max_size=25),
@@ -255,6 +241,17 @@ PAUSED_BY_THE_REPORT_OF_A_FRAME: dict[str, Any] = {
     reactions=[("swap", "each")],
     told=[("echo",)],
     framings=("family", "vnet"),
+)
+@example(  # what the report of a malformed frame paused delivers nothing, and so flushes nothing
+    script=[
+        ("arrive", 0, [NO_OFFLOAD + packet(0)]),
+        ("echo",),
+        ("arrive", 0, [b"\0"]),
+        ("read", 0),
+    ],
+    reactions=[],
+    told=[("pause",)],
+    framings=("vnet", "vnet"),
 )
 def test_ports_are_the_same(
     script: list[Any], reactions: list[Any], told: list[Any], framings: tuple[Any, Any]
