@@ -426,6 +426,7 @@ def test_segments_are_filled_anew(pair: Pair) -> None:
         assert segments == expected
         assert list(map(hash, segments)) == list(map(hash, expected))
         kept.append(segments[1])
+        del segments
     assert [packet[-1] for packet in kept] == [0, 1, 2]
 
 

@@ -110,6 +110,16 @@ def test_a_single_packet_comes_as_it_is(offload_impl: Implementation) -> None:
     assert offload_impl.GROTable().coalesce([packet]) == [NO_OFFLOAD + packet]
 
 
+@pytest.mark.parametrize(("last", "frames"), [(257, 1), (258, 2)])
+def test_a_frame_is_as_large_as_an_ip_packet_can_be(
+    offload_impl: Implementation, last: int, frames: int
+) -> None:
+    packets = [*udp_run(45, size=1450), udp(4, bytes(last), sport=1000)]
+    coalesced = offload_impl.GROTable().coalesce(packets)
+    assert len(coalesced) == frames
+    assert len(coalesced[0]) == 10 + (65535 if frames == 1 else 28 + 45 * 1450)
+
+
 def test_any_iterable(offload_impl: Implementation) -> None:
     assert len(offload_impl.GROTable().coalesce(iter(tcp_run(3)))) == 1
 

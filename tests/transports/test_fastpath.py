@@ -347,6 +347,27 @@ async def test_closing_amid_a_delivery(device: Far) -> None:
         assert (counters.dropped_received, counters.dropped_sent) == (3, 1)
 
 
+async def test_a_malformed_frame_at_whose_report_reading_pauses(device: Far) -> None:
+    async with endpoint(device.device, BatchRecorder) as protocol:
+        protocol.error_received = lambda exc: protocol.transport.pause_reading()  # type: ignore[method-assign]
+        device.send(PACKETS[0])
+        device.socket.send(b"\0\1malformed")
+        protocol.transport._port.read_ready()
+        assert protocol.packets == []
+        protocol.transport.resume_reading()
+        await until(lambda: protocol.packets == PACKETS[:1])
+
+
+async def test_a_malformed_frame_at_whose_report_the_protocol_is_replaced(device: Far) -> None:
+    async with endpoint(device.device, BatchRecorder) as protocol:
+        other = SuperRecorder()
+        protocol.error_received = lambda exc: protocol.transport.set_protocol(other)  # type: ignore[method-assign]
+        device.send(PACKETS[0])
+        device.socket.send(b"\0\1malformed")
+        protocol.transport._port.read_ready()
+        assert [each.packet for each in other.super_packets] == PACKETS[:1]
+
+
 @pytest.mark.parametrize("malformed", [b"\0\1malformed", GIGABYTE], ids=["short", "a gigabyte"])
 async def test_a_malformed_frame_amid_others(device: Far, malformed: bytes) -> None:
     async with endpoint(device.device, Recorder) as protocol:
@@ -674,6 +695,39 @@ async def test_nothing_relayed_overtakes_what_was_written(device: Far) -> None:
             device.send(*PACKETS[1:])
             near._port.read_ready()
             assert elsewhere.recv() == FRAMES
+
+
+async def test_nothing_relayed_overtakes_what_waits(device: Far) -> None:
+    large = [packet(n, 60_000) for n in range(40)]
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            for each in large:
+                device.send(each)
+                near._port.read_ready()
+            assert far.get_write_buffer_size()
+            received = elsewhere.recv()  # there is room, of which the loop does not know yet
+            device.send(PACKETS[0])
+            near._port.read_ready()
+
+            def all_came() -> bool:
+                received.extend(elsewhere.recv())
+                return len(received) == 41
+
+            await until(all_came)
+            assert received == [NO_OFFLOAD + each for each in [*large, PACKETS[0]]]
+
+
+async def test_nothing_is_relayed_to_a_device_that_was_closed_within_a_call(device: Far) -> None:
+    with contextlib.closing(Far()) as elsewhere:
+        async with relayed(device, elsewhere) as (near, far):
+            far._port.uses += 1
+            far.close()
+            device.send(PACKETS[0])
+            near._port.read_ready()
+            received = elsewhere.recv()
+            far._port._leave()
+            assert received == []
+            assert far.counters.dropped_sent == 1
 
 
 async def test_what_is_relayed_waits_in_order(device: Far) -> None:
