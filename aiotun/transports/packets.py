@@ -255,7 +255,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
 _PASSED_ON = {name: getattr(PacketTransport, name) for name in ("write", "write_super")}
 """The methods that a program calls for each packet, and that only call the port's. A transport
-takes the port's in their place: a function between takes a sixth of a packet's time."""
+takes the port's in their place, which spares a call of Python for each packet."""
 
 
 def _callback_of(protocol: PacketProtocol) -> Callback:

@@ -16,7 +16,7 @@ from ctypes import (
     c_void_p,
 )
 
-from .common import IOW, IOWR, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
+from .common import IOW, IOWR, msghdr, name_bytes, sockaddr, sockaddr_in, sockaddr_in6
 
 # sys/socket.h, sys/sys_domain.h
 
@@ -31,16 +31,7 @@ SYSPROTO_CONTROL = 2
 
 
 class msghdr_x(Structure):
-    _fields_ = (
-        ("msg_name", c_void_p),
-        ("msg_namelen", c_uint32),
-        ("msg_iov", c_void_p),
-        ("msg_iovlen", c_int),
-        ("msg_control", c_void_p),
-        ("msg_controllen", c_uint32),
-        ("msg_flags", c_int),
-        ("msg_datalen", c_size_t),
-    )
+    _fields_ = (*msghdr._fields_, ("msg_datalen", c_size_t))
 
 
 # netinet/in.h, netinet6/in6.h: control messages
