@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 
-__all__ = ["run_program"]
+__all__ = ["run_program", "try_program"]
+
+logger = logging.getLogger("aiotun.wireguard")
 
 TIMEOUT = 20.0
 """Seconds: each of them asks the kernel, or another program of this machine."""
@@ -28,3 +31,11 @@ def run_program(*words: str, text: str = "") -> None:
     if result.returncode:
         message = result.stderr.decode(errors="replace").strip()
         raise OSError(f"{' '.join(words)} failed: {message or result.returncode}")
+
+
+def try_program(*words: str, text: str = "") -> None:
+    """`run_program` for what undoes something: that it fails is logged, and all else goes on."""
+    try:
+        run_program(*words, text=text)
+    except OSError as exc:
+        logger.warning("%s", exc)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from ...files import replace_file
-from ..programs import run_program
+from ..programs import run_program, try_program
 
 __all__ = ["BsdDNS"]
 
@@ -49,13 +49,13 @@ class BsdDNS:
     def close(self) -> None:
         """Undo it. Logs what fails."""
         undo, self._undo = self._undo, ()
-        try:
-            if undo:
-                run_program(*undo)
-            if self._written:
+        if undo:
+            try_program(*undo)
+        if self._written:
+            try:
                 self._write([])
-        except OSError as exc:
-            logger.warning("%s", exc)
+            except OSError as exc:
+                logger.warning("%s", exc)
 
     def _write(self, lines: list[str]) -> None:
         """Put our lines first in the file, in the place of those that are there."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
-from ..programs import run_program
+from ..programs import run_program, try_program
 
 __all__ = ["DarwinDNS"]
-
-logger = logging.getLogger("aiotun.wireguard")
 
 SCUTIL = "/usr/sbin/scutil"
 
@@ -30,17 +26,15 @@ class DarwinDNS:
         # The empty domain is every name's; the lowest order is asked first.
         lines += ['d.add SupplementalMatchDomains * ""', "d.add SearchOrder # 1"]
         self._is_set = True
-        self._run([*lines, f"set {self._key}"])
+        run_program(SCUTIL, text=_script(*lines, f"set {self._key}"))
         return None
 
     def close(self) -> None:
         """Undo it. Logs what fails."""
         if self._is_set:
             self._is_set = False
-            try:
-                self._run([f"remove {self._key}"])
-            except OSError as exc:
-                logger.warning("%s", exc)
+            try_program(SCUTIL, text=_script(f"remove {self._key}"))
 
-    def _run(self, lines: list[str]) -> None:
-        run_program(SCUTIL, text="".join(f"{line}\n" for line in [*lines, "quit"]))
+
+def _script(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in (*lines, "quit"))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable
 
-from ..programs import run_program
+from ..programs import run_program, try_program
 from .base import split_dns
 
 __all__ = ["LinuxDNS"]
-
-logger = logging.getLogger("aiotun.wireguard")
 
 RESOLVED = "/run/systemd/resolve"
 """It is there while systemd-resolved runs, without which resolvectl does nothing."""
@@ -47,10 +44,7 @@ class LinuxDNS:
         """Undo it; log what fails: the interface, with which it goes, may be gone."""
         if self._undo:
             undo, self._undo = self._undo, ()
-            try:
-                run_program(*undo)
-            except OSError as exc:
-                logger.warning("%s", exc)
+            try_program(*undo)
 
 
 def _has_resolved() -> bool:

@@ -109,6 +109,18 @@ def test_what_cannot_be_undone_is_told(
         BsdDNS("tun0", tmp_path / "resolv.conf").set(SERVERS, [])
 
 
+def test_the_file_is_undone_although_the_program_fails(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("lookup file bind\n")
+    make("pgrep")
+    make("route")
+    dns = BsdDNS("tun0", file)
+    dns.set(SERVERS, DOMAINS)
+    make("route", status=3)
+    dns.close()
+    assert file.read_text() == "lookup file bind\n"
+
+
 def test_scutil(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("scutil")
     monkeypatch.setattr("aiotun.wireguard.system.darwin_dns.SCUTIL", "scutil")
