@@ -186,6 +186,8 @@ class Client(aiotun.UdpProtocol):
         peer.set_endpoint(endpoint(self.site % SITES + 1))
 
     def ping(self) -> None:
+        if self.transport.is_closing():
+            return  # the pings of a second are scheduled at its beginning
         self.pings += 1
         packets = [echo(self.address, SERVICE, ECHO_REQUEST, self.pings)]
         if self.neighbour != self.address:
