@@ -93,7 +93,10 @@ FLOWS = (
         "What became of flows",
         "server",
         "{}",
-        ("connections", "established", "conversations", "refused", "echoes", "errors"),
+        (
+            *("connections", "established", "conversations"),
+            *("refused", "forbidden", "echoes", "errors"),
+        ),
         "event",
     ),
     Family(

@@ -115,6 +115,8 @@ class Decision(Enum):
     """The handler gets it."""
     REFUSE = "refuse"
     """TCP gets a reset, UDP an ICMP port unreachable: the client's connect says ECONNREFUSED."""
+    FORBID = "forbid"
+    """The same, counted apart: the client may not go there, whoever is there."""
     UNREACHABLE = "unreachable"
     """An ICMP host unreachable: EHOSTUNREACH."""
     DROP = "drop"
@@ -173,12 +175,20 @@ class FlowCounters:
     """UDP conversations that began."""
     refused: int = 0
     """Flows that got a reset or an ICMP error instead, by decision."""
+    forbidden: int = 0
+    """Flows that got one as their client may not go there (`Decision.FORBID`)."""
     echoes: int = 0
     """Echo requests that were answered."""
     errors: int = 0
     """ICMP errors that reached their flow."""
     drops: Counter[Drop] = field(default_factory=Counter)
     """Packets that went nowhere, by reason."""
+
+    def count_refused(self, decision: Decision) -> None:
+        if decision is Decision.FORBID:
+            self.forbidden += 1
+        else:
+            self.refused += 1
 
 
 @dataclass(frozen=True)

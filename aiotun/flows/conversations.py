@@ -201,8 +201,9 @@ class ConversationTable:
         if decision is Decision.DROP:
             self._drops[Drop.DROPPED] += len(waiting)
             return
-        self._counters.refused += 1
-        answer = unreachable(frame, conversation.key, PORT if decision is Decision.REFUSE else HOST)
+        self._counters.count_refused(decision)
+        reason = HOST if decision is Decision.UNREACHABLE else PORT
+        answer = unreachable(frame, conversation.key, reason)
         if answer is None or not self._may_report():
             self._drops[Drop.ERRORS_LIMITED] += 1
         else:

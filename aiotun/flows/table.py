@@ -315,8 +315,8 @@ class ConnectionTable:
         if decision is Decision.DROP:
             self._drops[Drop.DROPPED] += 1
             return
-        self._counters.refused += 1
-        if decision is Decision.REFUSE:
+        self._counters.count_refused(decision)
+        if decision is not Decision.UNREACHABLE:
             self._answer(reset(frame, transport, key))
         elif self._may_report():
             self._answer(unreachable(frame, key, HOST))

@@ -84,6 +84,8 @@ class Metrics(Collector):
         wireguard = self._server.wireguard
         self._passing.add(wireguard.transport)
         self._passing.add(wireguard.udp, self._server.name)  # a new one, where the port has changed
+        if self._server.flows is not None:
+            self._passing.add(self._server.flows, self._server.name)
         yield from self._interface()
         yield from self._peers()
         yield from self._store()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +30,7 @@ from .uapi_socket import DIRECTORY, named, open_uapi
 from .wg_quick import interface_name, run_hooks
 
 if TYPE_CHECKING:
+    from ..flows import FlowServer
     from .cluster.member import Member
 
 __all__ = ["Server"]
@@ -60,8 +61,9 @@ Service = Callable[["Server"], Coroutine[Any, Any, None]]
 class Server:
     """Runs one interface: as its file says, with the peers of a store, which is that file too if
     none is given. As a `member` it shares these peers with other servers. With a `kill_switch`
-    nothing leaves the machine but through the interface. With `flows` peers reach the Internet
-    through sockets of this process, and the system has no interface.
+    nothing leaves the machine but through the interface. With an `exit` peers reach the Internet
+    through sockets of this process, and the system has no interface: see `flows_exit` for the
+    services of this host that they reach too, an address and a port each.
 
     Raises `ValueError` for a name that no interface can have."""
 
@@ -75,15 +77,23 @@ class Server:
         companions: Sequence[Companion] = (),
         services: Sequence[Service] = (),
         kill_switch: bool = False,
-        flows: bool = False,
+        exit: Collection[tuple[str, int]] | None = None,
     ) -> None:
         self.file = file
         self.store: Store[Any] = FileStore(file) if store is None else store
         self.member = member
-        self._flows = flows
-        if flows and kill_switch:
+        self._exit = exit
+        self.flows: FlowServer | None = None
+        """Those of the peers, where it is an exit and up."""
+        if exit is not None and kill_switch:
             raise ValueError(
                 "an exit through flows lets packets leave this machine: no kill switch"
+            )
+        if exit is not None and sys.platform != "linux":
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                "an exit through flows takes user namespaces, which Linux has",
+                remedies=("forward packets by this system's own means",),
             )
         if kill_switch and sys.platform != "linux":
             raise UnsupportedError(
@@ -154,13 +164,14 @@ class Server:
         """
         self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
         device = None
-        if self._flows:
+        if self._exit is not None and sys.platform == "linux":
             from .exits import flows_exit
 
-            device = await stack.enter_async_context(flows_exit(config.mtu))
+            exit_ = flows_exit(config.mtu, self._exit)
+            device, self.flows = await stack.enter_async_context(exit_)
         self.wireguard = WireGuard(self.config, name=device_name(self.name), device=device)
         await stack.enter_async_context(self.wireguard)
-        self.interface = self.name if self._flows else self.wireguard.device.name
+        self.interface = self.wireguard.device.name if self.flows is None else self.name
         for companion in self._companions:
             companion.serve(self.wireguard)
         self.control = Control(self.wireguard)
@@ -171,7 +182,7 @@ class Server:
             if self.interface != self.name:
                 stack.enter_context(named(self.name, self.interface, directory))
         await run_hooks(config.pre_up, self.interface)
-        self._system = None if self._flows else open_system(self.wireguard)
+        self._system = open_system(self.wireguard) if self.flows is None else None
         if self._system is not None:
             stack.push_async_callback(asyncio.to_thread, self._system.close)
         await self._become(config)

@@ -398,6 +398,7 @@ async def test_a_factory_that_raises(flow_net: FlowNet) -> None:
 DECISIONS = [
     (Decision.TAKE, None),
     (Decision.REFUSE, errno.ECONNREFUSED),
+    (Decision.FORBID, errno.ECONNREFUSED),
     (Decision.UNREACHABLE, errno.EHOSTUNREACH),
 ]
 
@@ -428,7 +429,9 @@ async def test_decisions(
             with pytest.raises(OSError) as caught:  # noqa: PT011
                 await flow_net.connect(HOST[version])
             assert caught.value.errno == number
-            assert server.counters.refused == 1
+            forbidden = decision is Decision.FORBID
+            assert server.counters.forbidden == forbidden
+            assert server.counters.refused == (not forbidden)
             assert server.flows == []
             assert server.counters.established == 0
         assert [flow.destination for flow in asked] == [(HOST[version], 80)]

@@ -169,6 +169,7 @@ async def test_a_handler_that_raises(flow_net: FlowNet) -> None:
     ("served", "decision", "number"),
     [
         (True, Decision.REFUSE, errno.ECONNREFUSED),
+        (True, Decision.FORBID, errno.ECONNREFUSED),
         (True, Decision.UNREACHABLE, errno.EHOSTUNREACH),
         (False, Decision.TAKE, errno.ECONNREFUSED),
     ],
@@ -197,7 +198,9 @@ async def test_refused(
         with pytest.raises(OSError) as caught:  # noqa: PT011
             await recv(sock)
         assert caught.value.errno == number
-        assert server.counters.refused == 1
+        forbidden = decision is Decision.FORBID
+        assert server.counters.forbidden == forbidden
+        assert server.counters.refused == (not forbidden)
         assert server.flows == []
 
 

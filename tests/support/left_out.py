@@ -22,6 +22,7 @@ WINDOWS = {
     "transports/test_ending_within.py": SOCKETS,
     "transports/test_fastpath.py": SOCKETS,
     "transports/test_twins.py": SOCKETS,
+    "flows/test_guard.py": KERNEL,
     "flows/test_rootless.py": KERNEL,
     "flows/test_tcp.py": KERNEL,
     "framed/test_descriptors.py": "no descriptor of Windows is a terminal or a pipe to asyncio",

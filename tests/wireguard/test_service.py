@@ -64,9 +64,11 @@ def scraped(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_metrics_over_a_unix_socket(machine: Machine, folder: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--exit", "flows"]], ids=["interface", "exit"])
+def test_metrics_over_a_unix_socket(machine: Machine, folder: Path, options: list[str]) -> None:
     place = folder / "metrics.sock"
-    with machine.running(*program("serve", "--metrics", f"unix:{place}"), cwd=folder) as server:
+    command = program("serve", "--metrics", f"unix:{place}", *options)
+    with machine.running(*command, cwd=folder) as server:
         server.wait_for("wg0 is up")
 
         async def scrape() -> str:
@@ -97,7 +99,10 @@ def test_metrics_over_a_unix_socket(machine: Machine, folder: Path) -> None:
     assert values["aiotun_wireguard_dropped_total", "replayed"] == 0
     assert values["aiotun_wireguard_loop_lag_seconds_count",] >= 1
     assert values["aiotun_udp_messages_total", "sent", "wg0"] == 0
-    assert values["aiotun_device_frames_total", "wg0", "sent"] == 0
+    if options:
+        assert values["aiotun_flow_events_total", "forbidden", "wg0"] == 0
+    else:
+        assert values["aiotun_device_frames_total", "wg0", "sent"] == 0
     assert SERVER not in text
 
 

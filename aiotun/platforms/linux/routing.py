@@ -7,6 +7,7 @@ import sys
 assert sys.platform == "linux"
 
 import errno
+from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from ...addresses import Route
@@ -19,8 +20,14 @@ from .rtnetlink.routes import (
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
+    RTN_ANYCAST,
+    RTN_BROADCAST,
+    RTN_LOCAL,
+    RTN_MULTICAST,
     RouteEntry,
+    decode_kind,
     decode_route,
+    encode_lookup,
     encode_route,
     encode_route_dump,
 )
@@ -35,6 +42,10 @@ from .rtnetlink.rules import (
 )
 
 __all__ = ["RT_TABLE_MAIN", "RouteEntry", "Routing", "Rule"]
+
+
+HERE = (RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST)
+"""Kinds of routes by which packets come to this host, if not to it alone."""
 
 
 class Routing:
@@ -76,6 +87,14 @@ class Routing:
         except OSError as exc:
             _explain(exc, f"route {route} cannot be removed")
             raise
+
+    def leads_on(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether what is sent there goes to one other host, and not to this one, nor to several.
+
+        Raises `OSError` where no route leads there: ENETUNREACH, or what the route says.
+        """
+        (body,) = self._netlink.request(RTM_GETROUTE, encode_lookup(address))
+        return decode_kind(body) not in HERE
 
     def rules(self, version: Literal[4, 6]) -> list[Rule]:
         """The rules of an IP version in the order in which they are asked.

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...flows.translate import is_unicast
 from ..config import parse_endpoint
 from ..logs import Connections, JSONFormatter
 from ..server import Companion, Server, Service
@@ -53,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exit",
         choices=("flows",),
         help="where peers' packets go: through sockets of this program, which takes no root",
+    )
+    parser.add_argument(
+        "--exit-allow",
+        metavar="ADDRESS:PORT",
+        action="append",
+        default=[],
+        help="a service of this host that peers reach by the exit, as by itself they reach none",
     )
     parser.add_argument(
         "--no-uapi", action="store_true", help=f"no socket in {DIRECTORY} for the wg tool"
@@ -106,7 +114,7 @@ async def _serve(args: argparse.Namespace) -> None:
             companions=companions,
             services=list(_services(args)),
             kill_switch=args.kill_switch,
-            flows=bool(args.exit),
+            exit=_allowed(args),
         )
         reloads: set[asyncio.Task[None]] = set()
 
@@ -117,6 +125,19 @@ async def _serve(args: argparse.Namespace) -> None:
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         await server.run(uapi=not args.no_uapi)
+
+
+def _allowed(args: argparse.Namespace) -> list[tuple[str, int]] | None:
+    """The services of this host that peers may reach through an exit; None: there is no exit."""
+    if args.exit is None:
+        if args.exit_allow:
+            raise ValueError("--exit-allow is about --exit flows: say that too")
+        return None
+    services = list(map(parse_endpoint, args.exit_allow))
+    for host, _ in services:
+        if not is_unicast(ip_address(host).packed):
+            raise ValueError(f"--exit-allow: {host} is no address that packets of peers may have")
+    return services
 
 
 def _services(args: argparse.Namespace) -> Iterator[Service]:

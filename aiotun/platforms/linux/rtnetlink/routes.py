@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
 from ....addresses import Route
@@ -21,12 +21,17 @@ __all__ = [
     "RTM_DELROUTE",
     "RTM_GETROUTE",
     "RTM_NEWROUTE",
+    "RTN_ANYCAST",
+    "RTN_BROADCAST",
     "RTN_LOCAL",
+    "RTN_MULTICAST",
     "RT_TABLE_MAIN",
     "RouteEntry",
     "as_kept",
+    "decode_kind",
     "decode_route",
     "encode_again",
+    "encode_lookup",
     "encode_route",
     "encode_route_dump",
 ]
@@ -54,6 +59,9 @@ RT_SCOPE_LINK = 253
 RT_SCOPE_NOWHERE = 255
 RTN_UNICAST = 1
 RTN_LOCAL = 2
+RTN_BROADCAST = 3
+RTN_ANYCAST = 4
+RTN_MULTICAST = 5
 
 ROUTE = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, prefix length, that of the source, ToS, table, protocol, scope, type,
@@ -130,6 +138,18 @@ def encode_route_dump(table: int = RT_TABLE_UNSPEC, index: int | None = None) ->
     """
     body = _header(AF_UNSPEC, 0, table) + encode_number(RTA_TABLE, table)
     return body if index is None else body + encode_number(RTA_OIF, index)
+
+
+def encode_lookup(address: IPv4Address | IPv6Address) -> bytes:
+    """Ask which route a packet takes that this program sends there (RTM_GETROUTE)."""
+    header = _header(_family(address.version), address.max_prefixlen, RT_TABLE_UNSPEC)
+    return header + encode_attribute(RTA_DST, address.packed)
+
+
+def decode_kind(body: bytes) -> int:
+    """Of the RTM_NEWROUTE that answers: RTN_UNICAST and its like."""
+    kind: int = unpack(ROUTE, body, 0)[7]
+    return kind
 
 
 def decode_route(body: bytes) -> RouteEntry | None:
