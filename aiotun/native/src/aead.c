@@ -501,12 +501,10 @@ static PyType_Spec opener_spec = {
 static int
 module_exec(PyObject *module)
 {
-    static bool registered;
-    if (!registered && pthread_atfork(NULL, NULL, pool_reset)) {
+    if (!pool_register_reset()) {
         PyErr_NoMemory();
         return -1;
     }
-    registered = true;
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();

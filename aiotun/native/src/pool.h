@@ -2,10 +2,7 @@
 
 #pragma once
 
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include "threading.h"
 
 enum { POOL_THREADS_MAX = 64 };
 
@@ -13,22 +10,22 @@ enum { POOL_THREADS_MAX = 64 };
 typedef void (*Step)(void *job, size_t index, int thread);
 
 typedef struct {
-    pthread_mutex_t job_lock; /* whoever holds it has the one job that there is at a time */
-    pthread_mutex_t lock;     /* it guards all that follows but `next` */
-    pthread_cond_t begun, ended;
+    Mutex job_lock; /* whoever holds it has the one job that there is at a time */
+    Mutex lock;     /* it guards all that follows but `next` */
+    Condition begun, ended;
     int workers;          /* workers that were started so far; the caller is thread 0 */
     unsigned long number; /* the number of the job, by which a worker knows a new one */
     int wanted, at_work;  /* how many the job wants, and how many are at work */
     Step step;
     void *job;
     size_t count;
-    atomic_size_t next;
+    Number next;
 } Pool;
 
 #define POOL_INITIALIZER                                                            \
     {                                                                               \
-        .job_lock = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER,   \
-        .begun = PTHREAD_COND_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER        \
+        .job_lock = MUTEX_INITIALIZER, .lock = MUTEX_INITIALIZER,                   \
+        .begun = CONDITION_INITIALIZER, .ended = CONDITION_INITIALIZER              \
     }
 
 static Pool pool = POOL_INITIALIZER;
@@ -36,27 +33,26 @@ static Pool pool = POOL_INITIALIZER;
 static void
 pool_take_steps(int thread)
 {
-    for (size_t index; (index = atomic_fetch_add(&pool.next, 1)) < pool.count;)
+    for (size_t index; (index = take_number(&pool.next)) < pool.count;)
         pool.step(pool.job, index, thread);
 }
 
-static void *
-pool_worker(void *argument)
+THREAD(pool_worker, argument)
 {
     const int thread = (int)(size_t)argument;
     unsigned long done = 0;
-    pthread_mutex_lock(&pool.lock);
+    lock_mutex(&pool.lock);
     for (;;) {
         while (done == pool.number || thread > pool.wanted)
-            pthread_cond_wait(&pool.begun, &pool.lock);
+            wait_for_condition(&pool.begun, &pool.lock);
         done = pool.number;
-        pthread_mutex_unlock(&pool.lock);
+        unlock_mutex(&pool.lock);
         pool_take_steps(thread);
-        pthread_mutex_lock(&pool.lock);
+        lock_mutex(&pool.lock);
         if (!--pool.at_work)
-            pthread_cond_signal(&pool.ended);
+            signal_condition(&pool.ended);
     }
-    return NULL;
+    return 0;
 }
 
 /* Start workers until there are so many, or the system refuses. The caller holds `lock`. */
@@ -64,14 +60,19 @@ static void
 pool_grow(int workers)
 {
     while (pool.workers < workers) {
-        pthread_t started;
-        if (pthread_create(&started, NULL, pool_worker, (void *)(size_t)(pool.workers + 1)))
+        if (!start_thread(pool_worker, (void *)(size_t)(pool.workers + 1)))
             return;
-        pthread_detach(started);
         pool.workers++;
     }
 }
 
+#ifdef _WIN32 /* which does not fork */
+static bool
+pool_register_reset(void)
+{
+    return true;
+}
+#else
 /* Make everything anew in a child after fork: it has no workers, and its locks may be held by
    threads that it does not have. */
 static void
@@ -80,30 +81,40 @@ pool_reset(void)
     pool = (Pool)POOL_INITIALIZER;
 }
 
+/* Return false without memory for it. */
+static bool
+pool_register_reset(void)
+{
+    static bool registered;
+    registered = registered || !pthread_atfork(NULL, NULL, pool_reset);
+    return registered;
+}
+#endif
+
 /* Do all steps, in at most so many threads. The caller does them alone if another job keeps the
    workers busy. */
 static void
 pool_run(Step step, void *job, size_t count, int threads)
 {
-    if (threads == 1 || pthread_mutex_trylock(&pool.job_lock)) {
+    if (threads == 1 || !try_mutex(&pool.job_lock)) {
         for (size_t index = 0; index < count; index++)
             step(job, index, 0);
         return;
     }
-    pthread_mutex_lock(&pool.lock);
+    lock_mutex(&pool.lock);
     pool_grow(threads - 1);
     pool.wanted = pool.at_work = pool.workers < threads ? pool.workers : threads - 1;
     pool.step = step;
     pool.job = job;
     pool.count = count;
-    atomic_store(&pool.next, 0);
+    set_number(&pool.next, 0);
     pool.number++;
-    pthread_cond_broadcast(&pool.begun);
-    pthread_mutex_unlock(&pool.lock);
+    broadcast_condition(&pool.begun);
+    unlock_mutex(&pool.lock);
     pool_take_steps(0);
-    pthread_mutex_lock(&pool.lock);
+    lock_mutex(&pool.lock);
     while (pool.at_work)
-        pthread_cond_wait(&pool.ended, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
-    pthread_mutex_unlock(&pool.job_lock);
+        wait_for_condition(&pool.ended, &pool.lock);
+    unlock_mutex(&pool.lock);
+    unlock_mutex(&pool.job_lock);
 }
