@@ -7,13 +7,27 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import hashlib
+    import secrets
+
+    from .platforms.windows import security
+    from .platforms.windows.waits import held_mutex
+else:
     import fcntl
 
 __all__ = ["create_file", "locked", "replace_file"]
+
+PATIENCE, PAUSE = 1.0, 0.01
+"""Seconds."""
+
+OWNERS_ALONE = "D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;OW)"
+"""Mode 0o600 for Windows: nothing is inherited from the folder, and the system, administrators
+and the owner may do all."""
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -21,7 +35,10 @@ def create_file(path: Path, data: bytes) -> None:
 
     After an error there is no such file, unless it was there before.
     """
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    if sys.platform == "win32":
+        os.close(security.create_file(path, OWNERS_ALONE))
+    else:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         replace_file(path, data)
     except BaseException:
@@ -34,19 +51,19 @@ def replace_file(path: Path, data: bytes) -> None:
 
     A temporary file beside it takes the data, reaches the disk, and is then renamed over it
     (rename(2)): a reader, or a machine that lost its power, finds the old file or the new one.
-    A symbolic link is followed. A file that is there keeps its mode, and its owner where this
-    process may set it; a new one is its owner's alone.
+    A symbolic link is followed. A file that is there keeps its mode (on Windows its list of who
+    may do what), and its owner where this process may set it; a new one is its owner's alone.
     """
     target = Path(os.path.realpath(path))
-    number, name = tempfile.mkstemp(prefix=".aiotun-", dir=target.parent)
+    number, name = _temporary(target.parent)
     try:
         with open(number, "wb") as file:
             file.write(data)
             file.flush()
             with contextlib.suppress(FileNotFoundError):
-                _keep_attributes(number, target.stat())
+                _keep_attributes(number, name, target)
             os.fsync(number)
-        os.replace(name, target)
+        _rename(name, target)
     except BaseException:
         os.unlink(name)
         raise
@@ -56,22 +73,49 @@ def replace_file(path: Path, data: bytes) -> None:
 def locked(directory: Path) -> Iterator[None]:
     """Wait for whoever changes files of this directory in this way, and keep others waiting.
 
-    A lock on a file itself would go with the file that is replaced. Raises `OSError`.
+    A lock on a file itself would go with the file that is replaced. It is the calling thread's.
+    Raises `OSError`.
     """
-    if sys.platform != "win32":
+    if sys.platform == "win32":  # where a directory cannot be locked
+        path = os.path.normcase(os.path.realpath(directory))
+        with held_mutex(f"Global\\aiotun-{hashlib.sha256(path.encode()).hexdigest()}"):
+            yield
+    else:
         number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(number, fcntl.LOCK_EX)
             yield
         finally:
             os.close(number)
-    else:  # where a directory cannot be locked
-        yield
 
 
-def _keep_attributes(number: int, known: os.stat_result) -> None:
-    if sys.platform == "win32":  # whose files inherit what their folder allows
+def _temporary(folder: Path) -> tuple[int, str]:
+    """A new file that is its owner's alone: its descriptor and its path."""
+    if sys.platform == "win32":
+        path = folder / f".aiotun-{secrets.token_hex(8)}"
+        return security.create_file(path, OWNERS_ALONE), str(path)
+    return tempfile.mkstemp(prefix=".aiotun-", dir=folder)
+
+
+def _rename(name: str, target: Path) -> None:
+    """Windows refuses it while somebody reads the target: for a moment, mostly."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(name, target)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)
+
+
+def _keep_attributes(number: int, name: str, target: Path) -> None:
+    """Those of the target, if it is there. Raises `FileNotFoundError`."""
+    if sys.platform == "win32":
+        security.copy_access(target, Path(name))
         return
+    known = target.stat()
     with contextlib.suppress(PermissionError):
         os.fchown(number, known.st_uid, known.st_gid)
     os.fchmod(number, stat.S_IMODE(known.st_mode))  # after chown(2), which takes bits away

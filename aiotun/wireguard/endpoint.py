@@ -80,6 +80,7 @@ class WireGuard(AsyncClosing):
         self._config = config
         self._name = name
         self._device = device
+        self._prepare: Callable[[socket.socket], None] = lambda sock: None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
         self._named: dict[bytes, tuple[str, int]] = {}
@@ -187,6 +188,14 @@ class WireGuard(AsyncClosing):
         self._mark(self.udp, mark)
         self.fwmark = mark
 
+    def prepare_sockets(self, prepare: Callable[[socket.socket], None]) -> None:
+        """Call this with the socket, and with each that will take its place, before it sends.
+
+        In any thread. Raises what the call raises.
+        """
+        self._prepare = prepare
+        prepare(self.udp.socket)
+
     def send(self, packets: list[bytes]) -> None:
         """Send IP packets to peers, as if they had come from the device."""
         self.tunnel.packets_from_device(packets, clock())
@@ -212,6 +221,7 @@ class WireGuard(AsyncClosing):
         try:
             if self.fwmark:
                 self._mark(udp, self.fwmark)
+            self._prepare(udp.socket)
         except OSError:
             await udp.aclose()
             raise

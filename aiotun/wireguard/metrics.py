@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"  # as the server is, so far
-
 import asyncio
 import dataclasses
 from collections.abc import Iterator

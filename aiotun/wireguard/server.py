@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"  # where UAPI is a named pipe
-
 import asyncio
 import contextlib
 import errno
 import logging
+import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +23,12 @@ from .service_manager import ServiceManager
 from .stores.base import Store
 from .stores.file import ConfigFile, FileStore
 from .system import device_name, open_system
-from .uapi_socket import DIRECTORY, named, open_uapi
 from .wg_quick import interface_name, run_hooks
+
+if sys.platform == "win32":
+    from .uapi_pipe import DIRECTORY, open_uapi
+else:
+    from .uapi_socket import DIRECTORY, named, open_uapi
 
 if TYPE_CHECKING:
     from ..flows import FlowServer
@@ -131,7 +132,7 @@ class Server:
             ]
             if self._system is not None:
                 parts.append(self._system.follow(lambda: self.wireguard.endpoints))
-            if path is not None:
+            if path is not None and sys.platform != "win32":  # where a pipe cannot be deleted
                 parts.append(_until_deleted(path))
             parts += [companion.run() for companion in self._companions]
             parts += [service(self) for service in self._services]
@@ -179,7 +180,7 @@ class Server:
         if directory is not None:
             open_ = open_uapi(self.control, self.interface, directory)
             path = await stack.enter_async_context(open_)
-            if self.interface != self.name:
+            if sys.platform != "win32" and self.interface != self.name:
                 stack.enter_context(named(self.name, self.interface, directory))
         await run_hooks(config.pre_up, self.interface)
         self._system = open_system(self.wireguard) if self.flows is None else None

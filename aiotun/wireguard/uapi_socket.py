@@ -8,31 +8,27 @@ assert sys.platform != "win32"  # where it is a named pipe
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from .changes import Control
-from .uapi import Status, answer, decode_get, decode_names
+from .uapi_exchange import REQUEST_MAX, converse
 from .unix_socket import bind_privately
 from .wg_quick import interface_name
 
 __all__ = [
     "DIRECTORY",
-    "ask",
+    "connect",
+    "find_socket",
+    "label",
     "named",
     "open_uapi",
-    "read_counters",
-    "read_status",
     "socket_path",
 ]
 
 DIRECTORY = Path("/var/run/wireguard")
 """Where `wg` looks for NAME.sock."""
-
-REQUEST_MAX = 8 << 20
-"""Bytes: some 20,000 peers. A request is held in memory until it is whole."""
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +48,7 @@ async def open_uapi(
         connections.add(task)
         try:
             if server.is_serving():
-                await _converse(control, reader, writer)
+                await converse(control, SocketStream(reader, writer))
         finally:
             connections.discard(task)
             writer.close()
@@ -67,19 +63,6 @@ async def open_uapi(
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
         await server.wait_closed()
-
-
-async def _converse(
-    control: Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    with contextlib.suppress(
-        asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError, OSError
-    ):
-        while True:
-            request = await reader.readuntil(b"\n\n")
-            text = await answer(control, request[:-2].decode("ascii", "replace"))
-            writer.write(text.encode())
-            await writer.drain()
 
 
 def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
@@ -116,47 +99,47 @@ def _listen(path: Path) -> socket.socket:
         ) from exc
 
 
-async def ask(path: Path, request: str) -> str:
-    """Send a request to whoever answers at the socket; return the lines before errno=0.
+class SocketStream:
+    """A stream of bytes over a connection of asyncio."""
 
-    Raises `OSError`, also for an answer that says what went wrong.
-    """
-    operation = request.partition("\n")[0]  # keys may stand behind it
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def read_until(self, separator: bytes, limit: int) -> bytes:
+        """The limit is the reader's own."""
+        return await self._reader.readuntil(separator)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def connect(path: Path) -> AsyncIterator[SocketStream]:
+    """The other end of whoever answers at the socket. Raises `OSError`."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(path), limit=REQUEST_MAX)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise OSError(exc.errno, f"nobody answers at {path}: is the interface up?") from exc
     try:
-        writer.write(f"{request}\n\n".encode())
-        text = (await asyncio.wait_for(reader.readuntil(b"\n\n"), 5)).decode("ascii", "replace")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError) as exc:
-        raise OSError(errno.EPROTO, f"{path} gave no answer to {operation!r}") from exc
+        yield SocketStream(reader, writer)
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-    lines, _, number = text[:-2].rpartition("errno=")
-    if number != "0":
-        raise OSError(errno.EPROTO, f"{path} refused {operation!r} with errno {number}")
-    return lines
 
 
-async def read_status(path: Path) -> Status:
-    """How the interface at the socket is. Raises `OSError` and `ValueError`."""
-    status = decode_get(await ask(path, "get=1"))
-    with contextlib.suppress(OSError):  # another implementation knows no names
-        names = decode_names(await ask(path, "names=1"))
-        for peer in status.peers:
-            peer.name = names.get(peer.public_key, "")
-    return status
+def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
+    """The socket of the interface of that name, or of the only one. Raises `ValueError`."""
+    if name is not None:
+        return socket_path(name, directory)
+    found = sorted(directory.glob("*.sock"))
+    if len(found) != 1:
+        names = ", ".join(path.stem for path in found) or "none"
+        raise ValueError(f"name the interface; in {directory} there is: {names}")
+    return found[0]
 
 
-async def read_counters(path: Path) -> dict[str, int]:
-    """Packets dropped by reason; empty for an implementation that does not tell."""
-    try:
-        text = await ask(path, "counters=1")
-    except OSError:
-        return {}
-    return {
-        key: int(value) for key, _, value in (line.partition("=") for line in text.splitlines())
-    }
+def label(path: Path) -> str:
+    """What to call the interface that answers there."""
+    return path.stem

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 
 __all__ = ["interface_name", "run_hooks"]
@@ -18,21 +20,34 @@ BASH = ("bash", "-e", "-o", "pipefail", "-O", "extglob", "-c")
 KEY = re.compile(r"[A-Za-z0-9+/]{43}=|[0-9a-fA-F]{64}")
 
 
+if sys.platform == "win32":
+    # As WireGuard for Windows has it (conf/name.go): longer names, none of them a device of DOS.
+    NAME_MAX = 32
+    RESERVED = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\..*)?|\..*|.*\.", re.IGNORECASE)
+else:
+    NAME_MAX = 15
+    RESERVED = re.compile(r"\.{1,2}")
+
+NAME = re.compile(rf"[a-zA-Z0-9_=+.-]{{1,{NAME_MAX}}}")
+
+
 def interface_name(text: str) -> str:
     """The text, if wg-quick and the kernel take it for an interface's name.
 
     Such a name can stand in a path, in a command of a shell and in a configuration as it is.
     Raises `ValueError`.
     """
-    if not re.fullmatch(r"[a-zA-Z0-9_=+.-]{1,15}", text) or text in (".", ".."):
+    if not NAME.fullmatch(text) or RESERVED.fullmatch(text):
         raise ValueError(
-            f"{text!r} is no name of an interface: it takes 1 to 15 letters, digits, and _=+.-"
+            f"{text!r} is no name of an interface: it takes 1 to {NAME_MAX} letters, digits, "
+            "and _=+.-"
         )
     return text
 
 
 async def run_hooks(commands: Iterable[str], interface: str) -> None:
-    """Run commands by bash(1), one after the other; "%i" in them is the interface's name.
+    """Run commands by bash(1), on Windows by cmd.exe, one after the other; "%i" in them is the
+    interface's name.
 
     Raises `OSError` for the first that fails. One that runs is ended when this is cancelled.
     """
@@ -40,14 +55,7 @@ async def run_hooks(commands: Iterable[str], interface: str) -> None:
         command = command.replace("%i", interface)
         shown = KEY.sub("(hidden)", command)
         logger.info("%s", shown)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *BASH, command, env={**os.environ, "LC_ALL": "C"}
-            )
-        except FileNotFoundError as exc:
-            raise FileNotFoundError(
-                exc.errno, "commands take the program bash: install it"
-            ) from exc
+        process = await _start(command, interface)
         try:
             status = await process.wait()
         except asyncio.CancelledError:
@@ -56,3 +64,38 @@ async def run_hooks(commands: Iterable[str], interface: str) -> None:
             raise
         if status:
             raise OSError(f"this command failed with status {status}: {shown}")
+
+
+if sys.platform == "win32":
+
+    class Process:
+        """A program of cmd.exe: the loops of Windows quote its command each in its own way, if
+        they have programs at all."""
+
+        def __init__(self, command: str, environment: dict[str, str]) -> None:
+            shell = os.environ["COMSPEC"]  # /s: all between the first quote and the last
+            words = f'"{shell}" /d /s /c "{command}"'
+            self._popen = subprocess.Popen(words, env=environment)
+            self._ended = asyncio.ensure_future(asyncio.to_thread(self._popen.wait))
+
+        async def wait(self) -> int:
+            return await asyncio.shield(self._ended)
+
+        def terminate(self) -> None:
+            self._popen.terminate()
+
+    async def _start(command: str, interface: str) -> Process:
+        # WireGuard for Windows tells the name in this variable (its docs/adminregistry.md).
+        return Process(command, {**os.environ, "WIREGUARD_TUNNEL_NAME": interface})
+
+else:
+
+    async def _start(command: str, interface: str) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *BASH, command, env={**os.environ, "LC_ALL": "C"}
+            )
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(
+                exc.errno, "commands take the program bash: install it"
+            ) from exc

@@ -8,8 +8,6 @@ KERNEL = "it asks Linux' kernel"
 
 SOCKETS = "its device is a pair of UNIX sockets"
 
-SERVER = "the server of WireGuard is not for Windows so far"
-
 WINDOWS = {
     "platforms/linux": KERNEL,
     "offload/test_kernel_gro.py": KERNEL,
@@ -42,16 +40,18 @@ WINDOWS = {
     "codecs/test_tokio.py": "its peer is reached by socketpair",
     "wireguard/system": "it is about the routes and name servers of other systems",
     "wireguard/test_exit.py": KERNEL,
-    "wireguard/test_live.py": "the program watches an interface by a UNIX socket",
-    "wireguard/test_nats_store.py": SERVER,
-    "wireguard/test_page.py": SERVER,
-    "wireguard/test_service.py": SERVER,
-    "wireguard/test_stores.py": SERVER,
-    "wireguard/test_uapi.py": "the wg tool asks at a UNIX socket",
+    "wireguard/test_nats_store.py": "its server runs on Linux",
+    "wireguard/test_page.py": "its interfaces are Linux' devices",
+    "wireguard/test_service.py": "its interfaces are Linux' devices",
+    "wireguard/test_live.py": "it looks for UNIX sockets; wireguard/windows looks for pipes",
+    "wireguard/test_uapi.py": "half of it is about a UNIX socket; wireguard/windows has the pipe",
     "wireguard/test_unix_socket.py": "it is about UNIX sockets",
     "tools": "these tools are for developers on Linux",
 }
 """Files and folders below tests/, with the reason."""
 
-ELSEWHERE = {"platforms/windows": "make windows runs them"}
+ELSEWHERE = {
+    "platforms/windows": "make windows runs them",
+    "wireguard/windows": "make windows runs them",
+}
 """Those that run on Windows alone."""

@@ -11,8 +11,10 @@ import ctypes
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from ctypes import c_char_p, c_uint32, c_uint64, c_void_p, c_wchar_p
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -21,11 +23,15 @@ import aiotun
 from aiotun.platforms import windows
 from aiotun.platforms.windows import interface
 from aiotun.platforms.windows.iphlpapi import IpHelper
+from aiotun.platforms.windows.structs import GUID, MIB_IPFORWARD_ROW2
 
-__all__ = ["LIBRARY", "Far", "StandIn", "configured", "in_thread", "open_standin"]
+__all__ = ["LIBRARY", "Card", "Far", "StandIn", "configured", "in_thread", "open_standin"]
 
 LIBRARY = os.environ.get("AIOTUN_STANDIN", "")
 """Its path, where tools/windows built it."""
+
+IF_TYPE_ETHERNET_CSMACD = 6
+"""ipifcons.h"""
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "StandinAdd": (c_void_p, [c_wchar_p, c_void_p, c_uint64, c_char_p]),
@@ -92,6 +98,34 @@ class Far:
     def remove(self) -> None:
         """Remove the adapter as the device manager does."""
         self.call("Remove")
+
+
+class Card:
+    """A network card, up, with routes of somebody else's."""
+
+    def __init__(self, standin: StandIn, name: str, index: int) -> None:
+        self._standin = standin
+        self._luid = IF_TYPE_ETHERNET_CSMACD << 48 | index << 24
+        guid = ctypes.byref(GUID.of(uuid.uuid4()))
+        self._adapter = standin.call("Add", name, guid, self._luid, None)
+
+    def route(self, network: str, metric: int) -> None:
+        self._call("CreateIpForwardEntry2", network, metric)
+
+    def unroute(self, network: str) -> None:
+        self._call("DeleteIpForwardEntry2", network, 0)
+
+    def _call(self, function: str, network: str, metric: int) -> None:
+        ip, destination = windows.ip_helper(), ip_network(network)
+        row = ip.initialized(MIB_IPFORWARD_ROW2(), "InitializeIpForwardEntry")
+        row.InterfaceLuid, row.Metric, row.SitePrefixLength = self._luid, metric, 0
+        row.DestinationPrefix.Prefix.put(destination.network_address)
+        row.DestinationPrefix.PrefixLength = destination.prefixlen
+        row.NextHop.put(destination.network_address)
+        ip.call(function, ctypes.byref(row))
+
+    def close(self) -> None:
+        self._standin.call("Forget", self._adapter)
 
 
 def configured(**settings: Any) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aiotun.wireguard.cli.status import find_socket, render
+from aiotun.wireguard.cli.status import render
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.uapi import PeerStatus, Status
+from aiotun.wireguard.uapi_socket import find_socket
 
 KEY, ALICE, BOB = (bytes([n]) * 32 for n in (8, 1, 2))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import sys
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -44,7 +45,8 @@ def test_the_two_belong_together(tmp_path: Path) -> None:
     assert theirs.allowed_ips == tuple(address.network for address in server.addresses)
     assert {address.ip.is_private for address in server.addresses} == {True}
     for name in ("wg0.conf", "phone.conf"):
-        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        if sys.platform != "win32":  # where platforms/windows/test_security.py looks
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_further_client_leaves_the_file_as_it_is(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["phone.conf"]
 
 
-@pytest.mark.parametrize("name", ["a\n[Peer]", "phone;x", "pho%ne", "the phone", "a" * 16])
+@pytest.mark.parametrize("name", ["a\n[Peer]", "phone;x", "pho%ne", "the phone", "a" * 33])
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_a_name_that_no_interface_can_have(tmp_path: Path, name: str, side: str) -> None:
     """It would stand in the server's file, and be the interface's name on the client."""
@@ -95,6 +97,7 @@ def test_a_full_disk_leaves_both_files_as_they_were(
     assert sorted(os.listdir(tmp_path)) == ["phone.conf", "wg0.conf"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="wine makes no such links")
 def test_a_server_behind_a_link_stays_there(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     link = tmp_path / "wg0.conf"

@@ -22,7 +22,8 @@ from aiotun.wireguard.core.noise import Keys
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.uapi import Status, answer, decode_get, decode_set, encode_get
-from aiotun.wireguard.uapi_socket import ask, open_uapi, read_counters, read_status
+from aiotun.wireguard.uapi_client import ask, read_counters, read_status
+from aiotun.wireguard.uapi_socket import open_uapi
 
 KEY, ALICE, BOB, SECRET = (bytes([n]) * 32 for n in (8, 1, 2, 3))
 

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,23 +17,32 @@ from hypothesis import strategies as st
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.wg_quick import interface_name, run_hooks
 
+WINDOWS = sys.platform == "win32"
 
-@pytest.mark.parametrize("name", ["wg0", "a", "A=b_c+d.e-f", "1", "-", "...", "x" * 15])
+NAME_MAX = 32 if WINDOWS else 15
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["wg0", "a", "A=b_c+d.e-f", "1", "-", "x" * NAME_MAX, *(("nulls",) if WINDOWS else ("...",))],
+)
 def test_names(name: str) -> None:
     assert interface_name(name) == name
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "x" * 16, "wg;reboot", "wg%d", "%i", "../wg0", "/wg0", "wg0\n", "\nwg0", "w g", ".", "..",
-     "wg\0", "wgé", "wg$x", "`x`", "wg:0", "wg*"],
+    ["", "x" * (NAME_MAX + 1), "wg;reboot", "wg%d", "%i", "../wg0", "/wg0", "wg0\n", "\nwg0",
+     "w g", ".", "..",
+     "wg\0", "wgé", "wg$x", "`x`", "wg:0", "wg*",
+     *(("nul", "CON", "Com1.wg", "aux.", "...", ".wg", "wg.") if WINDOWS else ())],
 )  # fmt: skip
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(name))):
         interface_name(name)
 
 
-@given(st.text(max_size=17))
+@given(st.text(max_size=NAME_MAX + 2))
 def test_a_name_is_itself_in_a_path_and_in_a_shell(name: str) -> None:
     try:
         interface_name(name)
@@ -40,10 +50,12 @@ def test_a_name_is_itself_in_a_path_and_in_a_shell(name: str) -> None:
         return
     assert Path(f"/{name}").name == name
     assert re.fullmatch("[a-zA-Z0-9_=+.-]*", name)
-    assert 1 <= len(name.encode()) <= 15
+    assert 1 <= len(name.encode()) <= NAME_MAX
 
 
-needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+needs_bash = pytest.mark.skipif(
+    WINDOWS or shutil.which("bash") is None, reason="there is no bash, or it is not taken"
+)
 
 
 @needs_bash
@@ -63,6 +75,7 @@ async def test_commands(command: str, printed: str, capfd: pytest.CaptureFixture
     assert capfd.readouterr().out == printed
 
 
+@needs_bash
 @pytest.mark.parametrize("command", ["false", "false; true", "false | true", "exit 1"])
 async def test_one_that_fails_is_the_last(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(OSError, match=f"failed with status 1: {re.escape(command)}"):
@@ -87,6 +100,7 @@ async def test_they_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["true wg0"]
 
 
+@pytest.mark.skipif(WINDOWS, reason="there it is cmd.exe")
 async def test_without_bash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="take the program bash"):

@@ -20,6 +20,7 @@ from aiotun.config import Layer
 
 from .installing import install
 from .traffic import traffic
+from .tunnel import tunnel
 from .wine import FOLDER, python
 
 TESTS = [
@@ -41,6 +42,9 @@ def main() -> int:
             for layer in get_args(Layer):
                 print(f"Through Python for Windows, by {layer.upper()}s:", flush=True)
                 asyncio.run(traffic(FOLDER, layer))
+            for everything in (False, True):
+                print("WireGuard on Python for Windows:", flush=True)
+                asyncio.run(tunnel(FOLDER, everything=everything))
     return status
 
 

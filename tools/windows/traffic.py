@@ -25,7 +25,7 @@ from aiotun.testing import Namespace
 
 from .wine import ROOT, environment
 
-__all__ = ["traffic"]
+__all__ = ["PORT", "Bridge", "ping", "traffic", "transfer"]
 
 PORT = 47000
 ADDRESSES = (["10.77.0.1/24", "fd77::1/64"], ["10.77.0.2/24", "fd77::2/64"])
@@ -127,14 +127,24 @@ async def _until_both_are_there(process: subprocess.Popen[bytes], bridges: list[
 
 def _send(near: Namespace, far: Namespace) -> None:
     for address in ("10.77.0.2", "fd77::2"):
-        said = near.command("ping", "-c", "50", "-i", "0.02", "-W", "2", address)
-        print("\n".join(said.splitlines()[-2:]))
+        ping(near, address)
+    transfer(near, far, "10.77.0.2")
+
+
+def ping(near: Namespace, address: str) -> None:
+    """Raises `subprocess.CalledProcessError` if nothing comes back."""
+    said = near.command("ping", "-c", "50", "-i", "0.02", "-W", "2", address)
+    print("\n".join(said.splitlines()[-2:]))
+
+
+def transfer(near: Namespace, far: Namespace, address: str) -> None:
+    """TCP to the far one. Raises `RuntimeError` if nothing arrives."""
     server = far.run(subprocess.Popen, ["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
     try:
         for _ in range(100):
             if "5201" in far.command("ss", "-ltn"):
                 break
-        said = near.command("iperf3", "-c", "10.77.0.2", "-t", str(SECONDS), "-J")
+        said = near.command("iperf3", "-c", address, "-t", str(SECONDS), "-J")
     finally:
         server.kill()
         server.wait()

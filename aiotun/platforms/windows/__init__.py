@@ -21,7 +21,7 @@ from .rings import RingQueue
 from .setupapi import setup_api
 from .tap import TapQueue
 
-__all__ = ["NAMES", "WindowsInterface", "open_device"]
+__all__ = ["NAMES", "WindowsInterface", "ip_helper", "open_device"]
 
 NAMES = uuid.UUID("5f2b1a4e-6d0c-5c43-9b7e-8f1d2a6c7e90")
 """The namespace (RFC 9562) of the GUIDs that are derived from names. It never changes."""

@@ -190,11 +190,16 @@ class WindowsInterface(Interface):
         """The interface's own metric, to which those of its routes are added."""
         return self._ip_interface(AF_INET if version == 4 else AF_INET6).Metric
 
-    def set_metric(self, metric: int) -> None:
-        """Of both families."""
-        self._change(AF_INET, UseAutomaticMetric=0, Metric=metric)
+    def set_metric(self, metric: int | None) -> None:
+        """Of both families; None leaves it to the system."""
+        values = (
+            {"UseAutomaticMetric": 1}
+            if metric is None
+            else {"UseAutomaticMetric": 0, "Metric": metric}
+        )
+        self._change(AF_INET, **values)
         with suppress(UnsupportedError):  # there is no IPv6
-            self._change(AF_INET6, UseAutomaticMetric=0, Metric=metric)
+            self._change(AF_INET6, **values)
 
     def _quieten(self) -> None:
         """No router solicitations, no link-local address (nldef.h: both 0)."""

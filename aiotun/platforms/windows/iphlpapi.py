@@ -73,6 +73,7 @@ FUNCTIONS: dict[str, list[Any]] = {
     "DeleteIpForwardEntry2": [POINTER(MIB_IPFORWARD_ROW2)],
     "GetIpForwardTable2": [c_uint16, POINTER(c_void_p)],
     "NotifyIpInterfaceChange": _NOTIFY,
+    "NotifyRouteChange2": _NOTIFY,
     "NotifyUnicastIpAddressChange": _NOTIFY,
     "CancelMibChangeNotify2": [wintypes.HANDLE],
     "SetInterfaceDnsSettings": [GUID, POINTER(DNS_INTERFACE_SETTINGS)],

@@ -35,9 +35,11 @@ __all__ = [
     "MIB_IPINTERFACE_ROW",
     "MIB_UNICASTIPADDRESS_ROW",
     "OVERLAPPED",
+    "SECURITY_ATTRIBUTES",
     "SOCKADDR_INET",
     "SP_DEVINFO_DATA",
     "SP_DRVINFO_DATA_V2_W",
+    "TOKEN_PRIVILEGES",
     "WINTRUST_DATA",
     "WINTRUST_FILE_INFO",
 ]
@@ -67,6 +69,27 @@ class OVERLAPPED(Structure):
         ("Offset", c_uint32),
         ("OffsetHigh", c_uint32),
         ("hEvent", c_void_p),
+    )
+
+
+class SECURITY_ATTRIBUTES(Structure):
+    """Who may do what with an object that is made."""
+
+    _fields_ = (
+        ("nLength", c_uint32),
+        ("lpSecurityDescriptor", c_void_p),
+        ("bInheritHandle", c_int),
+    )
+
+
+class TOKEN_PRIVILEGES(Structure):
+    """One privilege: `PrivilegeCount` is 1, or 0 where there is none."""
+
+    PrivilegeCount: int
+    _fields_ = (
+        ("PrivilegeCount", c_uint32),
+        ("Luid", c_uint32 * 2),
+        ("Attributes", c_uint32),
     )
 
 
@@ -232,6 +255,7 @@ class MIB_IPINTERFACE_ROW(Structure):
 
 class MIB_IPFORWARD_ROW2(Structure):
     InterfaceLuid: int
+    InterfaceIndex: int
     DestinationPrefix: IP_ADDRESS_PREFIX
     NextHop: SOCKADDR_INET
     SitePrefixLength: int

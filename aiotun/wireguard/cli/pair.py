@@ -108,6 +108,8 @@ def main(args: argparse.Namespace) -> None:
         print(qr_code(text))
     except segno.DataOverflowError:  # many networks
         print("It is too long for a QR code.")
+    except UnicodeEncodeError:  # into a file or a pipe on Windows
+        print("A QR code is not shown here, but on a console.")
     print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
     print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"
-
 import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import signal
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,13 +17,18 @@ from ...flows.translate import is_unicast
 from ..config import parse_endpoint
 from ..logs import Connections, JSONFormatter
 from ..server import Companion, Server, Service
+from ..state import state_directory
 from ..stores.file import ConfigFile
 from ..stores.urls import open_store
 from ..timestamps import Timestamps
-from ..uapi_socket import DIRECTORY
 from ..wg_quick import interface_name
-from .loop import run
+from .loop import on_signal, run
 from .peer import add_store_argument
+
+if sys.platform == "win32":
+    from ..uapi_pipe import DIRECTORY
+else:
+    from ..uapi_socket import DIRECTORY
 
 if TYPE_CHECKING:
     from ..cluster.member import Member
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a service of this host that peers reach by the exit, as by itself they reach none",
     )
     parser.add_argument(
-        "--no-uapi", action="store_true", help=f"no socket in {DIRECTORY} for the wg tool"
+        "--no-uapi", action="store_true", help=f"nothing in {DIRECTORY} for the wg tool"
     )
     parser.add_argument(
         "--metrics", metavar="PLACE", help="for Prometheus, at 127.0.0.1:9586 or unix:PATH"
@@ -74,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
-        default=os.environ.get("STATE_DIRECTORY"),
         metavar="DIRECTORY",
-        help="where the peers' last time stamps outlive a restart; STATE_DIRECTORY if that is set",
+        help="where the peers' last time stamps outlive a restart; STATE_DIRECTORY if that is set, "
+        "on Windows else %%ProgramData%%\\aiotun",
     )
     parser.add_argument(
         "--kill-switch",
@@ -102,8 +103,9 @@ async def _serve(args: argparse.Namespace) -> None:
     file = ConfigFile(args.file, allow_commands=args.allow_commands)
     name = interface_name(args.name or args.file.stem)
     companions: list[Companion] = [Connections(name)]
-    if args.state:
-        companions.append(Timestamps(Path(args.state) / f"{name}.timestamps"))
+    state = args.state or state_directory()
+    if state is not None:
+        companions.append(Timestamps(state / f"{name}.timestamps"))
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(args.store)) if args.store else None
         server = Server(
@@ -123,7 +125,8 @@ async def _serve(args: argparse.Namespace) -> None:
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        if sys.platform != "win32":  # where a file that changes is read anyway
+            on_signal(signal.SIGHUP, reload)
         await server.run(uapi=not args.no_uapi)
 
 

@@ -1,18 +1,15 @@
 """aiotun wireguard status: an interface's peers, when they shook hands, and what passes.
 
-It asks over the UAPI socket, so it shows any implementation that answers there; packets
+It asks over UAPI, so it shows any implementation that answers there; packets
 dropped, by reason, only ours tells.
 """
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"
-
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,10 +23,15 @@ from rich.text import Text
 from ...cli.messages import scaled
 from ..keys import encode_key, public_key_of
 from ..uapi import PeerStatus, Status
-from ..uapi_socket import DIRECTORY, read_counters, read_status, socket_path
+from ..uapi_client import read_counters, read_status
 from .loop import run
 
-__all__ = ["Look", "add_arguments", "as_object", "find_socket", "main", "render"]
+if sys.platform == "win32":
+    from ..uapi_pipe import find_socket, label
+else:
+    from ..uapi_socket import find_socket, label
+
+__all__ = ["Look", "add_arguments", "as_object", "main", "render"]
 
 INTERVAL = 1.0
 """Seconds between two pictures."""
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
-    run(_show(find_socket(args.name, DIRECTORY), once=args.once, as_json=args.json))
+    run(_show(find_socket(args.name), once=args.once, as_json=args.json))
 
 
 class Look(NamedTuple):
@@ -63,19 +65,19 @@ async def _show(path: Path, *, once: bool = False, as_json: bool = False) -> Non
     """Show it until it ends, or once. Raises `OSError`."""
     first = await _look(path)
     if as_json:
-        print(json.dumps(as_object(path.stem, first, first)), flush=True)
+        print(json.dumps(as_object(label(path), first, first)), flush=True)
         if not once:
             async for before, after in _looks(path, first):
-                print(json.dumps(as_object(path.stem, before, after)), flush=True)
+                print(json.dumps(as_object(label(path), before, after)), flush=True)
         return
-    picture = render(path.stem, first.status, None, 0, first.counters)
+    picture = render(label(path), first.status, None, 0, first.counters)
     if once:
         Console().print(picture)
         return
     with Live(picture, auto_refresh=False) as live:
         async for before, after in _looks(path, first):
             seconds = after.moment - before.moment
-            picture = render(path.stem, after.status, before.status, seconds, after.counters)
+            picture = render(label(path), after.status, before.status, seconds, after.counters)
             live.update(picture, refresh=True)
 
 
@@ -122,17 +124,6 @@ def as_object(name: str, before: Look, after: Look) -> dict[str, Any]:
         "peers": peers,
         "dropped": after.counters,
     }
-
-
-def find_socket(name: str | None, directory: Path) -> Path:
-    """The socket of the interface of that name, or of the only one. Raises `ValueError`."""
-    if name is not None:
-        return socket_path(name, directory)
-    found = sorted(directory.glob("*.sock"))
-    if len(found) != 1:
-        names = ", ".join(path.stem for path in found) or "none"
-        raise ValueError(f"name the interface; in {directory} there is: {names}")
-    return found[0]
 
 
 def render(

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import logging
 import stat
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -114,7 +115,7 @@ class ConfigFile:
 
     def _read(self) -> str:
         modes = self.path.stat().st_mode & self.path.absolute().parent.stat().st_mode
-        if modes & stat.S_IRWXO:
+        if modes & stat.S_IRWXO and sys.platform != "win32":  # where modes say nothing
             logger.warning("%s is open to everybody, keys and all: chmod 600 it", self.path)
         try:
             return self.path.read_text(encoding="utf-8-sig")  # Windows' editors leave a mark

@@ -41,6 +41,10 @@ def open_system(wireguard: WireGuard) -> System:
         from .linux import Linux
 
         return Linux(device)
+    if sys.platform == "win32":
+        from .windows import Windows
+
+        return Windows(wireguard)
     if sys.platform == "darwin":
         from ...platforms import darwin
         from .bsd import Bsd

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
+from ...errors import UnsupportedError
 from ..core.allowed_ips import Network
 
 if TYPE_CHECKING:
     from ..config import InterfaceConfig
 
-__all__ = ["System", "allowed_ips", "covers", "everything", "split_dns"]
+__all__ = [
+    "System",
+    "allowed_ips",
+    "covers",
+    "everything",
+    "in_one_table",
+    "plain_address",
+    "split_dns",
+]
+
+MAIN = 254
+"""What `Table = main` is read as: RT_TABLE_MAIN of Linux."""
 
 DOMAIN = re.compile(r"~?\w[\w.-]*|~\.")
 """As resolvectl(1) takes it: one behind ~ is asked about here, and not searched."""
@@ -74,6 +87,26 @@ def everything(networks: Iterable[Network]) -> set[Network]:
         for network in largest
         if network.prefixlen == 0 or largest.issuperset(network.supernet().subnets())
     }
+
+
+def in_one_table(config: InterfaceConfig, system: str) -> InterfaceConfig:
+    """The configuration as it is, for a system that has one table of routes.
+
+    Raises `UnsupportedError` if it names another.
+    """
+    if config.table not in ("auto", "off", MAIN):
+        raise UnsupportedError(
+            errno.EOPNOTSUPP,
+            f"on {system} routes to peers go to the table that there is",
+            remedies=("leave Table out", "Table = off, and routes by PostUp"),
+        )
+    return config
+
+
+def plain_address(host: str) -> IPv4Address | IPv6Address:
+    """Of a peer, as a socket of both versions says it."""
+    ip = ip_address(host.partition("%")[0])
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 def covers(network: Network, other: Network) -> bool:

@@ -14,15 +14,14 @@ assert sys.platform != "win32"
 
 import asyncio
 import contextlib
-import errno
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple, Protocol
 
 from ...addresses import Route
-from ...errors import NameInvalidError, RouteError, UnsupportedError
+from ...errors import NameInvalidError, RouteError
 from ...platforms.bsd.base import System as Platform
 from ...platforms.bsd.events import RouteChanges
 from ...platforms.bsd.headers.common import (
@@ -36,7 +35,7 @@ from ...platforms.bsd.messages import RouteMessage
 from ...platforms.bsd.routing import Routing
 from ..config import InterfaceConfig
 from ..core.allowed_ips import AllowedIPs, Network
-from .base import System, allowed_ips, covers, split_dns
+from .base import System, allowed_ips, covers, in_one_table, plain_address, split_dns
 
 __all__ = ["DNS", "Bsd", "numbered"]
 
@@ -44,9 +43,6 @@ logger = logging.getLogger("aiotun.wireguard")
 
 INTERVAL = 1.0
 """Seconds between two looks where peers and gateways are."""
-
-MAIN = 254
-"""What `Table = main` is read as: RT_TABLE_MAIN of Linux."""
 
 LOOPBACK: dict[int, IPv4Address | IPv6Address] = {
     4: IPv4Address("127.0.0.1"),
@@ -99,13 +95,7 @@ class Bsd(System):
 
     def with_mark(self, config: InterfaceConfig, present: int = 0) -> InterfaceConfig:
         """As it is: here a mark says nothing of routes. One that the file names is set."""
-        if config.table not in ("auto", "off", MAIN):
-            raise UnsupportedError(
-                errno.EOPNOTSUPP,
-                f"on {self._name} routes to peers go to the table that there is",
-                remedies=("leave Table out", "Table = off, and routes by PostUp"),
-            )
-        return config
+        return in_one_table(config, self._name)
 
     def update(self, config: InterfaceConfig, endpoints: Collection[str]) -> None:
         wanted = _wanted(config)
@@ -149,7 +139,7 @@ class Bsd(System):
             ours.set(network, [network])
         wanted: dict[Network, Hop] = {}
         for text in self._hosts:
-            ip = _address(text)
+            ip = plain_address(text)
             mine, other = ours.find(ip.packed), others.find(ip.packed)
             if mine is None:
                 continue
@@ -219,9 +209,3 @@ def _wanted(config: InterfaceConfig) -> set[Network]:
         elif not any(covers(each, network) for each in connected):
             wanted.add(network)
     return wanted
-
-
-def _address(host: str) -> IPv4Address | IPv6Address:
-    """Of a peer, as a socket of both versions says it."""
-    ip = ip_address(host.partition("%")[0])
-    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip

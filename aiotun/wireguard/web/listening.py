@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"
-
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +18,9 @@ except ModuleNotFoundError as exc:
     ) from None
 
 from ..config import parse_endpoint
-from ..unix_socket import bind_privately
+
+if sys.platform != "win32":
+    from ..unix_socket import bind_privately
 
 __all__ = ["listening", "parse_place"]
 
@@ -29,11 +28,14 @@ __all__ = ["listening", "parse_place"]
 def parse_place(text: str) -> str | tuple[str, int]:
     """The path of "unix:PATH", or a loopback address with a port, such as "127.0.0.1:9586".
 
-    Raises `ValueError` for any other address: what is to be reached from elsewhere stands behind
+    Raises `ValueError` for a path on Windows, whose loops have no UNIX sockets, and for any other
+    address: what is to be reached from elsewhere stands behind
     a proxy that encrypts and knows its users.
     """
     scheme, colon, path = text.partition(":")
     if scheme == "unix" and colon and path:
+        if sys.platform == "win32":
+            raise ValueError("asyncio has no UNIX sockets on Windows: take 127.0.0.1:PORT")
         return path
     host, port = parse_endpoint(text)
     try:
@@ -55,7 +57,7 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        if isinstance(place, str):
+        if sys.platform != "win32" and isinstance(place, str):
             assert runner.server is not None
             server = await asyncio.get_running_loop().create_unix_server(
                 runner.server, sock=bind_privately(Path(place))
@@ -67,6 +69,7 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
                     os.unlink(place)
                 server.close()
         else:
+            assert not isinstance(place, str)  # see `parse_place`
             await web.TCPSite(runner, *place).start()
             host, port = runner.addresses[0][:2]
             yield f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

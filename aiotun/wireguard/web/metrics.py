@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"  # as the server is, so far
-
 from typing import TYPE_CHECKING
 
 from aiohttp import web

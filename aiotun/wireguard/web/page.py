@@ -7,10 +7,6 @@ it takes the token from the fragment of its address, which no browser sends to a
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"  # as the server is, so far
-
 import asyncio
 import contextlib
 import hmac

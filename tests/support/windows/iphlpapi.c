@@ -54,17 +54,17 @@ configure(Adapter *adapter)
 static struct {
     PIPINTERFACE_CHANGE_CALLBACK callback;
     PVOID context;
+    BOOL of_routes;
 } listeners[64];
 static SRWLOCK calling = SRWLOCK_INIT;
 
 static DWORD WINAPI
-call_back(LPVOID unused)
+call_back(LPVOID of_routes)
 {
-    (void)unused;
     AcquireSRWLockShared(&calling);
     MIB_IPINTERFACE_ROW row = {0};
     for (size_t i = 0; i < ARRAYSIZE(listeners); i++)
-        if (listeners[i].callback)
+        if (listeners[i].callback && listeners[i].of_routes == (of_routes != NULL))
             listeners[i].callback(listeners[i].context, &row, MibParameterNotification);
     ReleaseSRWLockShared(&calling);
     return 0;
@@ -76,15 +76,22 @@ notify(void)
     CloseHandle(CreateThread(NULL, 0, call_back, NULL, 0, NULL));
 }
 
+static void
+notify_of_routes(void)
+{
+    CloseHandle(CreateThread(NULL, 0, call_back, &listeners, 0, NULL));
+}
+
 static DWORD
 listen_to(ADDRESS_FAMILY family, PIPINTERFACE_CHANGE_CALLBACK callback, PVOID context,
-          HANDLE *handle)
+          BOOL of_routes, HANDLE *handle)
 {
     if (!callback || (family != AF_UNSPEC && family_at(family) < 0))
         return ERROR_INVALID_PARAMETER;
     for (size_t i = 0; i < ARRAYSIZE(listeners); i++)
         if (!listeners[i].callback) {
             listeners[i].context = context;
+            listeners[i].of_routes = of_routes;
             listeners[i].callback = callback;
             *handle = (HANDLE)(i + 1);
             return 0;
@@ -98,7 +105,7 @@ NotifyIpInterfaceChange(ADDRESS_FAMILY family, PIPINTERFACE_CHANGE_CALLBACK call
 {
     ENTER;
     (void)initial;
-    return listen_to(family, callback, context, handle);
+    return listen_to(family, callback, context, FALSE, handle);
 }
 
 API NETIOAPI_API
@@ -107,7 +114,17 @@ NotifyUnicastIpAddressChange(ADDRESS_FAMILY family, PUNICAST_IPADDRESS_CHANGE_CA
 {
     ENTER;
     (void)initial;
-    return listen_to(family, (PIPINTERFACE_CHANGE_CALLBACK)(void *)callback, context, handle);
+    return listen_to(family, (PIPINTERFACE_CHANGE_CALLBACK)(void *)callback, context, FALSE,
+                     handle);
+}
+
+API NETIOAPI_API
+NotifyRouteChange2(ADDRESS_FAMILY family, PIPFORWARD_CHANGE_CALLBACK callback, PVOID context,
+                   BOOLEAN initial, HANDLE *handle)
+{
+    ENTER;
+    (void)initial;
+    return listen_to(family, (PIPINTERFACE_CHANGE_CALLBACK)(void *)callback, context, TRUE, handle);
 }
 
 API NETIOAPI_API
@@ -208,7 +225,7 @@ GetIfEntry2(PMIB_IF_ROW2 row)
             memcpy(row->PhysicalAddress, adapter->mac, sizeof adapter->mac);
         }
         row->AdminStatus = NET_IF_ADMIN_STATUS_UP;
-        row->OperStatus = adapter->session ? IfOperStatusUp : IfOperStatusDown;
+        row->OperStatus = adapter->session || adapter->card ? IfOperStatusUp : IfOperStatusDown;
         row->MediaConnectState =
             adapter->session ? MediaConnectStateConnected : MediaConnectStateDisconnected;
         row->OutUcastPkts = adapter->packets[0];
@@ -473,7 +490,9 @@ CreateIpForwardEntry2(const MIB_IPFORWARD_ROW2 *row)
         result = ERROR_OBJECT_ALREADY_EXISTS;
     if (!result && adapter->route_count < ROUTES_MAX)
         adapter->routes[adapter->route_count++] = *row;
-    LEAVE;
+    LeaveCriticalSection(&lock);
+    notify_of_routes();
+    return result;
 }
 
 API NETIOAPI_API
@@ -489,7 +508,9 @@ DeleteIpForwardEntry2(const MIB_IPFORWARD_ROW2 *row)
         result = ERROR_NOT_FOUND;
     else
         adapter->routes[i] = adapter->routes[--adapter->route_count];
-    LEAVE;
+    LeaveCriticalSection(&lock);
+    notify_of_routes();
+    return result;
 }
 
 API NETIOAPI_API
@@ -500,8 +521,10 @@ GetIpForwardTable2(ADDRESS_FAMILY family, PMIB_IPFORWARD_TABLE2 *table)
     LOCKED;
     *table = make_table(sizeof(MIB_IPFORWARD_ROW2), 64 * ROUTES_MAX);
     for (Adapter *each = adapters; each; each = each->next)
-        for (size_t i = 0; each->present && i < each->route_count; i++)
+        for (size_t i = 0; each->present && i < each->route_count; i++) {
+            each->routes[i].InterfaceIndex = each->index;
             add_row(*table, &each->routes[i], sizeof each->routes[i]);
+        }
     LEAVE;
 }
 

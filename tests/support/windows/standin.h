@@ -32,6 +32,7 @@ struct Adapter {
     NET_IFINDEX index;
     GUID guid;
     BYTE mac[6]; /* of a TAP: zeros elsewhere */
+    BOOL card;   /* a network card, which is always up */
     WCHAR name[257], description[257];
     Session *session;
     Ring *left; /* what was sent before the last session ended, and was not pulled yet */

@@ -338,7 +338,7 @@ StandinFind(LPCWSTR name)
     return WintunOpenAdapter(name);
 }
 
-/* An adapter of another driver, a TAP's say. */
+/* An adapter of another driver: a TAP's, or without a MAC address a network card's. */
 API Adapter *
 StandinAdd(LPCWSTR name, const GUID *guid, ULONG64 luid, const BYTE *mac)
 {
@@ -348,7 +348,9 @@ StandinAdd(LPCWSTR name, const GUID *guid, ULONG64 luid, const BYTE *mac)
     adapter->luid.Value = luid;
     adapter->index = adapter->luid.Info.NetLuidIndex;
     adapter->present = TRUE;
-    memcpy(adapter->mac, mac, sizeof adapter->mac);
+    if (mac)
+        memcpy(adapter->mac, mac, sizeof adapter->mac);
+    adapter->card = !mac;
     configure(adapter);
     EnterCriticalSection(&lock);
     adapter->next = adapters;

@@ -30,7 +30,8 @@ from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores.file import ConfigFile
 from aiotun.wireguard.system.bsd import Bsd, numbered
 from aiotun.wireguard.system.bsd_dns import BsdDNS
-from aiotun.wireguard.uapi_socket import read_status, socket_path
+from aiotun.wireguard.uapi_client import read_status
+from aiotun.wireguard.uapi_socket import socket_path
 
 KEYS = [generate_private_key() for _ in range(3)]
 

@@ -1,0 +1,88 @@
+"""The named pipe where the `wg` tool asks an interface of Windows and changes it.
+
+What protects it is as in wireguard-go (ipc/uapi_windows.go): Windows lets administrators alone
+make names behind ProtectedPrefix\\Administrators, the pipe belongs to the system, and nobody
+else than the system and administrators of high integrity may open it. `wg` (its
+ipc-uapi-windows.h) and we talk to no pipe that does not belong to the system.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+from ..platforms.windows.pipes import PIPES, Pipe, open_pipe, pipe_names, serving
+from ..platforms.windows.security import SYSTEM, owner_of, privileged
+from .changes import Control
+from .uapi_exchange import converse
+from .wg_quick import interface_name
+
+__all__ = ["DIRECTORY", "connect", "find_socket", "label", "open_uapi"]
+
+DIRECTORY = Path(PIPES, "ProtectedPrefix", "Administrators", "WireGuard")
+"""Where `wg` looks for NAME."""
+
+SECURITY = "O:SYD:P(A;;GA;;;SY)(A;;GA;;;BA)S:(ML;;NWNRNX;;;HI)"
+"""The pipe's owner is the system; it and administrators may do all with it; to whoever has less
+than high integrity it can neither be written, read nor executed. (UAPISecurityDescriptor of
+wireguard-go.)"""
+
+
+@contextlib.asynccontextmanager
+async def open_uapi(
+    control: Control, name: str, directory: Path = DIRECTORY
+) -> AsyncIterator[Path]:
+    """Answer at the pipe of that name, for administrators. Yields its path.
+
+    Raises `OSError`, and `ValueError` unless it is the name of an interface.
+    """
+    path = directory / interface_name(name)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            # Administrators have the privilege to make something another's.
+            with privileged("SeRestorePrivilege"):
+                await stack.enter_async_context(
+                    serving(str(path), SECURITY, partial(converse, control))
+                )
+        except PermissionError as exc:
+            raise PermissionError(
+                exc.errno,
+                f"{path} cannot be made, over which the wg tool talks: run this as administrator, "
+                "end the program that has it, or go without (--no-uapi)",
+            ) from exc
+        yield path
+
+
+@contextlib.asynccontextmanager
+async def connect(path: Path) -> AsyncIterator[Pipe]:
+    """The other end of whoever answers there. Raises `OSError`."""
+    try:
+        pipe = await open_pipe(str(path))
+    except FileNotFoundError as exc:
+        raise OSError(exc.errno, f"nobody answers at {path}: is the interface up?") from exc
+    with contextlib.closing(pipe):
+        if owner_of(pipe.handle) != SYSTEM:
+            raise PermissionError(f"{path} does not belong to the system: somebody else made it")
+        yield pipe
+
+
+def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
+    """The pipe of the interface of that name, or of the only one. Raises `ValueError`."""
+    if name is not None:
+        return directory / interface_name(name)
+    prefix = str(directory / "_").removeprefix(PIPES)[:-1]
+    found = sorted(each[len(prefix) :] for each in pipe_names() if each.startswith(prefix))
+    if len(found) != 1:
+        raise ValueError(f"name the interface; there is: {', '.join(found) or 'none'}")
+    return directory / found[0]
+
+
+def label(path: Path) -> str:
+    """What to call the interface that answers there."""
+    return path.name
