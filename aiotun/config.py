@@ -39,6 +39,7 @@ __all__ = [
     "AS_FOUND",
     "DeviceConfig",
     "DeviceSettings",
+    "KeptSettings",
     "Layer",
     "Offload",
     "check_layer",
@@ -288,6 +289,16 @@ class DeviceSettings(TypedDict, total=False):
     darwin: DarwinOptions | None
     openbsd: OpenBSDOptions | None
     freebsd: FreeBSDOptions | None
+
+
+class KeptSettings(TypedDict, total=False):
+    """Those that go on counting while a device is used, and that no system can be asked for."""
+
+    udp_zero_checksum: bool
+    ipv6_quiet: bool
+    dad: bool
+    connected_routes: bool
+    metric: int | None
 
 
 AS_FOUND: dict[str, Any] = {

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from . import platforms
 from .buffers import to_bytes
 from .cancelling import Closing
-from .config import DeviceConfig, DeviceSettings, Layer, make_config
+from .config import AS_FOUND, DeviceConfig, DeviceSettings, KeptSettings, Layer, make_config
 from .errors import (
     BusyError,
     ClosedError,
@@ -74,7 +74,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         self, *, config: DeviceConfig | None = None, **settings: Unpack[DeviceSettings]
     ) -> None:
         config = make_config(config, settings)
-        self._assemble(*platforms.open_device(config), config.udp_zero_checksum)
+        self._assemble(*platforms.open_device(config))
 
     @classmethod
     def from_fd(
@@ -85,7 +85,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         framing: Framing | None = None,
         layer: Layer = "tun",
         mtu: int = 1500,
-        udp_zero_checksum: bool = False,
+        **kept: Unpack[KeptSettings],
     ) -> Self:
         """A device of a descriptor that is open and attached to an interface.
 
@@ -101,30 +101,29 @@ class Device(InterfaceSettings, Closing, Lendable):
         On Linux and macOS the interface is configured as any other; its settings stay as they
         are. Elsewhere, where the system refuses that (a phone, a sandbox, another namespace), and
         with a `framing`, whoever handed the descriptor over configures the interface, and `mtu` is
-        as given; so is `layer` unless the kernel tells it. `udp_zero_checksum` is what it is in
+        as given; so is `layer` unless the kernel tells it. `udp_zero_checksum`, and `ipv6_quiet`,
+        `dad`, `connected_routes` and `metric`, which later changes follow, are what they are in
         `DeviceConfig`.
 
         Raises `UnsupportedError` when the system cannot tell (so for a macvtap), and
         `ConfigError` for what no device has. The descriptor stays open then, and as it was.
         """
+        config = DeviceConfig(**AS_FOUND, **kept)
         return cls.from_parts(
-            *platforms.adopt(fd, closefd=closefd, layer=layer, framing=framing, mtu=mtu),
-            udp_zero_checksum,
+            *platforms.adopt(fd, config, closefd=closefd, layer=layer, framing=framing, mtu=mtu)
         )
 
     @classmethod
-    def from_parts(
-        cls, interface: Interface, queue: Queue, udp_zero_checksum: bool = False
-    ) -> Self:
+    def from_parts(cls, interface: Interface, queue: Queue) -> Self:
         """A device of parts that stand already, and that it owns from now on."""
         self = cls.__new__(cls)
-        self._assemble(interface, queue, udp_zero_checksum)
+        self._assemble(interface, queue)
         return self
 
-    def _assemble(self, interface: Interface, queue: Queue, udp_zero_checksum: bool) -> None:
+    def _assemble(self, interface: Interface, queue: Queue) -> None:
         self.interface = interface
         self.queue = queue
-        self.udp_zero_checksum = udp_zero_checksum
+        self.udp_zero_checksum = interface.config.udp_zero_checksum
         """Whether UDP without a checksum is coalesced too, see `DeviceConfig`."""
         self.io = queue
         """The queue as packets pass through it: `queue` itself, or a tap's around it."""
@@ -138,7 +137,11 @@ class Device(InterfaceSettings, Closing, Lendable):
         self._write_errors: list[Exception] = []
         self._reader = PacketReader(queue, self._counters, self._read_errors.append)
         self._writer = PacketWriter(
-            queue, self._counters, self._write_errors.append, self.logger, udp_zero_checksum
+            queue,
+            self._counters,
+            self._write_errors.append,
+            self.logger,
+            self.udp_zero_checksum,
         )
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._receiving = threading.Lock()
@@ -442,7 +445,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         open. Raises `UnsupportedError` unless the device was made with
         `multi_queue`, and `QueueLimitError` (Linux has 256).
         """
-        return self.from_parts(*self.interface.open_queue(), self.udp_zero_checksum)
+        return self.from_parts(*self.interface.open_queue())
 
     def detach(self) -> int:
         """Give the descriptor away, open and non-blocking; the device is closed then.

@@ -7,9 +7,9 @@ import json
 import os
 import socket
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
-from .config import Layer
+from .config import KeptSettings, Layer
 from .device import Device
 from .errors import ClosedError, TunError, UnsupportedError
 from .platforms.base import Framing
@@ -18,7 +18,12 @@ from .platforms.phones import find_utun_descriptor
 __all__ = ["find_utun_descriptor", "receive_device", "send_device"]
 
 MESSAGE_MAX = 4096
-"""Bytes. Ours have about 70, those of other programs mostly one."""
+"""Bytes. Ours have about 180, those of other programs mostly one."""
+
+KEPT = tuple(KeptSettings.__annotations__)
+
+TOLD = ("framing", "offload", "layer", "mtu", *KEPT)
+"""What a message says. The framing is None where the system tells it, to whom it lets ask."""
 
 
 def send_device(sock: socket.socket, device: Device) -> None:
@@ -29,14 +34,22 @@ def send_device(sock: socket.socket, device: Device) -> None:
     closed it. Close it here, or each packet goes to either of them. Packets that were read
     here and not received yet stay here.
 
-    Raises `ClosedError`, `UnsupportedError` for a device without a descriptor, `BusyError`
-    for one that a transport has, and what sending raises.
+    Raises `ClosedError`, `UnsupportedError` for a device without a descriptor or of which it is
+    not all (super-packets of a BSD, a TAP of macOS), `BusyError` for one that a transport has, and
+    what sending raises.
     """
     device._check_usable()
-    told = Told(device.queue.framing, device.offload, device.layer, device.mtu)
+    config = device.interface.config
+    told = {
+        "framing": device.queue.framing,
+        "offload": device.offload,
+        "layer": device.layer,
+        "mtu": device.mtu,
+        **{name: getattr(config, name) for name in KEPT},
+    }
     if sys.platform == "win32":
         raise _unsupported()
-    socket.send_fds(sock, [json.dumps(told._asdict()).encode()], [device.fileno()])
+    socket.send_fds(sock, [json.dumps(told).encode()], [device.fileno()])
 
 
 def receive_device(
@@ -67,32 +80,23 @@ def receive_device(
     (fd,) = descriptors
     try:
         os.set_inheritable(fd, False)
-        framing, offload, layer, mtu = _decode(data) or Told(framing, False, layer, mtu)
-        device = Device.from_fd(fd, framing=framing, layer=layer, mtu=mtu)
+        told = _decode(data) or {"framing": framing, "layer": layer, "mtu": mtu}
+        offload = told.pop("offload", False)
+        device = Device.from_fd(fd, **told)
         if offload and not device.offload:  # this process may not ask, and it was taken for plain
             fd = device.detach()
-            device = Device.from_fd(fd, framing="vnet", layer=layer, mtu=mtu)
+            device = Device.from_fd(fd, **(told | {"framing": "vnet"}))
         return device
     except BaseException:
         os.close(fd)
         raise
 
 
-class Told(NamedTuple):
-    """What a message says. It comes from another process: `Device.from_fd` checks the values."""
-
-    framing: Any
-    """None where the system tells it, to whom it lets ask."""
-    offload: Any
-    layer: Any
-    mtu: Any
-
-
-def _decode(data: bytes) -> Told | None:
-    """What the message says, if it is one of `send_device`."""
+def _decode(data: bytes) -> dict[str, Any] | None:
+    """What the message says, if it is one of `send_device`; `Device.from_fd` checks the values."""
     try:
         message = json.loads(data)
-        return Told(*(message[name] for name in Told._fields))
+        return {name: message[name] for name in TOLD}
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rigs import Recorder, TunRig, endpoint, packet
 
 import aiotun
+from aiotun.config import KeptSettings
 from aiotun.handover import receive_device, send_device
 from aiotun.testing import memory_devices
 
@@ -49,6 +50,41 @@ def test_a_tun(pair: Pair) -> None:
         assert rig.recv() == packet(2)
     assert rig.namespace.run(socket.if_nameindex) == [(1, "lo")]
     rig.close()
+
+
+KEPT: dict[str, Any] = {
+    "udp_zero_checksum": True,
+    "ipv6_quiet": True,
+    "dad": True,
+    "connected_routes": False,
+    "metric": 77,
+}
+
+
+def test_they_are_all_kept() -> None:
+    assert KeptSettings.__annotations__.keys() == KEPT.keys()
+
+
+@pytest.mark.requires("tun", "netns")
+def test_settings_that_go_on_counting(pair: Pair) -> None:
+    rig = TunRig(**KEPT)
+    send_device(pair[0], rig.device)
+    rig.device.close()
+    with receive_device(pair[1]) as device:
+        assert {name: getattr(device.interface.config, name) for name in KEPT} == KEPT
+        assert device.udp_zero_checksum
+        device.add_address("10.9.0.1/24")
+        assert device.routes() == []  # no connected one
+    rig.close()
+
+
+def test_settings_of_a_descriptor(pair: Pair) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, aiotun.Device.from_fd(ours.detach(), framing="vnet", **KEPT) as device:
+        send_device(pair[0], device)
+        with receive_device(pair[1]) as received:
+            assert {name: getattr(received.interface.config, name) for name in KEPT} == KEPT
+            assert received.udp_zero_checksum
 
 
 @pytest.mark.requires("tun", "netns")
@@ -111,6 +147,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "a layer that is none": {"layer": 3},
     "an MTU that is none": {"mtu": 1e99},
     "what no system knows": {"framing": None},
+    "a metric that is none": {"metric": "high"},
 }
 
 
@@ -119,7 +156,8 @@ def test_wrong_messages(pair: Pair, case: str) -> None:
     """The descriptor is closed then, which the fixture `no_leaks` looks at."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        message = {"framing": "none", "offload": False, "layer": "tun", "mtu": 1500} | WRONG[case]
+        message = {"framing": "none", "offload": False, "layer": "tun", "mtu": 1500}
+        message |= KEPT | WRONG[case]
         socket.send_fds(pair[0], [json.dumps(message).encode()], [ours.fileno()])
     with pytest.raises((aiotun.ConfigError, aiotun.UnsupportedError)):
         receive_device(pair[1])

@@ -49,9 +49,17 @@ def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
 
 
 def adopt(
-    fd: int, *, closefd: bool, layer: Layer, framing: Framing | None, mtu: int
+    fd: int,
+    config: DeviceConfig,
+    *,
+    closefd: bool,
+    layer: Layer,
+    framing: Framing | None,
+    mtu: int,
 ) -> tuple[Interface, Queue]:
     """The device of an open descriptor. Without a framing the system is asked what it is.
+
+    Of `config` the `KeptSettings` count.
 
     Raises `UnsupportedError` when the system does not know, `ConfigError` for what no
     device has, and `OSError` for a descriptor that is none; all leave it as it is.
@@ -64,19 +72,19 @@ def adopt(
     if sys.platform == "linux" and framing is None and not ANDROID:
         from . import linux
 
-        return linux.adopt(fd, closefd, layer, mtu)
+        return linux.adopt(fd, config, closefd, layer, mtu)
     if ANDROID:  # com_android_server_connectivity_Vpn.cpp: IFF_TUN | IFF_NO_PI
         framing = framing or "none"
     if sys.platform != "win32" and APPLE and framing is None:
         from . import darwin
 
-        utun = darwin.adopt(fd, closefd, mtu)
+        utun = darwin.adopt(fd, config, closefd, mtu)
         if utun is not None:
             return utun
     if sys.platform != "win32" and framing is not None:
         from . import adopted
 
-        return adopted.adopt(fd, closefd, layer, framing, mtu)
+        return adopted.adopt(fd, config, closefd, layer, framing, mtu)
     raise UnsupportedError(
         errno.EOPNOTSUPP, f"{sys.platform} cannot tell what descriptor {fd} is: name the framing"
     )

@@ -15,7 +15,7 @@ import socket
 from typing import NoReturn
 
 from ..addresses import Address
-from ..config import Layer
+from ..config import DeviceConfig, Layer
 from ..errors import InterfaceDownError, InterfaceGoneError, PacketError, UnsupportedError
 from ..interfaces import Event, InterfaceStatistics
 from ..interrupt import Interrupt
@@ -39,11 +39,17 @@ datagram socket of the UNIX family says ENOTCONN from the second time on."""
 
 
 def adopt(
-    fd: int, closefd: bool, layer: Layer, framing: Framing, mtu: int, name: str | None = None
+    fd: int,
+    config: DeviceConfig,
+    closefd: bool,
+    layer: Layer,
+    framing: Framing,
+    mtu: int,
+    name: str | None = None,
 ) -> tuple[FdInterface, FdQueue]:
     """The device of a descriptor whose frames look like that."""
     queue = FdQueue(fd, layer, framing, closefd)
-    return FdInterface(name or f"fd{fd}", mtu, queue), queue
+    return FdInterface(config, name or f"fd{fd}", mtu, queue), queue
 
 
 class FdQueue(DescriptorQueue):
@@ -104,7 +110,8 @@ class FdInterface(Interface):
 
     index = 0
 
-    def __init__(self, name: str, mtu: int, queue: DescriptorQueue) -> None:
+    def __init__(self, config: DeviceConfig, name: str, mtu: int, queue: DescriptorQueue) -> None:
+        self.config = config
         self._name = name
         self._mtu = mtu
         self._queue = queue

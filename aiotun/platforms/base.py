@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from ..addresses import Address, Route
-    from ..config import Layer
+    from ..config import DeviceConfig, Layer
     from ..interfaces import Event, InterfaceDetails, InterfaceStatistics
     from ..interrupt import Interrupt
 
@@ -61,7 +61,7 @@ class Queue(ABC):
     leaves errors to `read` and `write`. None: it may not."""
     framing: Framing | None = None
     """What has to be said with the descriptor when it is handed on: None where the system
-    tells it."""
+    tells it. Raises `UnsupportedError` where no framing says it."""
     families: tuple[int, int] | None = None
     """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
     numbers in network order."""
@@ -168,6 +168,9 @@ class Interface(ABC):
     Every method raises `InterfaceGoneError` once the interface was deleted,
     `NotPermittedError` when the process may not, and `ClosedError` after `close`.
     """
+
+    config: DeviceConfig
+    """What it was asked to be. Some of that goes on counting, see `KeptSettings`."""
 
     @property
     @abstractmethod

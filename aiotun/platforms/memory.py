@@ -229,6 +229,7 @@ class MemoryInterface(Interface):
     """Remembers what it was given; nothing of it reaches the operating system."""
 
     def __init__(self, config: DeviceConfig, queue: MemoryQueue) -> None:
+        self.config = config
         self._index = next(_indexes)
         self._name = (config.name or "mem%d").replace("%d", str(self._index))
         self._mtu = config.mtu or 1500

@@ -34,5 +34,4 @@ def memory_devices(
     """
     config = make_config(config, settings)
     first, second = open_pair(config, capacity=capacity, push_back=push_back)
-    zero = config.udp_zero_checksum
-    return Device.from_parts(*first, zero), Device.from_parts(*second, zero)
+    return Device.from_parts(*first), Device.from_parts(*second)

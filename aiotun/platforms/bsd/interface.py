@@ -53,7 +53,7 @@ class BsdInterface(Interface):
         """Find the queue's interface and make it what `config` says."""
         self._system = system
         self._queue = queue
-        self._config = config
+        self.config = config
         self._closed = False
         self._index = queue.index
         self._control = Control(system)
@@ -66,7 +66,7 @@ class BsdInterface(Interface):
             raise
 
     def _configure(self) -> None:
-        config, link = self._config, self._link()
+        config, link = self.config, self._link()
         if config.mtu not in (None, link.mtu):
             self.set_mtu(config.mtu)
         if config.mac not in (None, link.mac):
@@ -131,7 +131,7 @@ class BsdInterface(Interface):
         if first and self._system.counts_present_addresses:
             self._add_address(address)
         route = self._route_of(address)
-        if route is not None and self._config.connected_routes:
+        if route is not None and self.config.connected_routes:
             self._routing.add(route, self._index)
 
     def _add_address(self, address: Address, broadcast: IPv4Address | None = None) -> None:
@@ -161,7 +161,7 @@ class BsdInterface(Interface):
 
     def _add_ipv6(self, address: Address) -> None:
         system, headers = self._system, self._system.headers
-        if not self._config.connected_routes and address.interface.network.prefixlen < 128:
+        if not self.config.connected_routes and address.interface.network.prefixlen < 128:
             raise UnsupportedError(
                 errno.EOPNOTSUPP,
                 f"{system.name} makes the route to the network of an IPv6 address itself",
@@ -173,7 +173,7 @@ class BsdInterface(Interface):
         request.ifra_prefixmask = mask(6, address.interface.network.prefixlen, system)
         if address.peer is not None:
             request.ifra_dstaddr = to_sockaddr(address.peer, system)
-        request.ifra_flags = 0 if self._config.dad else system.no_dad
+        request.ifra_flags = 0 if self.config.dad else system.no_dad
         request.ifra_lifetime.ia6t_vltime = headers.ND6_INFINITE_LIFETIME
         request.ifra_lifetime.ia6t_pltime = headers.ND6_INFINITE_LIFETIME
         self._control.call(headers.SIOCAIFADDR_IN6, request, 6)

@@ -9,7 +9,8 @@ assert sys.platform != "win32"
 import errno
 
 from ...config import Layer
-from ...errors import InterfaceDownError, InterfaceGoneError, PacketError
+from ...errors import InterfaceDownError, InterfaceGoneError, PacketError, UnsupportedError
+from ..base import Framing
 from ..descriptor import FRAME_MAX, DescriptorQueue
 from .base import System
 from .headers.common import AF_INET
@@ -47,6 +48,14 @@ class BsdQueue(DescriptorQueue):
         """The interface's index."""
         self._system = system
         self._kernel = system.kernel
+
+    @property
+    def framing(self) -> Framing | None:  # type: ignore[override]
+        if self.direct is None:  # nor could native code read it
+            raise UnsupportedError(
+                errno.EOPNOTSUPP, "what this device reads and writes is known to this process alone"
+            )
+        return "family" if self.families else "none"
 
     @property
     def persistent(self) -> bool:

@@ -9,7 +9,7 @@ assert sys.platform != "win32"
 import logging
 import os
 
-from ...config import AS_FOUND, DeviceConfig
+from ...config import DeviceConfig
 from ..adopted import FdInterface
 from ..base import Interface
 from ..bsd.interface import BsdInterface, open_on
@@ -36,17 +36,19 @@ def system() -> Darwin:
     return Darwin(Kernel())
 
 
-def adopt(fd: int, closefd: bool, mtu: int) -> tuple[Interface, UtunQueue] | None:
+def adopt(
+    fd: int, config: DeviceConfig, closefd: bool, mtu: int
+) -> tuple[Interface, UtunQueue] | None:
     """The device of a utun that somebody else opened, such as a Network Extension's.
 
     None for another descriptor. Where the system does not let this process look at interfaces
     (the sandbox of iOS), the device has its packets all the same; its MTU is as given then.
     """
-    return adopt_on(Kernel(), fd, closefd, mtu)
+    return adopt_on(Kernel(), fd, config, closefd, mtu)
 
 
 def adopt_on(
-    kernel: Kernel, fd: int, closefd: bool, mtu: int
+    kernel: Kernel, fd: int, config: DeviceConfig, closefd: bool, mtu: int
 ) -> tuple[Interface, UtunQueue] | None:
     name = utun_name(kernel, fd)
     if name is None:
@@ -56,7 +58,7 @@ def adopt_on(
     os.set_blocking(fd, False)
     try:
         queue.index = kernel.index(name)
-        return BsdInterface(darwin, queue, DeviceConfig(**AS_FOUND)), queue
+        return BsdInterface(darwin, queue, config), queue
     except OSError as exc:
         logger.info("only the descriptor of %s is known: %s", name, exc)
-    return FdInterface(name, mtu, queue), queue
+    return FdInterface(config, name, mtu, queue), queue

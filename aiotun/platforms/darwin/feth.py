@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing
 from ctypes import addressof, c_uint32, sizeof
 
 from ...config import DeviceConfig
-from ...errors import InterfaceGoneError, NameInUseError, NoDriverError
+from ...errors import InterfaceGoneError, NameInUseError, NoDriverError, UnsupportedError
 from ...interrupt import Interrupt
 from ..bsd.base import Control, System
 from ..bsd.headers import darwin
@@ -117,6 +117,9 @@ class FethQueue(BsdQueue):
             for interrupt in interrupts:
                 selector.register(interrupt, selectors.EVENT_READ)
             return bool(selector.select(None if timeout is None else max(0.0, timeout)))
+
+    def detach(self) -> int:
+        raise UnsupportedError(errno.EOPNOTSUPP, "a TAP of macOS has two descriptors")
 
     def close(self) -> None:
         sender, self._sender = self._sender, -1

@@ -36,6 +36,7 @@ class UtunQueue(BsdQueue):
     """
 
     retry_after = 0.001
+    framing = None
 
     def __init__(self, system: System, fd: int, closefd: bool = True) -> None:
         super().__init__(system, fd, "tun", stays=False, found=False, closefd=closefd)

@@ -9,8 +9,9 @@ assert sys.platform == "linux"
 import errno
 import logging
 from contextlib import suppress
+from dataclasses import replace
 
-from ...config import AS_FOUND, DeviceConfig, Layer
+from ...config import DeviceConfig, Layer
 from ...errors import InterfaceGoneError, NotPermittedError
 from .. import adopted
 from ..base import Framing, Interface, Queue
@@ -38,7 +39,9 @@ def open_device(config: DeviceConfig) -> tuple[LinuxInterface, TunQueue]:
     return open_here(config)
 
 
-def adopt(fd: int, closefd: bool, layer: Layer, mtu: int) -> tuple[Interface, Queue]:
+def adopt(
+    fd: int, config: DeviceConfig, closefd: bool, layer: Layer, mtu: int
+) -> tuple[Interface, Queue]:
     """The device of a descriptor that is attached to an interface, whatever its namespace.
 
     Its configuration stays as it is. Where the system refuses rtnetlink (a phone, a sandbox,
@@ -51,9 +54,9 @@ def adopt(fd: int, closefd: bool, layer: Layer, mtu: int) -> tuple[Interface, Qu
         queue = TunQueue.adopt(fd, closefd)
     except NotPermittedError as exc:
         logger.info("descriptor %d is taken for a %s without headers: %s", fd, layer, exc)
-        return adopted.adopt(fd, closefd, layer, "none", mtu)
-    config = DeviceConfig(
-        **AS_FOUND, layer=queue.layer, offload=queue.vnet_hdr, multi_queue=queue.multi_queue
+        return adopted.adopt(fd, config, closefd, layer, "none", mtu)
+    config = replace(
+        config, layer=queue.layer, offload=queue.vnet_hdr, multi_queue=queue.multi_queue
     )
     try:
         return in_namespace_of(queue.open_namespace, lambda: LinuxInterface(queue, config)), queue
@@ -65,4 +68,4 @@ def adopt(fd: int, closefd: bool, layer: Layer, mtu: int) -> tuple[Interface, Qu
     with suppress(PermissionError):  # then the size is what the kernel starts with
         queue.check_header()
     framing: Framing = "vnet" if queue.vnet_hdr else "none"
-    return adopted.adopt(fd, closefd, queue.layer, framing, mtu, name)
+    return adopted.adopt(fd, config, closefd, queue.layer, framing, mtu, name)

@@ -102,7 +102,7 @@ class LinuxInterface(Interface):
     def __init__(self, queue: TunQueue, config: DeviceConfig) -> None:
         """Find the queue's interface and make it what `config` says."""
         self._queue = queue
-        self._config = config
+        self.config = config
         self._netlink = NetlinkSocket()
         self._routing = Routing(self._netlink)
         try:
@@ -129,7 +129,7 @@ class LinuxInterface(Interface):
     def _configure(self, link: Link, details: InterfaceDetails) -> None:
         # Only what differs: an unprivileged user may attach to an interface that an
         # administrator configured, but not configure it.
-        config = self._config
+        config = self.config
         if config.mtu not in (None, link.mtu):  # first: with a small one there is no IPv6
             self.set_mtu(config.mtu)
         self._quieten()
@@ -164,7 +164,7 @@ class LinuxInterface(Interface):
 
     def _quieten(self) -> None:
         """Let the kernel make no IPv6 address of its own, if that is wanted and not so yet."""
-        if self._config.ipv6_quiet and decode_ipv6_quiet(self._ask()) is False:
+        if self.config.ipv6_quiet and decode_ipv6_quiet(self._ask()) is False:
             self._request(RTM_SETLINK, encode_link(self._index, ipv6_quiet=True))
 
     @property
@@ -185,7 +185,7 @@ class LinuxInterface(Interface):
         had_ipv6, has_ipv6 = link.mtu >= MTU_MIN_IPV6, mtu >= MTU_MIN_IPV6
         if had_ipv6 and not has_ipv6:
             self._losses.expect(addresses=(AF_INET6,), routes=(AF_INET6,))
-        dormant = has_ipv6 and not had_ipv6 and link.up and self._config.ipv6_quiet
+        dormant = has_ipv6 and not had_ipv6 and link.up and self.config.ipv6_quiet
         try:
             if dormant:  # the kernel makes its address only once the link is operational
                 self._request(RTM_SETLINK, encode_link(self._index, operational=False))
@@ -221,7 +221,7 @@ class LinuxInterface(Interface):
         return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
 
     def add_address(self, address: Address) -> None:
-        config = self._config
+        config = self.config
         body = encode_address(
             self._index,
             address,
@@ -417,7 +417,7 @@ class LinuxInterface(Interface):
                 remedies=("make it with multi_queue=True",),
             )
         config = replace(
-            self._config, name=queue.name, offload=queue.vnet_hdr, exclusive=False, **AS_FOUND
+            self.config, name=queue.name, offload=queue.vnet_hdr, exclusive=False, **AS_FOUND
         )
         return in_namespace_of(queue.open_namespace, lambda: open_here(config))
 

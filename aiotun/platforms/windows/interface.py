@@ -91,6 +91,7 @@ class WindowsInterface(Interface):
         options: WindowsOptions,
     ) -> None:
         """Wait until the interface is there, and make it what `config` says."""
+        self.config = config
         self._ip = ip
         self.luid = luid
         """Its NET_LUID, by which the functions of iphlpapi know it."""
@@ -109,7 +110,7 @@ class WindowsInterface(Interface):
         if config.up is not False:
             queue.set_up(True)
         for address in config.addresses:
-            self._add_address(address, config.dad)
+            self.add_address(address)
         for route in config.routes:
             self.add_route(route)
         if options.dns or options.dns_search:
@@ -232,9 +233,7 @@ class WindowsInterface(Interface):
             return found
 
     def add_address(self, address: Address) -> None:
-        self._add_address(address, dad=False)
-
-    def _add_address(self, address: Address, dad: bool) -> None:
+        dad = self.config.dad
         if address.peer is not None:
             raise AddressError(
                 f"{address}: an interface of Windows has no peer: "
