@@ -142,10 +142,7 @@ class LinuxInterface(Interface):
         if config.group is not None:
             self.set_group(config.group)
         if config.addresses:
-            present = self.addresses()
-            for address in config.addresses:
-                if address not in present:
-                    self.add_address(address)
+            self._add_missing(config.addresses)
         if config.carrier not in (None, details.carrier):
             self.set_carrier(config.carrier)
         if config.up not in (None, link.up):
@@ -221,20 +218,28 @@ class LinuxInterface(Interface):
         return [entry[1] for entry in found if entry is not None and entry[0] == self._index]
 
     def add_address(self, address: Address) -> None:
+        self._add_addresses([address])
+
+    def _add_missing(self, addresses: Sequence[Address]) -> None:
+        present = self.addresses()
+        self._add_addresses([each for each in addresses if each not in present])
+
+    def _add_addresses(self, addresses: Sequence[Address]) -> None:
         config = self.config
-        body = encode_address(
-            self._index,
-            address,
-            dad=config.dad,
-            connected_route=config.connected_routes,
-            metric=config.metric,
-        )
-        try:
-            self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
-        except OSError as exc:
-            _explain_address(exc, address, "added")
-            raise
-        if address.interface.version == 6:
+        for address in addresses:
+            body = encode_address(
+                self._index,
+                address,
+                dad=config.dad,
+                connected_route=config.connected_routes,
+                metric=config.metric,
+            )
+            try:
+                self._request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
+            except OSError as exc:
+                _explain_address(exc, address, "added")
+                raise
+        if any(address.interface.version == 6 for address in addresses):
             self._wait_until_heard()
 
     def _wait_until_heard(self) -> None:
