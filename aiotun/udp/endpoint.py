@@ -31,7 +31,7 @@ async def create_udp_endpoint(
     receive_buffer: int | None = None,
     send_buffer: int | None = None,
     dont_fragment: bool = False,
-    receive_many: bool = False,
+    receive_many: bool | None = False,
 ) -> tuple[UdpTransport, ProtocolT]:
     """Open a UDP socket and connect it to a protocol; return once `connection_made` was called.
 
@@ -49,7 +49,7 @@ async def create_udp_endpoint(
     With `receive_many` a call receives many datagrams on macOS (recvmsg_x, which is private),
     NetBSD and OpenBSD (recvmmsg), once the call was seen to work over the loopback. Nobody has
     run it on these systems yet, so it is off unless asked for. Linux does so in any case; other
-    systems raise `UnsupportedError`.
+    systems raise `UnsupportedError`, or with None do without.
 
     Raises `OSError` where the addresses cannot be had, `TypeError` and `ValueError`
     for wrong arguments, and what the factory raises. When cancelled, nothing is left behind.
@@ -73,8 +73,7 @@ async def create_udp_endpoint(
         if dont_fragment:
             set_dont_fragment(sock)
         protocol = protocol_factory()
-        make = _make_receiving_many if receive_many else _make_transport
-        transport = make(loop, sock, protocol)
+        transport = _make_transport(loop, sock, protocol, receive_many)
         await transport._start()
     except BaseException:
         if isinstance(sock, socket.socket):
@@ -84,9 +83,12 @@ async def create_udp_endpoint(
 
 
 def _make_transport(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    protocol: AnyProtocol,
+    receive_many: bool | None,
 ) -> UdpTransport:
-    """The transport that makes the most of this system."""
+    """The transport that makes the most of this system. Raises `UnsupportedError`."""
     if sys.platform == "linux":
         from .linux import UdpSocket
         from .selector import SelectorUdpTransport
@@ -94,24 +96,12 @@ def _make_transport(
         return SelectorUdpTransport(loop, sock, protocol, UdpSocket)
     if sys.platform != "win32":
         from .bsd import BsdUdpSocket
+        from .mmsg import make_receiver
         from .selector import SelectorUdpTransport
 
-        return SelectorUdpTransport(loop, sock, protocol, BsdUdpSocket)
-    return PlainUdpTransport(loop, sock, protocol)
-
-
-def _make_receiving_many(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
-) -> UdpTransport:
-    """One that receives many datagrams in a call. Raises `UnsupportedError`."""
-    if sys.platform == "linux":
-        return _make_transport(loop, sock, protocol)
-    if sys.platform != "win32":
-        from .bsd import BsdUdpSocket, headers_here
-        from .mmsg import Receiver, checked_call
-        from .selector import SelectorUdpTransport
-
-        receiver = Receiver(sock.family, headers_here(), checked_call())
+        receiver = None if receive_many is False else make_receiver(sock.family, receive_many)
         kind = functools.partial(BsdUdpSocket, receiver=receiver)
         return SelectorUdpTransport(loop, sock, protocol, kind)
-    raise UnsupportedError(errno.EOPNOTSUPP, "Windows has no receive_many=")
+    if receive_many:
+        raise UnsupportedError(errno.EOPNOTSUPP, "Windows has no receive_many=")
+    return PlainUdpTransport(loop, sock, protocol)

@@ -34,7 +34,15 @@ from .bsd import ANCILLARY_MAX, RECEIVE_MAX, BsdUdpSocket, decode, headers_here
 from .cmsg import ControlMessage
 from .protocol import Datagram, SocketAddress, UdpCounters
 
-__all__ = ["Call", "Receiver", "check_call", "checked_call", "control_messages", "system_call"]
+__all__ = [
+    "Call",
+    "Receiver",
+    "check_call",
+    "checked_call",
+    "control_messages",
+    "make_receiver",
+    "system_call",
+]
 
 ROOMS = 32
 """Datagrams in one call. Their room is 2 MiB, of which the system gives what was once in use."""
@@ -184,3 +192,17 @@ def checked_call() -> Call:
     call = system_call()
     check_call(headers_here(), call)
     return call
+
+
+def make_receiver(family: int, required: bool | None) -> Receiver | None:
+    """One for sockets of that family; None where there is none, unless it is required.
+
+    Raises `UnsupportedError`.
+    """
+    try:
+        call = checked_call()
+    except UnsupportedError:
+        if required:
+            raise
+        return None
+    return Receiver(family, headers_here(), call)

@@ -217,6 +217,7 @@ class WireGuard(AsyncClosing):
             (host, port),
             receive_buffer=SOCKET_BUFFER,
             send_buffer=SOCKET_BUFFER,
+            receive_many=None,
         )
         try:
             if self.fwmark:

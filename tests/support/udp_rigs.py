@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from calls import Calls
 
 import aiotun
+from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.protocol import SocketAddress
 
 NARROW = 1400
@@ -21,6 +23,13 @@ def udp_socket(host: str, kind: type[socket.socket] = socket.socket) -> Any:
     sock = kind(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((host, 0))
     return sock
+
+
+def use_transport(
+    make: Callable[..., aiotun.UdpTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let endpoints be made of a loop, a socket and a protocol by this."""
+    monkeypatch.setattr(udp_endpoint, "_make_transport", lambda *given: make(*given[:3]))
 
 
 class Recorder(Calls, aiotun.UdpProtocol):

@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models.udp import ModelUdpSocket, receive_many
 from rigs import until
-from udp_rigs import endpoint, udp_socket
+from udp_rigs import endpoint, udp_socket, use_transport
 
 from aiotun.platforms.bsd.headers import darwin, freebsd, netbsd, openbsd
-from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.bsd import BsdUdpSocket, decode, encode, headers_here
 from aiotun.udp.mmsg import Receiver
 from aiotun.udp.selector import SelectorUdpTransport
@@ -42,7 +41,7 @@ def headers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         kind = functools.partial(BsdUdpSocket, headers=found, receiver=receiver)
         return SelectorUdpTransport(loop, sock, protocol, kind)
 
-    monkeypatch.setattr(udp_endpoint, "_make_transport", make)
+    use_transport(make, monkeypatch)
     return found
 
 

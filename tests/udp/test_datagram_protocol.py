@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from rigs import until
 from udp_rigs import Recorder as Batches
-from udp_rigs import endpoint
+from udp_rigs import endpoint, use_transport
 
 import aiotun
-from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.linux import UdpSocket
 from aiotun.udp.selector import SelectorUdpTransport
@@ -51,11 +50,11 @@ def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
     """Ways to make one, the last of which is the judge."""
     if request.param == "asyncio's own":
         return asyncio_endpoint
-    backends = {
+    backends: dict[str, Callable[..., aiotun.UdpTransport]] = {
         "linux": functools.partial(SelectorUdpTransport, kind=UdpSocket),
         "plain": PlainUdpTransport,
     }
-    monkeypatch.setattr(udp_endpoint, "_make_transport", backends[request.param])
+    use_transport(backends[request.param], monkeypatch)
     return aiotun.create_udp_endpoint
 
 

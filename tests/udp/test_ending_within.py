@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 from rigs import until
-from udp_rigs import Recorder, endpoint, udp_socket
+from udp_rigs import Recorder, endpoint, udp_socket, use_transport
 
-from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 
 ENDS = ["close", "abort"]
@@ -121,7 +120,7 @@ async def test_within_a_read(end: str) -> None:
 @pytest.mark.parametrize("end", ENDS)
 async def test_plain_within_a_refusal(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     """asyncio's endpoint tells of it while it sends."""
-    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
+    use_transport(PlainUdpTransport, monkeypatch)
 
     class Ending(Recorder):
         def error_received(self, exc: Exception) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from rigs import check_limits_at_once, check_write_buffer_limits, until
-from udp_rigs import Recorder, endpoint
+from udp_rigs import Recorder, endpoint, use_transport
 
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
@@ -61,7 +61,7 @@ if sys.platform == "linux":
 @pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """All ways to move datagrams; for tests that hold for each."""
-    monkeypatch.setattr(udp_endpoint, "_make_transport", request.param)
+    use_transport(request.param, monkeypatch)
     found: Backend = request.param
     return found
 
@@ -172,7 +172,7 @@ async def test_one_wake_up_reads_a_bounded_amount() -> None:
 
 async def test_plain_keeps_a_bounded_amount_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio's endpoint cannot be told to stop reading."""
-    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
+    use_transport(PlainUdpTransport, monkeypatch)
     async with endpoint() as server:
         transport = server.transport
         assert isinstance(transport, PlainUdpTransport)
@@ -534,7 +534,7 @@ class ProactorModel:
             _ProactorDatagramTransport(self, transport.socket, _Inner(transport))
             await asyncio.sleep(0)  # it attaches itself
 
-        monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
+        use_transport(PlainUdpTransport, monkeypatch)
         monkeypatch.setattr(PlainUdpTransport, "_open", opened)
 
     def get_debug(self) -> bool:
@@ -704,7 +704,7 @@ async def test_on_windows_it_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(sys, "platform", "win32")
-            transport = udp_endpoint._make_transport(loop, sock, Recorder())
+            transport = udp_endpoint._make_transport(loop, sock, Recorder(), None)
             with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
                 set_dont_fragment(sock)
             set_buffer(sock, socket.SO_RCVBUF, 10_000)

@@ -16,15 +16,15 @@ import pytest
 from headers import ask
 from hypothesis import given
 from hypothesis import strategies as st
-from models.udp import ModelUdpSocket, receive_many
+from models.udp import ModelUdpSocket, receive_many, use_sockets_of
 from rigs import until
 from udp_rigs import endpoint, udp_socket
 
 import aiotun
 from aiotun.platforms.bsd.headers import darwin, netbsd, openbsd
 from aiotun.platforms.bsd.headers.common import iovec
-from aiotun.udp import bsd, mmsg
 from aiotun.udp import endpoint as udp_endpoint
+from aiotun.udp import mmsg
 from aiotun.udp.bsd import BsdUdpSocket
 from aiotun.udp.cmsg import ControlMessage
 from aiotun.udp.mmsg import ROOMS, Receiver, check_call, control_messages, system_call
@@ -304,24 +304,27 @@ def test_freebsd_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_endpoint_that_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def call(fd: int, messages: Any, count: int) -> int:
-        received = receive_many(netbsd)(fd, messages, count)
-        calls.append(received)
-        return received
-
-    monkeypatch.setattr(udp_endpoint, "sys", SimpleNamespace(platform="netbsd11"))
-    monkeypatch.setattr(bsd, "headers_here", lambda: netbsd)
-    monkeypatch.setattr(mmsg, "checked_call", lambda: call)
+    received = use_sockets_of(netbsd, monkeypatch)
     with udp_socket("127.0.0.1") as far:
-        sock = udp_socket("127.0.0.1")
-        ModelUdpSocket.of(sock, netbsd)
-        for n in range(3):
-            far.sendto(b"%d" % n, sock.getsockname())
-        async with endpoint(sock=sock, receive_many=True) as near:
+        async with endpoint(local_addr=("127.0.0.1", 0), receive_many=True) as near:
+            near.transport.pause_reading()
+            for n in range(3):
+                far.sendto(b"%d" % n, near.addr)
+            near.transport.resume_reading()
             await until(lambda: len(near.data) == 3)
-            assert calls == [3]
+    assert max(received) == 3
+
+
+@pytest.mark.parametrize("call", [None, unknown], ids=["works", "does not"])
+async def test_an_endpoint_that_takes_it_where_it_works(
+    call: mmsg.Call | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = use_sockets_of(darwin, monkeypatch, call)
+    with udp_socket("127.0.0.1") as far:
+        async with endpoint(local_addr=("127.0.0.1", 0), receive_many=None) as near:
+            far.sendto(b"1", near.addr)
+            await until(lambda: near.data == [b"1"])
+    assert bool(received) is (call is None)
 
 
 async def test_linux_does_it_anyway() -> None:

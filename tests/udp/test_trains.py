@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from calls import Calls
 from rigs import until
-from udp_rigs import endpoint, udp_socket
+from udp_rigs import endpoint, udp_socket, use_transport
 
 import aiotun
 from aiotun.native import native
 from aiotun.trains import cut
-from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp import linux
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.cmsg import UDP_SEGMENT, encode
@@ -83,7 +82,7 @@ async def test_a_protocol_that_takes_datagrams_gets_them_cut() -> None:
 
 
 async def test_where_nothing_joins_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp_endpoint, "_make_transport", PlainUdpTransport)
+    use_transport(PlainUdpTransport, monkeypatch)
     async with receiver() as server, endpoint() as client:
         addr = server.transport.get_extra_info("sockname")
         client.transport.send_train(b"aabbc", 2, addr)

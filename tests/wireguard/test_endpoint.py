@@ -14,14 +14,17 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
+from types import ModuleType
 from typing import Any, cast
 
 import packets
 import pytest
+from models.udp import use_sockets_of
 from rigs import until
 
 import aiotun
 from aiotun.cancelling import AsyncClosing
+from aiotun.platforms.bsd.headers import darwin, netbsd, openbsd
 from aiotun.platforms.memory import MemoryInterface
 from aiotun.testing import memory_devices
 from aiotun.wireguard import endpoint
@@ -155,6 +158,21 @@ async def test_another_port() -> None:
         with pytest.raises(OSError, match="in use"):
             await b.wireguard.set_listen_port(taken)
         await passes(b, a)
+
+
+@pytest.mark.parametrize("headers", [darwin, netbsd, openbsd])
+async def test_many_datagrams_in_a_call(
+    headers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On sockets of macOS and the BSDs, which are MODELS."""
+    received = use_sockets_of(headers, monkeypatch)
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        many = [packet(0, 1, number) for number in range(100)]
+        await a.host.send_many(many)
+        assert [await b.recv() for _ in many] == many
+        await passes(b, a)
+    assert max(received) > 10
 
 
 async def test_what_came_to_the_old_port_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:

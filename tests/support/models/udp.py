@@ -8,8 +8,10 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
+
+import pytest
 
 from aiotun.platforms.bsd.headers.common import (
     IP_TOS,
@@ -19,6 +21,7 @@ from aiotun.platforms.bsd.headers.common import (
     sockaddr_in,
     sockaddr_in6,
 )
+from aiotun.udp import bsd, endpoint, mmsg, sockets
 from aiotun.udp import cmsg as linux
 
 V4, V6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
@@ -90,6 +93,43 @@ class ModelUdpSocket(socket.socket):
         if (level, kind) == (V6, h.IPV6_TCLASS):
             return V6, linux.IPV6_TCLASS, data
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def use_sockets_of(
+    headers: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[int, Any, int], int] | None = None,
+) -> list[int]:
+    """Let UDP endpoints be that system's. Returns how many each call received that receives many;
+    with `call` that one is tried first, and has to be right."""
+    received: list[int] = []
+
+    async def open_socket(*arguments: Any) -> socket.socket:
+        sock = await sockets.open_socket(*arguments)
+        ModelUdpSocket.of(sock, headers)
+        return sock
+
+    def model_socket(family: int, kind: int) -> socket.socket:
+        sock = socket.socket(family, kind)
+        ModelUdpSocket.of(sock, headers)
+        return sock
+
+    def checked_call() -> mmsg.Call:
+        if call is not None:
+            mmsg.check_call(headers, call, model_socket)
+        return counted
+
+    def counted(fd: int, messages: Any, count: int) -> int:
+        received.append((call or receive_many(headers))(fd, messages, count))
+        return received[-1]
+
+    platform = headers.__name__.rpartition(".")[2]
+    monkeypatch.setattr(endpoint, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(endpoint, "open_socket", open_socket)
+    for module in bsd, mmsg:
+        monkeypatch.setattr(module, "headers_here", lambda: headers)
+    monkeypatch.setattr(mmsg, "checked_call", checked_call)
+    return received
 
 
 def receive_many(headers: ModuleType) -> Callable[[int, Any, int], int]:
