@@ -6,14 +6,18 @@ which no network should have. Each step says whether it did what it should; the 
 
 from __future__ import annotations
 
+import asyncio
+import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from ipaddress import ip_network
 from types import SimpleNamespace
@@ -32,6 +36,10 @@ OWN = {4: "198.18.77.1/24", 6: "fd00:a107:77::1/64"}
 OTHER = {4: "198.18.77.2", 6: "fd00:a107:77::2"}
 MORE = "198.18.78.1/24"
 ROUTE = "198.18.79.0/24"
+ROUTE6 = "fd00:a107:79::/64"
+
+WITHIN = 90.0
+"""Seconds after which a step is taken to hang."""
 
 
 @contextmanager
@@ -188,6 +196,43 @@ def step_receive_many() -> str:
     return "two datagrams came in it as they were sent"
 
 
+def step_flows() -> str:
+    """TCP and UDP out of a TUN, with this kernel's TCP at both ends."""
+    return asyncio.run(asyncio.wait_for(_flows(), 30))
+
+
+async def _flows() -> str:
+    loop = asyncio.get_running_loop()
+    data = bytes(range(256)) * 4096
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(-1))
+        writer.close()
+
+    async def answer(datagrams: aiotun.flows.DatagramStream) -> None:
+        async for datagram in datagrams:
+            datagrams.send(datagram)
+
+    async with aiotun.start_flow_server(
+        echo, datagrams=answer, addresses=list(OWN.values()), routes=[ROUTE, ROUTE6]
+    ) as server:
+        for network in (ROUTE, ROUTE6):
+            host = str(ip_network(network)[9])
+            reader, writer = await asyncio.open_connection(host, 7)
+            writer.write(data)
+            writer.write_eof()
+            assert await reader.read(-1) == data
+            writer.close()
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.connect((host, 7))
+                sock.send(data[:1000])
+                assert await loop.sock_recv(sock, 2000) == data[:1000]
+        assert server.counters.established == server.counters.conversations == 2, server.counters
+        return "TCP with 1 MiB there and back, and UDP, of IPv4 and IPv6"
+
+
 def step_persistent() -> str:
     try:
         device = aiotun.Device(persistent=True)
@@ -224,18 +269,42 @@ STEPS: dict[str, Callable[[], str]] = {
     "super-packets": step_super_packets,
     "WireGuard's routes": step_wireguard,
     "many datagrams a call": step_receive_many,
+    "flows": step_flows,
     "a device that stays": step_persistent,
     "errors": step_errors,
 }
 
 
+def run(step: Callable[[], str]) -> str:
+    """What the step says. Raises what it raises, and `TimeoutError` that tells where it hangs."""
+    said: Future[str] = Future()
+
+    def call() -> None:
+        try:
+            said.set_result(step())
+        except BaseException as exc:
+            said.set_exception(exc)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(WITHIN)
+    if thread.is_alive():
+        frame = sys._current_frames().get(thread.ident or 0)
+        raise TimeoutError("it hangs:\n" + "".join(traceback.format_stack(frame)))
+    return said.result()
+
+
 def main() -> int:
     """Print the report; return how many steps failed."""
-    print(f"aiotun on {platform.platform()}, Python {platform.python_version()}, {implementation}")
+    if os.geteuid():
+        print("The report makes interfaces: run it as root (sudo make report, gmake on the BSDs).")
+        return len(STEPS)
+    system, python = platform.platform(), platform.python_version()
+    print(f"aiotun {aiotun.__version__} on {system}, Python {python}, {implementation}")
     failed = 0
     for name, step in STEPS.items():
         try:
-            print(f"ok      {name}: {step()}", flush=True)
+            print(f"ok      {name}: {run(step)}", flush=True)
         except Exception:
             failed += 1
             print(f"FAILED  {name}:\n{traceback.format_exc()}", flush=True)

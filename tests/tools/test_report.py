@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import pytest
 
 from aiotun.testing import Namespace
@@ -36,3 +39,28 @@ def test_what_fails_is_told(
     assert "ok      one: fine" in output
     assert "FAILED  two:" in output
     assert "out of order" in output
+
+
+def test_a_step_that_hangs_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def hang_here() -> str:
+        ended.wait()
+        return "too late"
+
+    monkeypatch.setattr(report, "STEPS", {"one": hang_here, "two": lambda: "fine"})
+    monkeypatch.setattr(report, "WITHIN", 0.05)
+    assert report.main() == 1
+    ended.set()
+    output = capsys.readouterr().out
+    assert "it hangs" in output
+    assert "hang_here" in output
+    assert "ok      two: fine" in output
+
+
+def test_without_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert report.main() == len(report.STEPS)
+    assert capsys.readouterr().out.count("\n") == 1
