@@ -100,12 +100,16 @@ class DarwinOptions(SystemOptions):
 
     peer_feth: Of a TAP, the name of the feth that is the program's side of the pair, as
         "feth1". None lets the system choose.
+    receive_many: Whether many packets of a TUN are read in one call (recvmsg_x, which is private),
+        by the native module; refused where the call is not seen to work over the loopback. Nobody
+        has run it on a real kernel yet, so it is off unless it is asked for here.
     """
 
     system = "macOS"
     platform = "darwin"
 
     peer_feth: str | None = None
+    receive_many: bool = False
 
     def __post_init__(self) -> None:
         name = self.peer_feth

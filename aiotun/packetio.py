@@ -175,7 +175,7 @@ def _read_frames(queue: Queue, limit: int) -> list[bytes]:
     """See `_native.pyi`; the last one may be empty. Raises `InterfaceGoneError`."""
     frames = []
     if native and queue.direct is not None:
-        frames = native.read_frames(queue.channel(), limit, queue.families)
+        frames = native.read_frames(queue.channel(), limit, queue.families, queue.recvmsg_x)
     return frames or list(islice(_each_frame(queue), limit))
 
 

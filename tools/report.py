@@ -26,8 +26,9 @@ from typing import Any, cast
 import aiotun
 from aiotun.errors import ClosedError, RouteError, TunError, UnsupportedError
 from aiotun.interfaces import AddressAdded, AddressRemoved, LinkChanged
+from aiotun.native import native
 from aiotun.offload import implementation
-from aiotun.options import FreeBSDOptions, OpenBSDOptions
+from aiotun.options import DarwinOptions, FreeBSDOptions, OpenBSDOptions
 from aiotun.testing.ping import echo_reply
 
 __all__ = ["STEPS", "main"]
@@ -196,6 +197,24 @@ def step_receive_many() -> str:
     return "two datagrams came in it as they were sent"
 
 
+def step_read_many() -> str:
+    """The call that is off unless it is asked for, on a utun."""
+    if sys.platform != "darwin":
+        return "nothing to ask for here"
+    options = DarwinOptions(receive_many=True)
+    with (
+        aiotun.Device(addresses=[OWN[4]], darwin=options) as device,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        for _ in range(20):
+            sock.sendto(bytes(100), (OTHER[4], 9))
+        time.sleep(0.5)
+        queue = device.queue
+        frames = native.read_frames(queue.channel(), 64, queue.families, queue.recvmsg_x)
+        assert len(frames) > 1, frames
+        return f"{len(frames)} packets came in it"
+
+
 def step_flows() -> str:
     """TCP and UDP out of a TUN, with this kernel's TCP at both ends."""
     return asyncio.run(asyncio.wait_for(_flows(), 30))
@@ -269,6 +288,7 @@ STEPS: dict[str, Callable[[], str]] = {
     "super-packets": step_super_packets,
     "WireGuard's routes": step_wireguard,
     "many datagrams a call": step_receive_many,
+    "many packets a call": step_read_many,
     "flows": step_flows,
     "a device that stays": step_persistent,
     "errors": step_errors,

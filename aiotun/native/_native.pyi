@@ -36,6 +36,7 @@ class Port:
         read_limit: int,
         limit: int,
         size_max: int,
+        recvmsg_x: int = 0,
         /,
     ) -> None:
         """To be called once, when the twin has set its attributes.
@@ -75,11 +76,14 @@ def read_packets(
     were split; and the malformed frame at which reading ended, if one did.
     """
 
-def read_frames(channel: int, limit: int, families: tuple[int, int] | None, /) -> list[bytes]:
+def read_frames(
+    channel: int, limit: int, families: tuple[int, int] | None, recvmsg_x: int = 0, /
+) -> list[bytes]:
     """Read `limit` frames at most, 4 of them larger than half of the largest possible.
 
     With `families` each is behind 4 bytes, which are left out (see `platforms.base.Queue`):
-    so the last one may be empty.
+    so the last one may be empty. `recvmsg_x` is the address of that function, by which they are
+    read in one call, or 0.
     """
 
 def write_packets(

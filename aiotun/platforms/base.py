@@ -65,6 +65,9 @@ class Queue(ABC):
     families: tuple[int, int] | None = None
     """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
     numbers in network order."""
+    recvmsg_x: int = 0
+    """The address of macOS' function of that name, by which native code reads many frames in a
+    call; 0 where each read has one."""
     retry_after: float | None = None
     """Of a queue that refuses frames for now and has nothing that tells when it takes them again:
     seconds after which to try."""

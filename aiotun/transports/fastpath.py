@@ -317,6 +317,7 @@ if native is not None:
                 READ_BATCH,
                 WRITE_BATCH,
                 self.size_max,
+                queue.recvmsg_x,
             )
 
         def set_queue(self, queue: Queue) -> None:

@@ -50,6 +50,42 @@ read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room, u
     return size < FAMILY_SIZE ? 0 : size - FAMILY_SIZE;
 }
 
+/* macOS' struct msghdr_x and recvmsg_x, which stand in a private header of xnu alone
+   (bsd/sys/socket_private.h). platforms/darwin/recvmsg_x.py finds the function, and tries it. */
+typedef struct {
+    void *name;
+    socklen_t name_size;
+    Part *parts;
+    int part_count;
+    void *control;
+    socklen_t control_size;
+    int flags;
+    size_t size;
+} MessageX;
+
+typedef ssize_t (*ReceiveMany)(int fd, MessageX *messages, unsigned count, int flags);
+
+/* Receive `count` frames at most, RECEIVED_MAX of them, each into a room of `size` bytes with all that
+   stands in front. Return how many came; `sizes` are theirs. */
+static inline int
+receive_many(Channel fd, ReceiveMany call, uint8_t *rooms, size_t size, size_t *sizes, int count)
+{
+    MessageX messages[RECEIVED_MAX] = {0};
+    Part parts[RECEIVED_MAX];
+    for (int i = 0; i < count; i++) {
+        parts[i] = part(rooms + (size_t)i * size, size);
+        messages[i].parts = &parts[i];
+        messages[i].part_count = 1;
+    }
+    ssize_t received;
+    do
+        received = call((int)fd, messages, (unsigned)count, 0);
+    while (received < 0 && errno == EINTR);
+    for (int i = 0; i < received; i++)
+        sizes[i] = messages[i].size;
+    return received < 0 ? 0 : (int)received;
+}
+
 /* Whether all was taken; errno tells why not. */
 static inline bool
 write_parts(Channel fd, const Part *parts, int count)

@@ -98,13 +98,13 @@ static PyObject *
 native_read_frames(PyObject *module, PyObject *args)
 {
     Py_ssize_t channel;
-    Py_ssize_t limit;
+    Py_ssize_t limit, call = 0;
     State *state = PyModule_GetState(module);
     Families families;
-    if (!PyArg_ParseTuple(args, "nnO&:read_frames", &channel, &limit, to_families, &families))
+    if (!PyArg_ParseTuple(args, "nnO&|n:read_frames", &channel, &limit, to_families, &families, &call))
         return NULL;
     PyObject *frames = PyList_New(0);
-    if (frames && !read_frames(frames, &state->kept, channel, &families, limit))
+    if (frames && !read_frames(frames, &state->kept, channel, (ReceiveMany)call, &families, limit))
         Py_CLEAR(frames);
     return frames;
 }
@@ -225,6 +225,8 @@ module_clear(PyObject *module)
         Py_CLEAR(state->kept.large[i]);
     for (size_t i = 0; i < TRAINS_KEPT; i++)
         Py_CLEAR(state->kept.trains[i]);
+    free(state->kept.received);
+    state->kept.received = NULL;
     return 0;
 }
 

@@ -67,6 +67,7 @@ typedef struct Port {
     Channel channel;
     bool tap, vnet_hdr;
     Families families;
+    ReceiveMany receive_many; /* it may be NULL */
     Py_ssize_t size_max, limit, read_limit;
     enum { EACH, BATCH, SUPER } delivery; /* what the callback's name stands for */
 } Port;
@@ -288,7 +289,7 @@ new_super_packet(const Port *self, PyObject *frame)
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    if (!read_frames(reading->packets, self->kept, self->channel, &self->families,
+    if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families,
                      self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
@@ -366,8 +367,8 @@ read_batch(Port *self, Reading *reading)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->channel, self->read_limit, self->tap);
-    if (!read_frames(reading->packets, self->kept, self->channel, &self->families,
-                     self->read_limit))
+    if (!read_frames(reading->packets, self->kept, self->channel, self->receive_many,
+                     &self->families, self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     const Py_ssize_t last = reading->frames - 1;
@@ -577,13 +578,13 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
     PyObject *twin, *layer, *table, *backlog, *counters;
     int vnet_hdr;
-    Py_ssize_t channel;
+    Py_ssize_t channel, call = 0;
     Families families;
     Py_ssize_t read_limit, limit, size_max;
     const bool valid = PyArg_ParseTuple(
-        tuple, "O!nUpO&O!OO!nnn:_bind", &PyType_Type, &twin, &channel, &layer, &vnet_hdr, to_families,
+        tuple, "O!nUpO&O!OO!nnn|n:_bind", &PyType_Type, &twin, &channel, &layer, &vnet_hdr, to_families,
         &families, state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
-        &size_max);
+        &size_max, &call);
     if (valid && self->base)
         PyErr_SetString(PyExc_RuntimeError, "a port is bound once");
     if (valid && !self->base) {
@@ -598,6 +599,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->tap = is_tap(layer);
         self->vnet_hdr = vnet_hdr;
         self->families = families;
+        self->receive_many = (ReceiveMany)call;
         self->size_max = size_max;
         self->limit = limit;
         self->read_limit = read_limit;

@@ -24,6 +24,7 @@ typedef struct {
     Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
     PyObject *rooms[ROOMS], *large[LARGE_MAX]; /* the frames that read_frames read last */
     PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
+    uint8_t *received;             /* RECEIVED_MAX rooms of FRAME_MAX, or NULL */
 } Kept;
 
 /* What one call read. The caller makes the list before it looks at the descriptor: making it may
@@ -121,13 +122,50 @@ frame_in(PyObject *room, Py_ssize_t room_size, Py_ssize_t size)
     return Py_NewRef(room);
 }
 
+/* Receive at most `limit` frames into a list in one call. An empty frame is the last one. The rooms
+   are for the largest frames, so that none is cut off; the system gives the memory of what was once
+   in use. Return false with an exception set. */
+static bool
+receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
+               const Families *families, Py_ssize_t limit)
+{
+    uint8_t *rooms = kept->received; /* others may run while the GIL is released */
+    kept->received = NULL;
+    if (!rooms && !(rooms = malloc((size_t)RECEIVED_MAX * FRAME_MAX))) {
+        PyErr_NoMemory();
+        return false;
+    }
+    size_t sizes[RECEIVED_MAX];
+    int received;
+    Py_BEGIN_ALLOW_THREADS
+    received = receive_many(channel, call, rooms, FRAME_MAX, sizes,
+                            limit < RECEIVED_MAX ? (int)limit : RECEIVED_MAX);
+    Py_END_ALLOW_THREADS
+    const size_t head = families->any ? FAMILY_SIZE : 0;
+    bool done = true, empty = false;
+    for (int i = 0; done && i < received; i++) {
+        const char *frame = (const char *)rooms + (size_t)i * FRAME_MAX;
+        const size_t size = sizes[i] < FRAME_MAX ? sizes[i] : FRAME_MAX;
+        if (size > head)
+            done = append(frames, PyBytes_FromStringAndSize(frame + head, (Py_ssize_t)(size - head)));
+        else
+            empty |= size; /* nothing at all is the end of a descriptor: it comes again */
+    }
+    free(kept->received);
+    kept->received = rooms;
+    return done && (!empty || append(frames, PyBytes_FromStringAndSize(NULL, 0)));
+}
+
 /* Read at most `limit` frames into a list, as they are. An empty frame is the last one. The GIL is
    released once for several frames: four times as many each time, since it costs time to get
-   rooms ready, and mostly few frames wait. Return false with an exception set. */
+   rooms ready, and mostly few frames wait. Where there is a call for many, it is made instead.
+   Return false with an exception set. */
 static bool
-read_frames(PyObject *frames, Kept *kept, Channel channel, const Families *families,
-            Py_ssize_t limit)
+read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
+            const Families *families, Py_ssize_t limit)
 {
+    if (call)
+        return receive_frames(frames, kept, channel, call, families, limit);
     PyObject *rooms[ROOMS];
     ptrdiff_t sizes[ROOMS], size = 1;
     Py_ssize_t used = 0, wanted = 1;

@@ -80,6 +80,16 @@ read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t ro
     return taken;
 }
 
+typedef void *ReceiveMany;
+
+/* A ring has no such call. */
+static inline int
+receive_many(Channel channel, ReceiveMany call, uint8_t *rooms, size_t size, size_t *sizes, int count)
+{
+    (void)channel, (void)call, (void)rooms, (void)size, (void)sizes, (void)count;
+    return 0;
+}
+
 /* Whether all was taken. What is no IP packet is not: the driver drops it, or ends the session. */
 static inline bool
 write_parts(Channel channel, const Part *parts, int count)

@@ -29,6 +29,9 @@ static const Families NO_FAMILIES = {0};
 #define __builtin_prefetch(...)
 #endif
 
+/* One call receives so many frames at most, where there is such a call. */
+enum { RECEIVED_MAX = 64 };
+
 #ifdef _WIN32
 #include "ring.h"
 #else

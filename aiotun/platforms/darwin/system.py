@@ -6,10 +6,12 @@ import sys
 
 assert sys.platform != "win32"
 
+import errno
 from contextlib import ExitStack
 from typing import ClassVar
 
 from ...config import DeviceConfig, Layer
+from ...errors import UnsupportedError
 from ..bsd.base import Control, System
 from ..bsd.headers import darwin
 from ..bsd.queue import BsdQueue
@@ -33,6 +35,15 @@ class Darwin(System):
     names_routes_by_index = True
     wants_peer = True
     no_dad = darwin.IN6_IFF_NODAD
+
+    def check(self, config: DeviceConfig) -> None:
+        super().check(config)
+        if config.layer == "tap" and config.darwin is not None and config.darwin.receive_many:
+            raise UnsupportedError(
+                errno.EOPNOTSUPP,
+                "a TAP of macOS reads many frames at once anyway",
+                remedies=("leave receive_many=True out of DarwinOptions",),
+            )
 
     def open_queue(self, config: DeviceConfig, undo: ExitStack) -> BsdQueue:
         if config.layer == "tun":

@@ -18,6 +18,7 @@ from ..bsd.headers import darwin
 from ..bsd.headers.common import IFNAMSIZ, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
 from ..bsd.kernel import Kernel
 from ..bsd.queue import BsdQueue
+from .recvmsg_x import checked
 
 __all__ = ["UtunQueue", "open_utun", "utun_name"]
 
@@ -93,6 +94,8 @@ def open_utun(system: System, config: DeviceConfig, undo: ExitStack) -> UtunQueu
     name = utun_name(kernel, fd)
     assert name is not None
     queue.index = kernel.index(name)
+    if config.darwin is not None and config.darwin.receive_many:
+        queue.recvmsg_x = checked()
     with suppress(OSError):  # it works without, a packet at a time
         kernel.setsockopt(fd, darwin.SYSPROTO_CONTROL, darwin.UTUN_OPT_MAX_PENDING_PACKETS, PENDING)
         kernel.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from aiotun.platforms.bsd.headers import common, darwin
@@ -65,6 +66,63 @@ class Bpf:
 
     def close(self) -> None:
         self.stack.close()
+
+
+RECVMSG_X = ctypes.CFUNCTYPE(
+    ctypes.c_ssize_t,
+    ctypes.c_int,
+    ctypes.POINTER(darwin.msghdr_x),
+    ctypes.c_uint,
+    ctypes.c_int,
+    use_errno=True,
+)
+
+
+class RecvmsgX:
+    """MODEL of recvmsg_x (bsd/kern/uipc_syscalls.c), as a function that C calls."""
+
+    def __init__(self, twist: Callable[[Any, int], int] | None = None) -> None:
+        """`twist` changes what came, and how many, before the caller sees it."""
+        self.received: list[int] = []
+        """How many datagrams each call gave."""
+        self.errors: list[int] = []
+        self.refusals: list[int] = []
+        """Errnos that the next calls fail with."""
+        self._twist = twist
+        self._function = RECVMSG_X(self._call)
+        self.address = ctypes.cast(self._function, ctypes.c_void_p).value or 0
+
+    def _call(self, fd: int, messages: Any, count: int, flags: int) -> int:
+        try:
+            if self.refusals:
+                raise fail(self.refusals.pop(0))
+            received = self._receive(fd, messages, count)
+        except OSError as exc:
+            self.errors.append(exc.errno or 0)
+            ctypes.set_errno(self.errors[-1])
+            return -1
+        self.received.append(received)
+        return self._twist(messages, received) if self._twist else received
+
+    def _receive(self, fd: int, messages: Any, count: int) -> int:
+        for at in range(count):
+            message = messages[at]
+            if message.msg_flags:
+                raise fail(errno.EINVAL)
+            parts = (common.iovec * message.msg_iovlen).from_address(message.msg_iov)
+            try:
+                data = os.read(fd, sum(part.iov_len for part in parts))
+            except BlockingIOError:
+                if at:
+                    return at
+                raise
+            message.msg_datalen = len(data)
+            if not data:
+                return at + 1
+            for part in parts:
+                ctypes.memmove(part.iov_base, data, min(len(data), part.iov_len))
+                data = data[part.iov_len :]
+        return count
 
 
 class DarwinKernel(ModelKernel):
