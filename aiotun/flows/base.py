@@ -127,7 +127,7 @@ Accept = Callable[[Flow], "Decision | Awaitable[Decision]"]
 
 
 class Drop(str, Enum):
-    """Why a packet from the device went nowhere."""
+    """Why a packet from the device, or a datagram for a client, went nowhere."""
 
     MALFORMED = "malformed"
     """No IP packet, lengths that contradict each other, or a partial checksum elsewhere."""
@@ -157,6 +157,8 @@ class Drop(str, Enum):
     CONVERSATIONS_FULL = "conversations full"
     QUEUE_FULL = "queue full"
     """The datagrams of a conversation were read too slowly."""
+    DEVICE_FULL = "device full"
+    """Datagrams for clients, of any conversation, that came while the device took no more."""
     ERRORS_LIMITED = "errors limited"
     """An answer that was not given: there are `FlowLimits.errors` of them a second at most."""
     UNKNOWN_ERROR = "unknown error"

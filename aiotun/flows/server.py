@@ -44,6 +44,10 @@ GONE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 """What the kernel says of a client that does not answer any more: no fault of a handler's, like
 any `ConnectionError`."""
 
+BACKLOG_MAX = 4
+"""Times the packets that pause reading, after which datagrams for clients are dropped: answers to
+what was read before have room."""
+
 CLOSING_TICKS = 3
 """Turns of the loop in which the resets of the last connections come out of the device and
 reach their clients."""
@@ -307,8 +311,15 @@ class FlowServer(AsyncClosing):
         transport._call(protocol.connection_made, transport)
 
     def _send(self, conversation: Conversation, data: bytes) -> None:
-        mtu = (self._clients or self.transport).mtu
-        self._conversations.send(conversation, data, mtu, self._loop.time())
+        transport = self._clients or self.transport
+        if self._pushing_back and self._is_full(transport):
+            self.counters.drops[Drop.DEVICE_FULL] += 1
+        else:
+            self._conversations.send(conversation, data, transport.mtu, self._loop.time())
+
+    def _is_full(self, transport: PacketTransport) -> bool:
+        _, high = transport.get_write_buffer_limits()
+        return transport.get_write_buffer_size() > BACKLOG_MAX * high
 
     def _run(
         self, handler: Awaitable[None], flow: Flow, abort: Callable[[], object]

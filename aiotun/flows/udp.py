@@ -55,7 +55,7 @@ class ConversationTransport(asyncio.DatagramTransport):
 
         One that is too long for UDP goes to `error_received`. Raises `ValueError` for
         another address than the client's, and `TypeError` for what is not bytes. A datagram
-        after the end is dropped.
+        after the end is dropped, and so is one while the device takes no more, which is counted.
         """
         if addr is not None and tuple(addr[:2]) != self._flow.source:
             raise ValueError(f"the conversation is with {self._flow.source}, not with {addr!r}")
@@ -88,7 +88,7 @@ class ConversationTransport(asyncio.DatagramTransport):
         self._protocol = protocol
 
     def get_write_buffer_size(self) -> int:
-        """0: what is sent waits nowhere."""
+        """0: what is sent waits for the device, with that of all others."""
         return 0
 
     def _received(self, data: bytes) -> None:

@@ -65,6 +65,31 @@ async def test_a_device_that_pushes_back_is_not_read_meanwhile() -> None:
             await until(server.transport.is_reading)
 
 
+async def test_answers_for_a_device_that_pushes_back_are_bounded() -> None:
+    """Nothing tells their sender to wait: what is too much is dropped, and counted."""
+
+    async def shout(datagrams: DatagramStream) -> None:
+        async for count in datagrams:
+            for number in range(int(count)):  # of sizes that nothing coalesces
+                datagrams.send(bytes(100 + number))
+                await asyncio.sleep(0)
+
+    device, far = memory_devices(capacity=4, push_back=True)
+    with far:
+        async with aiotun.start_flow_server(None, datagrams=shout, device=device) as server:
+            server.transport.set_write_buffer_limits(high=20)
+            drops = server.counters.drops
+            far.send(packets.udp(4, b"500"), timeout=30)
+            await until(lambda: drops[Drop.DEVICE_FULL] > 400, 30)
+            assert server.transport.get_write_buffer_size() == 81
+            got = 0
+            while got + drops[Drop.DEVICE_FULL] < 500:
+                got += len(await asyncio.to_thread(far.recv_many, 30.0))
+            await until(server.transport.is_reading)
+            far.send(packets.udp(4, b"1"), timeout=30)
+            await asyncio.to_thread(far.recv, 30.0)
+
+
 async def test_a_tap_is_refused() -> None:
     with pytest.raises(aiotun.ConfigError, match='layer="tun"'):
         await aiotun.start_flow_server(echo, layer="tap", addresses=["10.9.0.1/24"])
