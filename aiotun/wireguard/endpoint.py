@@ -85,6 +85,8 @@ class WireGuard(AsyncClosing):
         self._due = math.inf
         self._named: dict[bytes, tuple[str, int]] = {}
         """The endpoints of peers that are names."""
+        self.sources: list[aiotun.PacketTransport | aiotun.UdpTransport] = []
+        """What packets for peers come from: none of it is read while the socket takes no more."""
         self.tunnel.on_unanswered(self._unanswered)
 
     async def __aenter__(self) -> WireGuard:
@@ -140,13 +142,14 @@ class WireGuard(AsyncClosing):
         peer = self.tunnel.set_peer(config, clock(), address)
         if config.endpoint is not None and address is None:
             self._named[peer.public_key] = config.endpoint
-            found = partial(self._found, peer, peer.endpoint)
+            found = partial(self._found, peer, peer.rx_bytes)
             self._names.look_up(peer.public_key, config.endpoint, self._family, found)
         self._pass_on()
 
-    def _found(self, peer: Peer, known: Address | None, address: Address) -> None:
-        """Set the address that a name led to, if the peer is still there."""
-        if peer.endpoint is known:
+    def _found(self, peer: Peer, heard: int, address: Address) -> None:
+        """Set the address that a name led to, unless more than these bytes were heard of the peer:
+        then it is where they came from."""
+        if peer.rx_bytes == heard:
             peer.set_endpoint(address)
             peer.set_persistent_keepalive(peer.persistent_keepalive, clock())
             self._pass_on()
@@ -155,7 +158,7 @@ class WireGuard(AsyncClosing):
         """Look a name up again: the peer may have another address by now."""
         endpoint = self._named.get(peer.public_key)
         if endpoint is not None and not self._names.is_looked_up(peer.public_key):
-            found = partial(self._found, peer, peer.endpoint)
+            found = partial(self._found, peer, peer.rx_bytes)
             key, tried = peer.public_key, peer.endpoint
             self._names.look_up(key, endpoint, self._family, found, tried=tried)
 
@@ -177,7 +180,7 @@ class WireGuard(AsyncClosing):
         old, self.udp = self.udp, new
         if old.is_reading():
             new.resume_reading()
-        self.transport.resume_reading()  # the old one cannot ask for it any more
+        self._resume_sources()  # the old one cannot ask for it any more
         try:
             await _read_out(old)
         finally:
@@ -289,6 +292,10 @@ class WireGuard(AsyncClosing):
         else:  # nothing was coalesced
             self.transport.writelines([frame[PACKET] for frame in frames])
 
+    def _resume_sources(self) -> None:
+        for source in self.sources:
+            source.resume_reading()
+
     def _tick(self) -> None:
         self._due = math.inf
         self.tunnel.tick(clock())
@@ -315,6 +322,7 @@ class _Host(aiotun.PacketProtocol):
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
         device, queue = transport.device, transport.device.queue
         self._wireguard.transport = transport
+        self._wireguard.sources.append(transport)
         self._wireguard._offload = queue.vnet_hdr
         self._tunnel.mtu = transport.mtu
         self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload, device.udp_zero_checksum)
@@ -379,11 +387,12 @@ class _Network(aiotun.UdpProtocol):
 
     def pause_writing(self) -> None:
         if not self._replaced:
-            self._wireguard.transport.pause_reading()
+            for source in self._wireguard.sources:
+                source.pause_reading()
 
     def resume_writing(self) -> None:
         if not self._replaced:
-            self._wireguard.transport.resume_reading()
+            self._wireguard._resume_sources()
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("to the network: %s", exc)

@@ -144,12 +144,14 @@ class Metrics(Collector):
         yield _gauge("held_peers", "Peers that this server holds.", name, held)
         forwarded = CounterMetricFamily(
             "aiotun_wireguard_forwarded_packets",
-            "Packets to and from other servers; lost: nobody held the peer.",
+            "Packets to and from other servers; dropped: the way there was full; lost: nobody held "
+            "the peer.",
             labels=("interface", "direction"),
         )
         for direction, count in (
             ("sent", member.link.sent),
             ("received", member.link.received),
+            ("dropped", member.link.dropped),
             ("lost", member.lost),
         ):
             forwarded.add_metric((name, direction), count)

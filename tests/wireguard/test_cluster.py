@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, patch
 
 import packets
 import pytest
@@ -144,9 +144,9 @@ async def test_a_peer_moves_and_is_reached_through_any_server(url: str) -> None:
 def cut_off(serving: Serving) -> Iterator[None]:
     """It reaches the store no more, but clients do reach it."""
     bucket = serving.member._bucket
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patched:
         for method in ("read", "write"):
-            patch.setattr(bucket, method, AsyncMock(side_effect=UnreachableError("cut off")))
+            patched.setattr(bucket, method, AsyncMock(side_effect=UnreachableError("cut off")))
         yield
 
 
@@ -343,6 +343,79 @@ async def test_two_servers_that_take_each_other_for_the_holder(url: str) -> None
         await first.host.send(packet("192.0.2.7", "10.9.0.2"))
         await until(lambda: second.member.lost == 1)
         assert first.member.lost == 0
+
+
+def takes_nothing(udp: aiotun.UdpTransport) -> contextlib.AbstractContextManager[object]:
+    """A socket that pushes back. At most 21 datagrams wait for it."""
+    udp.set_write_buffer_limits(high=20)
+    return patch.object(udp, "_send")
+
+
+async def test_a_link_that_is_full(url: str) -> None:
+    """What waits for it is bounded, and what is dropped is counted."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await move(phone, first)
+        await until(lambda: first.holds(0) and second.peer(0).elsewhere is not None)
+        down, link = packet("192.0.2.7", "10.9.0.2"), second.member.link
+        await second.host.send(down)
+        assert await phone.recv() == down  # so the link has a session
+        with takes_nothing(link.udp):
+            for _ in range(100):
+                link.send(first.member.link.public_key, [down])
+                await asyncio.sleep(0)
+            assert link.udp.get_write_buffer_size() == 21
+            assert (link.sent, link.dropped) == (22, 79)
+        for _ in range(21):
+            await phone.recv()
+        await second.host.send(down)
+        assert await phone.recv() == down
+
+
+async def test_a_link_to_a_server_whose_socket_is_full(url: str) -> None:
+    """It is read no further, as the device is not: the kernel drops what is too much."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await move(phone, first)
+        await until(lambda: first.holds(0) and second.peer(0).elsewhere is not None)
+        down, link = packet("192.0.2.7", "10.9.0.2"), first.member.link
+        with takes_nothing(first.wireguard.udp):
+            while link.udp.is_reading():
+                await second.host.send(down)
+                await asyncio.sleep(0.001)
+            assert not first.wireguard.transport.is_reading()
+            received = link.received
+            for _ in range(20):
+                await second.host.send(down)
+                await asyncio.sleep(0.001)
+            assert link.received == received
+        await until(link.udp.is_reading)
+        assert first.wireguard.transport.is_reading()
+        assert await phone.recv() == down
+
+
+async def test_a_server_that_was_away_reaches_the_holder_at_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others have forgotten it meanwhile, with the session of the link; it has not."""
+    monkeypatch.setattr(member_module, "ANNOUNCEMENT_TTL", 1.0)
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await until(lambda: len(first.member.servers) == len(second.member.servers) == 2)
+        await move(phone, first)
+        await until(lambda: first.holds(0) and second.peer(0).elsewhere is not None)
+        down, own = packet("192.0.2.7", "10.9.0.2"), first.member.link.public_key
+        await second.host.send(down)
+        assert await phone.recv() == down  # over the link
+        with cut_off(first):
+            await move(phone, second)
+            await until(lambda: second.holds(0) and own not in second.member.servers)
+            assert first.peer(0).elsewhere is None  # it knows no better
+        await until(lambda: first.peer(0).elsewhere is not None and own in second.member.servers)
+        assert first.peer(0)._current is None
+        deadline = asyncio.get_running_loop().time() + 3
+        while first.member.link.sent == 0 or phone.host.transport.counters.packets_received == 1:
+            assert asyncio.get_running_loop().time() < deadline
+            await first.host.send(down)
+            await asyncio.sleep(0.1)
+        assert await phone.recv() == down
 
 
 async def test_nonsense_in_the_bucket(url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -400,6 +400,23 @@ async def test_a_name_that_is_not_wanted_any_more(names: Names, instead: str) ->
             await passes(a, b)
 
 
+async def test_a_peer_that_is_heard_where_it_was(names: Names) -> None:
+    """While its name is looked up again, and leads elsewhere by now: the peer is not there yet."""
+    async with end(1, peer(0)) as b, end(0, to_name(1, b.wireguard.listen_port)) as a:
+        names.known["vpn.example"] = "127.0.0.1"
+        known = a.wireguard.tunnel.peers[PUBLIC[1]]
+        await until(lambda: known.endpoint is not None)
+        await passes(a, b)
+        where = known.endpoint
+        del names.known["vpn.example"]
+        a.wireguard._unanswered(known)
+        await passes(b, a)
+        known.endpoint = where  # an equal one came; whether it is the same object is the socket's
+        names.known["vpn.example"] = "192.0.2.1"
+        await until(lambda: not a.wireguard._names._tasks)
+        assert known.endpoint == where
+
+
 async def test_names_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     async with end(0, peer(1, 1, "a" * 64 + ".example")) as a:
         await asyncio.sleep(0.01)

@@ -51,6 +51,9 @@ class Link(AsyncClosing):
         """Packets handed to other servers."""
         self.received = 0
         """Packets that came from them."""
+        self.dropped = 0
+        """Packets for them that came while the socket took no more."""
+        self._full = False
 
     async def __aenter__(self) -> Link:
         """Raises `OSError` where the port cannot be had."""
@@ -76,10 +79,19 @@ class Link(AsyncClosing):
             self._tunnel.remove_peer(key)
         for key in servers.keys() - self._tunnel.peers.keys() - {self.public_key}:
             config = PeerConfig(key, allowed_ips=(link_network(key),))
-            self._tunnel.set_peer(config, clock(), servers[key].endpoint)
+            server = self._tunnel.set_peer(config, clock(), servers[key].endpoint)
+            server.initiate(clock())  # one that was away for a while still uses an old session
+        self._pass_on()
 
     def send(self, public_key: bytes, packets: Sequence[bytes]) -> None:
-        """Send IP packets to the server with this key; what it cannot get is lost."""
+        """Send IP packets to the server with this key; what it cannot get is lost.
+
+        Nobody waits for the link: whoever sends has other peers too. So what comes while it is
+        full is dropped, as any router does it.
+        """
+        if self._full:
+            self.dropped += len(packets)
+            return
         destination = link_network(public_key).network_address.packed
         wrapped = [wrap(packet, self._own, destination) for packet in packets]
         self.sent += len(wrapped)
@@ -125,6 +137,12 @@ class _Protocol(aiotun.UdpProtocol):
 
     def datagrams_received(self, datagrams: list[aiotun.Datagram]) -> None:
         self._link.received_datagrams(datagrams)
+
+    def pause_writing(self) -> None:
+        self._link._full = True
+
+    def resume_writing(self) -> None:
+        self._link._full = False
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("the link between servers: %s", exc)

@@ -128,6 +128,7 @@ class Member:
         """Take this interface's peers; `place` is to be told of those that come later."""
         self._wireguard = wireguard
         wireguard.tunnel.on_handshake(self._shook_hands)
+        wireguard.sources.append(self.link.udp)
         self.link.set_servers(self.servers, wireguard.tunnel.mtu)
         self.place(wireguard.tunnel.peers)
 
