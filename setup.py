@@ -28,8 +28,9 @@ aead = Extension(
     sources=["aiotun/native/src/aead.c"],
     depends=glob("aiotun/native/src/*.h"),
     define_macros=[("AIOTUN_SOURCES", checksum("aead.c"))],
-    libraries=["crypto"],  # of OpenSSL 3, whose headers it takes
-    extra_compile_args=["-std=c11", "-O3", "-D_POSIX_C_SOURCE=200809L"],
+    # Of OpenSSL 3, whose headers it takes. What is behind it on Windows a static one calls.
+    libraries=["libcrypto", "ws2_32", "advapi32", "crypt32", "user32"] if WINDOWS else ["crypto"],
+    extra_compile_args=FLAGS if WINDOWS else [*FLAGS, "-D_POSIX_C_SOURCE=200809L"],
     optional=True,
 )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import aiotun
+from aiotun import aead
 from aiotun.offload import implementation
 from aiotun.testing import memory_devices
 
@@ -23,12 +24,9 @@ async def exchange() -> bytes:
 assert asyncio.run(exchange()) == PACKET
 if sys.platform == "linux":
     assert implementation == "native", "the wheel has no native module"
-if sys.platform != "win32":
-    from aiotun import aead
-
-    assert aead.implementation == "native", "the wheel has no native module for encryption"
-    sealed = aead.Sealer(bytes(32)).seal([PACKET], b"head", 1)
-    assert aead.Opener(bytes(32), 4).open(sealed) == ([PACKET], [1])
+assert aead.implementation == "native", "the wheel has no native module for encryption"
+sealed = aead.Sealer(bytes(32)).seal([PACKET], b"head", 1)
+assert aead.Opener(bytes(32), 4).open(sealed) == ([PACKET], [1])
 for command in ("--version", "capture --help", "watch --help"):
     subprocess.run([sys.executable, "-m", "aiotun", *command.split()], check=True)
 print(f"used aiotun {aiotun.__version__} of {aiotun.__file__}: {implementation}")

@@ -247,6 +247,7 @@ def test_a_key_may_be_wiped_by_its_owner(impl: Any) -> None:
     assert sealer.seal([b"x"], b"", 0) == impl.Sealer(KEY).seal([b"x"], b"", 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
 def test_threads_after_a_fork(impl: Any) -> None:
     """In a program of its own: a fork of this one would take pytest along."""
     script = (

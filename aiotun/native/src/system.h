@@ -1,6 +1,7 @@
 /* What each system has in its own way: the order of bytes, protocol numbers, aligned memory, and
    channels, of which a read gives one frame and a write takes one. Other files of this folder
-   name no header of a system but this one and the two that it includes (and udp.h, Linux' own). */
+   name no header of a system but this one and the two that it includes, and threading.h (and
+   udp.h, Linux' own). */
 
 #pragma once
 

@@ -12,6 +12,7 @@
 typedef SRWLOCK Mutex;
 typedef CONDITION_VARIABLE Condition;
 typedef volatile LONG64 Number; /* which threads count up */
+typedef void *volatile Shared;  /* a pointer that one of them takes */
 
 #define MUTEX_INITIALIZER SRWLOCK_INIT
 #define CONDITION_INITIALIZER CONDITION_VARIABLE_INIT
@@ -65,6 +66,13 @@ set_number(Number *next, size_t value)
     InterlockedExchange64(next, (LONG64)value);
 }
 
+/* Put a pointer there, and return the one that was there. */
+static inline void *
+exchange_pointer(Shared *place, void *pointer)
+{
+    return InterlockedExchangePointer(place, pointer);
+}
+
 /* Start a thread for which nobody waits. Return false if the system refuses. */
 static inline bool
 start_thread(DWORD(WINAPI *body)(LPVOID), void *argument)
@@ -80,6 +88,7 @@ start_thread(DWORD(WINAPI *body)(LPVOID), void *argument)
 typedef pthread_mutex_t Mutex;
 typedef pthread_cond_t Condition;
 typedef atomic_size_t Number;
+typedef void *_Atomic Shared;
 
 #define MUTEX_INITIALIZER PTHREAD_MUTEX_INITIALIZER
 #define CONDITION_INITIALIZER PTHREAD_COND_INITIALIZER
@@ -131,6 +140,12 @@ static inline void
 set_number(Number *next, size_t value)
 {
     atomic_store(next, value);
+}
+
+static inline void *
+exchange_pointer(Shared *place, void *pointer)
+{
+    return atomic_exchange(place, pointer);
 }
 
 static inline bool
