@@ -99,6 +99,7 @@ class EventQueue(CallingQueue):
                     self._ready = self._begin()
                     self._up = True
                 self._register()
+                _overlapped.SetEvent(self._ready)  # of a TAP it is the first look that reads
             elif not up:
                 self._set_down()
 

@@ -208,6 +208,15 @@ def test_down_and_up(device: aiotun.Device, far: FarTap) -> None:
     assert results == [frame(1)]
 
 
+async def test_down_and_up_under_a_transport(device: aiotun.Device, far: FarTap) -> None:
+    async with endpoint(device, Recorder) as protocol:
+        for number in range(20):
+            far.push(frame(number))
+            await until(lambda: protocol.packets[-1:] == [frame(number)])  # noqa: B023
+            device.down()
+            device.up()
+
+
 def test_close_ends_the_wait(device: aiotun.Device) -> None:
     thread, results = in_thread(device.recv)
     device.close()
