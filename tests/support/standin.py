@@ -140,6 +140,7 @@ def open_standin() -> Iterator[StandIn]:
     if not LIBRARY:
         pytest.skip("AIOTUN_STANDIN names no stand-in for Wintun (make windows builds one)")
     standin = StandIn()
+    listening = standin.call("Listeners")  # of a test that failed, maybe
     helper = IpHelper(LIBRARY)
 
     def netsh(*words: str) -> str:
@@ -155,7 +156,7 @@ def open_standin() -> Iterator[StandIn]:
         yield standin
         standin.call("Ipv6", 1)
         standin.fail("", 0, 0)
-        assert standin.call("Listeners") == 0, "somebody still listens to changes"
+        assert standin.call("Listeners") <= listening, "somebody still listens to changes"
 
 
 def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

@@ -113,8 +113,6 @@ def _install_packages(folder: Path) -> None:
          "--require-hashes", "-r", LOCKED / "dev.txt", "-r", LOCKED / "uvloop.txt"],
         check=True,
     )  # fmt: skip
-    # Wine answers platform.uname() by a function that it lacks, and ends the process.
-    (folder / "site" / "sitecustomize.py").write_text('import sys\nsys.modules["_wmi"] = None\n')
 
 
 def _install_genuine_wintun(folder: Path) -> None:

@@ -126,7 +126,7 @@ class Windows:
             cwd=self._files,
             env=self._environment,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,  # a pipe, as `wine.python` says
+            stdout=subprocess.PIPE,  # a pipe, as `wine.pytest` says
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",

@@ -6,12 +6,15 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["FOLDER", "ROOT", "environment", "python", "windows_path"]
+__all__ = ["FOLDER", "ROOT", "environment", "pytest", "windows_path"]
 
 ROOT = Path(__file__).parents[2]
 
 FOLDER = ROOT / ".venv-windows"
 """Where all of it is installed."""
+
+STARTUP = Path(__file__).parent / "startup"
+"""What Python runs there before all else."""
 
 
 def windows_path(path: Path) -> str:
@@ -26,7 +29,7 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
         "WINEARCH": "win64",
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",  # or it asks for Mono and Gecko
-        "PYTHONPATH": ";".join(windows_path(each) for each in (ROOT, folder / "site")),
+        "PYTHONPATH": ";".join(map(windows_path, (STARTUP, ROOT, folder / "site"))),
         "PYTHONDONTWRITEBYTECODE": "1",
         "AIOTUN_TEST_REQUIRE": "",  # what wine lacks is no fault
         "AIOTUN_STANDIN": windows_path(folder / "standin.dll"),
@@ -35,14 +38,17 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
     }
 
 
-def python(*arguments: str, folder: Path = FOLDER) -> int:
-    """Run Python for Windows; the status that it ends with.
+def pytest(*arguments: str, folder: Path = FOLDER) -> int:
+    """Run tests on Python for Windows; the status that they end with.
+
+    Which test was the last to begin is told at the end, where a failure did not let pytest
+    tell: at the end of its time a test ends the process, and so does a fault of wine.
 
     Its output goes through a pipe: of other descriptors than pipes and consoles wine makes
     handles with which Python cannot begin.
     """
     with subprocess.Popen(
-        ["wine", str(folder / "python" / "python.exe"), *arguments],
+        ["wine", str(folder / "python" / "python.exe"), "-m", "pytest", "-v", *arguments],
         cwd=ROOT,
         env=environment(folder),
         stdin=subprocess.DEVNULL,
@@ -52,6 +58,11 @@ def python(*arguments: str, folder: Path = FOLDER) -> int:
         errors="replace",
     ) as process:
         assert process.stdout is not None
+        last = "none"
         for line in process.stdout:
             print(line, end="", flush=True)
+            if line.startswith("tests/"):
+                last = line.strip()
+    if process.returncode:
+        print(f"Python for Windows ended with {process.returncode}; the last test was {last}")
     return process.returncode

@@ -41,7 +41,7 @@ class WindowsEvents(CallingEvents):
         self._ip = ip
         self._look = look
         self._seen = look()
-        self._changed = False
+        self._changed = True  # before it was listened to, maybe
         self._callback = NotifyCallback(self._told)  # kept as long as it may be called
         self._handles: list[wintypes.HANDLE] = []
         try:
