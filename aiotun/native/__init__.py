@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .sources import check
 
-__all__ = ["Counts", "native", "tell_if_missing"]
+__all__ = ["Counts", "UdpCounts", "native", "tell_if_missing"]
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
@@ -28,8 +28,11 @@ if TYPE_CHECKING or native is None:
 
     class Counts:
         """What `Counters` is made of, where C counts as well."""
+
+    class UdpCounts:
+        """What `UdpCounters` is made of."""
 else:
-    from ._native import Counts
+    from ._native import Counts, UdpCounts
 
 
 @cache

@@ -13,11 +13,41 @@ from typing import Any
 from ..config import Layer
 from ..packetio import Counters
 from ..transports import fastpath
+from ..transports.flushing import Tick
+from ..udp.base import Posted
 from ..udp.messages import Message
-from ..udp.protocol import Datagram, DatagramTrain, SocketAddress
+from ..udp.protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters
+from ..udp.selector import SelectorUdpTransport
 
 class Counts:
     """What `Counters` is made of: its fields, which a `Port` adds to."""
+
+class UdpCounts:
+    """What `UdpCounters` is made of: its fields, which a `UdpPort` adds to."""
+
+class UdpPort:
+    """Moves trains between a socket and its transport's protocol, as long as all is plain (Linux).
+
+    All else it leaves to the transport, whose attributes it reads and sets by name.
+    """
+
+    def __init__(
+        self,
+        transport: SelectorUdpTransport,
+        socket: Any,
+        fd: int,
+        family: int,
+        backlog: list[Message],
+        tick: Tick,
+        counters: UdpCounters,
+        train: type[DatagramTrain],
+        limit: int,
+        /,
+    ) -> None:
+        """`limit`: datagrams after which one wake-up reads no further message."""
+
+    def read_ready(self) -> None: ...
+    def post(self, outgoing: Posted, /) -> Posted: ...
 
 class Port:
     """What `NativePort` has in C: the attributes of `fastpath.Port` that change with each packet,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..buffers import to_bytes
-from ..trains import SEGMENTS_MAX, cut
+from ..trains import SEGMENTS_MAX, Train, cut
 from ..transports.base import MessageTransport
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
@@ -26,6 +26,8 @@ from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters, UdpPr
 __all__ = ["AnyProtocol", "UdpTransport"]
 
 AnyProtocol = UdpProtocol | asyncio.DatagramProtocol
+
+Posted = list[tuple[SocketAddress, str | None, int, list[Train]]]
 
 WRITE_BATCH = 512
 """Datagrams that gather before they are sent without waiting for the end of the tick."""
@@ -137,6 +139,10 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """The same as trains, for which the protocol asks."""
         self._hand_over(functools.partial(self._call, "trains_received"), trains)
 
+    def _flush_tick(self) -> None:
+        """The delivery is over that the native port began."""
+        flush_since(self._tick, 0)
+
     def _hand_over(self, give: Callable[[list[Any]], None], received: list[Any]) -> None:
         """Give the protocol what was received, then flush what it wrote, wherever."""
         tick = self._tick
@@ -244,6 +250,13 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         else:
             self._outbox.train(addr, local, ecn, data, segment)
         self._gather(count)
+
+    def post(self, outgoing: Posted) -> Posted:
+        """Send trains to many places now, as far as that is plain; what is left, for `send_train`.
+
+        Each entry says where to, the address to send from, the ECN field, and what.
+        """
+        return outgoing
 
     def _gather(self, count: int) -> None:
         """Count the datagrams that were put into the outbox, and see to it that they leave."""

@@ -186,8 +186,13 @@ class UdpSocket:
             received = native.receive_trains(self._sock.fileno(), limit, DatagramTrain)
         else:
             received = receive_trains(self._sock, limit)
-        trains, count, size, number = received
-        self._count(count, len(trains), size, number)
+        return self.take(*received)
+
+    def take(
+        self, trains: list[DatagramTrain], datagrams: int, size: int, number: int
+    ) -> list[DatagramTrain]:
+        """Count what was received elsewhere, and report the error with which that ended."""
+        self._count(datagrams, len(trains), size, number)
         return trains
 
     def _count(self, datagrams: int, messages: int, size: int, number: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..native import UdpCounts
 from ..protocols import Callbacks
 from ..trains import cut
 
@@ -85,7 +86,7 @@ class UdpProtocol(Callbacks):
 
 
 @dataclass
-class UdpCounters:
+class UdpCounters(UdpCounts):
     """What passed between the program and its socket.
 
     What was dropped is counted among the datagrams too: `datagrams_sent - dropped_sent` were
@@ -93,17 +94,21 @@ class UdpCounters:
     `Counters` has the same for packets.
     """
 
-    datagrams_received: int = 0
-    bytes_received: int = 0
-    messages_received: int = 0
+    datagrams_received: int = field(default_factory=int)
+    bytes_received: int = field(default_factory=int)
+    messages_received: int = field(default_factory=int)
     """System calls that gave something: one may give many datagrams (UDP_GRO)."""
-    dropped_received: int = 0
+    dropped_received: int = field(default_factory=int)
     """Not delivered: where the kernel cannot hold them while reading is paused, those that
     were too many, or waited when the transport closed."""
-    datagrams_sent: int = 0
+    datagrams_sent: int = field(default_factory=int)
     """Datagrams that the program handed over."""
-    bytes_sent: int = 0
-    messages_sent: int = 0
+    bytes_sent: int = field(default_factory=int)
+    messages_sent: int = field(default_factory=int)
     """What they were given to the kernel in: one may hold many datagrams (UDP_SEGMENT)."""
-    dropped_sent: int = 0
+    dropped_sent: int = field(default_factory=int)
     """Those that the kernel refused, that waited for it at an `abort`, or came after `close`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `copy` and `pickle`, which do not know the fields that C holds."""
+        return type(self), astuple(self)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from ..native import native
 from .base import AnyProtocol, UdpTransport
 from .messages import Message
 from .protocol import Datagram, DatagramTrain, UdpCounters
@@ -29,6 +30,15 @@ class MessageSocket(Protocol):
     def send(self, messages: list[Message]) -> None: ...
 
 
+@runtime_checkable
+class NativelyRead(Protocol):
+    """A socket whose trains a native port may receive, and which is told of them."""
+
+    def take(
+        self, trains: list[DatagramTrain], datagrams: int, size: int, number: int, /
+    ) -> list[DatagramTrain]: ...
+
+
 class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
 
@@ -44,6 +54,21 @@ class SelectorUdpTransport(UdpTransport):
         self._fd = sock.fileno()
         self._socket = kind(sock, self.counters, self._note_error)
         self._reading = self._writing = False
+        self._ready = self._read_ready
+        if native is not None and isinstance(self._socket, NativelyRead) and not self._remote:
+            port = native.UdpPort(
+                self,
+                self._socket,
+                self._fd,
+                self._family,
+                self._backlog,
+                self._tick,
+                self.counters,
+                DatagramTrain,
+                READ_BATCH,
+            )
+            self._ready = port.read_ready
+            self.post = port.post  # type: ignore[assignment,method-assign]
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         if name == "gso":
@@ -57,6 +82,11 @@ class SelectorUdpTransport(UdpTransport):
         deliver: Callable[[list[Any]], None] = self._deliver
         if self._takes_trains:
             receive, deliver = self._socket.receive_trains, self._deliver_trains
+        self._read(receive, deliver)
+
+    def _read(
+        self, receive: Callable[[int], list[Any]], deliver: Callable[[list[Any]], None]
+    ) -> None:
         self._uses += 1
         before = self.counters.datagrams_received
         try:
@@ -75,6 +105,12 @@ class SelectorUdpTransport(UdpTransport):
         if self._errors:
             self._report_errors()
 
+    def _take_rest(self, *received: Any) -> None:
+        """Do what is left to do with what the native port has received."""
+        assert isinstance(self._socket, NativelyRead)
+        take = self._socket.take
+        self._read(lambda limit: take(*received), self._deliver_trains)
+
     def _report_errors(self) -> None:
         self._watch_anew()
         super()._report_errors()
@@ -87,7 +123,7 @@ class SelectorUdpTransport(UdpTransport):
             self._loop.remove_writer(self._fd)
             self._loop.add_writer(self._fd, self._write_ready)
         if self._reading:
-            self._loop.add_reader(self._fd, self._read_ready)
+            self._loop.add_reader(self._fd, self._ready)
 
     def _send(self, messages: list[Message]) -> None:
         self._socket.send(messages)
@@ -95,7 +131,7 @@ class SelectorUdpTransport(UdpTransport):
     def _watch_readable(self) -> None:
         if not self._reading:
             self._reading = True
-            self._loop.add_reader(self._fd, self._read_ready)
+            self._loop.add_reader(self._fd, self._ready)
 
     def _unwatch_readable(self) -> None:
         if self._reading:

@@ -79,3 +79,31 @@ async def endpoint(
     finally:
         transport.abort()
         await transport.aclose()
+
+
+class Receiver(Calls, aiotun.UdpProtocol):
+    """Takes trains as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trains: list[aiotun.DatagramTrain] = []
+
+    def connection_made(self, transport: aiotun.UdpTransport) -> None:
+        self.transport = transport
+
+    def trains_received(self, trains: list[aiotun.DatagramTrain]) -> None:
+        self.trains += trains
+
+    @property
+    def data(self) -> list[bytes]:
+        return [datagram.data for train in self.trains for datagram in train.datagrams()]
+
+
+def receiver() -> Any:
+    """An endpoint with such a protocol."""
+    return endpoint(factory=Receiver)  # type: ignore[arg-type]
+
+
+def train(count: int, size: int) -> bytes:
+    """The last datagram is shorter."""
+    return b"".join(bytes([n]) * size for n in range(count))[: count * size - 1]

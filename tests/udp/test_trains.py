@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from calls import Calls
 from rigs import until
-from udp_rigs import endpoint, udp_socket, use_transport
+from udp_rigs import endpoint, receiver, train, udp_socket, use_transport
 
 import aiotun
 from aiotun.native import native
@@ -21,34 +20,6 @@ from aiotun.udp.cmsg import UDP_SEGMENT, encode
 
 LENGTHS = [(1, 100), (64, 100), (44, 1452)]
 """Datagrams in a train, and the bytes of each but the last."""
-
-
-class Receiver(Calls, aiotun.UdpProtocol):
-    """Takes trains as they come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trains: list[aiotun.DatagramTrain] = []
-
-    def connection_made(self, transport: aiotun.UdpTransport) -> None:
-        self.transport = transport
-
-    def trains_received(self, trains: list[aiotun.DatagramTrain]) -> None:
-        self.trains += trains
-
-    @property
-    def data(self) -> list[bytes]:
-        return [datagram.data for train in self.trains for datagram in train.datagrams()]
-
-
-def receiver() -> Any:
-    """An endpoint with such a protocol."""
-    return endpoint(factory=Receiver)  # type: ignore[arg-type]
-
-
-def train(count: int, size: int) -> bytes:
-    """The last datagram is shorter."""
-    return b"".join(bytes([n]) * size for n in range(count))[: count * size - 1]
 
 
 @pytest.mark.parametrize(("count", "size"), LENGTHS)

@@ -16,7 +16,7 @@
 #include "split.h"
 #include "state.h"
 #include "table.h"
-#include "udp.h"
+#include "udp_port.h"
 
 /* checksum and gso_split. */
 
@@ -187,11 +187,16 @@ module_exec(PyObject *module)
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
-    PyTypeObject *port_type = NULL;
-    const bool done = (state->table_type = add_type(module, &table_spec)) &&
-                      (state->counts_type = add_type(module, &counts_spec)) &&
-                      (port_type = add_type(module, &port_spec));
+    PyTypeObject *port_type = NULL, *udp_port_type = NULL;
+    bool done = (state->table_type = add_type(module, &table_spec)) &&
+                (state->counts_type = add_type(module, &counts_spec)) &&
+                (state->udp_counts_type = add_type(module, &udp_counts_spec)) &&
+                (port_type = add_type(module, &port_spec));
+#ifdef __linux__
+    done = done && (udp_port_type = add_type(module, &udp_port_spec));
+#endif
     Py_XDECREF(port_type);
+    Py_XDECREF(udp_port_type);
     return done ? 0 : -1;
 }
 
@@ -203,6 +208,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->gso_split);
     Py_VISIT(state->table_type);
     Py_VISIT(state->counts_type);
+    Py_VISIT(state->udp_counts_type);
     Py_VISIT(state->super_packet);
     return 0;
 }
@@ -215,6 +221,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->gso_split);
     Py_CLEAR(state->table_type);
     Py_CLEAR(state->counts_type);
+    Py_CLEAR(state->udp_counts_type);
     Py_CLEAR(state->super_packet);
     for (size_t tap = 0; tap < 2; tap++)
         for (size_t i = 0; i < RECENT_MAX; i++)

@@ -234,50 +234,67 @@ native_receive_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
     return Py_BuildValue("Nnni", datagrams, messages, bytes, number);
 }
 
-static PyObject *
-native_receive_trains(PyObject *module, PyObject *arguments)
+/* What one call received. */
+typedef struct {
+    PyObject *trains; /* a list */
+    Py_ssize_t datagrams, bytes;
+    int number; /* the errno with which it ended, or 0 */
+} Received;
+
+/* Receive trains until there are so many datagrams, or an error. Return false with an exception
+   set. */
+static bool
+receive_trains(Received *received, Kept *kept, int fd, Py_ssize_t limit, PyTypeObject *type)
 {
-    int fd, number = 0;
-    Py_ssize_t limit, datagrams = 0, bytes = 0;
-    PyTypeObject *type;
-    if (!PyArg_ParseTuple(arguments, "inO!:receive_trains", &fd, &limit, &PyType_Type, &type) ||
-        !is_tuple_type(type, "train"))
-        return NULL;
-    Kept *kept = &((State *)PyModule_GetState(module))->kept;
-    PyObject *trains = PyList_New(0);
-    bool done = trains;
-    while (done && !number && datagrams < limit) {
-        PyObject **place = &kept->trains[PyList_GET_SIZE(trains) % TRAINS_KEPT];
+    *received = (Received){.trains = PyList_New(0)};
+    bool done = received->trains;
+    while (done && !received->number && received->datagrams < limit) {
+        PyObject **place = &kept->trains[PyList_GET_SIZE(received->trains) % TRAINS_KEPT];
         PyObject *room = take_room(place, FRAME_MAX);
         if (!room) {
             done = false;
             break;
         }
         Arrival arrival = {0};
-        number = udp_receive(fd, (uint8_t *)PyBytes_AS_STRING(room), &arrival);
-        if (!number) {
+        received->number = udp_receive(fd, (uint8_t *)PyBytes_AS_STRING(room), &arrival);
+        if (!received->number) {
             const bool large = arrival.size > UDP_RECEIVE_MAX / 2;
             if (large)
                 shrink_room(room, arrival.size);
             PyObject *data = large ? Py_NewRef(room)
                                    : PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), arrival.size);
             const bool whole = data && arrival.local && arrival.addr && arrival.ecn;
-            done = whole && append(trains, udp_named(type, Py_BuildValue("OnOOO", data,
-                                                                         (Py_ssize_t)arrival.segment,
-                                                                         arrival.addr, arrival.local,
-                                                                         arrival.ecn)));
+            done = whole && append(received->trains,
+                                   udp_named(type, Py_BuildValue("OnOOO", data,
+                                                                 (Py_ssize_t)arrival.segment,
+                                                                 arrival.addr, arrival.local,
+                                                                 arrival.ecn)));
             Py_XDECREF(data);
-            bytes += arrival.size;
-            datagrams += arrival.size ? (arrival.size + arrival.segment - 1) / arrival.segment : 1;
+            received->bytes += arrival.size;
+            received->datagrams +=
+                arrival.size ? (arrival.size + arrival.segment - 1) / arrival.segment : 1;
             arrival_clear(&arrival);
         }
         keep_room(place, room);
     }
-    if (!done) {
-        Py_XDECREF(trains);
+    if (!done)
+        Py_CLEAR(received->trains);
+    return done;
+}
+
+static PyObject *
+native_receive_trains(PyObject *module, PyObject *arguments)
+{
+    int fd;
+    Py_ssize_t limit;
+    PyTypeObject *type;
+    if (!PyArg_ParseTuple(arguments, "inO!:receive_trains", &fd, &limit, &PyType_Type, &type) ||
+        !is_tuple_type(type, "train"))
         return NULL;
-    }
-    return Py_BuildValue("Nnni", trains, datagrams, bytes, number);
+    Received received;
+    if (!receive_trains(&received, &((State *)PyModule_GetState(module))->kept, fd, limit, type))
+        return NULL;
+    return Py_BuildValue("Nnni", received.trains, received.datagrams, received.bytes, received.number);
 }
 
 /* How much one system call takes. UDP_PARTS_MAX is the kernel's own limit for a message

@@ -1,0 +1,374 @@
+/* UdpPort: the way of trains between a UDP socket and its transport's protocol, while all is plain.
+   Whatever is not is left to the transport, whose state this asks for by name: see udp/selector.py. */
+
+#pragma once
+
+#include <Python.h>
+#include <structmember.h>
+
+#include "port.h"
+#include "udp.h"
+
+/* UdpCounters in protocol.py is a subclass of this. */
+typedef struct {
+    PyObject_HEAD
+    unsigned long long datagrams_received, bytes_received, messages_received, dropped_received,
+        datagrams_sent, bytes_sent, messages_sent, dropped_sent;
+} UdpCounts;
+
+#define UDP_COUNT(name) {#name, T_ULONGLONG, offsetof(UdpCounts, name), 0, NULL}
+
+static PyMemberDef udp_counts_members[] = {
+    UDP_COUNT(datagrams_received), UDP_COUNT(bytes_received), UDP_COUNT(messages_received),
+    UDP_COUNT(dropped_received),   UDP_COUNT(datagrams_sent), UDP_COUNT(bytes_sent),
+    UDP_COUNT(messages_sent),      UDP_COUNT(dropped_sent),   {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot udp_counts_slots[] = {
+    {Py_tp_members, udp_counts_members},
+    {0, NULL},
+};
+
+static PyType_Spec udp_counts_spec = {
+    .name = "aiotun.native._native.UdpCounts",
+    .basicsize = sizeof(UdpCounts),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = udp_counts_slots,
+};
+
+#ifdef __linux__
+
+/* Attributes of the transport, and of its protocol. */
+static const char *const UDP_NAMES[] = {"_uses",    "_takes_trains", "_scheduled",     "_gathered",
+                                        "_closing", "_protocol",     "trains_received"};
+enum { USES, TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, UDP_NAMES_COUNT };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *transport, *socket, *backlog, *tick; /* the last two are lists */
+    PyObject *names[UDP_NAMES_COUNT];
+    UdpCounts *counts;
+    PyTypeObject *train;
+    Kept *kept;
+    int fd, family;
+    Py_ssize_t limit;
+} UdpPort;
+
+/* Return whether an attribute of the transport is true, or -1 with an exception set. */
+static int
+udp_is(const UdpPort *self, int name)
+{
+    PyObject *value = PyObject_GetAttr(self->transport, self->names[name]);
+    const int is = value ? PyObject_IsTrue(value) : -1;
+    Py_XDECREF(value);
+    return is;
+}
+
+static bool
+udp_set(const UdpPort *self, int name, PyObject *value)
+{
+    return !PyObject_SetAttr(self->transport, self->names[name], value);
+}
+
+/* Note that the socket is read or written from now on. Return false with an exception set. */
+static bool
+udp_enter(const UdpPort *self)
+{
+    PyObject *one = PyLong_FromLong(1);
+    const bool done = one && udp_set(self, USES, one);
+    Py_XDECREF(one);
+    return done;
+}
+
+/* Note that this is over. Return false with an exception set. */
+static bool
+udp_leave(const UdpPort *self)
+{
+    const int closing = udp_is(self, CLOSING);
+    if (closing)
+        return closing > 0 && done_with(PyObject_CallMethod(self->transport, "_leave", NULL));
+    PyObject *none = PyLong_FromLong(0);
+    const bool done = none && udp_set(self, USES, none);
+    Py_XDECREF(none);
+    return done;
+}
+
+/* Give the protocol trains, then flush what was written, wherever: see UdpTransport._hand_over. */
+static bool
+udp_hand_over(const UdpPort *self, PyObject *trains)
+{
+    if (!udp_set(self, SCHEDULED, Py_True) || PyList_Append(self->tick, self->transport))
+        return false;
+    PyObject *protocol = PyObject_GetAttr(self->transport, self->names[PROTOCOL]);
+    PyObject *done =
+        protocol ? PyObject_CallMethodOneArg(protocol, self->names[TRAINS_RECEIVED], trains) : NULL;
+    Py_XDECREF(protocol);
+    if (!done && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
+        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyObject *raised = take_exception();
+        done = PyObject_CallMethod(self->transport, "_complain", "Os", raised, "trains_received");
+        Py_DECREF(raised);
+    }
+    PyObject *exception = done ? NULL : take_exception();
+    Py_XDECREF(done);
+    bool flushed;
+    if (PyList_GET_SIZE(self->tick) == 1 && !udp_is(self, GATHERED))
+        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) && udp_set(self, SCHEDULED, Py_False);
+    else
+        flushed = done_with(PyObject_CallMethod(self->transport, "_flush_tick", NULL));
+    if (!exception)
+        return flushed;
+    if (flushed)
+        raise_exception(exception);
+    else
+        Py_DECREF(exception);
+    return false;
+}
+
+static PyObject *
+udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    UdpPort *self = (UdpPort *)object;
+    if (PyList_GET_SIZE(self->tick) || udp_is(self, USES) || udp_is(self, TAKES_TRAINS) <= 0)
+        return PyErr_Occurred() ? NULL : PyObject_CallMethod(self->transport, "_read_ready", NULL);
+    if (!udp_enter(self))
+        return NULL;
+    Received received;
+    const bool read = receive_trains(&received, self->kept, self->fd, self->limit, self->train);
+    PyObject *exception = read ? NULL : take_exception();
+    bool done = udp_leave(self);
+    if (exception) {
+        raise_exception(exception);
+        done = false;
+    }
+    const int closing = done ? udp_is(self, CLOSING) : -1;
+    if (closing < 0)
+        done = false;
+    else if (closing || !received.datagrams ||
+             (received.number && received.number != EAGAIN))
+        done = done_with(PyObject_CallMethod(self->transport, "_take_rest", "Onni", received.trains,
+                                             received.datagrams, received.bytes, received.number));
+    else {
+        self->counts->datagrams_received += (unsigned long long)received.datagrams;
+        self->counts->bytes_received += (unsigned long long)received.bytes;
+        self->counts->messages_received += (unsigned long long)PyList_GET_SIZE(received.trains);
+        done = udp_hand_over(self, received.trains);
+    }
+    Py_XDECREF(received.trains);
+    if (!done)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Add a message of one train. Return false if it is not plain, perhaps with an exception set. */
+static bool
+udp_add_train(Post *post, int family, PyObject *addr, PyObject *local, int ecn, PyObject *train,
+              bool gso)
+{
+    PyObject *data;
+    Py_ssize_t segment;
+    if (!PyTuple_Check(addr) || !PyTuple_GET_SIZE(addr) ||
+        !PyUnicode_Check(PyTuple_GET_ITEM(addr, 0)) || !PyTuple_Check(train) ||
+        !PyArg_ParseTuple(train, "Sn", &data, &segment))
+        return false;
+    const Py_ssize_t size = PyBytes_GET_SIZE(data);
+    const bool many = 0 < segment && segment < size;
+    if (many && (!gso || (size - 1) / segment >= TRAIN_SEGMENTS_MAX))
+        return false;
+    Envelope *envelope = &post->envelopes[post->messages];
+    struct msghdr *header = &post->headers[post->messages].msg_hdr;
+    struct iovec *part = &post->iovecs[post->messages];
+    *part = (struct iovec){PyBytes_AS_STRING(data), (size_t)size};
+    *header = (struct msghdr){.msg_iov = part, .msg_iovlen = 1};
+    if (!udp_write_address(header, envelope, family, addr) ||
+        !envelope->to.v4.sin_port || /* it stands at the same place in both */
+        !udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local, ecn,
+                           many ? segment : 0))
+        return false;
+    post->datagrams[post->messages++] = Py_NewRef(data);
+    post->parts = post->messages;
+    return true;
+}
+
+/* A train's place: that of its entry, and its own within that. */
+typedef struct {
+    Py_ssize_t entry, train;
+} Place;
+
+/* Fill a post with the trains from a place on. Return the place behind the last one, and note where
+   each is. `plain` is false if it ends at one that is not. */
+static Place
+udp_fill(Post *post, const UdpPort *self, PyObject *outgoing, Place at, Place *places, bool gso,
+         bool *plain)
+{
+    post->messages = post->parts = 0;
+    while (*plain && post->messages < UDP_MESSAGES_MAX && at.entry < PyList_GET_SIZE(outgoing)) {
+        PyObject *addr, *local, *trains, *entry = PyList_GET_ITEM(outgoing, at.entry);
+        int ecn;
+        *plain = PyTuple_Check(entry) &&
+                 PyArg_ParseTuple(entry, "OOiO!", &addr, &local, &ecn, &PyList_Type, &trains);
+        if (*plain && at.train == PyList_GET_SIZE(trains)) {
+            at = (Place){at.entry + 1, 0};
+            continue;
+        }
+        places[post->messages] = at;
+        *plain = *plain && udp_add_train(post, self->family, addr, local, ecn,
+                                         PyList_GET_ITEM(trains, at.train), gso);
+        at.train += *plain;
+    }
+    PyErr_Clear(); /* the transport raises it again */
+    places[post->messages] = at;
+    return at;
+}
+
+/* Return what stands from a place on. */
+static PyObject *
+udp_from(PyObject *outgoing, Place at)
+{
+    PyObject *left = PyList_GetSlice(outgoing, at.entry, PyList_GET_SIZE(outgoing));
+    if (!left || !at.train || !PyList_GET_SIZE(left))
+        return left;
+    PyObject *entry = PyList_GET_ITEM(left, 0), *trains = PyTuple_GET_ITEM(entry, 3);
+    PyObject *rest = PyList_GetSlice(trains, at.train, PyList_GET_SIZE(trains));
+    PyObject *shorter = rest ? Py_BuildValue("OOON", PyTuple_GET_ITEM(entry, 0),
+                                             PyTuple_GET_ITEM(entry, 1),
+                                             PyTuple_GET_ITEM(entry, 2), rest)
+                             : NULL;
+    if (!shorter || PyList_SetItem(left, 0, shorter))
+        Py_CLEAR(left);
+    return left;
+}
+
+static PyObject *
+udp_port_post(PyObject *object, PyObject *outgoing)
+{
+    UdpPort *self = (UdpPort *)object;
+    if (!PyList_Check(outgoing))
+        return PyErr_Format(PyExc_TypeError, "what is posted comes in a list");
+    PyObject *offload = PyObject_GetAttrString(self->socket, "gso");
+    const int gso = offload ? PyObject_IsTrue(offload) : -1;
+    Py_XDECREF(offload);
+    if (gso < 0)
+        return NULL;
+    if (PyList_GET_SIZE(self->backlog) || udp_is(self, GATHERED) || udp_is(self, CLOSING) ||
+        udp_is(self, USES))
+        return PyErr_Occurred() ? NULL : Py_NewRef(outgoing);
+    if (!udp_enter(self))
+        return NULL;
+    Post post;
+    Place at = {0, 0}, places[UDP_MESSAGES_MAX + 1];
+    bool plain = true;
+    int number = 0;
+    while (plain && !number && at.entry < PyList_GET_SIZE(outgoing)) {
+        at = udp_fill(&post, self, outgoing, at, places, gso, &plain);
+        unsigned sent;
+        Py_BEGIN_ALLOW_THREADS
+        sent = udp_send(self->fd, &post, &number);
+        Py_END_ALLOW_THREADS
+        at = places[sent];
+        self->counts->messages_sent += sent;
+        for (unsigned i = 0; i < post.messages; i++) {
+            const Py_ssize_t size = PyBytes_GET_SIZE(post.datagrams[i]);
+            PyObject *entry = PyList_GET_ITEM(outgoing, places[i].entry), *trains;
+            if (i < sent) {
+                trains = PyTuple_GET_ITEM(entry, 3);
+                const Py_ssize_t segment = PyLong_AsSsize_t(
+                    PyTuple_GET_ITEM(PyList_GET_ITEM(trains, places[i].train), 1));
+                self->counts->bytes_sent += (unsigned long long)size;
+                self->counts->datagrams_sent += (unsigned long long)(
+                    0 < segment && segment < size ? (size + segment - 1) / segment : 1);
+            }
+            Py_DECREF(post.datagrams[i]);
+        }
+    }
+    PyObject *left = udp_from(outgoing, at);
+    if (!udp_leave(self))
+        Py_CLEAR(left);
+    return left;
+}
+
+static int
+udp_port_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    const UdpPort *self = (UdpPort *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->transport);
+    Py_VISIT(self->socket);
+    Py_VISIT(self->tick);
+    return 0;
+}
+
+static void
+udp_port_dealloc(PyObject *object)
+{
+    UdpPort *self = (UdpPort *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_XDECREF(self->transport);
+    Py_XDECREF(self->socket);
+    Py_XDECREF(self->backlog);
+    Py_XDECREF(self->tick);
+    Py_XDECREF(self->counts);
+    Py_XDECREF(self->train);
+    for (size_t i = 0; i < UDP_NAMES_COUNT; i++)
+        Py_XDECREF(self->names[i]);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+udp_port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
+{
+    State *state = PyType_GetModuleState(type);
+    PyObject *transport, *socket, *backlog, *tick, *counts;
+    PyTypeObject *train;
+    int fd, family;
+    Py_ssize_t limit;
+    if (!PyArg_ParseTuple(args, "OOiiO!O!O!O!n:UdpPort", &transport, &socket, &fd, &family,
+                          &PyList_Type, &backlog, &PyList_Type, &tick, state->udp_counts_type,
+                          &counts, &PyType_Type, &train, &limit) ||
+        !is_tuple_type(train, "train"))
+        return NULL;
+    UdpPort *self = (UdpPort *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->transport = Py_NewRef(transport);
+    self->socket = Py_NewRef(socket);
+    self->backlog = Py_NewRef(backlog);
+    self->tick = Py_NewRef(tick);
+    self->counts = (UdpCounts *)Py_NewRef(counts);
+    self->train = (PyTypeObject *)Py_NewRef(train);
+    self->kept = &state->kept;
+    self->fd = fd;
+    self->family = family;
+    self->limit = limit;
+    for (size_t i = 0; i < UDP_NAMES_COUNT; i++)
+        if (!(self->names[i] = PyUnicode_InternFromString(UDP_NAMES[i]))) {
+            Py_DECREF(self);
+            return NULL;
+        }
+    return (PyObject *)self;
+}
+
+static PyMethodDef udp_port_methods[] = {
+    {"read_ready", udp_port_read_ready, METH_NOARGS, NULL},
+    {"post", udp_port_post, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot udp_port_slots[] = {
+    {Py_tp_new, udp_port_new},
+    {Py_tp_dealloc, udp_port_dealloc},
+    {Py_tp_traverse, udp_port_traverse},
+    {Py_tp_methods, udp_port_methods},
+    {0, NULL},
+};
+
+static PyType_Spec udp_port_spec = {
+    .name = "aiotun.native._native.UdpPort",
+    .basicsize = sizeof(UdpPort),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = udp_port_slots,
+};
+
+#endif
