@@ -1,4 +1,4 @@
-"""In C, by OpenSSL's EVP: the classes of `aiotun.aead`."""
+"""In C, by OpenSSL's EVP: the classes of `aiotun.aead`, and of `wireguard.core.states`."""
 
 import sys
 from collections.abc import Iterable
@@ -8,6 +8,10 @@ from cryptography.utils import Buffer
 from ..aead.algorithms import Algorithm
 from ..aead.frames import Opened
 from ..trains import Train
+from ..wireguard.core.states import Crossing as Crossing
+from ..wireguard.core.states import InterfaceState as InterfaceState
+from ..wireguard.core.states import PeerState as PeerState
+from ..wireguard.core.states import SessionState as SessionState
 
 class Sealer:
     """Seals packets with one key, which it keeps until it is closed or gone."""

@@ -22,6 +22,7 @@ from .config import InterfaceConfig, PeerConfig
 from .core.interface import Address
 from .core.packets import PACKET
 from .core.peer import Peer
+from .core.states import Crossing
 from .core.tunnel import Tunnel
 from .names import Names
 
@@ -88,6 +89,7 @@ class WireGuard(AsyncClosing):
         self.sources: list[aiotun.PacketTransport | aiotun.UdpTransport] = []
         """What packets for peers come from: none of it is read while the socket takes no more."""
         self.tunnel.on_unanswered(self._unanswered)
+        self._crossing: Crossing | None = None
 
     async def __aenter__(self) -> WireGuard:
         self._loop = asyncio.get_running_loop()
@@ -353,6 +355,14 @@ class _Host(aiotun.PacketProtocol):
 class _OffloadHost(_Host):
     """The same on a device whose frames have a virtio_net_hdr: they stay as they are."""
 
+    def __init__(self, wireguard: WireGuard) -> None:
+        super().__init__(wireguard)
+        wireguard._crossing = crossing = self._tunnel.crossing(wireguard, self._clock)
+        if crossing is not None:
+            self.super_packets_received = (  # type: ignore[method-assign]
+                crossing.super_packets_received
+            )
+
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
         self._tunnel.frames_from_device([packet.frame for packet in packets], self._clock())
         self._pass_on()
@@ -370,6 +380,9 @@ class _Network(aiotun.UdpProtocol):
 
     def connection_made(self, transport: aiotun.UdpTransport) -> None:
         self._transport = transport
+        crossing = self._wireguard._crossing
+        if crossing is not None:
+            self.trains_received = crossing.trains_received  # type: ignore[method-assign]
         transport.pause_reading()  # until it is the interface's
 
     def trains_received(self, trains: list[aiotun.DatagramTrain]) -> None:

@@ -21,6 +21,7 @@ import packets
 import pytest
 from models.udp import use_sockets_of
 from rigs import until
+from ways import WAYS, leave_all_to_python
 
 import aiotun
 from aiotun.cancelling import AsyncClosing
@@ -37,6 +38,13 @@ from aiotun.wireguard.names import AT_ONCE, _next_address
 
 KEYS = [generate_private_key() for _ in range(2)]
 PUBLIC = [public_key_of(key) for key in KEYS]
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets that are plain cross in C, and in Python."""
+    if request.param == "python":
+        leave_all_to_python(monkeypatch)
 
 
 class End:

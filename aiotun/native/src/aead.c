@@ -333,7 +333,7 @@ done:
     return result;
 }
 
-#include "frames.h"
+#include "crossing.h"
 
 /* Make the contexts, and give the key to each. OpenSSL wipes them when they are freed. */
 static bool
@@ -508,15 +508,53 @@ module_exec(PyObject *module)
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
-    PyType_Spec *specs[] = {&sealer_spec, &opener_spec, &window_spec};
-    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
-        PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
+    Types *types = PyModule_GetState(module);
+    const struct {
+        PyType_Spec *spec;
+        PyTypeObject **kept;
+    } all[] = {
+        {&sealer_spec, &types->sealer},   {&opener_spec, &types->opener},
+        {&window_spec, &types->window},   {&session_spec, &types->session},
+        {&peer_spec, &types->peer},       {&interface_spec, &types->interface},
+        {&crossing_spec, NULL},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, all[i].spec, NULL);
         if (!type || PyModule_AddType(module, (PyTypeObject *)type)) {
             Py_XDECREF(type);
             return -1;
         }
-        Py_DECREF(type);
+        if (all[i].kept)
+            *all[i].kept = (PyTypeObject *)type;
+        else
+            Py_DECREF(type);
     }
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    const Types *types = PyModule_GetState(module);
+    Py_VISIT(types->sealer);
+    Py_VISIT(types->opener);
+    Py_VISIT(types->window);
+    Py_VISIT(types->session);
+    Py_VISIT(types->peer);
+    Py_VISIT(types->interface);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    Types *types = PyModule_GetState(module);
+    Py_CLEAR(types->sealer);
+    Py_CLEAR(types->opener);
+    Py_CLEAR(types->window);
+    Py_CLEAR(types->session);
+    Py_CLEAR(types->peer);
+    Py_CLEAR(types->interface);
     return 0;
 }
 
@@ -528,7 +566,10 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "aiotun.native._aead",
+    .m_size = sizeof(Types),
     .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
 };
 
 PyMODINIT_FUNC

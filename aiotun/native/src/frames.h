@@ -51,29 +51,58 @@ raise_malformed(PyObject *frame)
     Py_XDECREF(module);
 }
 
-/* Fill in a source. Return the number of its packets, or 0 with an exception set. */
-static size_t
-read_source(Source *source, PyObject *frame)
+/* Fill in a source, and say how many packets it has: 0 if the frame is malformed. Return false with
+   an exception set. */
+static bool
+plan_source(Source *source, PyObject *frame, size_t *packets)
 {
-    if (!PyBytes_Check(frame)) {
-        raise_malformed(frame);
-        return 0;
-    }
+    *packets = 0;
+    source->segmenter.large = NULL;
+    if (!PyBytes_Check(frame))
+        return true;
     const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
     const size_t size = (size_t)PyBytes_GET_SIZE(frame);
     Layout layout;
     source->plan = plan_split(data, size, false, &source->header, &layout);
-    if (source->plan == MALFORMED) {
-        raise_malformed(frame);
-        return 0;
-    }
+    if (source->plan == MALFORMED)
+        return true;
     source->packet = data + VIRTIO_SIZE;
     source->size = size - VIRTIO_SIZE;
-    if (source->plan == ONE_PACKET)
-        return 1;
-    return segmenter_begin(&source->segmenter, &source->header, source->packet, source->size, &layout)
-               ? segments_count(&source->segmenter)
-               : 0;
+    if (source->plan == SEGMENTS) {
+        if (!segmenter_begin(&source->segmenter, &source->header, source->packet, source->size,
+                             &layout))
+            return false;
+        *packets = segments_count(&source->segmenter);
+    }
+    else
+        *packets = 1;
+    return true;
+}
+
+/* The same, but return the number of packets, or 0 with an exception set. */
+static size_t
+read_source(Source *source, PyObject *frame)
+{
+    size_t packets;
+    if (plan_source(source, frame, &packets) && !packets)
+        raise_malformed(frame);
+    return packets;
+}
+
+/* Fill in the items of a source's packets but for their counters. Return false if one is too
+   large. */
+static bool
+list_items(Item *items, const Source *source, size_t packets, Py_ssize_t pad, Py_ssize_t limit)
+{
+    for (size_t i = 0; i < packets; i++) {
+        const Py_ssize_t size = (Py_ssize_t)(
+            source->plan == SEGMENTS ? segment_size(&source->segmenter, i) : source->size);
+        if (size > CONTENT_MAX)
+            return false;
+        items[i] = (Item){
+            .size = size, .pad = padding(size, pad, limit), .source = source, .number = i};
+    }
+    return true;
 }
 
 /* Make trains for the messages of the packets: a list of tuples. The messages are filled in
@@ -135,7 +164,6 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     }
     while (begun < sources_count) {
         Source *source = &sources[begun];
-        source->segmenter.large = NULL;
         const size_t packets = read_source(source, PyTuple_GET_ITEM(tuple, (Py_ssize_t)begun++));
         if (!packets)
             goto done;
@@ -151,16 +179,13 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     size_t next = 0;
     for (size_t i = 0; i < sources_count; i++) {
         const Source *source = &sources[i];
-        const bool many = source->plan == SEGMENTS;
-        const size_t packets = many ? segments_count(&source->segmenter) : 1;
-        for (size_t j = 0; j < packets; j++) {
-            const Py_ssize_t size =
-                (Py_ssize_t)(many ? segment_size(&source->segmenter, j) : source->size);
-            if (!check_size(size))
-                goto done;
-            items[next++] = (Item){
-                .size = size, .pad = padding(size, pad, limit), .source = source, .number = j};
+        const size_t packets =
+            source->plan == SEGMENTS ? segments_count(&source->segmenter) : 1;
+        if (!list_items(items + next, source, packets, pad, limit)) {
+            check_size((Py_ssize_t)source->size);
+            goto done;
         }
+        next += packets;
     }
     uint64_t counter;
     if (!read_first_counter(number, count, &counter))
@@ -258,6 +283,35 @@ unload(Cargo *cargo, const uint8_t *data, size_t size, size_t segment, const uin
     return true;
 }
 
+/* What came of messages: how many are authentic and new and how many bytes are in them, and how
+   many are not, or hold no whole IP packet. */
+typedef struct {
+    size_t accepted, size, forged, replayed, malformed;
+} Outcome;
+
+/* Put the packets of messages that are authentic and new into the batch, which has room. */
+static void
+take_opened(Outcome *outcome, const Item *items, size_t count, Window *window, Batch *batch)
+{
+    batch->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const Item *item = &items[i];
+        if (!item->done)
+            outcome->forged++;
+        else if (!window_accept(window, item->counter))
+            outcome->replayed++;
+        else {
+            outcome->accepted++;
+            outcome->size += (size_t)item->size;
+            const size_t length = ip_length(item->out, (size_t)item->size);
+            if (length)
+                batch_take(batch, batch->count++, item->out, length);
+            else if (item->size)
+                outcome->malformed++;
+        }
+    }
+}
+
 /* Read a train: a tuple of its bytes and the size of its segments. Return false with an
    exception set. */
 static bool
@@ -300,7 +354,8 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
     PyObject *tuple = PySequence_Tuple(trains), *data, *frames = NULL;
     if (!tuple)
         return NULL;
-    size_t messages = 0, segment, forged = 0, replayed = 0, accepted = 0, size = 0, malformed = 0;
+    size_t messages = 0, segment;
+    Outcome outcome = {0};
     Item few_items[FEW_ITEMS];
     Cargo cargo = {.items = few_items, .strays = PyList_New(0)};
     uint8_t *scratch = NULL;
@@ -320,7 +375,7 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
         if (!read_train(PyTuple_GET_ITEM(tuple, i), &data, &segment) ||
             !unload(&cargo, (const uint8_t *)PyBytes_AS_STRING(data),
                     (size_t)PyBytes_GET_SIZE(data), segment,
-                    (const uint8_t *)PyBytes_AS_STRING(head), head_size, &forged))
+                    (const uint8_t *)PyBytes_AS_STRING(head), head_size, &outcome.forged))
             goto done;
     scratch = take_scratch(cargo.bytes);
     if (!scratch) {
@@ -337,23 +392,7 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
     Job each = {key, cargo.items, cargo.count, open_one};
     if (!process(&each, cargo.bytes))
         goto done;
-    batch.count = 0;
-    for (size_t i = 0; i < cargo.count; i++) {
-        const Item *item = &cargo.items[i];
-        if (!item->done)
-            forged++;
-        else if (!window_accept(window, item->counter))
-            replayed++;
-        else {
-            accepted++;
-            size += (size_t)item->size;
-            const size_t length = ip_length(item->out, (size_t)item->size);
-            if (length)
-                batch_take(&batch, batch.count++, item->out, length);
-            else if (item->size)
-                malformed++;
-        }
-    }
+    take_opened(&outcome, cargo.items, cargo.count, window, &batch);
     if (batch_coalesce(&batch, false, (Wanted){tcp, udp, zero}))
         frames = batch_frames(&batch, 0);
 done:
@@ -367,6 +406,7 @@ done:
         Py_XDECREF(cargo.strays);
         return NULL;
     }
-    return Py_BuildValue("NNnnnnn", frames, cargo.strays, (Py_ssize_t)accepted, (Py_ssize_t)size,
-                         (Py_ssize_t)forged, (Py_ssize_t)replayed, (Py_ssize_t)malformed);
+    return Py_BuildValue("NNnnnnn", frames, cargo.strays, (Py_ssize_t)outcome.accepted,
+                         (Py_ssize_t)outcome.size, (Py_ssize_t)outcome.forged,
+                         (Py_ssize_t)outcome.replayed, (Py_ssize_t)outcome.malformed);
 }

@@ -22,8 +22,9 @@ class AllowedIPs(Generic[Owner]):
         self._networks: dict[Owner, dict[Network, None]] = {}
         self._tables: dict[int, dict[int, dict[int, Owner]]] = {4: {}, 16: {}}
         """By an address' size and by mask, the longest prefix first: owners by masked address."""
-        self._cache = _Cache(self._search)
-        self.find: Callable[[bytes], Owner | None] = self._cache.__getitem__
+        self.owners: dict[bytes, Owner | None] = _Cache(self._search)
+        """By address, whatever it is: each is searched for when it is looked up."""
+        self.find: Callable[[bytes], Owner | None] = self.owners.__getitem__
         """The owner of an address: 4 bytes of IPv4, or 16 of IPv6."""
 
     def set(self, owner: Owner, networks: Iterable[Network]) -> None:
@@ -39,7 +40,7 @@ class AllowedIPs(Generic[Owner]):
         for network in after.keys() - before.keys():
             self._add(network, owner)
         if before.keys() != after.keys():
-            self._cache.clear()
+            self.owners.clear()
 
     def of(self, owner: Owner) -> tuple[Network, ...]:
         return tuple(self._networks.get(owner, ()))

@@ -13,6 +13,9 @@ from ...udp import SocketAddress as Address
 from ..keys import KEY_SIZE
 from .allowed_ips import AllowedIPs
 from .counters import Counters
+from .ecn import CE, ECT_1, decapsulate
+from .packets import PACKET, count_of, source_of
+from .states import InterfaceState
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ Outgoing = tuple[Address, str | None, int, list[Train]]
 A plain tuple: one with names takes as long to make as a tenth of all that a packet takes."""
 
 
-class Interface:
+class Interface(InterfaceState):
     """The private key, the indices by which peers name our sessions, and what is to be sent."""
 
     def __init__(
@@ -52,6 +55,7 @@ class Interface:
         self.wall_clock = wall_clock
         self.counters = Counters()
         self.routes: AllowedIPs[Peer] = AllowedIPs()
+        self.owners = self.routes.owners
         self.sessions: dict[bytes, tuple[Peer, Session]] = {}
         """By what the messages for the session begin with."""
         self.indices: dict[int, Peer] = {}
@@ -59,6 +63,8 @@ class Interface:
         self.contacted: dict[bytes, Peer] = {}
         """By the address to which handshake messages went: whose they were."""
         self.outgoing: list[Outgoing] = []
+        self.incoming: list[bytes] = []
+        """Frames for the device."""
         self.timers: Timers[Peer] = Timers()
         self.handshakes = 0
         """How many were completed."""
@@ -70,6 +76,26 @@ class Interface:
     def set_private_key(self, private_key: bytes) -> None:
         self.private_key = private_key
         self.static = X25519PrivateKey.from_private_bytes(private_key) if any(private_key) else None
+
+    def deliver(self, frame: bytes, peer: Peer, ecn: int) -> None:
+        """Take IP packets from a peer, if they come from its own addresses.
+
+        `ecn` is the ECN field of what they came in.
+        """
+        if self.routes.find(source_of(frame)) is not peer:  # all packets of one have the same
+            self.counters.bad_source += count_of(frame)
+        elif ecn not in (CE, ECT_1):
+            self.incoming.append(frame)
+        else:
+            self._deliver_marked(frame, ecn)
+
+    def _deliver_marked(self, frame: bytes, ecn: int) -> None:
+        """Mark all packets of a frame, which have the same ECN field, or drop them."""
+        packet = decapsulate(frame[PACKET], ecn)
+        if packet is None:
+            self.counters.congested += count_of(frame)
+        else:
+            self.incoming.append(frame[: -len(packet)] + packet)
 
     def new_index(self, peer: Peer) -> int:
         while True:

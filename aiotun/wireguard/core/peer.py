@@ -31,6 +31,7 @@ from .session import (
     REKEY_AFTER_MESSAGES,
     Session,
 )
+from .states import PeerState
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -69,33 +70,18 @@ TIMESTAMP_STEP = 1 << 24
 KEEPALIVE = b""
 
 
-class Peer:
+class Peer(PeerState):
     """One peer of an interface. Everything that takes time takes it as seconds, `now`."""
 
-    # What every packet needs stands together: with many peers none of it is in the caches.
-    __slots__ = (  # noqa: RUF023
-        "_interface",
-        "_current",
-        "endpoint",
-        "_local",
-        "tx_bytes",
-        "rx_bytes",
-        "_silence_due",
-        "_keepalive_due",
-        "visit",
-        "_another_keepalive",
-        "_contacted",
-        "persistent_keepalive",
-        "_next",
+    __slots__ = (
         "_answered",
         "_attempts",
+        "_contacted",
         "_erase_due",
         "_handshake",
         "_handshake_sent",
+        "_interface",
         "_jar",
-        "_last_minute",
-        "_lateness",
-        "_persistent_due",
         "_previous",
         "_queue",
         "_retry_due",

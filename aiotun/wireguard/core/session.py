@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...aead import Opener, ReplayWindow, Sealer
 from .messages import TRANSPORT
+from .states import SessionState
 
 if TYPE_CHECKING:
     from ...trains import Train
@@ -32,23 +33,10 @@ PADDING = 16
 """What sizes of packets are multiples of, in bytes (section 5.4.6)."""
 
 
-class Session:
+class Session(SessionState):
     """Seals frames to trains of transport messages, and opens them; one side of a handshake."""
 
-    # First what sealing takes, then what opening takes: see Peer.
-    __slots__ = (  # noqa: RUF023
-        "expires",
-        "sent",
-        "sealed_head",
-        "_sealer",
-        "rekey_due",
-        "_opener",
-        "_window",
-        "initiator",
-        "created",
-        "head",
-        "index",
-    )
+    __slots__ = ("index",)
 
     def __init__(self, index: int, remote_index: int, keys: Keys, now: float, initiator: bool):
         self.index = index

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ...aead import implementation
 from ...errors import OffloadError
-from ...offload import gso_split
+from ...offload import SuperPacket, gso_split
 from ...trains import cut
 from ...udp import Datagram, DatagramTrain
 from ..keys import KEY_SIZE
 from .cookie import CookieChecker, CookieRation, SourceLimiter, TokenBucket
-from .ecn import CE, ECT_1, decapsulate
 from .interface import Interface
 from .messages import (
     COOKIE_REPLY,
@@ -39,15 +39,14 @@ from .messages import (
 from .noise import HandshakeError, Responder
 from .packets import (
     BEGIN,
-    PACKET,
     count_of,
     destination_and_ecn,
     framed,
-    source_of,
     split,
     udp_payload,
 )
 from .peer import Peer
+from .states import Crossing
 
 if TYPE_CHECKING:
     from ...trains import Train
@@ -102,7 +101,6 @@ class Tunnel:
     ) -> None:
         self._interface = Interface(mtu, keylog, random, wall_clock)
         self._peers: dict[bytes, Peer] = {}
-        self._frames: list[bytes] = []
         self._unproven = TokenBucket(HANDSHAKE_RATE, HANDSHAKE_BURST)
         self._cookies = CookieRation()
         self._sources = SourceLimiter()
@@ -210,6 +208,11 @@ class Tunnel:
 
     def frames_from_device(self, frames: Iterable[bytes], now: float) -> None:
         """Seal the packets of frames for the peers to whom their destinations belong."""
+        left = self._interface.seal_for_peers(frames, now)
+        if left:
+            self._seal(left, now)
+
+    def _seal(self, frames: Iterable[bytes], now: float) -> None:
         find, contacted = self._interface.routes.find, self._interface.contacted
         groups: defaultdict[tuple[Peer | None, int], list[bytes]] = defaultdict(list)
         suspects: list[bytes] = []
@@ -262,6 +265,11 @@ class Tunnel:
 
     def trains_received(self, trains: Iterable[DatagramTrain], now: float) -> None:
         """Open datagrams, those of a session together and in their order; then all others."""
+        left = self._interface.open_from_peers(trains, now)
+        if left:
+            self._open(left, now)
+
+    def _open(self, trains: Iterable[DatagramTrain], now: float) -> None:
         runs: list[Run] = []
         latest: dict[bytes, Run] = {}
         for train in trains:
@@ -282,8 +290,8 @@ class Tunnel:
                 continue
             peer, session = found
             frames, strays = peer.received(session, sealed, way[0], way[1], now)
-            if frames:
-                self._deliver(frames, peer, way[2])
+            for frame in frames:
+                self._interface.deliver(frame, peer, way[2])
             if strays:
                 self.datagrams_received([Datagram(each, *way) for each in strays], now)
         for head, way, others in control:
@@ -295,25 +303,6 @@ class Tunnel:
             else:
                 for message in messages:
                     self._control_received(message, way[0], way[1], now)
-
-    def _deliver(self, frames: list[bytes], peer: Peer, ecn: int) -> None:
-        """Take IP packets that come from the peer's own addresses."""
-        find = self._interface.routes.find
-        for frame in frames:  # all packets of one have the same source
-            if find(source_of(frame)) is not peer:
-                self.counters.bad_source += count_of(frame)
-            elif ecn not in (CE, ECT_1):
-                self._frames.append(frame)
-            else:
-                self._deliver_marked(frame, ecn)
-
-    def _deliver_marked(self, frame: bytes, ecn: int) -> None:
-        """Mark all packets of a frame, which have the same ECN field, or drop them."""
-        packet = decapsulate(frame[PACKET], ecn)
-        if packet is None:
-            self.counters.congested += count_of(frame)
-        else:
-            self._frames.append(frame[: -len(packet)] + packet)
 
     def _control_received(self, data: bytes, addr: Address, local: str | None, now: float) -> None:
         """Handle handshake messages and cookie replies."""
@@ -377,6 +366,13 @@ class Tunnel:
         else:
             peer.read_response(response, addr, local, now)
 
+    def crossing(self, ends: object, clock: Callable[[], float]) -> Crossing | None:
+        """What joins a device and a socket natively: see there. None where it was not built."""
+        if implementation == "python":
+            return None
+        interface = self._interface
+        return Crossing(ends, self, interface, interface.timers, clock, SuperPacket)
+
     # Time, and what comes out.
 
     @property
@@ -391,7 +387,7 @@ class Tunnel:
 
     def take_frames(self) -> list[bytes]:
         """IP packets for the device, coalesced."""
-        frames, self._frames = self._frames, []
+        frames, self._interface.incoming = self._interface.incoming, []
         return frames
 
     def take_packets(self) -> list[bytes]:

@@ -60,7 +60,7 @@ def test_what_is_remembered_is_bounded() -> None:
     allowed = table(a=["0.0.0.0/0"])
     for number in range(2 * routing.CACHE_MAX):
         assert allowed.find(number.to_bytes(4, "big")) == "a"
-    assert len(allowed._cache) <= routing.CACHE_MAX
+    assert len(allowed.owners) <= routing.CACHE_MAX
 
 
 class Unseen(IPv4Network):
@@ -96,12 +96,12 @@ def test_a_change_looks_at_no_other_network(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_so_already_changes_nothing() -> None:
     allowed = table(a=["10.0.0.0/8", "fd00::/8"])
     allowed.find(b"\x0a\0\0\1")
-    known = dict(allowed._cache)
+    known = dict(allowed.owners)
     allowed.set("a", [ip_network("fd00::/8"), ip_network("10.0.0.0/8")])
     allowed.set("b", [])
-    assert known == allowed._cache == {b"\x0a\0\0\1": "a"}
+    assert known == allowed.owners == {b"\x0a\0\0\1": "a"}
     allowed.set("b", [ip_network("10.0.0.0/8")])
-    assert not allowed._cache
+    assert not allowed.owners
 
 
 networks = st.builds(

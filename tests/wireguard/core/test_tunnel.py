@@ -16,13 +16,13 @@ import packets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ways import WAYS, leave_all_to_python
 
 from aiotun import Datagram, DatagramTrain
 from aiotun.offload import NO_OFFLOAD, GROTable
 from aiotun.trains import batches
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
-from aiotun.wireguard.core import peer as peer_module
 from aiotun.wireguard.core.cookie import COOKIE_REST, SOURCE_BURST, TokenBucket
 from aiotun.wireguard.core.messages import (
     COOKIE_REPLY,
@@ -32,7 +32,7 @@ from aiotun.wireguard.core.messages import (
     CookieReply,
 )
 from aiotun.wireguard.core.peer import Peer
-from aiotun.wireguard.core.session import REJECT_AFTER_MESSAGES
+from aiotun.wireguard.core.session import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
 from aiotun.wireguard.core.tunnel import HANDSHAKE_BURST, Tunnel
 from aiotun.wireguard.keys import generate_private_key, public_key_of
 
@@ -163,8 +163,15 @@ class World:
         return [(number, kind) for when, number, kind in self.sent if when >= since]
 
 
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets that are plain go through C, and through Python."""
+    if request.param == "python":
+        leave_all_to_python(monkeypatch)
+
+
 @pytest.fixture(params=[False, True], ids=["singly", "joined"])
-def world(request: pytest.FixtureRequest) -> World:
+def world(way: None, request: pytest.FixtureRequest) -> World:
     """Two that know each other; the second one does not know where the first one is."""
     world = World(request.param)
     world.a.meet(world.b)
@@ -768,10 +775,12 @@ def test_who_began_begins_again_after_two_minutes(world: World) -> None:
     assert [kind for _, kind in world.kinds()][1:4] == [TRANSPORT, INITIATION, RESPONSE]
 
 
-def test_and_after_many_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_and_after_many_messages(world: World) -> None:
     connect(world)
     world.sleep(10)
-    monkeypatch.setattr(peer_module, "REKEY_AFTER_MESSAGES", 3)
+    session = world.a.tunnel.peers[world.b.public_key]._current
+    assert session is not None
+    session.sent = REKEY_AFTER_MESSAGES - 2
     assert passes(world, world.a, world.b)
     assert (1, INITIATION) not in world.kinds()
     assert passes(world, world.a, world.b)

@@ -1,0 +1,743 @@
+/* Packets to many peers sealed, and datagrams of many peers opened, in one call: this does what
+   wireguard/core does for packets that are plain (Tunnel.frames_from_device and trains_received, and
+   what these call), and leaves all others to it. */
+
+#pragma once
+
+#include <Python.h>
+
+#include <math.h>
+
+#include "frames.h"
+#include "states.h"
+
+/* See peer.py, session.py, messages.py and ecn.py in wireguard/core. */
+#define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
+#define KEEPALIVE_TIMEOUT 10.0
+#define REKEY_TIMEOUT 5.0
+#define LAST_MINUTE 165.0 /* seconds of a session's age */
+enum { PADDING = 16, TRANSPORT_HEAD_SIZE = 8, TRANSPORT_OVERHEAD = 32 };
+enum { ECT_1 = 1, CE = 3 };
+
+/* Calls have numbers, by which objects tell what is noted in them for this call. The GIL guards
+   this. */
+static uint64_t calls;
+
+/* A frame's destination or source: see packets.py. It has as many bytes of an address as there
+   are. */
+static PyObject *
+address_of(const uint8_t *packet, size_t size, size_t v4, size_t v6)
+{
+    const bool four = packet[0] < 0x50;
+    const size_t at = four ? v4 : v6, length = four ? 4 : 16;
+    const size_t there = size <= at ? 0 : size - at < length ? size - at : length;
+    return PyBytes_FromStringAndSize((const char *)packet + (there ? at : 0), (Py_ssize_t)there);
+}
+
+static int
+ecn_of(const uint8_t *packet)
+{
+    return packet[0] >> 4 == 4 ? packet[1] & 3 : packet[1] >> 4 & 3;
+}
+
+/* Note when a timer is due that begins to run: see Peer._will_be. */
+static bool
+will_be(PeerState *peer, double *timer, double due)
+{
+    PyObject *done = NULL;
+    const bool earlier = due < peer->visit;
+    if (earlier && !(done = PyObject_CallMethod((PyObject *)peer, "_will_be", "d", due)))
+        return false;
+    Py_XDECREF(done);
+    *timer = due;
+    return true;
+}
+
+/* The peer's NAT has seen a packet: see Peer._traversed. */
+static bool
+traversed(PeerState *peer, double now)
+{
+    return !peer->persistent_keepalive ||
+           will_be(peer, &peer->persistent_due, now + peer->persistent_keepalive);
+}
+
+/* Begin a call that notes something in this peer. */
+static void
+peer_begin(PeerState *peer, uint64_t call)
+{
+    if (peer->call == call)
+        return;
+    peer->call = call;
+    peer->left = false;
+    for (size_t i = 0; i < sizeof peer->groups / sizeof *peer->groups; i++)
+        peer->groups[i] = -1;
+}
+
+/* Process the items of one key, without the GIL. Return false if the key was closed. */
+static bool
+process_alone(Key *key, Item *items, size_t count,
+              void (*each)(Key *key, EVP_CIPHER_CTX *context, Item *item))
+{
+    PyThread_acquire_lock(key->lock, WAIT_LOCK);
+    const bool open = key->contexts;
+    for (size_t i = 0; open && i < count; i++)
+        each(key, key->contexts[0], &items[i]);
+    PyThread_release_lock(key->lock);
+    return open;
+}
+
+static bool
+key_closed(void)
+{
+    PyErr_SetString(PyExc_ValueError, "the key was closed");
+    return false;
+}
+
+static bool
+check_interface(const InterfaceState *self)
+{
+    const bool valid = self->owners && PyDict_Check(self->owners) && self->contacted &&
+                       PyDict_Check(self->contacted) && self->sessions &&
+                       PyDict_Check(self->sessions) && self->outgoing &&
+                       PyList_Check(self->outgoing) && self->incoming && PyList_Check(self->incoming);
+    if (!valid)
+        PyErr_SetString(PyExc_TypeError, "an interface has three dicts and two lists");
+    return valid;
+}
+
+/* Read the arguments of a method that takes objects and the time: these as a tuple. */
+static PyObject *
+objects_and_now(PyObject *const *arguments, Py_ssize_t count, double *now)
+{
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "this takes 2 arguments, not %zd", count);
+        return NULL;
+    }
+    *now = PyFloat_AsDouble(arguments[1]);
+    return PyErr_Occurred() ? NULL : PySequence_Tuple(arguments[0]);
+}
+
+/* Return the objects of the tuple that are left, as a list. */
+static PyObject *
+list_left(PyObject *tuple, const bool *left)
+{
+    PyObject *list = PyList_New(0);
+    for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(tuple); i++)
+        if (left[i] && PyList_Append(list, PyTuple_GET_ITEM(tuple, i)))
+            Py_CLEAR(list);
+    return list;
+}
+
+/* Sealing. */
+
+/* Frames for one peer that leave with one ECN field. */
+typedef struct {
+    PeerState *peer;       /* an owned reference */
+    SessionState *session; /* an owned reference, if the frames are not left */
+    PyObject *outgoing;    /* see Outgoing in interface.py */
+    int ecn;
+    bool left, sealed;
+    int32_t first, last; /* frames; `next` in Seals leads from one to the next */
+    Item *items;
+    size_t count, size; /* messages, and bytes in them */
+} Group;
+
+typedef struct {
+    PyObject *frames; /* a tuple */
+    Group *groups;
+    Source *sources; /* of each frame */
+    int32_t *next;   /* the next frame of the same group, or -1 */
+    bool *left;      /* which frames are left to Python */
+    Item *items;
+    int32_t count;       /* groups */
+    int32_t sources_begun; /* those before are to be cleared */
+} Seals;
+
+static void
+leave_group(Seals *seals, Group *group)
+{
+    group->left = group->peer->left = true;
+    for (int32_t i = group->first; i >= 0; i = seals->next[i])
+        seals->left[i] = true;
+}
+
+/* Put a frame into its group. Return false with an exception set. */
+static bool
+group_frame(Seals *seals, InterfaceState *self, const Types *types, uint64_t call, int32_t frame)
+{
+    PyObject *object = PyTuple_GET_ITEM(seals->frames, frame);
+    seals->left[frame] = true;
+    seals->next[frame] = -1;
+    if (!PyBytes_Check(object) || PyBytes_GET_SIZE(object) < VIRTIO_SIZE + 2)
+        return true;
+    const uint8_t *packet = (const uint8_t *)PyBytes_AS_STRING(object) + VIRTIO_SIZE;
+    PyObject *destination =
+        address_of(packet, (size_t)PyBytes_GET_SIZE(object) - VIRTIO_SIZE, 16, 24);
+    if (!destination)
+        return false;
+    const int suspect = PyDict_Contains(self->contacted, destination);
+    PyObject *owner = suspect ? NULL : PyObject_GetItem(self->owners, destination);
+    Py_DECREF(destination);
+    if (!owner)
+        return suspect == 1;
+    if (!PyObject_TypeCheck(owner, types->peer)) {
+        Py_DECREF(owner);
+        return true;
+    }
+    PeerState *peer = (PeerState *)owner;
+    const int ecn = ecn_of(packet);
+    peer_begin(peer, call);
+    seals->left[frame] = false;
+    int32_t number = peer->groups[ecn];
+    if (number < 0) {
+        number = peer->groups[ecn] = seals->count++;
+        seals->groups[number] = (Group){.peer = peer, .ecn = ecn, .first = frame, .last = frame};
+        return true;
+    }
+    Group *group = &seals->groups[number];
+    seals->next[group->last] = frame;
+    group->last = frame;
+    Py_DECREF(owner);
+    return true;
+}
+
+/* Look whether a group's packets can be sealed here, and how many there are. Return false with an
+   exception set. */
+static bool
+plan_group(Seals *seals, Group *group, const Types *types, double now)
+{
+    PeerState *peer = group->peer;
+    SessionState *session = (SessionState *)peer->current;
+    if (peer->left || !session || !PyObject_TypeCheck(session, types->session) ||
+        now >= session->expires || now >= session->rekey_due || !session->sealer ||
+        !Py_IS_TYPE(session->sealer, types->sealer) || !session->sealed_head ||
+        !PyBytes_Check(session->sealed_head) || !peer->endpoint || peer->endpoint == Py_None ||
+        !peer->local) {
+        leave_group(seals, group);
+        return true;
+    }
+    for (int32_t i = group->first; i >= 0; i = seals->next[i]) {
+        size_t packets;
+        Source *source = &seals->sources[i];
+        if (!plan_source(source, PyTuple_GET_ITEM(seals->frames, i), &packets))
+            return false;
+        if (!packets || source->size > CONTENT_MAX) {
+            segmenter_clear(&source->segmenter);
+            leave_group(seals, group);
+            return true;
+        }
+        group->count += packets;
+    }
+    if (session->sent + group->count > REKEY_AFTER_MESSAGES)
+        leave_group(seals, group);
+    else
+        group->session = (SessionState *)Py_NewRef(session);
+    return true;
+}
+
+/* Give a group's messages their counters and places. Return false with an exception set. */
+static bool
+place_group(const Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
+{
+    SessionState *session = group->session;
+    const PeerState *peer = group->peer;
+    const size_t head_size = (size_t)PyBytes_GET_SIZE(session->sealed_head);
+    group->items = items;
+    size_t count = 0;
+    for (int32_t i = group->first; i >= 0; i = seals->next[i]) {
+        const Source *source = &seals->sources[i];
+        const size_t packets =
+            source->plan == SEGMENTS ? segments_count(&source->segmenter) : 1;
+        list_items(items + count, source, packets, PADDING, mtu);
+        count += packets;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i].counter = session->sent++;
+        group->size += head_size + COUNTER_SIZE + (size_t)(items[i].size + items[i].pad) + TAG_SIZE;
+    }
+    PyObject *trains = make_trains(
+        items, count, (const uint8_t *)PyBytes_AS_STRING(session->sealed_head), head_size);
+    group->outgoing =
+        trains ? Py_BuildValue("OOiN", peer->endpoint, peer->local, group->ecn, trains) : NULL;
+    return group->outgoing;
+}
+
+/* Send what was sealed, and do what Peer.send does then. Return false with an exception set. */
+static bool
+send_group(const Group *group, InterfaceState *self, double now)
+{
+    PeerState *peer = group->peer;
+    if (!group->sealed)
+        return key_closed();
+    for (size_t i = 0; i < group->count; i++)
+        if (!group->items[i].done) {
+            PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
+            return false;
+        }
+    peer->tx_bytes += group->size;
+    if (PyList_Append(self->outgoing, group->outgoing))
+        return false;
+    peer->keepalive_due = INFINITY;
+    if (!traversed(peer, now))
+        return false;
+    if (peer->silence_due != INFINITY || group->size <= group->count * TRANSPORT_OVERHEAD)
+        return true;
+    const double patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + peer->lateness;
+    return will_be(peer, &peer->silence_due, now + patience);
+}
+
+static bool
+seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
+{
+    size_t count = 0;
+    for (int32_t i = 0; i < seals->count; i++) {
+        Group *group = &seals->groups[i];
+        if (!plan_group(seals, group, types, now))
+            return false;
+        if (!group->left)
+            count += group->count;
+    }
+    seals->items = PyMem_New(Item, count ? count : 1);
+    if (!seals->items) {
+        PyErr_NoMemory();
+        return false;
+    }
+    Item *items = seals->items;
+    for (int32_t i = 0; i < seals->count; i++) {
+        Group *group = &seals->groups[i];
+        if (group->left)
+            continue;
+        if (!place_group(seals, group, items, self->mtu))
+            return false;
+        items += group->count;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (int32_t i = 0; i < seals->count; i++) {
+        Group *group = &seals->groups[i];
+        if (!group->left)
+            group->sealed = process_alone((Key *)group->session->sealer, group->items, group->count,
+                                          seal_in_place);
+    }
+    Py_END_ALLOW_THREADS
+    bool done = true;
+    for (int32_t i = 0; done && i < seals->count; i++)
+        done = seals->groups[i].left || send_group(&seals->groups[i], self, now);
+    return done;
+}
+
+/* Seal what is plain of a tuple of frames. Return a list of those that are left. */
+static PyObject *
+seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, double now)
+{
+    if (!check_interface(self))
+        return NULL;
+    PyObject *left = NULL;
+    const size_t number = (size_t)PyTuple_GET_SIZE(frames), room = number ? number : 1;
+    Seals seals = {
+        .frames = frames,
+        .groups = PyMem_New(Group, room),
+        .sources = PyMem_Calloc(room, sizeof(Source)),
+        .next = PyMem_New(int32_t, room),
+        .left = PyMem_New(bool, room),
+    };
+    bool done = seals.groups && seals.sources && seals.next && seals.left && number <= INT32_MAX;
+    if (!done)
+        PyErr_NoMemory();
+    const uint64_t call = ++calls;
+    for (size_t i = 0; done && i < number; i++)
+        done = group_frame(&seals, self, types, call, (int32_t)i);
+    if (done && seal_groups(&seals, self, types, now))
+        left = list_left(frames, seals.left);
+    for (int32_t i = 0; i < seals.count; i++) {
+        Py_DECREF(seals.groups[i].peer);
+        Py_XDECREF(seals.groups[i].session);
+        Py_XDECREF(seals.groups[i].outgoing);
+    }
+    for (size_t i = 0; seals.sources && i < number; i++)
+        segmenter_clear(&seals.sources[i].segmenter);
+    PyMem_Free(seals.groups);
+    PyMem_Free(seals.sources);
+    PyMem_Free(seals.next);
+    PyMem_Free(seals.left);
+    PyMem_Free(seals.items);
+    return left;
+}
+
+static PyObject *
+interface_seal_for_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
+                 PyObject *Py_UNUSED(names))
+{
+    double now;
+    PyObject *frames = objects_and_now(arguments, count, &now);
+    PyObject *left = frames ? seal_for_peers((InterfaceState *)self, PyType_GetModuleState(base), frames, now)
+                            : NULL;
+    Py_XDECREF(frames);
+    return left;
+}
+
+/* Opening. */
+
+/* Trains of one session that came in one way. */
+typedef struct {
+    PeerState *peer;           /* an owned reference */
+    SessionState *session;     /* an owned reference */
+    PyObject *opener, *window; /* owned references, if the trains are not left */
+    PyObject *addr, *local;    /* borrowed from the tuple of trains */
+    int ecn;
+    bool left, opened;
+    int32_t first, last;
+    Cargo cargo;
+    size_t forged;
+} Way;
+
+typedef struct {
+    PyObject *trains; /* a tuple */
+    Way *ways;
+    int32_t *next;
+    bool *left;
+    Item *items;
+    uint8_t *scratch;
+    int32_t count;
+    size_t bytes;
+} Opens;
+
+static void
+leave_way(Opens *opens, Way *way)
+{
+    way->left = way->peer->left = true;
+    for (int32_t i = way->first; i >= 0; i = opens->next[i])
+        opens->left[i] = true;
+}
+
+/* A DatagramTrain that came in a way. The references are borrowed. */
+typedef struct {
+    PyObject *data, *addr, *local;
+    size_t segment;
+    int ecn;
+} Came;
+
+/* Read a DatagramTrain. Return whether it is one. */
+static bool
+read_came(PyObject *train, Came *came)
+{
+    if (!PyTuple_Check(train) || PyTuple_GET_SIZE(train) != 5)
+        return false;
+    came->data = PyTuple_GET_ITEM(train, 0);
+    came->addr = PyTuple_GET_ITEM(train, 2);
+    came->local = PyTuple_GET_ITEM(train, 3);
+    PyObject *segment = PyTuple_GET_ITEM(train, 1), *ecn = PyTuple_GET_ITEM(train, 4);
+    if (!PyBytes_Check(came->data) || !PyLong_Check(segment) || !PyLong_Check(ecn) ||
+        PyBytes_GET_SIZE(came->data) > CONTENT_MAX)
+        return false;
+    const Py_ssize_t all = PyBytes_GET_SIZE(came->data), size = PyLong_AsSsize_t(segment);
+    came->segment = (size_t)(0 < size && size < all ? size : all ? all : 1);
+    came->ecn = (int)PyLong_AsLong(ecn);
+    if (!PyErr_Occurred())
+        return came->ecn >= 0 && came->ecn <= 3;
+    PyErr_Clear();
+    return false;
+}
+
+/* Whether all messages of a train begin with the head. */
+static bool
+is_pure(const Came *came, PyObject *head)
+{
+    const char *data = PyBytes_AS_STRING(came->data);
+    const size_t size = (size_t)PyBytes_GET_SIZE(came->data), length = (size_t)PyBytes_GET_SIZE(head);
+    size_t at = 0;
+    do {
+        if (size - at < length || memcmp(data + at, PyBytes_AS_STRING(head), length))
+            return false;
+        at += came->segment;
+    } while (at < size);
+    return true;
+}
+
+static int
+same(PyObject *a, PyObject *b)
+{
+    return a == b ? 1 : PyObject_RichCompareBool(a, b, Py_EQ);
+}
+
+/* Put a train to those that came in the same way. Return false with an exception set. */
+static bool
+group_train(Opens *opens, InterfaceState *self, const Types *types, uint64_t call, int32_t number)
+{
+    Came came;
+    opens->left[number] = true;
+    opens->next[number] = -1;
+    if (!read_came(PyTuple_GET_ITEM(opens->trains, number), &came) ||
+        PyBytes_GET_SIZE(came.data) < TRANSPORT_HEAD_SIZE)
+        return true;
+    PyObject *head =
+        PyBytes_FromStringAndSize(PyBytes_AS_STRING(came.data), TRANSPORT_HEAD_SIZE);
+    PyObject *found = head ? PyDict_GetItemWithError(self->sessions, head) : NULL;
+    Py_XDECREF(head);
+    if (!found)
+        return !PyErr_Occurred();
+    if (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) != 2 ||
+        !PyObject_TypeCheck(PyTuple_GET_ITEM(found, 0), types->peer) ||
+        !PyObject_TypeCheck(PyTuple_GET_ITEM(found, 1), types->session))
+        return true;
+    PeerState *peer = (PeerState *)PyTuple_GET_ITEM(found, 0);
+    SessionState *session = (SessionState *)PyTuple_GET_ITEM(found, 1);
+    peer_begin(peer, call);
+    opens->left[number] = false;
+    if (session->call == call) {
+        Way *way = &opens->ways[session->run];
+        int equal = way->ecn == came.ecn;
+        if (equal && (equal = same(way->addr, came.addr)) > 0)
+            equal = same(way->local, came.local);
+        if (equal < 0)
+            return false;
+        if (equal) {
+            opens->next[way->last] = number;
+            way->last = number;
+            return true;
+        }
+    }
+    session->call = call;
+    session->run = opens->count++;
+    opens->ways[session->run] = (Way){
+        .peer = (PeerState *)Py_NewRef(peer),
+        .session = (SessionState *)Py_NewRef(session),
+        .addr = came.addr,
+        .local = came.local,
+        .ecn = came.ecn,
+        .first = number,
+        .last = number,
+    };
+    return true;
+}
+
+/* Look whether trains can be opened here, and how many messages there are at most. */
+static void
+plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *messages)
+{
+    PeerState *peer = way->peer;
+    const SessionState *session = way->session;
+    bool plain = !peer->left && now < session->expires && (PyObject *)session != peer->next &&
+                 session->head && PyBytes_Check(session->head) && session->opener &&
+                 Py_IS_TYPE(session->opener, types->opener) && session->window &&
+                 Py_IS_TYPE(session->window, types->window) &&
+                 ((Key *)session->opener)->head_size == PyBytes_GET_SIZE(session->head) &&
+                 !(session->initiator && (PyObject *)session == peer->current &&
+                   now - session->created >= LAST_MINUTE && !peer->last_minute);
+    Came came;
+    size_t count = 0;
+    for (int32_t i = way->first; plain && i >= 0; i = opens->next[i]) {
+        plain = read_came(PyTuple_GET_ITEM(opens->trains, i), &came) && is_pure(&came, session->head);
+        count += plain ? (size_t)PyBytes_GET_SIZE(came.data) / came.segment + 1 : 0;
+    }
+    if (!plain) {
+        leave_way(opens, way);
+        return;
+    }
+    *messages += count;
+    way->opener = Py_NewRef(session->opener);
+    way->window = Py_NewRef(session->window);
+}
+
+/* Find the messages of trains. Return where the next items go. */
+static Item *
+unload_way(const Opens *opens, Way *way, Item *items)
+{
+    PyObject *head = way->session->head;
+    way->cargo.items = items;
+    for (int32_t i = way->first; i >= 0; i = opens->next[i]) {
+        Came came = {0};
+        read_came(PyTuple_GET_ITEM(opens->trains, i), &came);
+        unload(&way->cargo, (const uint8_t *)PyBytes_AS_STRING(came.data),
+               (size_t)PyBytes_GET_SIZE(came.data), came.segment,
+               (const uint8_t *)PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head),
+               &way->forged);
+    }
+    return items + way->cargo.count;
+}
+
+/* Add to a counter of the interface. Return false with an exception set. */
+static bool
+count_drops(InterfaceState *self, const char *name, size_t number)
+{
+    if (!number)
+        return true;
+    PyObject *counters = PyObject_GetAttrString((PyObject *)self, "counters");
+    PyObject *before = counters ? PyObject_GetAttrString(counters, name) : NULL;
+    PyObject *more = before ? PyLong_FromSize_t(number) : NULL;
+    PyObject *after = more ? PyNumber_Add(before, more) : NULL;
+    const bool done = after && !PyObject_SetAttrString(counters, name, after);
+    Py_XDECREF(counters);
+    Py_XDECREF(before);
+    Py_XDECREF(more);
+    Py_XDECREF(after);
+    return done;
+}
+
+/* Do what Peer.received does once messages were opened. Return false with an exception set. */
+static bool
+hear(PeerState *peer, const Way *way, const Outcome *outcome, double now)
+{
+    peer->rx_bytes += outcome->size + outcome->accepted * TRANSPORT_OVERHEAD;
+    Py_XSETREF(peer->endpoint, Py_NewRef(way->addr));
+    Py_XSETREF(peer->local, Py_NewRef(way->local));
+    peer->silence_due = INFINITY;
+    if (!traversed(peer, now))
+        return false;
+    if (!outcome->size)
+        return true;
+    if (peer->keepalive_due == INFINITY)
+        return will_be(peer, &peer->keepalive_due, now + KEEPALIVE_TIMEOUT);
+    peer->another_keepalive = true;
+    return true;
+}
+
+/* Take a frame from a peer: see Interface.deliver. */
+static bool
+deliver(InterfaceState *self, const Way *way, PyObject *frame)
+{
+    const uint8_t *packet = (const uint8_t *)PyBytes_AS_STRING(frame) + VIRTIO_SIZE;
+    PyObject *source =
+        address_of(packet, (size_t)PyBytes_GET_SIZE(frame) - VIRTIO_SIZE, 12, 8);
+    PyObject *owner = source ? PyObject_GetItem(self->owners, source) : NULL;
+    Py_XDECREF(source);
+    if (!owner)
+        return false;
+    const bool own = owner == (PyObject *)way->peer;
+    Py_DECREF(owner);
+    const int inner = ecn_of(packet);
+    if (own && ((way->ecn != CE && way->ecn != ECT_1) || inner == CE || inner == way->ecn))
+        return !PyList_Append(self->incoming, frame);
+    PyObject *done = PyObject_CallMethod((PyObject *)self, "deliver", "OOi", frame, way->peer, way->ecn);
+    Py_XDECREF(done);
+    return done;
+}
+
+/* Take what was opened. Return false with an exception set. */
+static bool
+receive_way(InterfaceState *self, const Way *way, double now)
+{
+    if (!way->opened)
+        return key_closed();
+    Packet single = {.segments = 1};
+    Part item;
+    Batch batch = {1, &single, &item};
+    const bool many = way->cargo.count > 1;
+    if (many && !batch_begin(&batch, (Py_ssize_t)way->cargo.count))
+        return false;
+    Outcome outcome = {.forged = way->forged};
+    take_opened(&outcome, way->cargo.items, way->cargo.count, (Window *)way->window, &batch);
+    PyObject *frames = NULL;
+    if (count_drops(self, "forged", outcome.forged) &&
+        count_drops(self, "replayed", outcome.replayed) &&
+        count_drops(self, "bad_packet", outcome.malformed) &&
+        (!outcome.accepted || hear(way->peer, way, &outcome, now)) &&
+        batch_coalesce(&batch, false, (Wanted){self->tcp, self->udp, self->udp_zero_checksum}))
+        frames = batch_frames(&batch, 0);
+    bool done = frames;
+    for (Py_ssize_t i = 0; done && i < PyList_GET_SIZE(frames); i++)
+        done = deliver(self, way, PyList_GET_ITEM(frames, i));
+    Py_XDECREF(frames);
+    if (many)
+        batch_clear(&batch);
+    return done;
+}
+
+static bool
+open_ways(Opens *opens, InterfaceState *self, const Types *types, double now)
+{
+    size_t messages = 0;
+    for (int32_t i = 0; i < opens->count; i++)
+        plan_way(opens, &opens->ways[i], types, now, &messages);
+    opens->items = PyMem_New(Item, messages ? messages : 1);
+    Item *items = opens->items;
+    for (int32_t i = 0; items && i < opens->count; i++)
+        if (!opens->ways[i].left) {
+            items = unload_way(opens, &opens->ways[i], items);
+            opens->bytes += opens->ways[i].cargo.bytes;
+        }
+    uint8_t *to = items ? opens->scratch = take_scratch(opens->bytes) : NULL;
+    if (!to) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (Item *item = opens->items; item < items; item++) {
+        item->out = to;
+        to += item->size;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (int32_t i = 0; i < opens->count; i++) {
+        Way *way = &opens->ways[i];
+        if (!way->left)
+            way->opened = process_alone((Key *)way->opener, way->cargo.items, way->cargo.count, open_one);
+    }
+    Py_END_ALLOW_THREADS
+    bool done = true;
+    for (int32_t i = 0; done && i < opens->count; i++)
+        done = opens->ways[i].left || receive_way(self, &opens->ways[i], now);
+    return done;
+}
+
+/* Open what is plain of a tuple of trains. Return a list of those that are left. */
+static PyObject *
+open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, double now)
+{
+    if (!check_interface(self))
+        return NULL;
+    PyObject *left = NULL;
+    const size_t number = (size_t)PyTuple_GET_SIZE(trains), room = number ? number : 1;
+    Opens opens = {
+        .trains = trains,
+        .ways = PyMem_New(Way, room),
+        .next = PyMem_New(int32_t, room),
+        .left = PyMem_New(bool, room),
+    };
+    bool done = opens.ways && opens.next && opens.left && number <= INT32_MAX;
+    if (!done)
+        PyErr_NoMemory();
+    const uint64_t call = ++calls;
+    for (size_t i = 0; done && i < number; i++)
+        done = group_train(&opens, self, types, call, (int32_t)i);
+    if (done && open_ways(&opens, self, types, now))
+        left = list_left(trains, opens.left);
+    for (int32_t i = 0; i < opens.count; i++) {
+        Py_DECREF(opens.ways[i].peer);
+        Py_DECREF(opens.ways[i].session);
+        Py_XDECREF(opens.ways[i].opener);
+        Py_XDECREF(opens.ways[i].window);
+    }
+    if (opens.scratch)
+        keep_scratch(opens.scratch, opens.bytes);
+    PyMem_Free(opens.ways);
+    PyMem_Free(opens.next);
+    PyMem_Free(opens.left);
+    PyMem_Free(opens.items);
+    return left;
+}
+
+static PyObject *
+interface_open_from_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
+                 PyObject *Py_UNUSED(names))
+{
+    double now;
+    PyObject *trains = objects_and_now(arguments, count, &now);
+    PyObject *left = trains ? open_from_peers((InterfaceState *)self, PyType_GetModuleState(base), trains, now)
+                            : NULL;
+    Py_XDECREF(trains);
+    return left;
+}
+
+/* The types. */
+
+static PyMethodDef interface_methods[] = {
+    {"seal_for_peers", (PyCFunction)(void (*)(void))interface_seal_for_peers,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"open_from_peers", (PyCFunction)(void (*)(void))interface_open_from_peers,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, NULL},
+    {0},
+};
+
+static PyMethodDef no_methods[] = {{0}};
+
+STATE(session, SessionState, "SessionState", no_methods);
+STATE(peer, PeerState, "PeerState", no_methods);
+STATE(interface, InterfaceState, "InterfaceState", interface_methods);
