@@ -29,6 +29,7 @@ __all__ = [
     "format_host",
     "format_peer",
     "parse_config",
+    "parse_dns",
     "parse_endpoint",
     "parse_name",
     "parse_network",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("aiotun.wireguard")
+
+DOMAIN = re.compile(r"~?\w[\w.-]*|~\.")
+"""As resolvectl(1) takes it: one behind ~ is asked about here, and not searched."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,27 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     )
 
 
+def parse_dns(text: str) -> tuple[str, ...]:
+    """Name servers and domains, behind each other: addresses, and what may be a name.
+
+    wg-quick takes any word for a domain, and programs may take it for something else. Raises
+    `ValueError`.
+    """
+    words = tuple(_words(text))
+    for word in words:
+        if not (DOMAIN.fullmatch(word) or _is_address(word)):
+            raise ValueError(f"{quote(word)} is neither an address nor a domain")
+    return words
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
 def quote(text: str) -> str:
     """The text for a message, unless it may be a key or a part of one."""
     return "what stands there" if re.search(r"[A-Za-z0-9+/=]{20}", text) else repr(text[:60])
@@ -247,15 +272,6 @@ def _without_spaces(text: str) -> str:
 def _words(text: str) -> list[str]:
     """Separated by commas, spaces, or both."""
     return text.partition("#")[0].replace(",", " ").split()
-
-
-def _dns(text: str) -> tuple[str, ...]:
-    """Addresses and domains: what programs take as their options is neither."""
-    words = tuple(_words(text))
-    for word in words:
-        if word.startswith("-"):
-            raise ValueError(f"{quote(word)} is neither an address nor a domain")
-    return words
 
 
 def _number(text: str, low: int, high: int) -> int:
@@ -397,7 +413,7 @@ INTERFACE = _by_name(
     _one("FwMark", "fwmark", _mark, hex),
     _Key("Address", "addresses", _addresses, _list, _add),
     _one("MTU", "mtu", _mtu),
-    _Key("DNS", "dns", _dns, _list, _add),
+    _Key("DNS", "dns", parse_dns, _list, _add),
     _one("Table", "table", _table),
     _commands("PreUp", "pre_up"),
     _commands("PostUp", "post_up"),

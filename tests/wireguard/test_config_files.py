@@ -219,6 +219,7 @@ def test_no_message_shows_a_key(line: str, caplog: pytest.LogCaptureFixture) -> 
         ("[Interface]\nMTU = 67", 2, "not a number from 68 to 65535"),
         ("[Interface]\nFwMark = 0x100000000", 2, "FwMark"),
         ("[Interface]\nDNS = 10.0.0.1, --no-pager", 2, "'--no-pager' is neither an address nor a"),
+        ("[Interface]\nDNS = 10.0.0.1/24", 2, "'10.0.0.1/24' is neither an address nor a"),
         ("[Interface]\nTable = vpn", 2, "'vpn' is not a number"),
         ("[Interface]\nTable = 010", 2, "'010' is octal"),
         ("[Interface]\nTable = 0x100000000", 2, "is not a number from 1 to 4294967295"),

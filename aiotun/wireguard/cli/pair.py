@@ -23,6 +23,7 @@ from ..config import (
     PeerConfig,
     format_config,
     parse_config,
+    parse_dns,
     parse_endpoint,
     parse_network,
 )
@@ -96,7 +97,7 @@ def main(args: argparse.Namespace) -> None:
     endpoint = _endpoint(args.endpoint)
     client = (
         tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
-        tuple(word for text in args.dns for word in text.replace(",", " ").split()),
+        parse_dns(" ".join(args.dns)),
     )
     if args.client.exists():
         raise ValueError(f"{args.client} is there already: name another file, or remove it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -28,9 +27,6 @@ __all__ = [
 
 MAIN = 254
 """What `Table = main` is read as: RT_TABLE_MAIN of Linux."""
-
-DOMAIN = re.compile(r"~?\w[\w.-]*|~\.")
-"""As resolvectl(1) takes it: one behind ~ is asked about here, and not searched."""
 
 
 class System(ABC):
@@ -115,16 +111,11 @@ def covers(network: Network, other: Network) -> bool:
 
 
 def split_dns(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The servers among the words of `DNS`, and the domains: what is no address.
-
-    Raises `ValueError` for what can be neither, lest a program take it for something else.
-    """
+    """The servers among words that `parse_dns` has passed, and the domains."""
     servers, domains = [], []
     for word in words:
         try:
             servers.append(str(ip_address(word)))
         except ValueError:
-            if not DOMAIN.fullmatch(word):
-                raise ValueError(f"DNS: {word!r} is neither an address nor a domain") from None
             domains.append(word)
     return servers, domains

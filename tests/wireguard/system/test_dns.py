@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aiotun.wireguard.config import parse_dns
 from aiotun.wireguard.system.base import split_dns
 from aiotun.wireguard.system.bsd_dns import BsdDNS
 from aiotun.wireguard.system.darwin_dns import DarwinDNS
@@ -144,14 +145,14 @@ def test_scutil(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_words_of_the_file() -> None:
-    words = ["10.9.0.1", "example.net", "fd09::1", "~.", "~corp.example", "bücher.example"]
+    words = parse_dns("10.9.0.1, example.net fd09::1,~. ~corp.example, bücher.example fe80::1%eth0")
     assert split_dns(words) == (
-        ["10.9.0.1", "fd09::1"],
+        ["10.9.0.1", "fd09::1", "fe80::1%eth0"],
         ["example.net", "~.", "~corp.example", "bücher.example"],
     )
 
 
-@pytest.mark.parametrize("word", ["--help", "-x", 'a"b', "a;b", "10.9.0.1/24", "", "a\nquit"])
+@pytest.mark.parametrize("word", ["--help", "-x", 'a"b', "a;b", "10.9.0.1/24", "a\x00b", "a:1"])
 def test_words_that_a_program_could_take_for_something_else(word: str) -> None:
     with pytest.raises(ValueError, match="neither an address nor a domain"):
-        split_dns([word])
+        parse_dns(f"10.9.0.1, {word}")
