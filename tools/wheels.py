@@ -43,16 +43,20 @@ def main() -> None:
         CFLAGS=flags,
     )
     openssl = ROOT / "build" / "openssl"
-    # A wheel that is built out of a source distribution has nothing of the tree around it.
-    run(
-        *PYTHON,
-        *("build", "--no-isolation"),
-        *("--outdir", TARGET, ROOT),
-        CC=compiler,
-        CFLAGS=f"{flags} -I{openssl / 'include'}",
-        LDSHARED=f"{compiler} -shared -s -Wl,-Bsymbolic",
-        LDFLAGS=f"-L{openssl}",
-    )
+    try:
+        # A wheel that is built out of a source distribution has nothing of the tree around it.
+        run(
+            *PYTHON,
+            *("build", "--no-isolation"),
+            *("--outdir", TARGET, ROOT),
+            CC=compiler,
+            CFLAGS=f"{flags} -I{openssl / 'include'}",
+            LDSHARED=f"{compiler} -shared -s -Wl,-Bsymbolic",
+            LDFLAGS=f"-L{openssl}",
+        )
+    finally:
+        # setuptools leaves it in the tree, where Python finds it before what is installed.
+        shutil.rmtree(ROOT / "aiotun.egg-info", ignore_errors=True)
     (built,) = TARGET.glob("*-linux_*.whl")
     run(*PYTHON, "auditwheel", "repair", "--plat", f"manylinux2014_{machine}", "-w", TARGET, built)
     built.unlink()
