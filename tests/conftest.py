@@ -25,7 +25,7 @@ pytest_plugins = [
     "implementations",
 ]
 
-left_out_here = left_out.WINDOWS if sys.platform == "win32" else left_out.ELSEWHERE
+left_out_here = left_out.here()
 collect_ignore = list(left_out_here)
 
 settings.register_profile(

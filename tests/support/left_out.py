@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ELSEWHERE", "WINDOWS"]
+import sys
+
+__all__ = ["here"]
 
 KERNEL = "it asks Linux' kernel"
 
@@ -55,3 +57,64 @@ ELSEWHERE = {
     "wireguard/windows": "make windows runs them",
 }
 """Those that run on Windows alone."""
+
+LINUX = "it asks Linux, or runs there alone"
+
+MODEL = "its models of drivers take Linux for their sockets"
+
+NO_SEQPACKET = "it takes SOCK_SEQPACKET of UNIX sockets, which macOS has not"
+
+UNIX = {
+    "benchmarks": "benchmarks and their peers are for Linux",
+    "capturing/test_packet_ring.py": LINUX,
+    "cli/test_bench.py": LINUX,
+    "cli/test_demo.py": LINUX,
+    "cli/test_doctor.py": LINUX,
+    "cli/test_watch.py": LINUX,
+    "examples": "they are run in namespaces",
+    "flows/test_guard.py": LINUX,
+    "flows/test_rootless.py": LINUX,
+    "flows/test_tcp.py": LINUX,
+    "flows/test_other_systems.py": MODEL,
+    "offload/test_kernel_gro.py": LINUX,
+    "offload/test_kernel_split.py": LINUX,
+    "platforms/bsd": MODEL,
+    "platforms/linux": LINUX,
+    "platforms/test_phones.py": MODEL,
+    "probes/test_devices.py": MODEL,
+    "probes/test_probes.py": LINUX,
+    "test_many_devices.py": LINUX,
+    "test_traffic.py": LINUX,
+    "tools": "these tools are for developers on Linux",
+    "udp/test_bsd.py": MODEL,
+    "udp/test_mmsg.py": MODEL,
+    "udp/test_datagram_protocol.py": LINUX,
+    "udp/test_offload.py": LINUX,
+    "udp/test_sending.py": LINUX,
+    "udp/test_trains.py": LINUX,
+    "wireguard/system": LINUX,
+    "wireguard/test_endpoint.py": MODEL,
+    "wireguard/test_exit.py": LINUX,
+}
+"""Those that do not run on macOS and the BSDs."""
+
+MACOS = {
+    "native/test_native.py": NO_SEQPACKET,
+    "test_device.py": NO_SEQPACKET,
+    "test_handover.py": NO_SEQPACKET,
+    "test_synchronous.py": NO_SEQPACKET,
+    "test_wrong_arguments.py": NO_SEQPACKET,
+    "transports/test_ending_within.py": NO_SEQPACKET,
+    "transports/test_fastpath.py": NO_SEQPACKET,
+    "transports/test_twins.py": NO_SEQPACKET,
+}
+"""Those that do not run on macOS either."""
+
+
+def here() -> dict[str, str]:
+    """Files and folders below tests/ that this system leaves out, with the reason."""
+    if sys.platform == "win32":
+        return WINDOWS
+    if sys.platform == "linux":
+        return ELSEWHERE
+    return ELSEWHERE | UNIX | (MACOS if sys.platform == "darwin" else {})

@@ -1,0 +1,64 @@
+"""What other systems leave out of the tests is all that cannot be imported there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = (ROOT / ".github/workflows/systems.yml").read_text()
+
+COLLECT = """
+import asyncio, sys, sysconfig, urllib.request, uuid  # these look at the system once
+sysconfig.get_config_vars()
+import pytest
+
+system, modules, *tests = sys.argv[1:]
+
+class Absent:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in modules.split():
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent)
+sys.platform = system
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *tests]))
+"""
+
+
+def collect(system: str, absent: str, *tests: str) -> str:
+    """What does not import, where that is the system; empty if all does."""
+    run = subprocess.run(
+        [sys.executable, "-c", COLLECT, system, absent, *tests],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if run.returncode == 0 else run.stdout[-3000:] + run.stderr[-3000:]
+
+
+@pytest.mark.timeout(240)
+def test_macos() -> None:
+    assert not collect("darwin", "", "tests")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("system", ["freebsd15", "netbsd11", "openbsd7"])
+def test_bsd(system: str) -> None:
+    """With the packages that the workflow installs there."""
+    (tests,) = re.findall(r"-m pytest (.+)", WORKFLOW)
+    (installed,) = re.findall(r"pip install (.+)", WORKFLOW)
+    others = "anyio cryptography nacl aiohttp nats rich segno prometheus_client uvloop pcapng"
+    absent = " ".join(
+        name for name in f"{others} cobs sliplib dpkt".split() if name not in installed
+    )
+    assert not collect(system, absent, *tests.split())
+
+
+def test_what_does_not_import_is_told() -> None:
+    assert "cobs" in collect("freebsd15", "cobs", "tests/codecs/test_cobs.py")
