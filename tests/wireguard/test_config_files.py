@@ -295,7 +295,9 @@ def test_a_key_that_a_command_sets(name: str) -> None:
 
 
 keys = st.binary(min_size=32, max_size=32)
-words = st.from_regex(r"[A-Za-z0-9.:][A-Za-z0-9.:-]{0,19}", fullmatch=True)
+dns_words = st.from_regex(r"~?[A-Za-z0-9_][A-Za-z0-9_.-]{0,19}", fullmatch=True) | st.one_of(
+    st.ip_addresses().map(str), st.just("~.")
+)
 commands = st.lists(st.from_regex(r"[!-~]([ -~]{0,20}[!-~])?", fullmatch=True))
 networks = st.one_of(
     st.builds(
@@ -333,7 +335,7 @@ configs = st.builds(
     fwmark=st.integers(0, 2**32 - 1),
     addresses=st.lists(interfaces, max_size=3).map(tuple),
     mtu=st.integers(68, 65535),
-    dns=st.lists(words, max_size=3).map(tuple),
+    dns=st.lists(dns_words, max_size=3).map(tuple),
     table=st.sampled_from(["auto", "off"]) | st.integers(1, 2**32 - 1),
     pre_up=commands.map(tuple),
     post_down=commands.map(tuple),
