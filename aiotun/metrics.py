@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 try:
@@ -28,7 +28,7 @@ from .streams import PacketStream
 from .transports import PacketTransport
 from .udp import UdpTransport
 
-__all__ = ["TABLE", "Family", "Metrics", "Source"]
+__all__ = ["TABLE", "Family", "Metrics", "Source", "Told"]
 
 Source = Device | PacketTransport | PacketStream | UdpTransport | Framed[Any] | FlowServer
 """What has counters."""
@@ -52,6 +52,20 @@ class Family(NamedTuple):
     values: tuple[str, ...] = BOTH
     other: str = "direction"
     """The other label, which has these values."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.label, self.other
+
+
+class Told(NamedTuple):
+    """A metric that is no counter of a source: a WireGuard server tells it."""
+
+    name: str
+    """Prometheus adds `_total` to a counter's."""
+    help: str
+    labels: tuple[str, ...]
+    kind: Literal["counter", "gauge", "histogram"] = "counter"
 
 
 DEVICE = (
@@ -108,9 +122,58 @@ FLOWS = (
         "reason",
     ),
 )
-"""Read from `FlowCounters`. A WireGuard server's own page tells what it counts beside this."""
+"""Read from `FlowCounters`."""
 
-TABLE = (*DEVICE, *KERNEL, *UDP, *FRAMED, *FLOWS)
+SERVER = ("interface",)
+PEER = (*SERVER, "public_key", "peer")
+"""What names a WireGuard server and one of its peers."""
+
+WIREGUARD = (
+    Told("aiotun_wireguard_peers", "Peers that the interface has", SERVER, "gauge"),
+    Told(
+        "aiotun_wireguard_handshakes",
+        "Handshakes completed, and handshake messages dropped, by reason",
+        (*SERVER, "result"),
+    ),
+    Told(
+        "aiotun_wireguard_dropped",
+        "Packets and datagrams dropped, by reason",
+        (*SERVER, "reason"),
+    ),
+    Told("aiotun_wireguard_received_bytes", "UDP payloads from the peer, authentic", PEER),
+    Told("aiotun_wireguard_sent_bytes", "UDP payloads to the peer", PEER),
+    Told(
+        "aiotun_wireguard_last_handshake_timestamp_seconds",
+        "When the last handshake was completed (unix time)",
+        PEER,
+        "gauge",
+    ),
+    Told(
+        "aiotun_wireguard_loop_lag_seconds",
+        "How late the event loop runs what is due",
+        (),
+        "histogram",
+    ),
+    Told(
+        "aiotun_wireguard_store_reachable",
+        "Whether the store of peers could be read the last time",
+        SERVER,
+        "gauge",
+    ),
+    Told("aiotun_wireguard_servers", "Servers of the service that are alive", SERVER, "gauge"),
+    Told("aiotun_wireguard_held_peers", "Peers that this server holds", SERVER, "gauge"),
+    Told(
+        "aiotun_wireguard_forwarded_packets",
+        "Packets to and from other servers; dropped: the way there was full; lost: nobody held the "
+        "peer",
+        (*SERVER, "direction"),
+    ),
+)
+"""What a WireGuard server tells of itself (`aiotun wireguard serve --metrics`)."""
+
+COUNTED = (*DEVICE, *KERNEL, *UDP, *FRAMED, *FLOWS)
+
+TABLE = (*COUNTED, *WIREGUARD)
 """Every metric there is."""
 
 
@@ -148,13 +211,13 @@ class Metrics(Collector):
 
     def describe(self) -> Iterator[CounterMetricFamily]:
         """For the registry, which then knows the names without asking for values."""
-        return (_family(each) for each in TABLE)
+        return (_family(each) for each in COUNTED)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """For the registry: the values as they are."""
         with self._lock:
             sources = list(self._sources.items())
-        values: dict[Family, dict[tuple[str, str], int]] = {each: {} for each in TABLE}
+        values: dict[Family, dict[tuple[str, str], int]] = {each: {} for each in COUNTED}
         for source, given in sources:
             name = given or _name_of(source)
             for family in _families_of(source):
@@ -198,4 +261,4 @@ def _read(counters: object, family: Family, value: str) -> int:
 
 
 def _family(family: Family) -> CounterMetricFamily:
-    return CounterMetricFamily(family.name, family.help, labels=[family.label, family.other])
+    return CounterMetricFamily(family.name, family.help, labels=family.labels)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 
 import packets
 import pytest
+from machine import ROOT
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from rigs import Recorder, Rig, endpoint, packet, segments, until
 
 import aiotun
-from aiotun.metrics import TABLE, Metrics
+from aiotun.metrics import COUNTED, TABLE, WIREGUARD, Metrics
 from aiotun.testing import memory_devices
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
     """Values by name, source and the other label's value."""
-    by_name = {f"{each.name}_total": each for each in TABLE}
+    by_name = {f"{each.name}_total": each for each in COUNTED}
     families = text_string_to_metric_families(generate_latest(registry).decode())
     found = [sample for family in families for sample in family.samples]
     return {
@@ -132,9 +134,17 @@ def test_every_name_is_in_the_table_and_follows_the_rules() -> None:
     names = [each.name for each in TABLE]
     assert len(set(names)) == len(names)
     text = generate_latest(registry).decode()
-    for family in TABLE:
+    for family in COUNTED:
         assert f"# TYPE {family.name}_total counter" in text
-        assert family.help
+    assert all(each.help for each in TABLE)
+
+
+def test_the_page_about_a_service_names_what_a_server_tells() -> None:
+    page = (ROOT / "docs" / "wireguard-service.md").read_text()
+    listed = page.partition("| name | labels | what |")[2].partition("All but")[0]
+    short = re.sub(r"aiotun_wireguard|…|_total", "", listed)
+    for each in WIREGUARD:
+        assert each.name.removeprefix("aiotun_wireguard") in short
 
 
 async def test_what_has_no_counters_or_name() -> None:

@@ -40,7 +40,7 @@ HANDSHAKE_FAILURES = (
 )
 """Counters of handshake messages; the others are of packets and datagrams."""
 
-PEER = ("interface", "public_key", "peer")
+NAMES = {each.name.removeprefix("aiotun_wireguard_"): each for each in metrics.WIREGUARD}
 
 
 class Metrics(Collector):
@@ -51,12 +51,8 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._passing = metrics.Metrics(self._registry)
-        self._lag = Histogram(
-            "aiotun_wireguard_loop_lag_seconds",
-            "How late the event loop runs what is due.",
-            buckets=LAG_BUCKETS,
-            registry=self._registry,
-        )
+        lag = NAMES["loop_lag_seconds"]
+        self._lag = Histogram(lag.name, lag.help, buckets=LAG_BUCKETS, registry=self._registry)
 
     def text(self) -> bytes:
         """In the text format, version 0.0.4."""
@@ -90,40 +86,18 @@ class Metrics(Collector):
 
     def _interface(self) -> Iterator[Metric]:
         name, tunnel = self._server.name, self._server.wireguard.tunnel
-        counters = dataclasses.asdict(tunnel.counters)
-        handshakes = CounterMetricFamily(
-            "aiotun_wireguard_handshakes",
-            "Handshakes completed, and handshake messages dropped, by reason.",
-            labels=("interface", "result"),
-        )
+        handshakes, dropped = _family("handshakes"), _family("dropped")
         handshakes.add_metric((name, "complete"), tunnel.handshakes)
-        dropped = CounterMetricFamily(
-            "aiotun_wireguard_dropped",
-            "Packets and datagrams dropped, by reason.",
-            labels=("interface", "reason"),
-        )
-        for reason, count in counters.items():
-            if reason in HANDSHAKE_FAILURES:
-                handshakes.add_metric((name, reason), count)
-            else:
-                dropped.add_metric((name, reason), count)
-        yield handshakes
-        yield dropped
+        for reason, count in dataclasses.asdict(tunnel.counters).items():
+            family = handshakes if reason in HANDSHAKE_FAILURES else dropped
+            family.add_metric((name, reason), count)
+        yield from (handshakes, dropped)
 
     def _peers(self) -> Iterator[Metric]:
         name, peers = self._server.name, self._server.wireguard.tunnel.peers
-        yield _gauge("peers", "Peers that the interface has.", name, len(peers))
-        received = CounterMetricFamily(
-            "aiotun_wireguard_received_bytes", "UDP payloads from the peer, authentic.", labels=PEER
-        )
-        sent = CounterMetricFamily(
-            "aiotun_wireguard_sent_bytes", "UDP payloads to the peer.", labels=PEER
-        )
-        handshake = GaugeMetricFamily(
-            "aiotun_wireguard_last_handshake_timestamp_seconds",
-            "When the last handshake was completed (unix time).",
-            labels=PEER,
-        )
+        yield self._gauge("peers", len(peers))
+        received, sent = _family("received_bytes"), _family("sent_bytes")
+        handshake = _family("last_handshake_timestamp_seconds")
         for public_key, peer in peers.items():
             labels = (name, encode_key(public_key), peer.name)
             received.add_metric(labels, peer.rx_bytes)
@@ -134,31 +108,30 @@ class Metrics(Collector):
 
     def _store(self) -> Iterator[Metric]:
         reachable = getattr(self._server.store, "reachable", True)
-        text = "Whether the store of peers could be read the last time."
-        yield _gauge("store_reachable", text, self._server.name, int(reachable))
+        yield self._gauge("store_reachable", int(reachable))
 
     def _cluster(self, member: Any) -> Iterator[Metric]:
-        name = self._server.name
         held = sum(holding.server == member.link.public_key for holding in member.holdings.values())
-        yield _gauge("servers", "Servers of the service that are alive.", name, len(member.servers))
-        yield _gauge("held_peers", "Peers that this server holds.", name, held)
-        forwarded = CounterMetricFamily(
-            "aiotun_wireguard_forwarded_packets",
-            "Packets to and from other servers; dropped: the way there was full; lost: nobody held "
-            "the peer.",
-            labels=("interface", "direction"),
-        )
+        yield self._gauge("servers", len(member.servers))
+        yield self._gauge("held_peers", held)
+        forwarded = _family("forwarded_packets")
         for direction, count in (
             ("sent", member.link.sent),
             ("received", member.link.received),
             ("dropped", member.link.dropped),
             ("lost", member.lost),
         ):
-            forwarded.add_metric((name, direction), count)
+            forwarded.add_metric((self._server.name, direction), count)
         yield forwarded
 
+    def _gauge(self, name: str, value: float) -> Metric:
+        gauge = _family(name)
+        gauge.add_metric((self._server.name,), value)
+        return gauge
 
-def _gauge(name: str, text: str, interface: str, value: float) -> GaugeMetricFamily:
-    gauge = GaugeMetricFamily(f"aiotun_wireguard_{name}", text, labels=("interface",))
-    gauge.add_metric((interface,), value)
-    return gauge
+
+def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    """Without samples yet."""
+    told = NAMES[name]
+    kind = CounterMetricFamily if told.kind == "counter" else GaugeMetricFamily
+    return kind(told.name, told.help, labels=told.labels)

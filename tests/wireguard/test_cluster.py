@@ -13,7 +13,8 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from ipaddress import ip_network
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import AsyncMock, patch
 
 import packets
@@ -25,6 +26,7 @@ from rigs import until as until_within
 
 import aiotun
 from aiotun import cancelling
+from aiotun.metrics import WIREGUARD
 from aiotun.testing import memory_devices
 from aiotun.wireguard.cluster import member as member_module
 from aiotun.wireguard.cluster.encapsulation import HEADER_SIZE, link_network, unwrap, wrap
@@ -34,6 +36,8 @@ from aiotun.wireguard.core.peer import Peer
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.endpoint import WireGuard, clock
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.metrics import Metrics
+from aiotun.wireguard.server import Server as WireGuardServer
 from aiotun.wireguard.stores.bucket import UnreachableError
 
 __all__ = ["nats_server"]
@@ -416,6 +420,19 @@ async def test_a_server_that_was_away_reaches_the_holder_at_once(
             await first.host.send(down)
             await asyncio.sleep(0.1)
         assert await phone.recv() == down
+
+
+async def test_metrics_of_a_server_of_several(url: str) -> None:
+    """All names that there are."""
+    async with server(url) as first:
+        await until(lambda: first.member.servers)
+        alone = SimpleNamespace(name="wg0", store=None, flows=None)
+        told = SimpleNamespace(**vars(first), **vars(alone))
+        text = Metrics(cast(WireGuardServer, told)).text().decode()
+    for each in WIREGUARD:
+        assert f"# HELP {each.name}" in text
+    assert 'aiotun_wireguard_servers{interface="wg0"} 1.0' in text
+    assert 'forwarded_packets_total{direction="dropped",interface="wg0"} 0.0' in text
 
 
 async def test_nonsense_in_the_bucket(url: str, caplog: pytest.LogCaptureFixture) -> None:

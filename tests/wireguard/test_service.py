@@ -19,6 +19,7 @@ from machine import PYTHON, Machine, program
 from prometheus_client.parser import text_string_to_metric_families
 
 from aiotun import Datagram
+from aiotun.metrics import WIREGUARD
 from aiotun.testing import memory_devices
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.tunnel import Tunnel
@@ -90,6 +91,15 @@ def test_metrics_over_a_unix_socket(machine: Machine, folder: Path, options: lis
         text = asyncio.run(scrape())
         assert place.stat().st_mode & 0o777 == 0o600
         server.end(signal.SIGTERM)
+    named = {each.name: each.kind for each in WIREGUARD}
+    told = {family.name: family.type for family in text_string_to_metric_families(text)}
+    del told["aiotun_wireguard_loop_lag_seconds_created"]  # it goes with each histogram
+    cluster = {"servers", "held_peers", "forwarded_packets"}
+    assert {name: kind for name, kind in told.items() if "_wireguard_" in name} == {
+        name: kind
+        for name, kind in named.items()
+        if name.removeprefix("aiotun_wireguard_") not in cluster
+    }
     values = scraped(text)
     assert values["aiotun_wireguard_peers",] == 1
     assert values["aiotun_wireguard_store_reachable",] == 1
