@@ -60,7 +60,9 @@ class Link(AsyncClosing):
         self._loop = asyncio.get_running_loop()
         host, port = self._address
         self.udp, _ = await aiotun.create_udp_endpoint(
-            lambda: _Protocol(self), ("::" if ":" in host else "0.0.0.0", port)
+            lambda: _Protocol(self),
+            ("::" if ":" in host else "0.0.0.0", port),
+            receive_many=None,
         )
         return self
 
