@@ -112,8 +112,8 @@ def read_frames(
     """Read `limit` frames at most, 4 of them larger than half of the largest possible.
 
     With `families` each is behind 4 bytes, which are left out (see `platforms.base.Queue`):
-    so the last one may be empty. `recvmsg_x` is the address of that function, by which they are
-    read in one call, or 0.
+    so the last one may be empty. `recvmsg_x` is the address of that function, by which such
+    frames are read in one call, or 0.
     """
 
 def write_packets(

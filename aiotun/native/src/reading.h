@@ -122,12 +122,11 @@ frame_in(PyObject *room, Py_ssize_t room_size, Py_ssize_t size)
     return Py_NewRef(room);
 }
 
-/* Receive at most `limit` frames into a list in one call. An empty frame is the last one. The rooms
-   are for the largest frames, so that none is cut off; the system gives the memory of what was once
-   in use. Return false with an exception set. */
+/* Receive at most `limit` frames, each behind its family, into a list in one call. An empty frame is
+   the last one. The rooms are for the largest frames, so that none is cut off; the system gives the
+   memory of what was once in use. Return false with an exception set. */
 static bool
-receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
-               const Families *families, Py_ssize_t limit)
+receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call, Py_ssize_t limit)
 {
     uint8_t *rooms = kept->received; /* others may run while the GIL is released */
     kept->received = NULL;
@@ -141,13 +140,13 @@ receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
     received = receive_many(channel, call, rooms, FRAME_MAX, sizes,
                             limit < RECEIVED_MAX ? (int)limit : RECEIVED_MAX);
     Py_END_ALLOW_THREADS
-    const size_t head = families->any ? FAMILY_SIZE : 0;
     bool done = true, empty = false;
     for (int i = 0; done && i < received; i++) {
         const char *frame = (const char *)rooms + (size_t)i * FRAME_MAX;
         const size_t size = sizes[i] < FRAME_MAX ? sizes[i] : FRAME_MAX;
-        if (size > head)
-            done = append(frames, PyBytes_FromStringAndSize(frame + head, (Py_ssize_t)(size - head)));
+        if (size > FAMILY_SIZE)
+            done = append(frames, PyBytes_FromStringAndSize(frame + FAMILY_SIZE,
+                                                            (Py_ssize_t)(size - FAMILY_SIZE)));
         else
             empty |= size; /* nothing at all is the end of a descriptor: it comes again */
     }
@@ -165,7 +164,7 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
             const Families *families, Py_ssize_t limit)
 {
     if (call)
-        return receive_frames(frames, kept, channel, call, families, limit);
+        return receive_frames(frames, kept, channel, call, limit);
     PyObject *rooms[ROOMS];
     ptrdiff_t sizes[ROOMS], size = 1;
     Py_ssize_t used = 0, wanted = 1;

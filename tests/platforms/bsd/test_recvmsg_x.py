@@ -96,6 +96,22 @@ def test_no_descriptor(pair: Pair) -> None:
     assert pair.function.errors == [errno.EBADF]
 
 
+def test_two_at_once(pair: Pair) -> None:
+    """The GIL is released within the call: another thread may read meanwhile."""
+    other = Pair()
+    other.send(b"others" * 100)
+    meanwhile = []
+
+    def read_other(messages: object, received: int) -> int:
+        meanwhile.extend(other.read())
+        return received
+
+    pair.function = RecvmsgX(read_other)
+    pair.send(b"ours" * 100)
+    assert (pair.read(), meanwhile) == ([b"ours" * 100], [b"others" * 100])
+    other.close()
+
+
 def test_the_end(pair: Pair) -> None:
     """The twin finds out."""
     pair.send(b"1")
