@@ -130,6 +130,7 @@ if sys.platform == "linux":
         "ethtool": ("--version", "ethtool"),
         "nft": ("--version", "nftables"),
         "passt": ("--version", "passt"),
+        "systemd-analyze": ("--version", "systemd"),
     }
 """Programs: the argument that makes each say its version, and Debian's package of it."""
 
