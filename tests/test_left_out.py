@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WORKFLOW = (ROOT / ".github/workflows/systems.yml").read_text()
+WORKFLOW = ROOT / ".github/workflows/systems.yml"
 
 COLLECT = """
 import asyncio, sys, sysconfig, urllib.request, uuid  # these look at the system once
@@ -47,12 +47,14 @@ def test_macos() -> None:
     assert not collect("darwin", "", "tests")
 
 
+@pytest.mark.skipif(not WORKFLOW.exists(), reason="a source distribution has no workflows")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("system", ["freebsd15", "netbsd11", "openbsd7"])
 def test_bsd(system: str) -> None:
     """With the packages that the workflow installs there."""
-    (tests,) = re.findall(r"-m pytest (.+)", WORKFLOW)
-    (installed,) = re.findall(r"pip install (.+)", WORKFLOW)
+    workflow = WORKFLOW.read_text()
+    (tests,) = re.findall(r"-m pytest (.+)", workflow)
+    (installed,) = re.findall(r"pip install (.+)", workflow)
     others = "anyio cryptography nacl aiohttp nats rich segno prometheus_client uvloop pcapng"
     absent = " ".join(
         name for name in f"{others} cobs sliplib dpkt".split() if name not in installed

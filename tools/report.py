@@ -171,7 +171,7 @@ def step_wireguard() -> str:
         from aiotun.wireguard import InterfaceConfig, PeerConfig, WireGuard
         from aiotun.wireguard.system import open_system
     except ModuleNotFoundError as exc:
-        return f"not tried: {exc}"
+        return f"not tried: {exc} ({sys.executable} -m pip install cryptography PyNaCl)"
     network = ip_network(ROUTE)
     host = str(network[9])
     peer = PeerConfig(bytes(32), allowed_ips=(network,))
