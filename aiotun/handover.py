@@ -32,7 +32,8 @@ def send_device(sock: socket.socket, device: Device) -> None:
     `receive_device` makes a device of it; any other program gets the descriptor by
     recvmsg(2). The device stays open here, and the interface lives until both processes have
     closed it. Close it here, or each packet goes to either of them. Packets that were read
-    here and not received yet stay here.
+    here and not received yet stay here. Where the system keeps interfaces (FreeBSD before 15, a TUN
+    of NetBSD), closing it here destroys the interface: make such a device `persistent`.
 
     Raises `ClosedError`, `UnsupportedError` for a device without a descriptor or of which it is
     not all (super-packets of a BSD, a TAP of macOS), `BusyError` for one that a transport has, and
