@@ -46,6 +46,7 @@ SECTIONS = {
         "nft",
         "wg",
         "passt",
+        "systemd",
         "qemu",
         "chromium",
         "fish",

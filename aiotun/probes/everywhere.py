@@ -130,7 +130,6 @@ if sys.platform == "linux":
         "ethtool": ("--version", "ethtool"),
         "nft": ("--version", "nftables"),
         "passt": ("--version", "passt"),
-        "systemd-analyze": ("--version", "systemd"),
     }
 """Programs: the argument that makes each say its version, and Debian's package of it."""
 
@@ -148,3 +147,5 @@ PROBES = {
         partial(_tool, "qemu-system-x86_64", "--version", "qemu-system-x86 ipxe-qemu"),
     ),
 }
+if sys.platform == "linux":
+    PROBES["systemd"] = Probe(partial(_tool, "systemd-analyze", "--version", "systemd"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from machine import ROOT
 
-pytestmark = [pytest.mark.interop, pytest.mark.requires("systemd-analyze")]
+pytestmark = [pytest.mark.interop, pytest.mark.requires("systemd")]
 
 UNIT = "aiotun-wireguard@.service"
 
