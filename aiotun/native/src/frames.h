@@ -123,13 +123,11 @@ make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
         if (i == first)
             continue;
         PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)before.size);
-        if (!bytes || !append(trains, Py_BuildValue("On", bytes, (Py_ssize_t)before.segment))) {
-            Py_XDECREF(bytes);
+        if (!append(trains, tuple_of(2, (PyObject *[]){bytes, PyLong_FromSize_t(before.segment)}))) {
             Py_CLEAR(trains);
             break;
         }
         uint8_t *out = (uint8_t *)PyBytes_AS_STRING(bytes);
-        Py_DECREF(bytes); /* the list holds a reference */
         for (; first < i; first++) {
             memcpy(out, head, head_size);
             write_counter(out + head_size, items[first].counter);

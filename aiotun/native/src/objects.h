@@ -15,6 +15,24 @@ forget_hash(PyObject *bytes)
 }
 _Pragma("GCC diagnostic pop")
 
+/* Make a tuple. The references are taken over; if one is NULL, so is the tuple. */
+static inline PyObject *
+tuple_of(Py_ssize_t count, PyObject *const *stolen)
+{
+    PyObject *tuple = PyTuple_New(count);
+    bool whole = tuple;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        whole = whole && stolen[i];
+        if (tuple)
+            PyTuple_SET_ITEM(tuple, i, stolen[i]);
+        else
+            Py_XDECREF(stolen[i]);
+    }
+    if (!whole)
+        Py_CLEAR(tuple);
+    return tuple;
+}
+
 static bool
 append(PyObject *list, PyObject *stolen)
 {
