@@ -13,9 +13,6 @@
 
 /* See peer.py, session.py, messages.py and ecn.py in wireguard/core. */
 #define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
-#define KEEPALIVE_TIMEOUT 10.0
-#define REKEY_TIMEOUT 5.0
-#define LAST_MINUTE 165.0 /* seconds of a session's age */
 enum { PADDING = 16, TRANSPORT_HEAD_SIZE = 8, TRANSPORT_OVERHEAD = 32 };
 enum { ECT_1 = 1, CE = 3 };
 
@@ -296,8 +293,7 @@ send_group(const Group *group, InterfaceState *self, double now)
         return false;
     if (peer->silence_due != INFINITY || group->size <= group->count * TRANSPORT_OVERHEAD)
         return true;
-    const double patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + peer->lateness;
-    return will_be(peer, &peer->silence_due, now + patience);
+    return will_be(peer, &peer->silence_due, now + peer->patience);
 }
 
 static bool
@@ -537,8 +533,8 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *message
                  Py_IS_TYPE(session->opener, types->opener) && session->window &&
                  Py_IS_TYPE(session->window, types->window) &&
                  ((Key *)session->opener)->head_size == PyBytes_GET_SIZE(session->head) &&
-                 !(session->initiator && (PyObject *)session == peer->current &&
-                   now - session->created >= LAST_MINUTE && !peer->last_minute);
+                 !(now >= session->last_minute && (PyObject *)session == peer->current &&
+                   !peer->last_minute);
     Came came;
     size_t count = 0;
     for (int32_t i = way->first; plain && i >= 0; i = opens->next[i]) {
@@ -602,7 +598,7 @@ hear(PeerState *peer, const Way *way, const Outcome *outcome, double now)
     if (!outcome->size)
         return true;
     if (peer->keepalive_due == INFINITY)
-        return will_be(peer, &peer->keepalive_due, now + KEEPALIVE_TIMEOUT);
+        return will_be(peer, &peer->keepalive_due, now + peer->keepalive_after);
     peer->another_keepalive = true;
     return true;
 }

@@ -16,9 +16,8 @@ typedef struct {
     double expires, rekey_due;
     unsigned long long sent;
     PyObject *sealed_head, *sealer;
-    double created;
+    double last_minute;
     PyObject *head, *opener, *window;
-    char initiator;
     int32_t run; /* in the call that opens, if that is `call` */
     uint64_t call;
 } SessionState;
@@ -27,7 +26,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *current, *next, *endpoint, *local;
     unsigned long long tx_bytes, rx_bytes;
-    double silence_due, keepalive_due, persistent_due, visit, lateness;
+    double silence_due, keepalive_due, persistent_due, visit, patience, keepalive_after;
     unsigned persistent_keepalive;
     char another_keepalive, last_minute;
     bool left;         /* to Python, from now on in the call that seals or opens, if that is `call` */
@@ -56,11 +55,10 @@ static PyMemberDef session_members[] = {
     FIELD(SessionState, T_ULONGLONG, sent, "sent"),
     FIELD(SessionState, T_OBJECT_EX, sealed_head, "sealed_head"),
     FIELD(SessionState, T_OBJECT_EX, sealer, "_sealer"),
-    FIELD(SessionState, T_DOUBLE, created, "created"),
+    FIELD(SessionState, T_DOUBLE, last_minute, "last_minute"),
     FIELD(SessionState, T_OBJECT_EX, head, "head"),
     FIELD(SessionState, T_OBJECT_EX, opener, "_opener"),
     FIELD(SessionState, T_OBJECT_EX, window, "_window"),
-    FIELD(SessionState, T_BOOL, initiator, "initiator"),
     {0},
 };
 
@@ -75,7 +73,8 @@ static PyMemberDef peer_members[] = {
     FIELD(PeerState, T_DOUBLE, keepalive_due, "_keepalive_due"),
     FIELD(PeerState, T_DOUBLE, persistent_due, "_persistent_due"),
     FIELD(PeerState, T_DOUBLE, visit, "visit"),
-    FIELD(PeerState, T_DOUBLE, lateness, "_lateness"),
+    FIELD(PeerState, T_DOUBLE, patience, "_patience"),
+    FIELD(PeerState, T_DOUBLE, keepalive_after, "_keepalive_after"),
     FIELD(PeerState, T_UINT, persistent_keepalive, "persistent_keepalive"),
     FIELD(PeerState, T_BOOL, another_keepalive, "_another_keepalive"),
     FIELD(PeerState, T_BOOL, last_minute, "_last_minute"),

@@ -138,8 +138,9 @@ class Peer(PeerState):
         self._persistent_due = inf
         self._erase_due = inf
         self._another_keepalive = False
-        self._lateness = 0.0
-        """The jitter of handshakes that silence begins: drawn once a session, not once a packet."""
+        self._patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
+        """Seconds of silence that begin a handshake: their jitter is drawn once a session."""
+        self._keepalive_after = KEEPALIVE_TIMEOUT
 
     @property
     def allowed_ips(self) -> tuple[Network, ...]:
@@ -189,8 +190,7 @@ class Peer(PeerState):
         trains, count = session.seal(frames, self._interface.mtu)
         size = self._transmit(trains, now, ecn)
         if self._silence_due == inf and size > count * TRANSPORT_OVERHEAD:
-            patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._lateness
-            self._silence_due = self._will_be(now + patience)
+            self._silence_due = self._will_be(now + self._patience)
         if now >= session.rekey_due or session.sent > REKEY_AFTER_MESSAGES:
             self.initiate(now)
 
@@ -249,16 +249,15 @@ class Peer(PeerState):
             self._handshake_complete()
             self._flush(now)
         if (
-            session.initiator
+            now >= session.last_minute
             and session is self._current
-            and now - session.created >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
             and not self._last_minute
         ):
             self._last_minute = True
             self.initiate(now)
         if size:
             if self._keepalive_due == inf:
-                self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
+                self._keepalive_due = self._will_be(now + self._keepalive_after)
             else:
                 self._another_keepalive = True
         return frames, strays
@@ -421,7 +420,9 @@ class Peer(PeerState):
         session = Session(index, remote_index, keys, now, initiator)
         self._interface.sessions[session.head] = self, session
         self._erase_due = self._will_be(now + ERASE_AFTER)
-        self._lateness = self._jitter()
+        self._patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
+        if initiator:
+            session.last_minute = now + REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
         return session
 
     def _forget(self, session: Session | None) -> None:
@@ -500,7 +501,7 @@ class Peer(PeerState):
         self.keepalive(now)
         if self._another_keepalive:
             self._another_keepalive = False
-            self._keepalive_due = self._will_be(now + KEEPALIVE_TIMEOUT)
+            self._keepalive_due = self._will_be(now + self._keepalive_after)
 
     def _persist(self, now: float) -> None:
         self._traversed(now)  # again, even if nothing can be sent now

@@ -36,7 +36,7 @@ PADDING = 16
 class Session(SessionState):
     """Seals frames to trains of transport messages, and opens them; one side of a handshake."""
 
-    __slots__ = ("index",)
+    __slots__ = ("created", "index", "initiator")
 
     def __init__(self, index: int, remote_index: int, keys: Keys, now: float, initiator: bool):
         self.index = index
@@ -47,6 +47,8 @@ class Session(SessionState):
         self.initiator = initiator
         self.rekey_due = now + REKEY_AFTER_TIME if initiator else inf
         """When to begin another handshake rather than only send."""
+        self.last_minute = inf
+        """When to begin another handshake although we only receive; the peer sets it."""
         self.sent = 0
         """Messages: the counter of the next one."""
         self.sealed_head = TRANSPORT + remote_index.to_bytes(4, "little")

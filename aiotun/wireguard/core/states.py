@@ -32,11 +32,10 @@ if TYPE_CHECKING or implementation == "python":
             "sent",
             "sealed_head",
             "_sealer",
-            "created",
+            "last_minute",
             "head",
             "_opener",
             "_window",
-            "initiator",
         )
 
         expires: float
@@ -44,11 +43,10 @@ if TYPE_CHECKING or implementation == "python":
         sent: int
         sealed_head: bytes
         _sealer: Sealer
-        created: float
+        last_minute: float
         head: bytes
         _opener: Opener
         _window: ReplayWindow
-        initiator: bool
 
     class PeerState:
         """Of one peer: what every packet needs stands together, as with many peers none of it is
@@ -65,7 +63,8 @@ if TYPE_CHECKING or implementation == "python":
             "_keepalive_due",
             "_persistent_due",
             "visit",
-            "_lateness",
+            "_patience",
+            "_keepalive_after",
             "persistent_keepalive",
             "_another_keepalive",
             "_last_minute",
@@ -81,7 +80,8 @@ if TYPE_CHECKING or implementation == "python":
         _keepalive_due: float
         _persistent_due: float
         visit: float
-        _lateness: float
+        _patience: float
+        _keepalive_after: float
         persistent_keepalive: int
         _another_keepalive: bool
         _last_minute: bool

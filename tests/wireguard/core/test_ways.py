@@ -198,7 +198,7 @@ class Run:
                 [
                     (peer.endpoint, peer._local, peer.rx_bytes, peer.tx_bytes),
                     (peer._silence_due, peer._keepalive_due, peer._persistent_due, peer.visit),
-                    (peer._another_keepalive, peer._last_minute, peer._retry_due, peer._lateness),
+                    (peer._another_keepalive, peer._last_minute, peer._retry_due, peer._patience),
                     session and (session.sent, session.created, session.index),
                     len(peer._queue),
                 ]
