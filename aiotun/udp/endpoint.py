@@ -104,4 +104,10 @@ def _make_transport(
         return SelectorUdpTransport(loop, sock, protocol, kind)
     if receive_many:
         raise UnsupportedError(errno.EOPNOTSUPP, "Windows has no receive_many=")
+    if sys.platform == "win32":
+        from .event import EventUdpTransport
+        from .winsock import WinsockUdpSocket, works_here
+
+        if works_here():
+            return EventUdpTransport(loop, sock, protocol, WinsockUdpSocket)
     return PlainUdpTransport(loop, sock, protocol)

@@ -54,6 +54,7 @@ WINDOWS = {
 
 ELSEWHERE = {
     "platforms/windows": "make windows runs them",
+    "udp/windows": "make windows runs them",
     "wireguard/windows": "make windows runs them",
 }
 """Those that run on Windows alone."""

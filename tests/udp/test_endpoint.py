@@ -12,6 +12,7 @@ import sys
 import weakref
 from asyncio.proactor_events import _ProactorDatagramTransport  # type: ignore[attr-defined]
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -698,12 +699,18 @@ async def test_an_unclosed_transport_warns() -> None:
 # Opening.
 
 
-async def test_on_windows_it_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_windows_without_offload_it_is_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(sys, "platform", "win32")
+            neither: Any = SimpleNamespace(works_here=lambda: False, WinsockUdpSocket=None)
+            elsewhere.setitem(sys.modules, "aiotun.udp.winsock", neither)
+            event: Any = SimpleNamespace(EventUdpTransport=None)
+            elsewhere.setitem(sys.modules, "aiotun.udp.event", event)
             transport = udp_endpoint._make_transport(loop, sock, Recorder(), None)
             with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
                 set_dont_fragment(sock)

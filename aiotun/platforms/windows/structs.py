@@ -42,6 +42,8 @@ __all__ = [
     "TOKEN_PRIVILEGES",
     "WINTRUST_DATA",
     "WINTRUST_FILE_INFO",
+    "WSABUF",
+    "WSAMSG",
 ]
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 23
@@ -90,6 +92,30 @@ class TOKEN_PRIVILEGES(Structure):
         ("PrivilegeCount", c_uint32),
         ("Luid", c_uint32 * 2),
         ("Attributes", c_uint32),
+    )
+
+
+class WSABUF(Structure):
+    """Bytes in memory. Whoever fills it in keeps them."""
+
+    len: int
+    buf: int | c_void_p | None
+    _fields_ = (("len", c_uint32), ("buf", c_void_p))
+
+
+class WSAMSG(Structure):
+    """What WSASendMsg and WSARecvMsg take."""
+
+    name: int | c_void_p | None
+    namelen: int
+    Control: WSABUF
+    _fields_ = (
+        ("name", c_void_p),
+        ("namelen", c_int),
+        ("lpBuffers", c_void_p),
+        ("dwBufferCount", c_uint32),
+        ("Control", WSABUF),
+        ("dwFlags", c_uint32),
     )
 
 

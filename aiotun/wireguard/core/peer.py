@@ -248,11 +248,7 @@ class Peer(PeerState):
             self._previous, self._current, self._next = self._current, session, None
             self._handshake_complete()
             self._flush(now)
-        if (
-            now >= session.last_minute
-            and session is self._current
-            and not self._last_minute
-        ):
+        if now >= session.last_minute and session is self._current and not self._last_minute:
             self._last_minute = True
             self.initiate(now)
         if size:
