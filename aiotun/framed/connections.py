@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack, suppress
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY, fromfd
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..cancelling import AsyncClosing, end
@@ -162,6 +163,9 @@ async def start_framed_server(
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
 
     async def frame(connection: socket) -> Framed[T]:
+        if connection.family in (AF_INET, AF_INET6):
+            # asyncio does so for sockets that say what protocol they are of: not on Windows.
+            connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         reader = asyncio.StreamReader(read_size, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
@@ -173,7 +177,11 @@ async def start_framed_server(
 
 def _duplicates(sockets: Iterable[socket]) -> tuple[socket, ...]:
     with ExitStack() as stack:
-        duplicates = tuple(stack.enter_context(each.dup()) for each in sockets)
+        duplicates = tuple(
+            # Not each.dup(): that of winloop's sockets takes them for files of the C library.
+            stack.enter_context(fromfd(each.fileno(), each.family, each.type, each.proto))
+            for each in sockets
+        )
         stack.pop_all()
     return duplicates
 

@@ -6,26 +6,34 @@ import asyncio
 import contextlib
 import functools
 import ssl
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 from anyio.abc import SocketAttribute
 
 import aiotun
 from aiotun.codecs import LengthPrefixed
 from examples.tls_vpn.certificates import SERVER, make_certificates, tls_context
 
-__all__ = ["HALF_CLOSING", "LINKS", "Ends", "link", "tls_contexts"]
+__all__ = ["HALF_CLOSING", "LINKS", "UNIX", "Ends", "link", "needs_unix_sockets", "tls_contexts"]
 
 Ends = tuple[aiotun.Framed[bytes], aiotun.Framed[bytes]]
 
 CODEC = LengthPrefixed(4, max_frame=1 << 20)
 
-HALF_CLOSING = ["tcp", "unix", "anyio"]
-LINKS = ["tcp", "tls", "unix", "anyio", "anyio tls"]
+needs_unix_sockets = pytest.mark.skipif(
+    sys.platform == "win32", reason="no UNIX sockets: not on Windows"
+)
+
+UNIX = pytest.param("unix", marks=needs_unix_sockets)
+
+HALF_CLOSING = ["tcp", UNIX, "anyio"]
+LINKS = [*HALF_CLOSING, "tls", "anyio tls"]
 
 
 @functools.cache
