@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from packets import udp, unsummed
-from rigs import Rig, packet
+from rigs import Rig, packet, unix_pair
 
 import aiotun
 from aiotun.packetio import Counters
@@ -40,7 +40,7 @@ def test_recv_and_send(rig: Rig) -> None:
 
 def test_udp_without_checksums_is_coalesced_on_request() -> None:
     datagrams = [unsummed(udp(4, bytes([n]) * 100)) for n in range(5)]
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     adopted = aiotun.Device.from_fd(ours.detach(), framing="vnet", udp_zero_checksum=True)
     near, far = memory_devices(udp_zero_checksum=True)
     with theirs, adopted, near, far:

@@ -32,6 +32,7 @@ from rigs import (
     endpoint,
     packet,
     segments,
+    unix_pair,
     until,
 )
 
@@ -501,7 +502,7 @@ def test_descriptors_that_cannot_be_adopted(namespace: Namespace) -> None:
     ],
 )
 def test_framing(framing: Any, header: bytes) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with theirs, aiotun.Device.from_fd(ours.detach(), framing=framing, mtu=1400) as device:
         assert (device.mtu, device.layer, device.is_up) == (1400, "tun", True)
         assert device.name.startswith("fd")
@@ -533,7 +534,7 @@ def test_framing(framing: Any, header: bytes) -> None:
 @contextlib.contextmanager
 def datagram_device(framing: Any = "none") -> Iterator[tuple[aiotun.Device, socket.socket]]:
     """A device of one end of a pair of datagram sockets, and the other end."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours, theirs = unix_pair(socket.SOCK_DGRAM)
     with theirs, aiotun.Device.from_fd(ours.detach(), framing=framing) as device:
         yield device, theirs
 
@@ -612,7 +613,7 @@ async def test_a_relay_ends_with_a_dead_peer() -> None:
 
 def test_packet_information_of_ethernet_frames() -> None:
     frame = bytes(12) + b"\x08\x06" + bytes(50)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with theirs, aiotun.Device.from_fd(ours.detach(), framing="pi", layer="tap") as device:
         device.send(frame)
         assert theirs.recv(100) == b"\0\0\x08\x06" + frame
@@ -621,7 +622,7 @@ def test_packet_information_of_ethernet_frames() -> None:
 
 
 async def test_framing_on_a_loop() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     device = aiotun.Device.from_fd(ours.detach(), framing="family")
     with theirs:
         async with aiotun.open_device(device=device) as stream:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import socket
 from array import array
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from implementations import Implementation
-from rigs import Recorder, endpoint, packet, segments
+from rigs import Recorder, endpoint, packet, segments, unix_pair
 
 import aiotun
 from aiotun.offload import NO_OFFLOAD, SuperPacket, complete_checksum, is_candidate, partial_sum
@@ -92,7 +91,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
             stack.enter_context(far)
             written = far.queue.read
         else:
-            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pair = unix_pair()
             near = aiotun.Device.from_fd(pair[0].detach(), framing="vnet")
             pair[1].setblocking(False)
             stack.enter_context(pair[1])

@@ -12,6 +12,8 @@ SOCKETS = "its device is a pair of UNIX sockets"
 
 WINDOWS = {
     "platforms/linux": KERNEL,
+    "platforms/bsd": "it runs models of other systems, whose modules Windows does not load",
+    "platforms/test_phones.py": "phones hand their devices over as descriptors",
     "offload/test_kernel_gro.py": KERNEL,
     "offload/test_kernel_split.py": KERNEL,
     "capturing/test_packet_ring.py": KERNEL,
@@ -23,10 +25,13 @@ WINDOWS = {
     "transports/test_fastpath.py": SOCKETS,
     "transports/test_twins.py": SOCKETS,
     "flows/test_guard.py": KERNEL,
+    "flows/test_other_systems.py": "it asks what the sockets of other systems are told",
     "flows/test_rootless.py": KERNEL,
     "flows/test_tcp.py": KERNEL,
+    "test_handover.py": "devices are handed over by UNIX sockets",
     "framed/test_descriptors.py": "no descriptor of Windows is a terminal or a pipe to asyncio",
     "udp/test_bsd.py": "it is about the sockets of macOS and the BSDs",
+    "udp/test_mmsg.py": "it is about the sockets of macOS and the BSDs",
     "udp/test_datagram_protocol.py": "it is about Linux' socket",
     "udp/test_endpoint.py": "half of it is about UNIX sockets, ECN and path MTUs",
     "udp/test_trains.py": "it is about Linux' socket",

@@ -28,6 +28,13 @@ ETH_P_ALL = 3  # linux/if_ether.h
 ETH_P_IP = 0x0800
 
 
+def unix_pair(kind: int = socket.SOCK_SEQPACKET) -> tuple[socket.socket, socket.socket]:
+    """Two UNIX sockets joined; where the system has none, the test is skipped."""
+    if sys.platform == "win32":
+        pytest.skip("no UNIX sockets: not on Windows")
+    return socket.socketpair(socket.AF_UNIX, kind)
+
+
 def packet(number: int = 0, size: int = 64) -> bytes:
     """An IPv4 packet that nothing coalesces, told from others by its number."""
     payload = number.to_bytes(4, "big") + bytes(size - 24)

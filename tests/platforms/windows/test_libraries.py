@@ -88,7 +88,7 @@ def test_the_current_directory_is_not_looked_in(tmp_path: Path) -> None:
     """In a process of its own: a library that is loaded is found by its name."""
     (tmp_path / "wintun.dll").write_bytes(Path(LIBRARY).read_bytes())
     command = [sys.executable, "-c", TRY]
-    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    said = subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True)
     refused, version = said.stdout.splitlines()
     assert "was not found" in refused
     assert version == "(0, 14)"  # a path is taken, also one that is relative
