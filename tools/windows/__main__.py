@@ -27,6 +27,9 @@ from .wine import FOLDER, environment, pytest
 
 TESTS = [
     "tests/platforms/windows",
+    "tests/udp/windows",
+    "tests/wireguard/windows",
+    "tests/aead",
     "tests/transports/test_transport.py",
     "tests/capturing/test_tap.py",
     "tests/test_options.py",
