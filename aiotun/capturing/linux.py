@@ -40,6 +40,11 @@ ADDRESSES_SIZE = 12
 SOL_PACKET = 263
 SO_ATTACH_FILTER = 26
 
+# linux/bpf_common.h, linux/filter.h
+BPF_RET = 0x06
+NOTHING = struct.pack("@HBBI", BPF_RET, 0, 0, 0)
+"""The filter that no packet passes."""
+
 # linux/if_packet.h
 PACKET_RX_RING = 5
 PACKET_STATISTICS = 6
@@ -123,14 +128,21 @@ class PacketRing(Closing):
         set_option(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         set_option(SOL_PACKET, PACKET_VNET_HDR, 1)
         if filter:
-            instructions = create_string_buffer(filter, len(filter))
-            # struct sock_fprog (linux/filter.h)
-            program = struct.pack("@HP", len(filter) // 8, addressof(instructions))
-            set_option(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            self._attach(filter)
         frames = blocks * (BLOCK_SIZE // FRAME_SIZE)
         request = REQUEST.pack(BLOCK_SIZE, blocks, FRAME_SIZE, frames, BLOCK_TIMEOUT, 0, 0)
         set_option(SOL_PACKET, PACKET_RX_RING, request)
         return mmap.mmap(self._socket.fileno(), blocks * BLOCK_SIZE)
+
+    def _attach(self, filter: bytes) -> None:
+        instructions = create_string_buffer(filter, len(filter))
+        # struct sock_fprog (linux/filter.h)
+        program = struct.pack("@HP", len(filter) // 8, addressof(instructions))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+    def stop(self) -> None:
+        """Let nothing more in. What waits can still be read."""
+        self._attach(NOTHING)
 
     def read(self, timeout: float | None, *interrupts: Interrupt) -> Iterator[Captured]:
         """The packets of one block, the oldest; none after so many seconds, or when interrupted.

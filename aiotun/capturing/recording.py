@@ -75,15 +75,18 @@ class Recording(Closing):
     ) -> None:
         """Write packets until interrupted, so many, or so much time.
 
-        What waits then is written too. Raises the file's `OSError`, and `InterfaceGoneError`
-        after all that the interface carried.
+        What waits then is written too, and nothing that comes later. Raises the file's `OSError`,
+        and `InterfaceGoneError` after all that the interface carried.
         """
         end = float("inf") if seconds is None else time.monotonic() + seconds
         told, lost = time.monotonic(), 0
         gone: InterfaceGoneError | None = None
+        ending = False
         while count is None or self.packets < count:
             left = end - time.monotonic()
-            ending = gone is not None or interrupt.is_set() or left <= 0
+            if not ending and (gone is not None or interrupt.is_set() or left <= 0):
+                ending = True
+                self._packets.stop()  # a busy interface would always have another one
             found = False
             try:
                 waits = (END_WAIT,) if ending else (min(READ_WAIT, left), interrupt)

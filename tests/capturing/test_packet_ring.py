@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,29 @@ def test_count_and_snap_length(namespace: Namespace, device: aiotun.Device, tmp_
         assert ended(process, None)[0] == 0
     contents = read(path)
     assert (contents.packets, contents.sizes) == ([(REQUEST[:24], INBOUND, "")], [len(REQUEST)])
+
+
+@pytest.mark.parametrize("seconds", [None, "0.3"])
+def test_an_interface_that_is_never_quiet(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path, seconds: str | None
+) -> None:
+    path = tmp_path / "x.pcapng"
+    options = [] if seconds is None else ["--seconds", seconds]
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.wait(0.001):
+            device.send(REQUEST)
+
+    with capturing(namespace, "cap0", "-w", str(path), *options, "icmp") as process:
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            status, _ = ended(process, signal.SIGINT if seconds is None else None)
+        finally:
+            over.set()
+            sender.join()
+    assert status == 0
 
 
 def test_a_ring_of_files(namespace: Namespace, device: aiotun.Device, tmp_path: Path) -> None:
