@@ -57,6 +57,7 @@ class Interrupt(Closing):
                 _overlapped.SetEvent(self.event)
 
     def is_set(self) -> bool:
+        """Whether calls that wait for it end."""
         try:
             return bool(self._reading.recv(1, socket.MSG_PEEK))
         except BlockingIOError:

@@ -208,10 +208,12 @@ class PacketStream(AsyncClosing):
 
     @property
     def transport(self) -> PacketTransport:
+        """What the stream is made of: its `counters` tell what passed and what was dropped."""
         return self._protocol.transport
 
     @property
     def device(self) -> Device:
+        """The device, to ask about its interface and to change it."""
         return self.transport.device
 
     async def recv(self) -> bytes:

@@ -26,6 +26,7 @@ from .algorithms import Algorithm
 __all__ = ["Algorithm", "Opener", "ReplayWindow", "Sealer", "implementation"]
 
 implementation: Literal["native", "python"]
+"""Which of the two `Sealer`, `Opener` and `ReplayWindow` are."""
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":

@@ -134,6 +134,7 @@ class Drop(str, Enum):
     CHECKSUM = "checksum"
     """Of a packet that would begin something, or that is delivered as a datagram."""
     FRAGMENT = "fragment"
+    """A part of a packet: nothing puts these together."""
     UNSUPPORTED = "unsupported"
     """No protocol of which there are flows."""
     NOT_UNICAST = "not unicast"
@@ -152,9 +153,11 @@ class Drop(str, Enum):
     HALF_OPEN = "half open"
     """A connection that was not open yet had to give way to a newer one."""
     FLOWS_FULL = "flows full"
+    """There are `FlowLimits.flows` open connections."""
     PORTS_FULL = "ports full"
     """Each port is in use, or was within the last minute."""
     CONVERSATIONS_FULL = "conversations full"
+    """There are `FlowLimits.conversations`, of which none may give way."""
     QUEUE_FULL = "queue full"
     """The datagrams of a conversation were read too slowly."""
     DEVICE_FULL = "device full"
@@ -210,6 +213,7 @@ class FlowLimits:
     short_timeout: float = 10.0
     """The same towards the ports in `short_ports`, which have one question and one answer."""
     short_ports: frozenset[int] = frozenset({53})
+    """Of UDP."""
     queued_bytes: int = 256 * 1024
     """Of datagrams that wait for a decision or a handler, in each conversation."""
     errors: int = 1000

@@ -76,12 +76,14 @@ class FlowServer(AsyncClosing):
         options: Options,
     ) -> None:
         self.device = device
+        """The device that flows come out of; with `clients`, the one that leads to the kernel."""
         self._apart = options.clients is not None
         """Whether clients are behind another device, not behind this one."""
         self._clients: PacketTransport | None = None
         """That device's."""
         self._pushing_back: set[_Packets] = set()
         self.counters = FlowCounters()
+        """What became of flows, and of packets that went nowhere."""
         self._loop = asyncio.get_running_loop()
         self._begin: Begin | None = None
         self._converse = converse

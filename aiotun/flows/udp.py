@@ -137,10 +137,12 @@ class DatagramStream(AsyncClosing):
 
     @property
     def flow(self) -> Flow:
+        """Which conversation it is: its `destination` is where the client wants to go."""
         return self._protocol.flow
 
     @property
     def transport(self) -> ConversationTransport:
+        """What the stream is made of."""
         return self._protocol.transport
 
     async def recv(self) -> bytes:

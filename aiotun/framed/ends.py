@@ -93,6 +93,7 @@ class FramedReader(AsyncClosing, Generic[T]):
 
     @property
     def counters(self) -> FramedCounters:
+        """Items that passed, both ways, and those that could not be decoded."""
         return self._source.counters
 
     def recv(self) -> Coroutine[Any, Any, T]:

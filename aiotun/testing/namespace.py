@@ -125,6 +125,7 @@ class Namespace(Closing):
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 
     def fileno(self) -> int:
+        """A descriptor of the namespace, as setns(2) takes it; -1 once closed."""
         return self._fd
 
     def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

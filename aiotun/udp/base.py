@@ -58,6 +58,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._family = int(sock.family)  # the enumeration's own hash is slow
         self._remote = peer_name(sock)
         self.counters = UdpCounters()
+        """Datagrams, messages, bytes and drops, both ways."""
         self._tick = tick_of(loop)
         self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
         self._gathered = 0  # datagrams in the outbox
