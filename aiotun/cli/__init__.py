@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 __all__ = ["COMMANDS", "main", "make_parser", "version"]
 
 COMMANDS = {
-    "bench": "measure how fast packets pass through Python, beside no other library",
+    "bench": "measure how fast packets pass through Python",
     "capture": "record the packets of an interface, or of a new one, as pcapng",
     "completion": "print a script with which a shell completes these commands",
     "demo": "show real traffic going through a Python protocol, in networks of its own",
@@ -30,12 +30,12 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` if none is given) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = make_parser(name for name in COMMANDS if name in argv)
-    args, rest = parser.parse_known_args(argv)
-    if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
-        args.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.rest = rest
     try:
+        parser = make_parser(name for name in COMMANDS if name in argv)
+        args, rest = parser.parse_known_args(argv)
+        if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
+            args.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.rest = rest
         status: int = args.main(args)
     except KeyboardInterrupt:
         status = 130  # 128 + SIGINT, as shells count

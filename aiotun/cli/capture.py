@@ -16,7 +16,7 @@ from ..capturing import Ring, capture
 from ..capturing.files import Target
 from ..capturing.tap import SNAP_LENGTH
 from ..device import Device
-from ..errors import InterruptError
+from ..errors import InterruptError, NameInUseError
 from ..interrupt import Interrupt
 from .messages import amount, duration, message
 
@@ -124,9 +124,18 @@ def _capture_named(args: argparse.Namespace, target: Target, interrupt: Interrup
 
 def _capture_new(args: argparse.Namespace, target: Target, interrupt: Interrupt) -> int:
     end = None if args.seconds is None else time.monotonic() + args.seconds
-    with Device(
-        name=args.new, layer="tap" if args.tap else "tun", addresses=args.address, exclusive=True
-    ) as device:
+    try:
+        made = Device(
+            name=args.new,
+            layer="tap" if args.tap else "tun",
+            addresses=args.address,
+            exclusive=True,
+        )
+    except NameInUseError as exc:
+        raise ValueError(
+            f"{args.new} is there already: aiotun capture {args.new} records it"
+        ) from exc
+    with made as device:
         recording = capture(
             device,
             target,

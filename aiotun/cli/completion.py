@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from . import COMMANDS, make_parser
 
@@ -33,8 +34,20 @@ def main(args: argparse.Namespace) -> int:
             f"aiotun completion: {exc.name} is missing: pip install 'aiotun[cli]'", file=sys.stderr
         )
         return 1
-    print(shtab.complete(make_parser(filter(_is_complete, COMMANDS)), args.shell))
+    parser = make_parser(filter(_is_complete, COMMANDS))
+    _complete_files(parser, shtab.FILE)
+    print(shtab.complete(parser, args.shell))
     return 0
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
+    """Have the names of files where an argument is one."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                _complete_files(each, files)
+        elif action.type is Path or action.metavar == "FILE":
+            action.complete = files  # type: ignore[attr-defined]
 
 
 def _is_complete(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -62,14 +63,18 @@ def _compiler() -> str:
     return "apt-get install gcc python3-dev"
 
 
+def _built(remedy: str) -> str:
+    """What helps where the native parts are not in use: to build them, unless they are shunned."""
+    return "leave AIOTUN_PURE unset" if os.environ.get("AIOTUN_PURE") == "1" else remedy
+
+
 def _native() -> str:
     from ..offload import implementation
 
     if implementation != "native":
         raise Missing(
             "the offload functions run in pure Python: correct, but slower",
-            "leave AIOTUN_PURE unset",
-            f"install a C compiler and Python's headers ({_compiler()}), {ANEW}",
+            _built(f"install a C compiler and Python's headers ({_compiler()}), {ANEW}"),
         )
     return "the compiled offload functions are in use"
 
@@ -83,8 +88,9 @@ def _aead() -> str:
     if implementation != "native":
         raise Missing(
             "the package cryptography seals each packet by itself: correct, but slower",
-            "leave AIOTUN_PURE unset",
-            f"install OpenSSL's headers beside a compiler ({_installed('libssl-dev')}), {ANEW}",
+            _built(
+                f"install OpenSSL's headers beside a compiler ({_installed('libssl-dev')}), {ANEW}"
+            ),
         )
     return "OpenSSL seals and opens batches of packets"
 
@@ -135,7 +141,7 @@ if sys.platform == "linux":
 
 PROBES = {
     "asyncio": Probe(partial(_event_loop, "asyncio", "use a complete Python")),
-    "uvloop": Probe(partial(_event_loop, UVLOOP, f"pip install '{UVLOOP}'")),
+    "uvloop": Probe(partial(_event_loop, UVLOOP, "pip install 'aiotun[uvloop]'")),
     "native": Probe(_native),
     "aead": Probe(_aead),
     "libpcap": Probe(_libpcap),

@@ -205,10 +205,7 @@ def _user_namespace_remedies() -> tuple[str, ...]:
         with suppress(OSError):  # most systems have only some of them
             if SYSCTLS.joinpath(*name.split(".")).read_text().strip() == forbidding:
                 return (f"as root: sysctl {name}={allowing}",)
-    return (
-        f"let every user open {NODE}",
-        "in a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
-    )
+    return ("in a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined",)
 
 
 def _mount_namespace() -> str:
@@ -268,7 +265,7 @@ PROBES = {
         needs="tun",
     ),
     "netns": Probe(_network_namespace),
-    "userns": Probe(_user_namespace),
+    "userns": Probe(_user_namespace, needs="tun-node"),
     "mountns": Probe(_mount_namespace, needs="netns"),
     "sysctl": Probe(_sysctl, needs="netns"),
     "ipv6": Probe(_ipv6),

@@ -36,6 +36,7 @@ def test_bash(tmp_path: Path) -> None:
     assert completed("aiotun", "cap") == ["capture"]
     assert completed("aiotun", "capture", "--wire") == ["--wireshark"]
     assert completed("aiotun", "wireguard", "pa") == ["pair"]
+    assert completed("aiotun", "wireguard", "serve", f"{tmp_path}/_aio") == [f"{tmp_path}/_aiotun"]
 
 
 @pytest.mark.interop

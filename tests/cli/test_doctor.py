@@ -69,6 +69,7 @@ def case(
             "in a container: --device /dev/net/tun",
             tun=False,
             tso=False,
+            userns=False,
             netns=True,
         ),
         case(
@@ -169,6 +170,8 @@ def test_what_is_missing_and_what_to_do(
     assert by_name[missing]["detail"] == detail
     assert remedy in by_name[missing]["remedies"]
     assert {name: by_name[name]["available"] for name in others} == others
+    if not by_name["tun-node"]["available"]:
+        assert by_name["userns"]["detail"] == "not tried, as it needs tun-node"
     assert found["ready"] == by_name["tun"]["available"]
     assert done.returncode == (0 if found["ready"] else 1)
 

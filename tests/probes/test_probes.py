@@ -99,13 +99,17 @@ def test_native(forced: bool) -> None:
     """What the probe says is what a program gets."""
     program = (
         "from aiotun.probes import probe; from aiotun.offload import implementation;"
-        "print(probe('native').available, implementation)"
+        "found = probe('native'); print(found.available, implementation, *found.remedies)"
     )
     environment = {**os.environ, **({"AIOTUN_PURE": "1"} if forced else {})}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )
-    assert done.stdout in (["False python\n"] if forced else ["True native\n", "False python\n"])
+    available, used, *remedy = done.stdout.rstrip("\n").split(" ", 2)
+    assert (available, used) in (
+        [("False", "python")] if forced else [("True", "native"), ("False", "python")]
+    )
+    assert ("AIOTUN_PURE" in "".join(remedy)) is forced
 
 
 SECCOMP = "in a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
