@@ -18,6 +18,7 @@ from .buffers import to_bytes
 from .cancelling import AsyncClosing
 from .errors import BusyError, ClosedError
 from .line import Line
+from .native import Messages
 from .packetio import PACKET_MAX, check_packet
 from .protocols import Callbacks, PacketProtocol
 from .throttle import Throttle
@@ -38,7 +39,7 @@ HIGH_WATER = 1024
 """Messages that wait to be received before reading pauses; it resumes at a quarter."""
 
 
-class MessageProtocol(Callbacks, ABC):
+class MessageProtocol(Messages, Callbacks, ABC):
     """Keeps the packets or datagrams that arrive until a task asks for them."""
 
     transport: MessageTransport
@@ -50,15 +51,18 @@ class MessageProtocol(Callbacks, ABC):
         self.closed = False
         self.readers = Line(lambda: self.kept or self.closed)
         self._writers = Line(lambda: self.writable or self.closed)
+        self._readers_waiting = self.readers.waiting
+        self._writers_waiting = self._writers.waiting
         self.writable = True
         self.written = 0
-        self._yielded = 0
+        self._yield_at = WRITE_BATCH
+        self._turns = 0
         self._warnings = Throttle()
 
     def _keep(self, messages: list[bytes]) -> None:
         """Keep what was delivered, and pause reading once that is too much."""
         self.kept += messages
-        self.readers.serve()
+        self.readers.serve(now=True)
         if len(self.kept) >= HIGH_WATER:
             self._full = True
             self.transport.pause_reading()
@@ -111,15 +115,17 @@ class MessageProtocol(Callbacks, ABC):
         return (
             self.writable
             and not self._writers.waiting
-            and self.written - self._yielded < WRITE_BATCH
+            and self.written < self._yield_at
             and not self.transport.is_closing()
         )
 
     async def ready_to_write(self) -> None:
         """Wait until the transport takes messages. Raises what ended the transport."""
-        if self.written - self._yielded >= WRITE_BATCH:  # a task that never waits starves the loop
-            self._yielded = self.written
-            await asyncio.sleep(0)
+        if self.written >= self._yield_at:  # a task that never waits starves the loop
+            self._yield_at = self.written + WRITE_BATCH
+            if self._turns == self.transport.turns:  # and one that has waited does not
+                await asyncio.sleep(0)
+            self._turns = self.transport.turns
         if not self.writable or self._writers.waiting:
             await self._writers.turn()
         self.check_open()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -169,3 +171,81 @@ async def test_what_at_once_raises_reaches_its_task() -> None:
     with pytest.raises(LookupError):
         await task
     assert not basket.line.waiting
+
+
+async def from_the_loop(act: Callable[[], object]) -> None:
+    """As a delivery does: no task runs meanwhile."""
+    done = asyncio.get_running_loop().create_future()
+
+    def run() -> None:
+        done.set_result(act())
+
+    asyncio.get_running_loop().call_soon(run)
+    await done
+
+
+async def test_a_task_goes_on_within_a_delivery() -> None:
+    desk = Counter()
+    variable = contextvars.ContextVar[str]("variable")
+
+    async def come(name: str) -> str:
+        variable.set(name)
+        await desk.come(name)
+        return variable.get()
+
+    task = asyncio.ensure_future(come("a"))
+    await turns()
+
+    def deliver() -> None:
+        desk.tickets += 1
+        desk.line.serve(now=True)
+        assert desk.served == ["a"]
+
+    await from_the_loop(deliver)
+    assert await task == "a"
+
+
+async def test_no_task_goes_on_within_another() -> None:
+    desk = Counter()
+    task = asyncio.ensure_future(desk.come("a"))
+    await turns()
+    desk.tickets += 1
+    desk.line.serve(now=True)
+    assert desk.served == []
+    await task
+    assert desk.served == ["a"]
+
+
+async def test_a_task_whose_context_is_in_use_goes_on_later() -> None:
+    desk = Counter()
+    context = contextvars.copy_context()
+    task = context.run(asyncio.ensure_future, desk.come("a"))
+    await turns()
+    place = desk.line.waiting[0].called
+    assert place._waiting is not None
+
+    def deliver() -> None:
+        desk.tickets += 1
+        desk.line.serve(now=True)
+        assert desk.served == []
+
+    await from_the_loop(lambda: place._waiting[0].run(deliver))  # type: ignore[index]
+    await task
+    assert desk.served == ["a"]
+
+
+async def test_a_cancelled_task_does_not_go_on_within_a_delivery() -> None:
+    desk = Counter()
+    tasks = [asyncio.ensure_future(desk.come(name)) for name in "ab"]
+    await turns()
+
+    def deliver() -> None:
+        tasks[0].cancel()
+        desk.tickets += 1
+        desk.line.serve(now=True)
+        assert desk.served == []
+
+    await from_the_loop(deliver)
+    await asyncio.wait(tasks)
+    assert tasks[0].cancelled()
+    assert desk.served == ["b"]

@@ -12,7 +12,7 @@ if [ "$1" = --threads ]; then
 else
 	sanitizers=address,undefined
 	library=libasan.so
-	tests="tests/aead tests/native tests/offload tests/transports tests/udp"
+	tests="tests/aead tests/framed/test_twins.py tests/native tests/offload tests/transports tests/udp"
 fi
 case $1 in
 */*) python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") ;; # it is called from elsewhere

@@ -198,7 +198,7 @@ class StreamProtocol(asyncio.DatagramProtocol):
             return
         self._size += QUEUED + len(data)
         self._kept.append(data)
-        self._readers.serve()
+        self._readers.serve(now=True)
 
     def error_received(self, exc: Exception) -> None:
         if isinstance(exc, PathMTUError):  # what follows is made to fit

@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import ClosedError, UnsupportedError
+from ..native import ItemCounts
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["FramedCounters", "PacketStreamLike", "Sink", "Source"]
 
@@ -16,13 +20,17 @@ T = TypeVar("T")
 
 
 @dataclass
-class FramedCounters:
+class FramedCounters(ItemCounts):
     """What passed through a framed end, in items."""
 
-    received: int = 0
-    sent: int = 0
-    broken: int = 0
+    received: int = field(default_factory=int)
+    sent: int = field(default_factory=int)
+    broken: int = field(default_factory=int)
     """Items that could not be decoded: each raised a `CodecError`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `copy` and `pickle`, which do not know the fields that C holds."""
+        return type(self), astuple(self)
 
 
 class PacketStreamLike(Protocol):
@@ -52,8 +60,11 @@ class Source(ABC, Generic[T]):
     async def recv(self) -> T:
         """The next item. Raises `CodecError`, `ClosedError` at the end, or what broke it."""
 
-    async def next(self) -> T:
-        """`recv` for `async for`: raises `StopAsyncIteration` at the end."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        """`recv`, which raises `StopAsyncIteration` at the end."""
         try:
             return await self.recv()
         except ClosedError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from ..cancelling import AsyncClosing
 from ..codecs.base import PacketCodec, StreamCodec
@@ -19,11 +19,8 @@ from ..udp import UdpTransport
 from .base import FramedCounters, PacketStreamLike, Sink, Source
 from .bytestreams import AsyncioStream, ByteStream, own_errors
 from .datagrams import DatagramProtocol, DatagramSource
-from .sinks import ByteSink, PacketSink, TransportSink
-from .sources import ByteSource, PacketSource, TransportSource
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .sinks import ByteSink, PacketSink, TransportSink, make_transport_sink
+from .sources import ByteSource, PacketSource, make_transport_source
 
 __all__ = ["Framed", "FramedReader", "FramedWriter", "Released"]
 
@@ -81,8 +78,8 @@ class FramedReader(AsyncClosing, Generic[T]):
     what broke the stream otherwise.
     """
 
-    # `recv` and `send` give the coroutine of the source or sink: one of their own around it
-    # would cost as much again.
+    # `recv` and `send` give what the source or sink gives: a coroutine of their own around it
+    # would cost as much again. So does iteration, which is the source's own.
 
     _source: Source[T]
     _underneath: _Underneath
@@ -110,11 +107,11 @@ class FramedReader(AsyncClosing, Generic[T]):
         """All items that wait, at least one; raises as `recv` does."""
         return await self._source.recv_many()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._source
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
-        return self._source.next()
+        return self._source.__anext__()
 
     async def aclose(self) -> None:
         """Receive no more; the stream is closed when the writing half is, too."""
@@ -253,8 +250,8 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         counters = FramedCounters()
         of_packets = hasattr(stream, "recv_many")
         if isinstance(codec, PacketCodec) and isinstance(stream, PacketStream):
-            self._source = TransportSource(stream._protocol, codec, counters)
-            self._sink = TransportSink(stream._protocol, codec, counters)
+            self._source = make_transport_source(stream._protocol, codec, counters)
+            self._sink = make_transport_sink(stream._protocol, codec, counters)
         elif isinstance(codec, PacketCodec) and isinstance(stream, UdpTransport):
             protocol = DatagramProtocol(stream)
             self._source = DatagramSource(protocol, codec, counters)

@@ -16,11 +16,15 @@ from typing import TypeVar
 from ..codecs.base import PacketCodec, StreamCodec
 from ..errors import ClosedError, UnsupportedError
 from ..line import Line
-from ..streams import MessageProtocol
+from ..native import native
+from ..streams import MessageProtocol, StreamProtocol
 from .base import FramedCounters, PacketStreamLike, Sink
 from .bytestreams import ByteStream, own_errors
 
-__all__ = ["ByteSink", "PacketSink", "TransportSink"]
+if native is not None:
+    from ..transports.fastpath import NativePort
+
+__all__ = ["ByteSink", "PacketSink", "TransportSink", "make_transport_sink"]
 
 T = TypeVar("T")
 
@@ -64,6 +68,32 @@ class TransportSink(Sink[T]):
     async def flush(self) -> None:
         self._protocol.transport.flush()
         await self._protocol.ready_to_write()
+
+
+if native is not None:
+
+    class NativeTransportSink(native.ItemSink, TransportSink[T]):
+        """Sends an item in C where there is room, and leaves all else to the twin."""
+
+        def __init__(
+            self,
+            protocol: StreamProtocol,
+            codec: PacketCodec[T],
+            counters: FramedCounters,
+            port: NativePort,
+        ) -> None:
+            super().__init__(protocol, codec, counters)
+            self._bind(TransportSink, protocol, self._encode, counters, port)
+
+
+def make_transport_sink(
+    protocol: StreamProtocol, codec: PacketCodec[T], counters: FramedCounters
+) -> TransportSink[T]:
+    """The native one where the transport's port is, and packets go to that."""
+    port = getattr(protocol.transport.write, "__self__", None)
+    if native is None or not isinstance(port, NativePort):
+        return TransportSink(protocol, codec, counters)
+    return NativeTransportSink(protocol, codec, counters, port)
 
 
 class GatheringSink(Sink[T]):

@@ -14,11 +14,12 @@ from typing import TypeVar
 
 from ..codecs.base import PacketCodec, StreamCodec
 from ..errors import BusyError, ClosedError, CodecError
+from ..native import native
 from ..streams import MessageProtocol
 from .base import FramedCounters, Source
 from .bytestreams import ByteStream, own_errors
 
-__all__ = ["ByteSource", "PacketSource", "TransportSource"]
+__all__ = ["ByteSource", "PacketSource", "TransportSource", "make_transport_source"]
 
 T = TypeVar("T")
 
@@ -103,8 +104,9 @@ class TransportSource(PacketSource[T]):
     async def recv(self) -> T:
         return self._decoded(self._protocol.take()) if self._one_waits() else await super().recv()
 
-    async def next(self) -> T:
-        return self._decoded(self._protocol.take()) if self._one_waits() else await super().next()
+    async def __anext__(self) -> T:
+        one_waits = self._one_waits()
+        return self._decoded(self._protocol.take()) if one_waits else await super().__anext__()
 
     def recv_waiting(self) -> list[T]:
         """All items that wait, if any; what cannot be decoded is dropped, and counted."""
@@ -118,6 +120,26 @@ class TransportSource(PacketSource[T]):
     async def readable(self, at_once: Callable[[], None]) -> None:
         """See `MessageProtocol.readable`."""
         await self._protocol.readable(at_once)
+
+
+if native is not None:
+
+    class NativeTransportSource(native.ItemSource, TransportSource[T]):
+        """Gives an item that waits in C, and leaves all else to the twin."""
+
+        def __init__(
+            self, protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
+        ) -> None:
+            super().__init__(protocol, codec, counters)
+            self._bind(TransportSource, protocol, self._decode, counters, self._errors, CodecError)
+
+
+def make_transport_source(
+    protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
+) -> TransportSource[T]:
+    """The native one where it is built."""
+    kind = TransportSource if native is None else NativeTransportSource
+    return kind(protocol, codec, counters)
 
 
 class ByteSource(Source[T]):

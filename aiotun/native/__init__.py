@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .sources import check
 
-__all__ = ["Counts", "UdpCounts", "native", "tell_if_missing"]
+__all__ = ["Counts", "ItemCounts", "Messages", "UdpCounts", "native", "tell_if_missing"]
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
@@ -31,8 +31,14 @@ if TYPE_CHECKING or native is None:
 
     class UdpCounts:
         """What `UdpCounters` is made of."""
+
+    class ItemCounts:
+        """The same of `FramedCounters`."""
+
+    class Messages:
+        """What `MessageProtocol` is made of, where C looks at it as well."""
 else:
-    from ._native import Counts, UdpCounts
+    from ._native import Counts, ItemCounts, Messages, UdpCounts
 
 
 @cache

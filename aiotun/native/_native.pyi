@@ -7,11 +7,16 @@ first error of any kind, and return what was done until then. The caller does th
 Python, which raises or reports the error.
 """
 
-from collections.abc import Iterable, Sized
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sized
 from typing import Any
 
 from ..config import Layer
+from ..errors import CodecError
+from ..framed import sinks, sources
+from ..framed.base import FramedCounters
 from ..packetio import Counters
+from ..streams import MessageProtocol
 from ..transports import fastpath
 from ..transports.flushing import Tick
 from ..udp.base import Posted
@@ -48,6 +53,50 @@ class UdpPort:
 
     def read_ready(self) -> None: ...
     def post(self, outgoing: Posted, /) -> Posted: ...
+
+class ItemCounts:
+    """What `FramedCounters` is made of: its fields, which sources and sinks add to."""
+
+class Messages:
+    """What `MessageProtocol` is made of: the attributes that sources and sinks look at."""
+
+class ItemSource:
+    """What `NativeTransportSource` has in C: a call of `recv` or `__anext__` is over at once
+    where an item waits, and else goes on as the twin's coroutine."""
+
+    closed: bool
+    def _bind(
+        self,
+        twin: type[sources.TransportSource[Any]],
+        protocol: MessageProtocol,
+        decode: Callable[[bytes], Any],
+        counters: FramedCounters,
+        errors: deque[CodecError],
+        codec_error: type[CodecError],
+        /,
+    ) -> None:
+        """To be called once."""
+
+    def recv(self) -> Coroutine[Any, Any, Any]: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+
+class ItemSink:
+    """What `NativeTransportSink` has in C: a call of `send` is over at once where there is room,
+    and else goes on as the twin's coroutine."""
+
+    closed: bool
+    def _bind(
+        self,
+        twin: type[sinks.TransportSink[Any]],
+        protocol: MessageProtocol,
+        encode: Callable[[Any], bytes],
+        counters: FramedCounters,
+        port: Port,
+        /,
+    ) -> None:
+        """To be called once."""
+
+    def send(self, item: Any, /) -> Coroutine[Any, Any, None]: ...
 
 class Port:
     """What `NativePort` has in C: the attributes of `fastpath.Port` that change with each packet,

@@ -115,6 +115,11 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
     def flush(self) -> None:
         """Hand over what gathered for the end of the tick."""
 
+    @property
+    @abstractmethod
+    def turns(self) -> int:
+        """Ticks in which something was written that have ended."""
+
     @abstractmethod
     def get_write_buffer_size(self) -> int: ...
 

@@ -92,6 +92,8 @@ class Port:
         self.closed = False
         self.uses = 0
         """Calls that read or write the queue, one within the other. It stays open meanwhile."""
+        self.turns = 0
+        """Ticks that have ended, of those in which a flush followed."""
         self.due = False
         """A flush follows: at the end of the delivery that goes on, or of the loop's turn."""
 
@@ -247,6 +249,7 @@ class Port:
             self._write(self.writer.write, packets)
 
     def end_of_tick(self) -> None:
+        self.turns += 1
         self.due = False
         self.flush()
 

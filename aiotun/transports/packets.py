@@ -178,6 +178,10 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """Hand everything written so far to the device now, coalesced."""
         self._port.flush()
 
+    @property
+    def turns(self) -> int:
+        return self._port.turns
+
     def _pushed_back(self) -> None:
         if not self._finished:
             self._watch_writable()

@@ -63,6 +63,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._outbox = Outbox(functools.lru_cache(maxsize=CHECKED_MAX)(self._check))
         self._gathered = 0  # datagrams in the outbox
         self._scheduled = False  # a flush follows
+        self._turns = 0
         self._backlog: list[Message] = []
         self._errors: dict[str, Exception] = {}  # to be reported, once for each kind
         self._closing = False
@@ -315,7 +316,12 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._gathered = 0
         self._backlog += messages
 
+    @property
+    def turns(self) -> int:
+        return self._turns
+
     def end_of_tick(self) -> None:
+        self._turns += 1
         self._scheduled = False
         if self._gathered:
             self.flush()

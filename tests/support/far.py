@@ -10,6 +10,7 @@ import pytest
 
 import aiotun
 from aiotun import packetio
+from aiotun.framed import sinks, sources
 from aiotun.offload import NO_OFFLOAD
 from aiotun.platforms.base import Framing
 from aiotun.transports import fastpath
@@ -18,9 +19,10 @@ __all__ = ["Far", "close_at_once", "use"]
 
 
 def use(implementation: str, patch: pytest.MonkeyPatch) -> None:
-    """Have the ports that are made from now on, and all that they call, in one language."""
+    """Have the ports and framed ends that are made from now on, and all that they call, in one
+    language."""
     if implementation == "python":
-        for module in (fastpath, packetio):
+        for module in (fastpath, packetio, sinks, sources):
             patch.setattr(module, "native", None)
 
 

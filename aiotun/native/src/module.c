@@ -12,7 +12,7 @@
 #include <Python.h>
 
 #include "checksum.h"
-#include "port.h"
+#include "items.h"
 #include "split.h"
 #include "state.h"
 #include "table.h"
@@ -187,15 +187,20 @@ module_exec(PyObject *module)
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
-    PyTypeObject *port_type = NULL, *udp_port_type = NULL;
+    PyTypeObject *sink_type = NULL, *udp_port_type = NULL;
     bool done = (state->table_type = add_type(module, &table_spec)) &&
                 (state->counts_type = add_type(module, &counts_spec)) &&
                 (state->udp_counts_type = add_type(module, &udp_counts_spec)) &&
-                (port_type = add_type(module, &port_spec));
+                (state->port_type = add_type(module, &port_spec)) &&
+                (state->messages_type = add_type(module, &messages_spec)) &&
+                (state->item_counts_type = add_type(module, &item_counts_spec)) &&
+                (state->call_type = add_type(module, &call_spec)) &&
+                (state->source_type = add_type(module, &source_spec)) &&
+                (sink_type = add_type(module, &sink_spec));
 #ifdef __linux__
     done = done && (udp_port_type = add_type(module, &udp_port_spec));
 #endif
-    Py_XDECREF(port_type);
+    Py_XDECREF(sink_type);
     Py_XDECREF(udp_port_type);
     return done ? 0 : -1;
 }
@@ -209,6 +214,11 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->table_type);
     Py_VISIT(state->counts_type);
     Py_VISIT(state->udp_counts_type);
+    Py_VISIT(state->port_type);
+    Py_VISIT(state->messages_type);
+    Py_VISIT(state->item_counts_type);
+    Py_VISIT(state->source_type);
+    Py_VISIT(state->call_type);
     Py_VISIT(state->super_packet);
     return 0;
 }
@@ -222,6 +232,11 @@ module_clear(PyObject *module)
     Py_CLEAR(state->table_type);
     Py_CLEAR(state->counts_type);
     Py_CLEAR(state->udp_counts_type);
+    Py_CLEAR(state->port_type);
+    Py_CLEAR(state->messages_type);
+    Py_CLEAR(state->item_counts_type);
+    Py_CLEAR(state->source_type);
+    Py_CLEAR(state->call_type);
     Py_CLEAR(state->super_packet);
     for (size_t tap = 0; tap < 2; tap++)
         for (size_t i = 0; i < RECENT_MAX; i++)

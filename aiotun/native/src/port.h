@@ -56,6 +56,7 @@ typedef struct Port {
     struct Port *target; /* it may be NULL */
     char reading, closed, due;
     int uses;
+    Py_ssize_t turns;
     /* _bind sets all that follows. */
     PyTypeObject *base; /* the type in C, which all ports have as a base; NULL before _bind */
     PyObject *twin;     /* the twin's type, fastpath.Port */
@@ -189,6 +190,7 @@ port_flush_method(PyObject *object, PyObject *Py_UNUSED(none))
 static PyObject *
 port_end_of_tick(PyObject *object, PyObject *none)
 {
+    ((Port *)object)->turns++;
     ((Port *)object)->due = false;
     return port_flush_method(object, none);
 }
@@ -759,6 +761,7 @@ static PyMemberDef port_members[] = {
     {"closed", T_BOOL, offsetof(Port, closed), 0, NULL},
     {"due", T_BOOL, offsetof(Port, due), 0, NULL},
     {"uses", T_INT, offsetof(Port, uses), 0, NULL},
+    {"turns", T_PYSSIZET, offsetof(Port, turns), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
