@@ -7,12 +7,13 @@ from collections.abc import Callable
 from ..errors import PathMTUError
 from ..offload import SuperPacket, gso_split
 from ..offload.headers import TCP, UDP
+from .backend import locate
 from .base import Drop, FlowCounters
 from .conversations import ConversationTable
 from .icmp import IcmpError
 from .replies import ICMP, echo_reply, icmp_sums_up
 from .table import ConnectionTable
-from .translate import FRAGMENT, IP, addresses_of, is_unicast, locate, reverse_key
+from .translate import FRAGMENT, IP, addresses_of, is_unicast, reverse_key
 
 __all__ = ["Dispatcher"]
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from ..offload import NO_OFFLOAD
 from ..offload.headers import FIN, RST, SYN, TCP
+from .backend import Rewrite
 from .base import Decision, Drop, Flow, FlowCounters, FlowLimits
 from .replies import HOST, give_up, reset, unreachable
-from .translate import Rewrite, addresses_of, is_unicast, make_key, reverse_key, sums_up
+from .translate import addresses_of, is_unicast, make_key, reverse_key, sums_up
 
 __all__ = ["Connection", "ConnectionTable", "Gate", "State"]
 

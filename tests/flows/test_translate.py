@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import payloads, tcp_or_udp
 
+from aiotun.flows import backend
 from aiotun.flows.translate import (
     FRAGMENT,
     Rewrite,
@@ -26,6 +27,66 @@ from aiotun.flows.translate import (
 from aiotun.offload import gso_split
 
 PLAIN = bytes(10)
+
+native = pytest.mark.skipif(
+    backend.Rewrite is Rewrite, reason="the native module is not built, or not wanted"
+)
+
+
+def spoil(frame: bytes, data: st.DataObject) -> bytes:
+    """Other bits in its headers, or an earlier end."""
+    spoiled = bytearray(frame[: data.draw(st.integers(0, len(frame)))])
+    for place in data.draw(st.lists(st.integers(0, 80), max_size=4)):
+        if place < len(spoiled):
+            spoiled[place] = data.draw(st.integers(0, 255))
+    return bytes(spoiled)
+
+
+@native
+@given(
+    st.one_of(tcp_frames(), st.binary(max_size=150), tcp_or_udp(b"some data").map(PLAIN.__add__)),
+    st.booleans(),
+    st.data(),
+)
+def test_natively_it_is_the_same(frame: bytes, spoils: bool, data: st.DataObject) -> None:
+    found = locate(frame)
+    if spoils:
+        frame = spoil(frame, data)
+    assert backend.locate(frame) == locate(frame)
+    _, transport, key = locate(frame) or found or (6, 30, bytes(12))
+    old = data.draw(st.one_of(st.just(key), keys(len(key))))
+    new = data.draw(st.one_of(st.just(key), keys(len(key))))
+    expected = Rewrite(old, new).apply(frame, transport)
+    rewrite = backend.Rewrite(old, new)
+    assert rewrite.apply(frame, transport) == expected
+    longer = frame + bytes(70_000)
+    for size in (2049, 3000, 65_553, 65_554):  # larger ones share a room, unless it is held
+        again = longer[:size]
+        assert rewrite.apply(again, transport) == Rewrite(old, new).apply(again, transport)
+
+
+@native
+def test_natively_what_is_held_stays() -> None:
+    rewrite = backend.Rewrite(bytes(12), bytes([1] * 12))
+    frames = [rewrite.apply(bytes([0] * 10 + [n] * 3000), 30) for n in range(3)]
+    assert frames == [
+        Rewrite(bytes(12), bytes([1] * 12)).apply(bytes([0] * 10 + [n] * 3000), 30)
+        for n in range(3)
+    ]
+
+
+@native
+def test_natively_wrong_arguments_are_told() -> None:
+    with pytest.raises(TypeError, match="bytes"):
+        backend.locate(bytearray(60))  # type: ignore[arg-type]
+    for old, new in ((b"", b""), (bytes(12), bytes(36)), (bytes(13), bytes(13))):
+        with pytest.raises(ValueError, match="12 or 36"):
+            backend.Rewrite(old, new)
+    rewrite = backend.Rewrite(bytes(12), bytes(12))
+    with pytest.raises(TypeError, match="bytes and an offset"):
+        rewrite.apply(bytearray(60), 30)  # type: ignore[arg-type]
+    for transport in (-100, -1, 0, 29, 41, 1 << 62):  # of no TCP header
+        assert rewrite.apply(bytes(60), transport) is None
 
 
 def keys(size: int) -> st.SearchStrategy[bytes]:

@@ -16,6 +16,7 @@
 #include "split.h"
 #include "state.h"
 #include "table.h"
+#include "translate.h"
 #include "udp_port.h"
 
 /* checksum and gso_split. */
@@ -187,7 +188,7 @@ module_exec(PyObject *module)
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
-    PyTypeObject *sink_type = NULL, *udp_port_type = NULL;
+    PyTypeObject *sink_type = NULL, *rewrite_type = NULL, *udp_port_type = NULL;
     bool done = (state->table_type = add_type(module, &table_spec)) &&
                 (state->counts_type = add_type(module, &counts_spec)) &&
                 (state->udp_counts_type = add_type(module, &udp_counts_spec)) &&
@@ -196,11 +197,13 @@ module_exec(PyObject *module)
                 (state->item_counts_type = add_type(module, &item_counts_spec)) &&
                 (state->call_type = add_type(module, &call_spec)) &&
                 (state->source_type = add_type(module, &source_spec)) &&
-                (sink_type = add_type(module, &sink_spec));
+                (sink_type = add_type(module, &sink_spec)) &&
+                (rewrite_type = add_type(module, &rewrite_spec));
 #ifdef __linux__
     done = done && (udp_port_type = add_type(module, &udp_port_spec));
 #endif
     Py_XDECREF(sink_type);
+    Py_XDECREF(rewrite_type);
     Py_XDECREF(udp_port_type);
     return done ? 0 : -1;
 }
@@ -249,6 +252,7 @@ module_clear(PyObject *module)
         Py_CLEAR(state->kept.trains[i]);
     free(state->kept.received);
     state->kept.received = NULL;
+    Py_CLEAR(state->kept.rewritten);
     return 0;
 }
 
@@ -269,6 +273,7 @@ static PyMethodDef module_methods[] = {
     {"write_frames", native_write_frames, METH_VARARGS, NULL},
     {"write_super", native_write_super, METH_VARARGS, NULL},
     {"batches", native_batches, METH_O, NULL},
+    {"locate", native_locate, METH_O, NULL},
 #ifdef __linux__
     {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
     {"receive_trains", native_receive_trains, METH_VARARGS, NULL},

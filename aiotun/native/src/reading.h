@@ -25,6 +25,7 @@ typedef struct {
     PyObject *rooms[ROOMS], *large[LARGE_MAX]; /* the frames that read_frames read last */
     PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
     uint8_t *received;             /* RECEIVED_MAX rooms of FRAME_MAX, or NULL */
+    PyObject *rewritten;           /* the large frame that a Rewrite made last */
 } Kept;
 
 /* What one call read. The caller makes the list before it looks at the descriptor: making it may
