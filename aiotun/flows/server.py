@@ -52,6 +52,9 @@ CLOSING_TICKS = 3
 """Turns of the loop in which the resets of the last connections come out of the device and
 reach their clients."""
 
+PATIENCE = 1.0
+"""Seconds that a device has to take what waits for it, before it is closed."""
+
 
 class Options(NamedTuple):
     """What both ways to start one take."""
@@ -378,7 +381,7 @@ class FlowServer(AsyncClosing):
         """Cancel the handlers, reset the connections, end the conversations, close the device.
 
         A handler that does not end within a second is cancelled again, and so each second: see
-        `start_flow_server`.
+        `start_flow_server`. What the device does not take within a second is dropped, and counted.
         """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())
@@ -402,9 +405,11 @@ class FlowServer(AsyncClosing):
             for _ in range(CLOSING_TICKS):
                 await asyncio.sleep(0)
         finally:
-            if self._clients is not None:
-                await self._clients.aclose()
-            await self.transport.aclose()
+            for each in (self._clients, self.transport):
+                if each is not None:
+                    giving_up = self._loop.call_later(PATIENCE, each.abort)
+                    await each.aclose()
+                    giving_up.cancel()
             self._closed.set_result(exc)
 
     def _stop_listening(self) -> None:

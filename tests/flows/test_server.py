@@ -90,6 +90,18 @@ async def test_answers_for_a_device_that_pushes_back_are_bounded() -> None:
             await asyncio.to_thread(far.recv, 30.0)
 
 
+async def test_a_device_that_takes_nothing_any_more_does_not_hold_the_end_up() -> None:
+    device, far = memory_devices(capacity=4, push_back=True)
+    with far:
+        server = await aiotun.start_flow_server(None, datagrams=answer, device=device)
+        for number in range(10):  # of sizes that nothing coalesces
+            far.send(packets.udp(4, bytes(100 + number)), timeout=30)
+            await asyncio.sleep(0.01)
+        await until(lambda: server.transport.get_write_buffer_size() > 0)
+        await asyncio.wait_for(server.aclose(), 10)
+        assert device.counters.dropped_sent > 0
+
+
 async def test_a_tap_is_refused() -> None:
     with pytest.raises(aiotun.ConfigError, match='layer="tun"'):
         await aiotun.start_flow_server(echo, layer="tap", addresses=["10.9.0.1/24"])
