@@ -142,9 +142,11 @@ list_left(PyObject *tuple, const bool *left)
 
 /* Frames for one peer that leave with one ECN field. */
 typedef struct {
-    PeerState *peer;       /* an owned reference */
-    SessionState *session; /* an owned reference, if the frames are not left */
-    PyObject *outgoing;    /* see Outgoing in interface.py */
+    PeerState *peer; /* an owned reference */
+    /* Owned references if the frames are not left: the session and the peer may lose them meanwhile. */
+    SessionState *session;
+    PyObject *sealer, *sealed_head, *endpoint, *local;
+    PyObject *outgoing; /* see Outgoing in interface.py */
     int ecn;
     bool left, sealed;
     int32_t first, last; /* frames; `next` in Seals leads from one to the next */
@@ -239,10 +241,15 @@ plan_group(Seals *seals, Group *group, const Types *types, double now)
         }
         group->count += packets;
     }
-    if (session->sent + group->count > REKEY_AFTER_MESSAGES)
+    if (session->sent + group->count > REKEY_AFTER_MESSAGES) {
         leave_group(seals, group);
-    else
-        group->session = (SessionState *)Py_NewRef(session);
+        return true;
+    }
+    group->session = (SessionState *)Py_NewRef(session);
+    group->sealer = Py_NewRef(session->sealer);
+    group->sealed_head = Py_NewRef(session->sealed_head);
+    group->endpoint = Py_NewRef(peer->endpoint);
+    group->local = Py_NewRef(peer->local);
     return true;
 }
 
@@ -250,9 +257,8 @@ plan_group(Seals *seals, Group *group, const Types *types, double now)
 static bool
 place_group(const Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
 {
-    SessionState *session = group->session;
-    const PeerState *peer = group->peer;
-    const size_t head_size = (size_t)PyBytes_GET_SIZE(session->sealed_head);
+    const uint8_t *head = (const uint8_t *)PyBytes_AS_STRING(group->sealed_head);
+    const size_t head_size = (size_t)PyBytes_GET_SIZE(group->sealed_head);
     group->items = items;
     size_t count = 0;
     for (int32_t i = group->first; i >= 0; i = seals->next[i]) {
@@ -263,13 +269,12 @@ place_group(const Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
         count += packets;
     }
     for (size_t i = 0; i < count; i++) {
-        items[i].counter = session->sent++;
+        items[i].counter = group->session->sent++;
         group->size += head_size + COUNTER_SIZE + (size_t)(items[i].size + items[i].pad) + TAG_SIZE;
     }
-    PyObject *trains = make_trains(
-        items, count, (const uint8_t *)PyBytes_AS_STRING(session->sealed_head), head_size);
-    group->outgoing = tuple_of(4, (PyObject *[]){Py_NewRef(peer->endpoint), Py_NewRef(peer->local),
-                                                PyLong_FromLong(group->ecn), trains});
+    group->outgoing = tuple_of(4, (PyObject *[]){Py_NewRef(group->endpoint), Py_NewRef(group->local),
+                                                 PyLong_FromLong(group->ecn),
+                                                 make_trains(items, count, head, head_size)});
     return group->outgoing;
 }
 
@@ -325,10 +330,10 @@ seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
     for (int32_t i = 0; i < seals->count; i++) {
         Group *group = &seals->groups[i];
         if (i + 1 < seals->count && !seals->groups[i + 1].left)
-            expect_key((Key *)seals->groups[i + 1].session->sealer);
+            expect_key((Key *)seals->groups[i + 1].sealer);
         if (!group->left)
-            group->sealed = process_alone((Key *)group->session->sealer, group->items, group->count,
-                                          seal_in_place);
+            group->sealed =
+                process_alone((Key *)group->sealer, group->items, group->count, seal_in_place);
     }
     Py_END_ALLOW_THREADS
     bool done = true;
@@ -361,9 +366,14 @@ seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, doubl
     if (done && seal_groups(&seals, self, types, now))
         left = list_left(frames, seals.left);
     for (int32_t i = 0; i < seals.count; i++) {
-        Py_DECREF(seals.groups[i].peer);
-        Py_XDECREF(seals.groups[i].session);
-        Py_XDECREF(seals.groups[i].outgoing);
+        const Group *group = &seals.groups[i];
+        Py_DECREF(group->peer);
+        Py_XDECREF(group->session);
+        Py_XDECREF(group->sealer);
+        Py_XDECREF(group->sealed_head);
+        Py_XDECREF(group->endpoint);
+        Py_XDECREF(group->local);
+        Py_XDECREF(group->outgoing);
     }
     for (size_t i = 0; seals.sources && i < number; i++)
         segmenter_clear(&seals.sources[i].segmenter);
@@ -393,7 +403,7 @@ interface_seal_for_peers(PyObject *self, PyTypeObject *base, PyObject *const *ar
 typedef struct {
     PeerState *peer;           /* an owned reference */
     SessionState *session;     /* an owned reference */
-    PyObject *opener, *window; /* owned references, if the trains are not left */
+    PyObject *head, *opener, *window; /* owned references, if the trains are not left */
     PyObject *addr, *local;    /* borrowed from the tuple of trains */
     int ecn;
     bool left, opened;
@@ -546,6 +556,7 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *message
         return;
     }
     *messages += count;
+    way->head = Py_NewRef(session->head);
     way->opener = Py_NewRef(session->opener);
     way->window = Py_NewRef(session->window);
 }
@@ -554,14 +565,13 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *message
 static Item *
 unload_way(const Opens *opens, Way *way, Item *items)
 {
-    PyObject *head = way->session->head;
     way->cargo.items = items;
     for (int32_t i = way->first; i >= 0; i = opens->next[i]) {
         Came came = {0};
         read_came(PyTuple_GET_ITEM(opens->trains, i), &came);
         unload(&way->cargo, (const uint8_t *)PyBytes_AS_STRING(came.data),
                (size_t)PyBytes_GET_SIZE(came.data), came.segment,
-               (const uint8_t *)PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head),
+               (const uint8_t *)PyBytes_AS_STRING(way->head), (size_t)PyBytes_GET_SIZE(way->head),
                &way->forged);
     }
     return items + way->cargo.count;
@@ -716,6 +726,7 @@ open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, doub
     for (int32_t i = 0; i < opens.count; i++) {
         Py_DECREF(opens.ways[i].peer);
         Py_DECREF(opens.ways[i].session);
+        Py_XDECREF(opens.ways[i].head);
         Py_XDECREF(opens.ways[i].opener);
         Py_XDECREF(opens.ways[i].window);
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 import packets
 import pytest
+from finalizers import collecting_within
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ways import WAYS
@@ -311,3 +312,38 @@ def test_what_is_plain_goes_through_c() -> None:
     stranger = trains[0]._replace(data=b"\4\0\0\0" + bytes(28))
     assert interface.open_from_peers([*trains, stranger], run.now) == [stranger]
     assert len(interface.incoming) == PEERS
+
+
+@pytest.mark.parametrize("after", range(12))
+@pytest.mark.parametrize("opening", [False, True])
+def test_sessions_that_go_within_a_call(opening: bool, after: int) -> None:
+    """Up to Python 3.11 the garbage collector runs within what C allocates."""
+    run = Run(True)
+    for number in range(PEERS):
+        run.meet(number)
+    run.exchange()
+    for number in range(PEERS):
+        run.send_in(number, [(number, 100, 0, 4)], 0, False)
+    interface: Any = run.center.tunnel._interface
+    peers: list[Any] = list(run.center.tunnel.peers.values())
+    sessions: list[Any] = [peer._current for peer in peers]
+
+    def take_away() -> None:
+        for session in sessions:
+            session._sealer = session._opener = session.sealed_head = session.head = None
+        for peer in peers:
+            peer.endpoint = peer._local = peer._current = None
+
+    frames = [NO_OFFLOAD + run.packet(to, 9, 100, 0, 4) for to in range(PEERS)]
+    trains = [train for _, train in run.under_way]
+    left = collecting_within(
+        lambda: (
+            interface.open_from_peers(trains, run.now)
+            if opening
+            else interface.seal_for_peers(frames, run.now)
+        ),
+        [take_away],
+        after,
+    )
+    done = len(interface.incoming) if opening else len(interface.outgoing)
+    assert len(left) + done == PEERS
