@@ -78,8 +78,10 @@ def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
         return directory / interface_name(name)
     prefix = str(directory / "_").removeprefix(PIPES)[:-1]
     found = sorted(each[len(prefix) :] for each in pipe_names() if each.startswith(prefix))
-    if len(found) != 1:
-        raise ValueError(f"name the interface; there is: {', '.join(found) or 'none'}")
+    if not found:
+        raise ValueError(f"no interface is up: there is no pipe in {directory}")
+    if len(found) > 1:
+        raise ValueError(f"name the interface: there are {', '.join(found)}")
     return directory / found[0]
 
 

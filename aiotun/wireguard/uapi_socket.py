@@ -134,9 +134,11 @@ def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
     if name is not None:
         return socket_path(name, directory)
     found = sorted(directory.glob("*.sock"))
-    if len(found) != 1:
-        names = ", ".join(path.stem for path in found) or "none"
-        raise ValueError(f"name the interface; in {directory} there is: {names}")
+    if not found:
+        raise ValueError(f"no interface is up: there is no socket in {directory}")
+    if len(found) > 1:
+        names = ", ".join(path.stem for path in found)
+        raise ValueError(f"name the interface: there are {names} in {directory}")
     return found[0]
 
 

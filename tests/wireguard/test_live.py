@@ -95,12 +95,12 @@ def test_the_first_picture_has_no_rates() -> None:
 
 
 def test_the_only_socket_is_found(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is: none"):
+    with pytest.raises(ValueError, match="no interface is up"):
         find_socket(None, tmp_path)
     (tmp_path / "wg0.sock").touch()
     assert find_socket(None, tmp_path) == tmp_path / "wg0.sock"
     (tmp_path / "wg1.sock").touch()
-    with pytest.raises(ValueError, match="there is: wg0, wg1"):
+    with pytest.raises(ValueError, match="there are wg0, wg1"):
         find_socket(None, tmp_path)
     assert find_socket("wg7", tmp_path) == tmp_path / "wg7.sock"
     with pytest.raises(ValueError, match="no name of an interface"):

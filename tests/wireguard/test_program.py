@@ -329,7 +329,7 @@ def test_it_ends_with_its_socket_and_with_its_interface(machine: Machine, tmp_pa
     ("words", "message"),
     [
         (("serve", "nothing.conf"), "nothing.conf: No such file or directory"),
-        (("status",), "name the interface"),
+        (("status",), "no interface is up"),
         (("status", "wg9"), "nobody answers at /var/run/wireguard/wg9.sock"),
         (("status", "../wg9"), "'../wg9' is no name of an interface"),
         (("serve", "--name", "wg;reboot", "wg0.conf"), "'wg;reboot' is no name of an interface"),

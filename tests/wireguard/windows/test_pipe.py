@@ -146,13 +146,13 @@ async def test_a_name_that_no_interface_has(name: str) -> None:
 def test_the_only_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["InitShutdown", "WireGuard\\x"]
     monkeypatch.setattr("aiotun.wireguard.uapi_pipe.pipe_names", lambda: names)
-    with pytest.raises(ValueError, match="there is: none"):
+    with pytest.raises(ValueError, match="no interface is up"):
         find_socket(None)
     names.append(r"ProtectedPrefix\Administrators\WireGuard\office.eu")
     assert find_socket(None) == DIRECTORY / "office.eu"
     assert label(DIRECTORY / "office.eu") == "office.eu"
     names.append(r"ProtectedPrefix\Administrators\WireGuard\wg0")
-    with pytest.raises(ValueError, match=r"there is: office\.eu, wg0"):
+    with pytest.raises(ValueError, match=r"there are office\.eu, wg0"):
         find_socket(None)
     assert find_socket("wg0") == DIRECTORY / "wg0"
 
