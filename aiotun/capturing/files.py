@@ -55,7 +55,7 @@ class Ring:
 
 
 class CaptureFile(Closing):
-    """Writes packets, and at the end how many were lost.
+    """Writes packets, `count` of them at most, and at the end how many were lost.
 
     Any thread may write. Raises `OSError` of the file, `ConfigError` for a ring without a path.
     """
@@ -69,6 +69,7 @@ class CaptureFile(Closing):
         snap_length: int,
         filter: str = "",
         ring: Ring | None = None,
+        count: int | None = None,
     ) -> None:
         self._head = section_header(
             application=_application(),
@@ -77,6 +78,7 @@ class CaptureFile(Closing):
         self.snap_length = snap_length
         self.written = 0
         """Packets, in all files."""
+        self._count = count
         self._ring = ring
         self._lock = threading.Lock()
         self._start = time.time_ns()
@@ -114,14 +116,21 @@ class CaptureFile(Closing):
         self._size = len(self._head)
         self._begun = now
 
+    @property
+    def full(self) -> bool:
+        """Whether no more packets are written."""
+        return self._count is not None and self.written >= self._count
+
     def write(
         self, packet: bytes | memoryview, time: int, *, direction: int = 0, comment: str = ""
     ) -> None:
-        """Write one packet, cut to the snap length."""
+        """Write one packet, cut to the snap length, unless the file is full."""
         data = packet[: self.snap_length]
         parts = enhanced_packet(data, time, len(packet), direction=direction, comment=comment)
         size = sum(map(len, parts))
         with self._lock:
+            if self.full:
+                return
             if self._ring is not None:
                 self._turn(self._ring, size, time)
             self._file.writelines(parts)

@@ -45,6 +45,7 @@ class Recording(Closing):
         split: bool = False,
         snap_length: int = SNAP_LENGTH,
         ring: Ring | None = None,
+        count: int | None = None,
         buffer: int,
     ) -> None:
         link_type = link_type_of(name)
@@ -55,7 +56,13 @@ class Recording(Closing):
             self._packets = stack.enter_context(PacketRing(name, filter=instructions, size=buffer))
             self._file = stack.enter_context(
                 CaptureFile(
-                    file, link_type, name=name, snap_length=snap_length, filter=filter, ring=ring
+                    file,
+                    link_type,
+                    name=name,
+                    snap_length=snap_length,
+                    filter=filter,
+                    ring=ring,
+                    count=count,
                 )
             )
             self._open = stack.pop_all()
@@ -70,10 +77,8 @@ class Recording(Closing):
         """Packets for which there was no place in the buffer, as of the last `tell`."""
         return self._packets.dropped
 
-    def run(
-        self, interrupt: Interrupt, *, count: int | None = None, seconds: float | None = None
-    ) -> None:
-        """Write packets until interrupted, so many, or so much time.
+    def run(self, interrupt: Interrupt, *, seconds: float | None = None) -> None:
+        """Write packets until interrupted, so many as `count` says, or so much time.
 
         What waits then is written too, and nothing that comes later. Raises the file's `OSError`,
         and `InterfaceGoneError` after all that the interface carried.
@@ -82,7 +87,7 @@ class Recording(Closing):
         told, lost = time.monotonic(), 0
         gone: InterfaceGoneError | None = None
         ending = False
-        while count is None or self.packets < count:
+        while not self._file.full:
             left = end - time.monotonic()
             if not ending and (gone is not None or interrupt.is_set() or left <= 0):
                 ending = True
@@ -93,7 +98,7 @@ class Recording(Closing):
                 for captured in self._packets.read(*waits):
                     found = True
                     self._write(captured)
-                    if count is not None and self.packets >= count:
+                    if self._file.full:
                         return
             except InterfaceGoneError as exc:
                 gone = exc

@@ -57,6 +57,7 @@ def capture(
     split: bool = False,
     snap_length: int = SNAP_LENGTH,
     ring: Ring | None = None,
+    count: int | None = None,
     buffer: int = BUFFER,
 ) -> Capture:
     """Record what passes between this program and a device, as pcapng.
@@ -76,6 +77,7 @@ def capture(
         kernel has it, whose checksum is not computed yet.
     snap_length: Bytes that are kept of each packet.
     ring: Go on with another file after a size or a time, see `Ring`.
+    count: Record so many packets, the first ones. None: all of them.
     buffer: Bytes of packets that may wait for the thread that writes the file.
 
     The native functions give way to the Python ones meanwhile, which are slower. A file that is
@@ -87,13 +89,19 @@ def capture(
     another capture of this device goes on, and `ClosedError`.
     """
     tapped = device if isinstance(device, Device) else device.device
-    for what, value in (("snap length", snap_length), ("buffer", buffer)):
-        if value < 1:
+    for what, value in (("snap length", snap_length), ("count", count), ("buffer", buffer)):
+        if value is not None and value < 1:
             raise ConfigError(f"the {what} is at least 1, not {value}")
     link_type = LINK_TYPES[tapped.layer]
     compiled = Filter(filter, link_type) if filter else None
     output = CaptureFile(
-        file, link_type, name=tapped.name, snap_length=snap_length, filter=filter, ring=ring
+        file,
+        link_type,
+        name=tapped.name,
+        snap_length=snap_length,
+        filter=filter,
+        ring=ring,
+        count=count,
     )
     try:
         return Capture(tapped, output, compiled, split, buffer)

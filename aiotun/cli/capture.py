@@ -108,12 +108,13 @@ def _capture_named(args: argparse.Namespace, target: Target, interrupt: Interrup
             split=args.split,
             snap_length=args.snap_length,
             ring=_ring(args),
+            count=args.count,
             buffer=args.buffer,
         )
         with recording:
             _say(f"capturing {name}", target)
             try:
-                recording.run(interrupt, count=args.count, seconds=args.seconds)
+                recording.run(interrupt, seconds=args.seconds)
             finally:
                 recording.tell()
                 lost = f"{recording.lost} lost because the buffer was full"
@@ -143,6 +144,7 @@ def _capture_new(args: argparse.Namespace, target: Target, interrupt: Interrupt)
             split=args.split,
             snap_length=args.snap_length,
             ring=_ring(args),
+            count=args.count,
             buffer=args.buffer,
         )
         with recording:

@@ -129,6 +129,19 @@ def test_count_and_snap_length(namespace: Namespace, device: aiotun.Device, tmp_
     assert (contents.packets, contents.sizes) == ([(REQUEST[:24], INBOUND, "")], [len(REQUEST)])
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_count_of_what_comes_at_once(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path, split: bool
+) -> None:
+    path = tmp_path / "x.pcapng"
+    options = ["--split"] if split else []
+    with capturing(namespace, *options, "cap0", "-w", str(path), "-c", "3", "ip") as process:
+        device.send_many(segments(4) if split else [REQUEST] * 20)
+        status, errors = ended(process, None)
+    assert (status, errors.split(",")[0]) == (0, "3 packets captured")
+    assert len(read(path).packets) == 3
+
+
 @pytest.mark.parametrize("seconds", [None, "0.3"])
 def test_an_interface_that_is_never_quiet(
     namespace: Namespace, device: aiotun.Device, tmp_path: Path, seconds: str | None
@@ -199,6 +212,22 @@ def test_a_device_of_its_own(namespace: Namespace, tmp_path: Path) -> None:
     )
     ((data, direction, _),) = read(path).packets
     assert (data[-5:], direction) == (b"hello", OUTBOUND)
+
+
+def test_count_of_what_waits_in_a_device_of_its_own(namespace: Namespace, tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    options = ["--new", "cap7", "--address", "10.9.0.1/24", "-c", "3", "-w", str(path)]
+    with (
+        capturing(namespace, *options, "udp") as process,
+        namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(20):
+            sender.sendto(b"hello", ("10.9.0.2", 9))
+        process.send_signal(signal.SIGCONT)
+        status, errors = ended(process, None)
+    assert (status, errors.split(",")[0]) == (0, "3 packets captured")
+    assert len(read(path).packets) == 3
 
 
 def test_to_standard_output_whose_reader_goes(namespace: Namespace, device: aiotun.Device) -> None:

@@ -136,6 +136,16 @@ def test_filter_and_snap_length(tmp_path: Path) -> None:
     assert contents.interfaces[0]["if_filter"] == (0, b"tcp")
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_the_first_packets(tmp_path: Path, split: bool) -> None:
+    path = tmp_path / "x.pcapng"
+    near, far = memory_devices(offload=split)
+    with near, far, aiotun.capture(near, path, count=3, split=split) as capture:
+        near.send_many(segments(4))
+    assert (capture.packets, capture.lost) == (3, 0)
+    assert [data for data, _, _ in read(path).packets] == segments(4)[:3]
+
+
 @pytest.mark.requires("libpcap")
 def test_a_tap_has_ethernet_frames(tmp_path: Path) -> None:
     path = tmp_path / "x.pcapng"
@@ -156,6 +166,8 @@ def test_what_cannot_be_captured(tmp_path: Path) -> None:
             aiotun.capture(near, path, filter="no such word")
         with pytest.raises(aiotun.ConfigError, match="snap length"):
             aiotun.capture(near, path, snap_length=0)
+        with pytest.raises(aiotun.ConfigError, match="count"):
+            aiotun.capture(near, path, count=0)
         with pytest.raises(aiotun.ConfigError, match="buffer"):
             aiotun.capture(near, path, buffer=0)
         with pytest.raises(aiotun.ConfigError, match="takes a path"):
