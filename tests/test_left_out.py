@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / ".github/workflows/systems.yml"
 
 COLLECT = """
-import asyncio, sys, sysconfig, urllib.request, uuid  # these look at the system once
+import asyncio, ctypes.util, sys, sysconfig, urllib.request, uuid  # these look at the system once
 sysconfig.get_config_vars()
 import pytest
 
