@@ -80,6 +80,16 @@ async def test_what_is_written_meanwhile_leaves_in_one_call_at_the_end() -> None
         await until(lambda: client.data == [b"a", b"b"])
 
 
+async def test_each_delivery_is_a_turn() -> None:
+    async with receiver() as server, endpoint() as client:
+        send(client, server, b"a")
+        await until(lambda: server.data == [b"a"])
+        assert server.transport.turns == 1
+        send(client, server, b"b")
+        await until(lambda: server.data == [b"a", b"b"])
+        assert (server.transport.turns, server.transport._scheduled) == (2, False)
+
+
 async def test_an_exception_is_reported_and_costs_that_call_alone() -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
@@ -260,6 +270,28 @@ async def test_what_is_posted_is_sent_as_ever(
             assert was_left == outgoing
         seen.append(rest)
     assert seen[0] == seen[1]
+
+
+async def test_lists_that_others_change_meanwhile(way: str) -> None:
+    """As a thread may while the system sends; here it is an object that is converted."""
+
+    class Changing:
+        def __index__(self) -> int:
+            for _, _, _, trains in outgoing:
+                trains.clear()
+            outgoing.clear()
+            return 0
+
+    async with receiver() as server, endpoint() as client:
+        addr = server.transport.local_addr
+        last = entry(addr, (b"gone", 0), ecn=Changing())
+        outgoing = [entry(addr, (b"one", 0), (train(3, 5), 5)), last]
+        if way == "native":
+            assert client.transport.post(outgoing) == []
+            await until(lambda: len(server.data) == 4)
+            counters = client.transport.counters
+            assert counters.datagrams_sent == 4
+            assert counters.bytes_sent == len(train(3, 5)) + 3
 
 
 async def test_nothing_overtakes_what_gathered() -> None:

@@ -40,8 +40,11 @@ static PyType_Spec udp_counts_spec = {
 
 /* Attributes of the transport, and of its protocol. */
 static const char *const UDP_NAMES[] = {"_uses",    "_takes_trains", "_scheduled",     "_gathered",
-                                        "_closing", "_protocol",     "trains_received"};
-enum { USES, TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, UDP_NAMES_COUNT };
+                                        "_closing", "_protocol",     "trains_received", "end_of_tick"};
+enum {
+    USES, TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, END_OF_TICK,
+    UDP_NAMES_COUNT
+};
 
 typedef struct {
     PyObject_HEAD
@@ -112,8 +115,9 @@ udp_hand_over(const UdpPort *self, PyObject *trains)
     PyObject *exception = done ? NULL : take_exception();
     Py_XDECREF(done);
     bool flushed;
-    if (PyList_GET_SIZE(self->tick) == 1 && !udp_is(self, GATHERED))
-        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) && udp_set(self, SCHEDULED, Py_False);
+    if (PyList_GET_SIZE(self->tick) == 1)
+        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) &&
+                  done_with(PyObject_CallMethodNoArgs(self->transport, self->names[END_OF_TICK]));
     else
         flushed = done_with(PyObject_CallMethod(self->transport, "_flush_tick", NULL));
     if (!exception)
@@ -160,10 +164,11 @@ udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
-/* Add a message of one train. Return false if it is not plain, perhaps with an exception set. */
+/* Add a message of one train, and say of how many datagrams. Return false if it is not plain, perhaps
+   with an exception set. */
 static bool
 udp_add_train(Post *post, int family, PyObject *addr, PyObject *local, int ecn, PyObject *train,
-              bool gso)
+              bool gso, Py_ssize_t *datagrams)
 {
     PyObject *data;
     Py_ssize_t segment;
@@ -187,33 +192,40 @@ udp_add_train(Post *post, int family, PyObject *addr, PyObject *local, int ecn, 
         return false;
     post->datagrams[post->messages++] = Py_NewRef(data);
     post->parts = post->messages;
+    *datagrams = many ? (size - 1) / segment + 1 : 1;
     return true;
 }
 
-/* A train's place: that of its entry, and its own within that. */
+/* A train's place: that of its entry, and its own within that. Once a post has it, the number of its
+   datagrams: while it is sent, others may change the list of trains. */
 typedef struct {
-    Py_ssize_t entry, train;
+    Py_ssize_t entry, train, datagrams;
 } Place;
 
 /* Fill a post with the trains from a place on. Return the place behind the last one, and note where
    each is. `plain` is false if it ends at one that is not. */
 static Place
-udp_fill(Post *post, const UdpPort *self, PyObject *outgoing, Place at, Place *places, bool gso,
+udp_fill(Post *post, const UdpPort *self, PyObject *entries, Place at, Place *places, bool gso,
          bool *plain)
 {
     post->messages = post->parts = 0;
-    while (*plain && post->messages < UDP_MESSAGES_MAX && at.entry < PyList_GET_SIZE(outgoing)) {
-        PyObject *addr, *local, *trains, *entry = PyList_GET_ITEM(outgoing, at.entry);
+    while (*plain && post->messages < UDP_MESSAGES_MAX && at.entry < PyList_GET_SIZE(entries)) {
+        PyObject *addr, *local, *trains, *entry = PyList_GET_ITEM(entries, at.entry);
         int ecn;
         *plain = PyTuple_Check(entry) &&
                  PyArg_ParseTuple(entry, "OOiO!", &addr, &local, &ecn, &PyList_Type, &trains);
-        if (*plain && at.train == PyList_GET_SIZE(trains)) {
-            at = (Place){at.entry + 1, 0};
+        if (*plain && at.train >= PyList_GET_SIZE(trains)) {
+            at = (Place){at.entry + 1, 0, 0};
             continue;
         }
-        places[post->messages] = at;
-        *plain = *plain && udp_add_train(post, self->family, addr, local, ecn,
-                                         PyList_GET_ITEM(trains, at.train), gso);
+        Place *place = &places[post->messages];
+        *place = at;
+        if (*plain) {
+            PyObject *train = Py_NewRef(PyList_GET_ITEM(trains, at.train));
+            *plain = udp_add_train(post, self->family, addr, local, ecn, train, gso,
+                                   &place->datagrams);
+            Py_DECREF(train);
+        }
         at.train += *plain;
     }
     PyErr_Clear(); /* the transport raises it again */
@@ -223,9 +235,9 @@ udp_fill(Post *post, const UdpPort *self, PyObject *outgoing, Place at, Place *p
 
 /* Return what stands from a place on. */
 static PyObject *
-udp_from(PyObject *outgoing, Place at)
+udp_from(PyObject *entries, Place at)
 {
-    PyObject *left = PyList_GetSlice(outgoing, at.entry, PyList_GET_SIZE(outgoing));
+    PyObject *left = PyList_GetSlice(entries, at.entry, PyList_GET_SIZE(entries));
     if (!left || !at.train || !PyList_GET_SIZE(left))
         return left;
     PyObject *entry = PyList_GET_ITEM(left, 0), *trains = PyTuple_GET_ITEM(entry, 3);
@@ -253,14 +265,17 @@ udp_port_post(PyObject *object, PyObject *outgoing)
     if (PyList_GET_SIZE(self->backlog) || udp_is(self, GATHERED) || udp_is(self, CLOSING) ||
         udp_is(self, USES))
         return PyErr_Occurred() ? NULL : Py_NewRef(outgoing);
-    if (!udp_enter(self))
+    PyObject *entries = PyList_GetSlice(outgoing, 0, PyList_GET_SIZE(outgoing));
+    if (!entries || !udp_enter(self)) { /* a private copy: others may change the list meanwhile */
+        Py_XDECREF(entries);
         return NULL;
+    }
     Post post;
-    Place at = {0, 0}, places[UDP_MESSAGES_MAX + 1];
+    Place at = {0}, places[UDP_MESSAGES_MAX + 1];
     bool plain = true;
     int number = 0;
-    while (plain && !number && at.entry < PyList_GET_SIZE(outgoing)) {
-        at = udp_fill(&post, self, outgoing, at, places, gso, &plain);
+    while (plain && !number && at.entry < PyList_GET_SIZE(entries)) {
+        at = udp_fill(&post, self, entries, at, places, gso, &plain);
         unsigned sent;
         Py_BEGIN_ALLOW_THREADS
         sent = udp_send(self->fd, &post, &number);
@@ -268,22 +283,15 @@ udp_port_post(PyObject *object, PyObject *outgoing)
         at = places[sent];
         self->counts->messages_sent += sent;
         for (unsigned i = 0; i < post.messages; i++) {
-            const Py_ssize_t size = PyBytes_GET_SIZE(post.datagrams[i]);
-            PyObject *entry = PyList_GET_ITEM(outgoing, places[i].entry), *trains;
             if (i < sent) {
-                trains = PyTuple_GET_ITEM(entry, 3);
-                const Py_ssize_t segment = PyLong_AsSsize_t(
-                    PyTuple_GET_ITEM(PyList_GET_ITEM(trains, places[i].train), 1));
-                self->counts->bytes_sent += (unsigned long long)size;
-                self->counts->datagrams_sent += (unsigned long long)(
-                    0 < segment && segment < size ? (size + segment - 1) / segment : 1);
+                self->counts->bytes_sent += (unsigned long long)PyBytes_GET_SIZE(post.datagrams[i]);
+                self->counts->datagrams_sent += (unsigned long long)places[i].datagrams;
             }
             Py_DECREF(post.datagrams[i]);
         }
     }
-    PyObject *left = udp_from(outgoing, at);
-    if (!udp_leave(self))
-        Py_CLEAR(left);
+    PyObject *left = udp_leave(self) ? udp_from(entries, at) : NULL;
+    Py_DECREF(entries);
     return left;
 }
 
