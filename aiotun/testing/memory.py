@@ -31,6 +31,9 @@ def memory_devices(
     TUN). What comes on top is dropped and counted, as the kernel does; with
     `push_back` the writer has to wait instead: its protocol gets
     `pause_writing`, its `send` blocks.
+
+    Closing one does not end the other. `device.interface.delete()` ends a device as deleting
+    its interface does, with `InterfaceGoneError`.
     """
     config = make_config(config, settings)
     first, second = open_pair(config, capacity=capacity, push_back=push_back)
