@@ -45,6 +45,9 @@ BUFFER = 1 << 16
 PAUSE = 0.01
 """Seconds until a pipe is tried again whose ends are all in use, for a moment."""
 
+ACCEPT_PAUSE = 1.0
+"""Seconds without accepting once that failed, for want of handles say; asyncio's own of sockets."""
+
 
 class Pipe:
     """One end of a pipe: a stream of bytes. Raises `OSError` for an end that is gone."""
@@ -157,6 +160,7 @@ async def serving(
     Nobody else has the pipe's name, none of its clients is on another machine, and the
     descriptor says who may open it. Raises `OSError`, `PermissionError` where the name is taken.
     """
+    loop = asyncio.get_running_loop()
     with security_attributes(sddl) as attributes:  # of the name: it holds for all its ends
         first = _listen(path, attributes, FILE_FLAG_FIRST_PIPE_INSTANCE)
     pipes = {first}  # a task that is cancelled before it begins closes nothing
@@ -169,12 +173,21 @@ async def serving(
             pipes.discard(pipe)
             pipe.close()
 
+    async def follow() -> Pipe:
+        while True:
+            try:
+                return _listen(path)
+            except OSError as exc:
+                message = f"nothing is accepted at {path} for {ACCEPT_PAUSE:g} s"
+                loop.call_exception_handler({"message": message, "exception": exc})
+                await asyncio.sleep(ACCEPT_PAUSE)
+
     async def accept(pipe: Pipe) -> None:
         while True:
             with contextlib.suppress(OSError):  # it came, and went at once
                 await pipe.connect()
             # The next one is there before this one ends: so the name is always ours.
-            following = _listen(path)
+            following = await follow()
             pipes.add(following)
             task = asyncio.ensure_future(serve_one(pipe))
             tasks.add(task)

@@ -9,12 +9,13 @@ assert sys.platform == "win32"
 import asyncio
 import contextlib
 import ctypes
+import errno
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aiotun.platforms.windows.pipes import Pipe, open_pipe, pipe_names, serving
+from aiotun.platforms.windows.pipes import Pipe, _listen, open_pipe, pipe_names, serving
 from aiotun.platforms.windows.security import SYSTEM, owner_of
 from aiotun.wireguard import uapi_exchange
 from aiotun.wireguard.changes import Control
@@ -90,6 +91,25 @@ async def test_many_ask_at_once() -> None:
             await pipe.write(b"get=1\n\n")
         for pipe in reversed(pipes):
             assert (await pipe.read_until(b"\n\n", 10000)).endswith(OK)
+
+
+async def test_without_handles_it_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    refusals = [1, 2]
+
+    def refuse(path: str) -> Pipe:
+        if refusals:
+            refusals.pop()
+            raise OSError(errno.EMFILE, "of the test")
+        return _listen(path)
+
+    monkeypatch.setattr("aiotun.platforms.windows.pipes.ACCEPT_PAUSE", 0.01)
+    async with open_uapi(control(), NAME) as path:
+        monkeypatch.setattr("aiotun.platforms.windows.pipes._listen", refuse)
+        for _ in range(2):
+            await ask(path, "get=1")
+    assert [str(path) in report["message"] for report in reports] == [True, True]
 
 
 async def test_a_request_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
