@@ -454,23 +454,29 @@ key_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* Docstrings are the first lines of those in _aead.pyi. */
+
 static PyMethodDef sealer_methods[] = {
-    {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_VARARGS | METH_KEYWORDS,
+     "A message for each packet: head, counter, the packet encrypted, tag."},
     {"seal_frames", (PyCFunction)(void (*)(void))sealer_seal_frames, METH_VARARGS | METH_KEYWORDS,
-     NULL},
-    {"close", key_close, METH_NOARGS, NULL},
+     "The packets of a TUN's frames (`gso_split`), sealed as `seal` does and put together."},
+    {"close", key_close, METH_NOARGS,
+     "Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."},
     {0},
 };
 
 static PyMethodDef opener_methods[] = {
-    {"open", opener_open, METH_O, NULL},
+    {"open", opener_open, METH_O,
+     "The packets of the messages that are authentic, padding and all, and their counters."},
     {"open_frames", (PyCFunction)(void (*)(void))opener_open_frames, METH_VARARGS | METH_KEYWORDS,
-     NULL},
-    {"close", key_close, METH_NOARGS, NULL},
+     "The IP packets of the messages with this head, as frames for a TUN."},
+    {"close", key_close, METH_NOARGS, "As `Sealer.close`."},
     {0},
 };
 
 static PyType_Slot sealer_slots[] = {
+    {Py_tp_doc, "Seals packets with one key, which it keeps until it is closed or gone."},
     {Py_tp_new, sealer_new},
     {Py_tp_dealloc, key_dealloc},
     {Py_tp_methods, sealer_methods},
@@ -478,6 +484,7 @@ static PyType_Slot sealer_slots[] = {
 };
 
 static PyType_Slot opener_slots[] = {
+    {Py_tp_doc, "Opens the messages of one key, as `Sealer` seals them."},
     {Py_tp_new, opener_new},
     {Py_tp_dealloc, key_dealloc},
     {Py_tp_methods, opener_methods},

@@ -68,11 +68,13 @@ static PyMemberDef table_members[] = {
 };
 
 static PyMethodDef table_methods[] = {
-    {"coalesce", table_coalesce, METH_O, NULL},
+    {"coalesce", table_coalesce, METH_O,
+     "Frames (virtio_net_hdr and packet each) that stand for the packets, in writing order."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot table_slots[] = {
+    {Py_tp_doc, "Coalesces packets by the rules of the kernel's own GRO."},
     {Py_tp_new, table_new},
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_members, table_members},
