@@ -18,12 +18,16 @@ __all__ = ["PlainUdpTransport"]
 PENDING_MAX = 1024
 """Datagrams that are kept while reading is paused: asyncio's endpoint reads on."""
 
+PROACTOR = getattr(asyncio, "ProactorEventLoop", ())
+"""Windows' own loop, whose endpoint does not ask a socket whether it is connected."""
+
 
 class PlainUdpTransport(UdpTransport):
     """One datagram a system call; neither source address nor ECN.
 
-    asyncio's own endpoint sends empty datagrams since Python 3.13, and warns itself
-    when it is not closed.
+    asyncio's own endpoint sends empty datagrams since Python 3.13, and warns itself when it is
+    not closed. On Windows neither the proactor loop's (asyncio/proactor_events.py) nor winloop's
+    hands over an empty one.
     """
 
     def __init__(
@@ -31,6 +35,9 @@ class PlainUdpTransport(UdpTransport):
     ) -> None:
         super().__init__(loop, sock, protocol)
         self._endpoint: asyncio.DatagramTransport | None = None  # until it is opened, and closed
+        self._peer: Any = None  # whom to name to the endpoint of a connected socket
+        if self._remote and isinstance(loop, PROACTOR):
+            self._peer = to_socket(self._remote, self._family)
         self._pending: list[Datagram] = []
         self._reading = False
         self._full = False
@@ -79,7 +86,7 @@ class PlainUdpTransport(UdpTransport):
             for addr, _, _, (datagram,), _ in messages:
                 if self._full:
                     break
-                to = None if self._remote else to_socket(addr, self._family)
+                to = self._peer if self._remote else to_socket(addr, self._family)
                 self._endpoint.sendto(datagram, to)
                 sent += 1
                 self._full = self._endpoint.get_write_buffer_size() > 0  # type: ignore[attr-defined]
