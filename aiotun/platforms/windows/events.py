@@ -6,16 +6,14 @@ import sys
 
 assert sys.platform == "win32"
 
-import ctypes
 from collections.abc import Callable
-from ctypes import wintypes
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...addresses import Address
 from ...interfaces import AddressAdded, AddressRemoved, Event, InterfaceGone, LinkChanged
 from ..base import CallingEvents, nothing
-from .iphlpapi import IpHelper, NotifyCallback
-from .structs import AF_UNSPEC
+from .iphlpapi import IpHelper
+from .notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,24 +36,12 @@ class WindowsEvents(CallingEvents):
     def __init__(self, ip: IpHelper, look: Callable[[], State | None]) -> None:
         """`look` tells the state, or None once the interface is gone."""
         self.on_event = nothing
-        self._ip = ip
         self._look = look
         self._seen = look()
         self._changed = True  # before it was listened to, maybe
-        self._callback = NotifyCallback(self._told)  # kept as long as it may be called
-        self._handles: list[wintypes.HANDLE] = []
-        try:
-            for name in ("NotifyIpInterfaceChange", "NotifyUnicastIpAddressChange"):
-                handle = wintypes.HANDLE()
-                ip.call(name, AF_UNSPEC, self._callback, None, False, ctypes.byref(handle))
-                self._handles.append(handle)
-        except BaseException:
-            self.close()
-            raise
-
-    def _told(self, context: object, row: object, kind: int) -> None:
-        # Of whatever interface: asking whether it was ours costs as much as looking.
-        self.tell()
+        # Asking whether it was this interface costs as much as looking.
+        kinds = ("NotifyIpInterfaceChange", "NotifyUnicastIpAddressChange")
+        self._notices = Notices(ip, kinds, self.tell)
 
     def tell(self) -> None:
         """Something may have changed."""
@@ -71,9 +57,7 @@ class WindowsEvents(CallingEvents):
 
     def close(self) -> None:
         self.on_event = nothing
-        handles, self._handles = self._handles, []
-        for handle in handles:  # waits until no callback runs any more
-            self._ip.call("CancelMibChangeNotify2", handle)
+        self._notices.close()
 
 
 def _compare(before: State, now: State) -> Iterator[Event]:

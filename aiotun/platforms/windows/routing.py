@@ -8,13 +8,12 @@ import sys
 assert sys.platform == "win32"
 
 import ctypes
-from ctypes import wintypes
 
-from .iphlpapi import IpHelper, NotifyCallback
+from .iphlpapi import IpHelper
+from .notices import Notices
 from .structs import (
     AF_INET,
     AF_INET6,
-    AF_UNSPEC,
     MIB_IF_ROW2,
     MIB_IPFORWARD_ROW2,
     MIB_IPINTERFACE_ROW,
@@ -69,20 +68,11 @@ class RouteChanges:
     """Tells whether routes, or the metrics of interfaces, have changed since it was asked last."""
 
     def __init__(self, ip: IpHelper) -> None:
-        self._ip = ip
         self._changed = False
-        self._callback = NotifyCallback(self._told)  # kept as long as it may be called
-        self._handles: list[wintypes.HANDLE] = []
-        try:
-            for name in ("NotifyRouteChange2", "NotifyIpInterfaceChange"):
-                handle = wintypes.HANDLE()
-                ip.call(name, AF_UNSPEC, self._callback, None, False, ctypes.byref(handle))
-                self._handles.append(handle)
-        except BaseException:
-            self.close()
-            raise
+        kinds = ("NotifyRouteChange2", "NotifyIpInterfaceChange")
+        self._notices = Notices(ip, kinds, self._told)
 
-    def _told(self, context: object, row: object, kind: int) -> None:
+    def _told(self) -> None:
         self._changed = True
 
     def happened(self) -> bool:
@@ -90,6 +80,4 @@ class RouteChanges:
         return changed
 
     def close(self) -> None:
-        handles, self._handles = self._handles, []
-        for handle in handles:  # waits until no callback runs any more
-            self._ip.call("CancelMibChangeNotify2", handle)
+        self._notices.close()

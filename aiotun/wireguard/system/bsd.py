@@ -12,11 +12,9 @@ import sys
 
 assert sys.platform != "win32"
 
-import asyncio
 import contextlib
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple, Protocol
 
@@ -35,14 +33,12 @@ from ...platforms.bsd.messages import RouteMessage
 from ...platforms.bsd.routing import Routing
 from ..config import InterfaceConfig
 from ..core.allowed_ips import AllowedIPs, Network
-from .base import System, allowed_ips, covers, in_one_table, plain_address, split_dns
+from .base import allowed_ips, covers, in_one_table, plain_address, split_dns
+from .following import FollowingSystem
 
 __all__ = ["DNS", "Bsd", "numbered"]
 
 logger = logging.getLogger("aiotun.wireguard")
-
-INTERVAL = 1.0
-"""Seconds between two looks where peers and gateways are."""
 
 LOOPBACK: dict[int, IPv4Address | IPv6Address] = {
     4: IPv4Address("127.0.0.1"),
@@ -77,19 +73,16 @@ class Hop(NamedTuple):
     flags: int = 0
 
 
-class Bsd(System):
+class Bsd(FollowingSystem):
     """One interface's routes, and those that keep our datagrams out of them."""
 
     def __init__(self, platform: Platform, index: int, dns: DNS) -> None:
+        super().__init__(RouteChanges(platform))
         self._name = platform.name
         self._scoped: int = getattr(platform.headers, "RTF_IFSCOPE", 0)
         self._index = index
         self._dns = dns
         self._routing = Routing(platform)
-        self._changes = RouteChanges(platform)
-        self._lock = threading.Lock()
-        self._networks: set[Network] = set()
-        self._hosts: Collection[str] = ()
         self._kept: dict[Network, Hop] = {}
         """The routes to hosts that are not to go through the tunnel."""
 
@@ -109,20 +102,6 @@ class Bsd(System):
             for network in sorted(wanted - self._networks, key=str):
                 self._routing.add(Route(network), self._index)
                 self._networks.add(network)
-
-    async def follow(self, endpoints: Callable[[], Collection[str]]) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL)
-            await asyncio.to_thread(self._look, endpoints())
-
-    def _look(self, endpoints: Collection[str]) -> None:
-        with self._lock:
-            if self._changes.happened() or endpoints != self._hosts:
-                self._hosts = endpoints
-                try:
-                    self._keep_out(self._networks)
-                except OSError as exc:
-                    logger.warning("%s", exc)
 
     def _keep_out(self, networks: Collection[Network]) -> None:
         """Make the routes to hosts that are needed beside those to these networks."""

@@ -12,13 +12,11 @@ import sys
 
 assert sys.platform == "win32"
 
-import asyncio
 import contextlib
 import logging
 import socket
 import struct
-import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ...addresses import Route
@@ -27,7 +25,8 @@ from ...platforms import windows
 from ...platforms.windows.routing import RouteChanges, default_interface
 from ..config import InterfaceConfig
 from ..core.allowed_ips import AllowedIPs, Network
-from .base import System, allowed_ips, covers, everything, in_one_table, plain_address, split_dns
+from .base import allowed_ips, covers, everything, in_one_table, plain_address, split_dns
+from .following import FollowingSystem
 
 if TYPE_CHECKING:
     from ..endpoint import WireGuard
@@ -36,9 +35,6 @@ __all__ = ["Windows"]
 
 logger = logging.getLogger("aiotun.wireguard")
 
-INTERVAL = 1.0
-"""Seconds between two looks where peers and default routes are."""
-
 IP_UNICAST_IF = IPV6_UNICAST_IF = 31
 """ws2ipdef.h: the index of the interface that is sent out of, 0 for what the routes say."""
 
@@ -46,19 +42,16 @@ LOOPBACK = 1
 """The index of Windows' loopback interface (IFI_UNSPECIFIED + 1), by which nothing leaves."""
 
 
-class Windows(System):
+class Windows(FollowingSystem):
     """One interface's routes, and where its socket sends."""
 
     def __init__(self, wireguard: WireGuard) -> None:
         interface = wireguard.device.interface
         assert isinstance(interface, windows.WindowsInterface)
+        self._ip = windows.ip_helper()
+        super().__init__(RouteChanges(self._ip))
         self._wireguard = wireguard
         self._interface = interface
-        self._ip = windows.ip_helper()
-        self._changes = RouteChanges(self._ip)
-        self._lock = threading.Lock()
-        self._networks: set[Network] = set()
-        self._hosts: Collection[str] = ()
         self._bound = (0, 0)
         """The indices of the interfaces that IPv4 and IPv6 go out of."""
         self._is_first = False
@@ -76,7 +69,7 @@ class Windows(System):
                 with contextlib.suppress(RouteError):  # others have removed it
                     self._interface.remove_route(Route(network))
             self._hosts = endpoints
-            self._bind(wanted)
+            self._keep_out(wanted)
             if bool(everything(wanted)) is not self._is_first:
                 self._is_first = not self._is_first
                 self._interface.set_metric(0 if self._is_first else None)
@@ -88,21 +81,7 @@ class Windows(System):
                 else:
                     self._networks.add(network)
 
-    async def follow(self, endpoints: Callable[[], Collection[str]]) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL)
-            await asyncio.to_thread(self._look, endpoints())
-
-    def _look(self, endpoints: Collection[str]) -> None:
-        with self._lock:
-            if self._changes.happened() or endpoints != self._hosts:
-                self._hosts = endpoints
-                try:
-                    self._bind(self._networks)
-                except OSError as exc:
-                    logger.warning("%s", exc)
-
-    def _bind(self, networks: Collection[Network]) -> None:
+    def _keep_out(self, networks: Collection[Network]) -> None:
         """Send out of the default interface if these networks would catch what we send."""
         ours = AllowedIPs[Network]()
         for network in networks:

@@ -188,7 +188,7 @@ def test_endpoints_that_come_and_go(system: Bsd, shown: Shown) -> None:
 async def test_gateways_and_peers_are_followed(
     system: Bsd, kernel: ModelKernel, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiotun.wireguard.system.bsd.INTERVAL", 0.01)
+    monkeypatch.setattr("aiotun.wireguard.system.following.INTERVAL", 0.01)
     hosts = {"203.0.113.5"}
     system.update(config("0.0.0.0/0"), hosts)
     following = asyncio.ensure_future(system.follow(lambda: set(hosts)))

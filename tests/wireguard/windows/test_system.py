@@ -170,7 +170,7 @@ async def test_changes_are_followed(
     cards: list[Card],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiotun.wireguard.system.windows.INTERVAL", 0.01)
+    monkeypatch.setattr("aiotun.wireguard.system.following.INTERVAL", 0.01)
     ethernet, wifi = cards
     ethernet.route("0.0.0.0/0", 5)
     system.update(config("0.0.0.0/0"), [])
