@@ -77,6 +77,7 @@ def _start() -> None:
 
 def _clean() -> None:
     """Remove what a program left that was killed."""
+    INF.unlink(missing_ok=True)
     system = setupapi.setup_api()
     found = True
     while found:

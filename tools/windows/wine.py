@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 __all__ = ["FOLDER", "ROOT", "environment", "pytest", "windows_path"]
@@ -12,6 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 FOLDER = ROOT / ".venv-windows"
 """Where all of it is installed."""
+
+LAST_WORDS = 5.0
+"""Seconds in which what a process has written is read once it has ended."""
 
 STARTUP = Path(__file__).parent / "startup"
 """What Python runs there before all else."""
@@ -45,9 +49,9 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
     tell: at the end of its time a test ends the process, and so does a fault of wine.
 
     Its output goes through a pipe: of other descriptors than pipes and consoles wine makes
-    handles with which Python cannot begin.
+    handles with which Python cannot begin. Services of wine may hold the pipe open afterwards.
     """
-    with subprocess.Popen(
+    process = subprocess.Popen(
         ["wine", str(folder / "python" / "python.exe"), "-m", "pytest", "-v", *arguments],
         cwd=ROOT,
         env=environment(folder),
@@ -56,13 +60,21 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    ) as process:
+    )
+    last = "none"
+
+    def show() -> None:
+        nonlocal last
         assert process.stdout is not None
-        last = "none"
         for line in process.stdout:
             print(line, end="", flush=True)
             if line.startswith("tests/"):
                 last = line.strip()
-    if process.returncode:
-        print(f"Python for Windows ended with {process.returncode}; the last test was {last}")
-    return process.returncode
+
+    showing = threading.Thread(target=show, daemon=True)
+    showing.start()
+    status = process.wait()
+    showing.join(LAST_WORDS)
+    if status:
+        print(f"Python for Windows ended with {status}; the last test was {last}")
+    return status
