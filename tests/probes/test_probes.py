@@ -101,7 +101,7 @@ def test_native(forced: bool) -> None:
         "from aiotun.probes import probe; from aiotun.offload import implementation;"
         "found = probe('native'); print(found.available, implementation, *found.remedies)"
     )
-    environment = {**os.environ, **({"AIOTUN_PURE": "1"} if forced else {})}
+    environment = {**os.environ, "AIOTUN_PURE": "1" if forced else "0"}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from typing import get_args
 
@@ -23,7 +22,7 @@ from aiotun.testing.namespace import enter_namespace
 from .installing import install
 from .traffic import traffic
 from .tunnel import tunnel
-from .wine import FOLDER, environment, pytest
+from .wine import FOLDER, end_wine, pytest
 
 TESTS = [
     "tests/platforms/windows",
@@ -42,7 +41,7 @@ def main() -> int:
     if not os.geteuid():
         # Interfaces that others make meanwhile would be taken for those that a test left behind.
         enter_namespace()
-        subprocess.run(["wineserver", "-w"], env=environment(FOLDER), check=False)  # one in there
+        end_wine()
     status = pytest("-p", "no:cacheprovider", *(sys.argv[1:] or TESTS))
     if not sys.argv[1:] and not status:
         if os.geteuid():
@@ -54,6 +53,7 @@ def main() -> int:
             for everything in (False, True):
                 print("WireGuard on Python for Windows:", flush=True)
                 asyncio.run(tunnel(FOLDER, everything=everything))
+            end_wine()
     return status
 
 

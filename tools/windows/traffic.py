@@ -23,7 +23,7 @@ import aiotun
 from aiotun.config import Layer
 from aiotun.testing import Namespace
 
-from .wine import ROOT, environment
+from .wine import ROOT, end_wine, environment
 
 __all__ = ["PORT", "Bridge", "ping", "traffic", "transfer"]
 
@@ -99,9 +99,9 @@ async def traffic(folder: Path, layer: Layer) -> None:
 
 
 def _start_windows(folder: Path, layer: Layer) -> subprocess.Popen[bytes]:
-    """Sockets are made by wine's server: so one of its own, in the namespace of the caller."""
+    """With a server of wine in the namespace of the caller."""
+    end_wine(folder)
     wine = environment(folder) | {"STANDIN_PORT": str(PORT)}
-    subprocess.run(["wineserver", "-w"], env=wine, check=False)
     return subprocess.Popen(
         ["wine", str(folder / "python" / "python.exe"), "-m", "tools.windows.forwarding", layer],
         cwd=ROOT,

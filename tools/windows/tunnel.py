@@ -27,7 +27,7 @@ from aiotun.testing import Namespace
 from aiotun.wireguard.config import parse_config
 
 from .traffic import PORT, Bridge, ping, transfer
-from .wine import ROOT, environment
+from .wine import ROOT, end_wine, environment
 
 __all__ = ["tunnel"]
 
@@ -116,7 +116,7 @@ class Windows:
         self._namespace = namespace
         self._environment = environment(folder) | settings | {"STANDIN_PORT": str(PORT)}
         self._files = files
-        subprocess.run(["wineserver", "-w"], env=self._environment, check=False)
+        end_wine(folder)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The command `aiotun` with these words."""

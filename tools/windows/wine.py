@@ -7,7 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-__all__ = ["FOLDER", "ROOT", "environment", "pytest", "windows_path"]
+__all__ = ["FOLDER", "ROOT", "end_wine", "environment", "pytest", "windows_path"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,12 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
     }
 
 
+def end_wine(folder: Path = FOLDER) -> None:
+    """End all that still runs there, and its server, in whose network namespace all sockets are."""
+    for option in ("--kill", "--wait"):
+        subprocess.run(["wineserver", option], env=environment(folder), check=False)
+
+
 def pytest(*arguments: str, folder: Path = FOLDER) -> int:
     """Run tests on Python for Windows; the status that they end with.
 
@@ -49,7 +55,7 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
     tell: at the end of its time a test ends the process, and so does a fault of wine.
 
     Its output goes through a pipe: of other descriptors than pipes and consoles wine makes
-    handles with which Python cannot begin. Services of wine may hold the pipe open afterwards.
+    handles with which Python cannot begin.
     """
     process = subprocess.Popen(
         ["wine", str(folder / "python" / "python.exe"), "-m", "pytest", "-v", *arguments],
@@ -74,6 +80,7 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
     showing = threading.Thread(target=show, daemon=True)
     showing.start()
     status = process.wait()
+    end_wine(folder)  # of which some programs may have the other end of the pipe
     showing.join(LAST_WORDS)
     if status:
         print(f"Python for Windows ended with {status}; the last test was {last}")
