@@ -14,13 +14,13 @@ import errno
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .logs import NamedLogger
-from .native import Counts, native
+from .native import Counted, Counts, native
 from .offload import NO_OFFLOAD, GROTable, SuperPacket, VirtioNetHeader, gso_split
 from .offload.virtio import Layout
 from .platforms.base import Queue
@@ -47,7 +47,7 @@ PACKET_MAX = {"tun": 65535, "tap": 65535 + 18}
 
 
 @dataclass
-class Counters(Counts):
+class Counters(Counted, Counts):
     """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view.
 
     Packets that were dropped are counted among those that were sent or received too.
@@ -70,10 +70,6 @@ class Counters(Counts):
     dropped_sent: int = field(default_factory=int)
     """Packets that the kernel refused, that have an impossible size, that waited for the device
     at an `abort` (coalesced ones count as one), or came after `close`."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For `copy` and `pickle`, which do not know the fields that C holds."""
-        return type(self), astuple(self)
 
 
 def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:

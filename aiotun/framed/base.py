@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..errors import ClosedError, UnsupportedError
-from ..native import ItemCounts
+from ..native import Counted, ItemCounts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,17 +20,13 @@ T = TypeVar("T")
 
 
 @dataclass
-class FramedCounters(ItemCounts):
+class FramedCounters(Counted, ItemCounts):
     """What passed through a framed end, in items."""
 
     received: int = field(default_factory=int)
     sent: int = field(default_factory=int)
     broken: int = field(default_factory=int)
     """Items that could not be decoded: each raised a `CodecError`."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For `copy` and `pickle`, which do not know the fields that C holds."""
-        return type(self), astuple(self)
 
 
 class PacketStreamLike(Protocol):

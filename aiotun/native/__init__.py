@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import astuple
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .sources import check
 
-__all__ = ["Counts", "ItemCounts", "Messages", "UdpCounts", "native", "tell_if_missing"]
+__all__ = [
+    "Counted",
+    "Counts",
+    "ItemCounts",
+    "Messages",
+    "UdpCounts",
+    "native",
+    "tell_if_missing",
+]
 
 try:
     if os.environ.get("AIOTUN_PURE") == "1":
@@ -39,6 +48,13 @@ if TYPE_CHECKING or native is None:
         """What `MessageProtocol` is made of, where C looks at it as well."""
 else:
     from ._native import Counts, ItemCounts, Messages, UdpCounts
+
+
+class Counted:
+    """A dataclass of counters whose fields C may hold: `copy` and `pickle` do not know these."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), astuple(self)  # type: ignore[call-overload]
 
 
 @cache

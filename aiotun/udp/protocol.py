@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..native import UdpCounts
+from ..native import Counted, UdpCounts
 from ..protocols import Callbacks
 from ..trains import cut
 
@@ -86,7 +86,7 @@ class UdpProtocol(Callbacks):
 
 
 @dataclass
-class UdpCounters(UdpCounts):
+class UdpCounters(Counted, UdpCounts):
     """What passed between the program and its socket.
 
     What was dropped is counted among the datagrams too: `datagrams_sent - dropped_sent` were
@@ -108,7 +108,3 @@ class UdpCounters(UdpCounts):
     """What they were given to the kernel in: one may hold many datagrams (UDP_SEGMENT)."""
     dropped_sent: int = field(default_factory=int)
     """Those that the kernel refused, that waited for it at an `abort`, or came after `close`."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For `copy` and `pickle`, which do not know the fields that C holds."""
-        return type(self), astuple(self)
