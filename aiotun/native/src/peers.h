@@ -115,16 +115,22 @@ check_interface(const InterfaceState *self)
     return valid;
 }
 
-/* Read the arguments of a method that takes objects and the time: these as a tuple. */
+/* What is done for objects of an interface: those of the tuple that are left, as a list. */
+typedef PyObject *(*ForPeers)(InterfaceState *self, const Types *types, PyObject *tuple, double now);
+
+/* The method by which Python has it done, with the objects and the time. */
 static PyObject *
-objects_and_now(PyObject *const *arguments, Py_ssize_t count, double *now)
+done_for_peers(ForPeers what, PyObject *self, PyTypeObject *base, PyObject *const *arguments,
+               Py_ssize_t count)
 {
-    if (count != 2) {
-        PyErr_Format(PyExc_TypeError, "this takes 2 arguments, not %zd", count);
-        return NULL;
-    }
-    *now = PyFloat_AsDouble(arguments[1]);
-    return PyErr_Occurred() ? NULL : PySequence_Tuple(arguments[0]);
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "this takes 2 arguments, not %zd", count);
+    const double now = PyFloat_AsDouble(arguments[1]);
+    PyObject *tuple = PyErr_Occurred() ? NULL : PySequence_Tuple(arguments[0]);
+    PyObject *left =
+        tuple ? what((InterfaceState *)self, PyType_GetModuleState(base), tuple, now) : NULL;
+    Py_XDECREF(tuple);
+    return left;
 }
 
 /* Return the objects of the tuple that are left, as a list. */
@@ -387,14 +393,9 @@ seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, doubl
 
 static PyObject *
 interface_seal_for_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
-                 PyObject *Py_UNUSED(names))
+                         PyObject *Py_UNUSED(names))
 {
-    double now;
-    PyObject *frames = objects_and_now(arguments, count, &now);
-    PyObject *left = frames ? seal_for_peers((InterfaceState *)self, PyType_GetModuleState(base), frames, now)
-                            : NULL;
-    Py_XDECREF(frames);
-    return left;
+    return done_for_peers(seal_for_peers, self, base, arguments, count);
 }
 
 /* Opening. */
@@ -741,14 +742,9 @@ open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, doub
 
 static PyObject *
 interface_open_from_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
-                 PyObject *Py_UNUSED(names))
+                          PyObject *Py_UNUSED(names))
 {
-    double now;
-    PyObject *trains = objects_and_now(arguments, count, &now);
-    PyObject *left = trains ? open_from_peers((InterfaceState *)self, PyType_GetModuleState(base), trains, now)
-                            : NULL;
-    Py_XDECREF(trains);
-    return left;
+    return done_for_peers(open_from_peers, self, base, arguments, count);
 }
 
 /* The types. */
