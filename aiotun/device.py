@@ -146,7 +146,8 @@ class Device(InterfaceSettings, Closing, Lendable):
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
-        self._waiting = threading.Condition()  # guards what follows, and `_shut`
+        self._ending = threading.RLock()  # of the thread that closes
+        self._waiting = threading.Condition()  # guards what follows, `_shut`, `io` and the lease
         self._readers = Waiters()  # for packets
         self._writers = Waiters()  # for the system, which pushes back
         self._senders = Waiters()  # for the thread that sends
@@ -172,15 +173,16 @@ class Device(InterfaceSettings, Closing, Lendable):
         functions read and write instead of the native ones. Raises `BusyError` where another
         tap is, and `ClosedError`.
         """
-        if tap is not None:
-            if self._closed:
-                raise ClosedError
-            if self.io is not self.queue:
-                raise BusyError(errno.EBUSY, f"{self.name} is being captured already")
-        self.io = self.queue if tap is None else TappedQueue(self.queue, tap)
-        self._reader.queue = self._writer.queue = self.io
-        for port in self.users:
-            port.set_queue(self.io)
+        with self._waiting:
+            if tap is not None:
+                if self._closed:
+                    raise ClosedError
+                if self.io is not self.queue:
+                    raise BusyError(errno.EBUSY, f"{self.name} is being captured already")
+            self.io = self.queue if tap is None else TappedQueue(self.queue, tap)
+            self._reader.queue = self._writer.queue = self.io
+            for port in self.users:
+                port.set_queue(self.io)
 
     def fileno(self) -> int:
         """The queue's descriptor; `UnsupportedError` where there is none.
@@ -395,8 +397,8 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def _release_sending(self) -> None:
         self._sending.release()
-        if self._senders.count:
-            with self._waiting:
+        with self._waiting:
+            if self._senders.count:
                 self._senders.wake()
 
     def _wait(
@@ -453,13 +455,16 @@ class Device(InterfaceSettings, Closing, Lendable):
         Packets that were read and not received yet are lost: `recv_many` gives them.
         Raises `UnsupportedError` where there is no descriptor.
         """
-        self._check_usable()
-        self.queue.fileno()  # raises before anything has ended
-        self._end_waiting()
-        fd = self.queue.detach()
-        self._closed = True
-        self.interface.close()
-        return fd
+        with self._ending:
+            with self._waiting:
+                self._check_usable()
+                self.queue.fileno()  # raises before anything has ended
+                self.shutdown()
+            self._end_waiting()
+            fd = self.queue.detach()
+            self._closed = True
+            self.interface.close()
+            return fd
 
     def shutdown(self) -> None:
         """End all use: calls that wait, in whatever thread, raise `ClosedError`, and so do others.
@@ -477,16 +482,20 @@ class Device(InterfaceSettings, Closing, Lendable):
         Blocks for some 20 ms. Not for signal handlers: it waits for the threads in other
         calls to leave these. Idempotent. Raises `BusyError` when a transport owns the device.
         """
-        if not self._closed:
+        with self._waiting:
+            if self._closed:
+                return
             self._check_free()
-            self._close()
+            self.shutdown()  # no transport gets it now
+        self._close()
 
     def _close(self) -> None:
-        if not self._closed:
-            self._end_waiting()
-            self._closed = True
-            self.queue.close()
-            self.interface.close()
+        with self._ending:
+            if not self._closed:
+                self._end_waiting()
+                self._closed = True
+                self.queue.close()
+                self.interface.close()
 
     def _end_waiting(self) -> None:
         """Wait until no thread uses the queue any more, and let none begin."""
@@ -527,9 +536,10 @@ class DeviceLease(Lease[Device]):
             if device._readers.count or device._writers.count:
                 raise BusyError(errno.EBUSY, "a thread is waiting for this device")
             super().__init__(device)
-        self.pending = device._pending[::-1]
-        """Packets that were read, and not received."""
-        device._pending.clear()
+        with device._receiving:  # a thread that began before may take some of them
+            self.pending = device._pending[::-1]
+            """Packets that were read, and not received."""
+            device._pending.clear()
 
     def close(self) -> None:
         """Close the device, which no other can have then; this blocks as `Device.close` does."""

@@ -341,28 +341,55 @@ def test_the_end_wakes_every_thread(rig: Rig, wait: Callable[..., Any], end: str
         rig.device.wait_writable(0)
 
 
+class Slowly:
+    """In the place of a queue's method: says that a thread entered it, which goes on by `leave`."""
+
+    def __init__(self, queue: object, name: str) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self._really = getattr(queue, name)
+
+    def __call__(self, *args: Any) -> Any:
+        self.entered.set()
+        assert self.leave.wait(10)
+        return self._really(*args)  # raises ClosedError if it was not waited for
+
+
 @pytest.mark.parametrize("name", ["read", "write"])
 def test_close_waits_for_a_thread_in_the_queue(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = memory_devices()
-    entered, leave = threading.Event(), threading.Event()
-    really = getattr(near.queue, name)
-
-    def slowly(*args: Any) -> Any:
-        entered.set()
-        assert leave.wait(10)
-        return really(*args)  # raises ClosedError if it was not waited for
-
+    slowly = Slowly(near.queue, name)
     monkeypatch.setattr(near.queue, name, slowly)
     with near, far, ThreadPoolExecutor(2) as pool:
         far.send(packet())
         inside = pool.submit(near.recv) if name == "read" else pool.submit(near.send, packet())
-        assert entered.wait(10)
+        assert slowly.entered.wait(10)
         closing = pool.submit(near.close)
         with pytest.raises(concurrent.futures.TimeoutError):
             closing.result(0.1)
-        leave.set()
+        slowly.leave.set()
         closing.result(10)
         assert inside.result(10) == (packet() if name == "read" else None)
+
+
+def test_of_threads_that_close_it_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that is closed twice may be somebody else's by then."""
+    near, far = memory_devices()
+    slowly = Slowly(near.queue, "read")
+    monkeypatch.setattr(near.queue, "read", slowly)
+    closed, really = [], near.queue.close
+    monkeypatch.setattr(near.queue, "close", lambda: closed.append(really()))
+    with far, ThreadPoolExecutor(3) as pool:
+        far.send(packet())
+        inside = pool.submit(near.recv)
+        assert slowly.entered.wait(10)
+        closing = [pool.submit(near.close) for _ in range(2)]
+        concurrent.futures.wait(closing, 0.1)
+        assert not any(each.done() for each in closing)
+        slowly.leave.set()
+        for each in closing:
+            each.result(10)
+        assert inside.result(10) == packet()
+    assert closed == [None]
 
 
 def test_the_end_ends_iteration(rig: Rig) -> None:
@@ -410,6 +437,22 @@ async def test_no_transport_while_a_thread_waits(rig: Rig, interrupt: aiotun.Int
             await aiotun.open_device(device=rig.device)
         interrupt.set()
         waiting.exception()
+
+
+async def test_a_transport_gets_what_a_thread_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread is within its call when the device goes to a loop."""
+    near, far = memory_devices()
+    slowly = Slowly(near.queue, "read")
+    monkeypatch.setattr(near.queue, "read", slowly)
+    with far, ThreadPoolExecutor(1) as pool:
+        far.send_many(segments(3))
+        inside = pool.submit(near.recv)
+        assert slowly.entered.wait(10)
+        timer = soon(slowly.leave.set)
+        async with endpoint(near, Recorder) as protocol:
+            await until(lambda: len(protocol.packets) == 2)
+            assert [inside.result(0), *protocol.packets] == segments(3)
+        timer.join()
 
 
 # Descriptors.
