@@ -88,7 +88,10 @@ class NetlinkEvents(SocketPerProcess, EventSource):
 
     def read(self) -> list[Event]:
         with self._lock:
-            sock = self._own()
+            return self._read(self._own())
+
+    def _read(self, sock: socket.socket) -> list[Event]:
+        """With the lock: what one thread read another is not to get ahead of."""
         events: list[Event] = []
         while not self._gone:
             try:

@@ -24,7 +24,7 @@ class SocketPerProcess(ABC):
     """Has a socket. A child process (fork(2)) opens another one when it first uses it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._inherited = False
         self._socket = self._open()
         _all.add(self)
@@ -43,7 +43,7 @@ class SocketPerProcess(ABC):
         return self._socket
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # whose holder may be a thread of the parent
+        self._lock = threading.RLock()  # whose holder may be a thread of the parent
         self._inherited = True
 
 

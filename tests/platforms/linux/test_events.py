@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -69,6 +70,32 @@ def test_nothing_is_reported_of_the_making(namespace: Namespace) -> None:
         waiting(interface.events(), 0.05)  # IPv6 addresses are announced a moment after
         assert interface.events().read() == []
         assert interface.events() is interface.events()
+
+
+def test_of_threads_that_read_each_change_is_told_one(namespace: Namespace) -> None:
+    with opened(namespace, addresses=[FOUR]) as (interface, _):
+        source = interface.events()
+        changed = Address.parse("10.9.0.9/24")
+        told: list[Event] = []
+        ended = threading.Event()
+
+        def listen() -> None:
+            while not ended.is_set():
+                told.extend(read(source))
+
+        with ThreadPoolExecutor(4) as pool:
+            listening = [pool.submit(listen) for _ in range(4)]
+            try:
+                for _ in range(200):
+                    interface.add_address(changed)
+                    interface.remove_address(changed)
+            finally:
+                ended.set()
+            for each in listening:
+                each.result(10)
+        told += read(source)
+    assert len(told) == 400
+    assert told.count(AddressAdded(changed)) == 200
 
 
 def test_changes_by_others(namespace: Namespace) -> None:
