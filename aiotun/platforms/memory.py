@@ -34,6 +34,7 @@ from .base import CallingEvents, CallingQueue, Interface, nothing
 __all__ = ["MemoryEvents", "MemoryInterface", "MemoryQueue", "open_pair"]
 
 _indexes = itertools.count(1)
+_counting = threading.Lock()  # which without the GIL gives no number twice
 
 
 def open_pair(
@@ -81,12 +82,14 @@ class MemoryQueue(CallingQueue):
     @property
     def readable(self) -> bool:
         """Whether `read` would do anything but raise `BlockingIOError`."""
-        return bool(self._frames) or self._gone or self._closed
+        with self._pair.lock:
+            return bool(self._frames) or self._gone or self._closed
 
     @property
     def writable(self) -> bool:
         """Whether `write` would do anything but raise `BlockingIOError`."""
-        return self.peer._has_room or not self._push_back or self._gone or self._closed
+        with self._pair.lock:
+            return self.peer._has_room or not self._push_back or self._gone or self._closed
 
     @property
     def _has_room(self) -> bool:
@@ -230,7 +233,8 @@ class MemoryInterface(Interface):
 
     def __init__(self, config: DeviceConfig, queue: MemoryQueue) -> None:
         self.config = config
-        self._index = next(_indexes)
+        with _counting:
+            self._index = next(_indexes)
         self._name = (config.name or "mem%d").replace("%d", str(self._index))
         self._mtu = config.mtu or 1500
         self._addresses = list(config.addresses)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 from rigs import Recorder, endpoint, packet, until
@@ -82,6 +83,45 @@ async def test_what_waits_for_the_end_of_the_tick_does_not_keep_the_protocol_pau
             far.recv_many()  # the transport writes its backlog in the loop's next turn
             protocol.transport.write(packet(6))  # this waits for the end of the same turn
             await until(lambda: protocol.named("resume_writing"))
+
+
+class Counting(aiotun.PacketProtocol):
+    """Answers the packet of a number by that of the next one, up to a number."""
+
+    last: ClassVar = 2000
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        self.transport = transport
+
+    def packet_received(self, data: bytes) -> None:
+        number = int.from_bytes(data[20:24], "big")
+        self.seen.append(number)
+        if number < self.last:
+            self.transport.write(packet(number + 1))
+        if number >= self.last - 1:
+            self.ended.set_result(None)
+
+
+async def count(device: aiotun.Device) -> list[int]:
+    async with endpoint(device, Counting) as protocol:
+        await asyncio.wait_for(protocol.ended, 50)
+        return protocol.seen
+
+
+def test_loops_in_threads() -> None:
+    """Each end on a loop of its own: every packet wakes the other one."""
+    pairs = [memory_devices() for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        for near, _ in pairs:
+            near.send(packet(0))
+        counting = [[pool.submit(asyncio.run, count(each)) for each in pair] for pair in pairs]
+        for near, far in counting:
+            assert far.result(50) == list(range(0, Counting.last + 1, 2))
+            assert near.result(50) == list(range(1, Counting.last, 2))
 
 
 def receive(device: aiotun.Device, count: int) -> list[bytes]:
