@@ -57,6 +57,8 @@ def main() -> None:
     finally:
         # setuptools leaves it in the tree, where Python finds it before what is installed.
         shutil.rmtree(ROOT / "aiotun.egg-info", ignore_errors=True)
+    for system in ("linux", "macos", "windows"):  # refuses an option that it does not know
+        run(*PYTHON, "cibuildwheel", "--print-build-identifiers", "--platform", system, ROOT)
     (built,) = TARGET.glob("*-linux_*.whl")
     run(*PYTHON, "auditwheel", "repair", "--plat", f"manylinux2014_{machine}", "-w", TARGET, built)
     built.unlink()
