@@ -7,8 +7,8 @@ bytes. The nonce is four bytes that stay and the counter (WireGuard's paper, sec
 
 `Sealer`, `Opener` and `ReplayWindow` are native where the package was built with OpenSSL's headers,
 and made of the package `cryptography` elsewhere; `implementation` says which, and
-AIOTUN_PURE=1 asks for the latter. The native ones release the GIL while they work.
-Both may be used from several threads.
+AIOTUN_PURE=1 asks for the latter, as does a GIL that is kept off. The native ones release the GIL
+while they work. Both may be used from several threads.
 
 `seal_frames` and `open_frames` do all that is between a device and a UDP socket, in one
 call: super-packets are split, sealed and put together as trains for UDP_SEGMENT, and
@@ -17,10 +17,10 @@ trains as UDP_GRO gives them are opened, checked for replays, and coalesced.
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from ..native.sources import check
+from ..native.wanted import check_wanted
 from .algorithms import Algorithm
 
 __all__ = ["Algorithm", "Opener", "ReplayWindow", "Sealer", "implementation"]
@@ -29,8 +29,7 @@ implementation: Literal["native", "python"]
 """Which of the two `Sealer`, `Opener` and `ReplayWindow` are."""
 
 try:
-    if os.environ.get("AIOTUN_PURE") == "1":
-        raise ImportError("the Python implementation was asked for")
+    check_wanted()
     from ..native import _aead
     from ..native._aead import Opener, ReplayWindow, Sealer
 except ImportError:

@@ -1,4 +1,4 @@
-"""The native module, or None: not built, or not wanted (AIOTUN_PURE=1).
+"""The native module, or None: not built, or not wanted (see `wanted`).
 
 `_native.pyi` types it; `src` has its C. What is in it has a Python twin elsewhere in
 the package, which specifies it.
@@ -7,12 +7,12 @@ the package, which specifies it.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import astuple
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .sources import check
+from .wanted import check_wanted, unwanted
 
 __all__ = [
     "Counted",
@@ -25,8 +25,7 @@ __all__ = [
 ]
 
 try:
-    if os.environ.get("AIOTUN_PURE") == "1":
-        raise ImportError("the Python implementation was asked for")
+    check_wanted()
     from . import _native as native
 except ImportError:
     native = None  # type: ignore[assignment]
@@ -61,10 +60,10 @@ class Counted:
 def tell_if_missing() -> None:
     """Log, once in a process, what is slow without the native module and how to get it.
 
-    A program that asked for Python knows already. The installation cannot tell: pip shows
+    A program that declined it knows already. The installation cannot tell: pip shows
     nothing of what a build that succeeds has to say.
     """
-    if native is None and os.environ.get("AIOTUN_PURE") != "1":
+    if native is None and unwanted() is None:
         logging.getLogger("aiotun").warning(
             "aiotun was installed without its native module: Python splits, coalesces and "
             "checks packets in its place, many times slower (`aiotun doctor` says what to do)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from functools import partial
 
+from ..native.wanted import unwanted
 from .base import Missing, Probe
 
 __all__ = ["PROBES", "TOOLS", "UVLOOP"]
@@ -65,7 +66,14 @@ def _compiler() -> str:
 
 def _built(remedy: str) -> str:
     """What helps where the native parts are not in use: to build them, unless they are shunned."""
-    return "leave AIOTUN_PURE unset" if os.environ.get("AIOTUN_PURE") == "1" else remedy
+    return unwanted() or remedy
+
+
+def _in_use(what: str) -> str:
+    """That native parts are, and what it costs where Python could do without the GIL."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return f"{what}; they need the GIL, which is on now (AIOTUN_PURE=1 leaves it off)"
+    return what
 
 
 def _native() -> str:
@@ -76,7 +84,7 @@ def _native() -> str:
             "the offload functions run in pure Python: correct, but slower",
             _built(f"install a C compiler and Python's headers ({_compiler()}), {ANEW}"),
         )
-    return "the compiled offload functions are in use"
+    return _in_use("the compiled offload functions are in use")
 
 
 def _aead() -> str:
@@ -92,7 +100,7 @@ def _aead() -> str:
                 f"install OpenSSL's headers beside a compiler ({_installed('libssl-dev')}), {ANEW}"
             ),
         )
-    return "OpenSSL seals and opens batches of packets"
+    return _in_use("OpenSSL seals and opens batches of packets")
 
 
 def _libpcap() -> str:
