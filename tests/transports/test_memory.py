@@ -85,17 +85,15 @@ async def test_what_waits_for_the_end_of_the_tick_does_not_keep_the_protocol_pau
             await until(lambda: protocol.named("resume_writing"))
 
 
-class Counting(aiotun.PacketProtocol):
+class Counting(Recorder):
     """Answers the packet of a number by that of the next one, up to a number."""
 
     last: ClassVar = 2000
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: list[int] = []
         self.ended = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: aiotun.PacketTransport) -> None:
-        self.transport = transport
 
     def packet_received(self, data: bytes) -> None:
         number = int.from_bytes(data[20:24], "big")
@@ -119,9 +117,9 @@ def test_loops_in_threads() -> None:
         for near, _ in pairs:
             near.send(packet(0))
         counting = [[pool.submit(asyncio.run, count(each)) for each in pair] for pair in pairs]
-        for near, far in counting:
-            assert far.result(50) == list(range(0, Counting.last + 1, 2))
-            assert near.result(50) == list(range(1, Counting.last, 2))
+        for asking, answering in counting:
+            assert answering.result(50) == list(range(0, Counting.last + 1, 2))
+            assert asking.result(50) == list(range(1, Counting.last, 2))
 
 
 def receive(device: aiotun.Device, count: int) -> list[bytes]:
