@@ -4,9 +4,10 @@ recvmsg_x is private: it and its struct stand in XNU's bsd/sys/socket_private.h 
 subject to change". So each process tries the call once, over the loopback, before it is relied on.
 FreeBSD's recvmmsg is a loop over recvmsg in its C library (lib/libc/gen/recvmmsg.c).
 
-Datagrams are sent one by one. sendmsg_x takes neither addresses nor control messages
-(socket_private.h), and does not say how much of a call that failed has left. To fill the structs
-of sendmmsg(2) from Python costs more than the calls that it saves.
+Datagrams are sent one by one. sendmsg_x is to be given neither addresses nor control messages
+(socket_private.h; newer kernels take them), and says how much has left before an error for some
+errors alone, on older kernels for none (bsd/kern/uipc_syscalls.c). To fill the structs of
+sendmmsg(2) from Python costs more than the calls that it saves.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFNETMASK = 0x8915, 0x8917, 0x891B
 SIOCSIFDSTADDR, SIOCSIFBRDADDR = 0x8918, 0x891A
 SIOCGIFMTU, SIOCSIFMTU = 0x8921, 0x8922
-SIOCSIFNAME, SIOCSIFHWADDR = 0x8923, 0x8924
+SIOCSIFNAME, SIOCSIFHWADDR, SIOCGIFHWADDR = 0x8923, 0x8924, 0x8927
 
 ARPHRD_ETHER = 1
 """linux/if_arp.h"""
@@ -106,6 +106,27 @@ def ipv6(name: str) -> set[str]:
             address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
             found.add(f"{address}/{int(prefix, 16)}")
     return found
+
+
+def routes(name: str) -> set[str]:
+    """Those of IPv4, by what /proc tells of them."""
+    found = set()
+    for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]:
+        owner, destination, gateway, _, _, _, _, mask, *_ = line.split()
+        if owner == name:
+            network, via = (
+                socket.inet_ntoa(int(digits, 16).to_bytes(4, sys.byteorder))
+                for digits in (destination, gateway)
+            )
+            prefix = int(mask, 16).bit_count()
+            found.add(f"{network}/{prefix}" + (f" via {via}" if via != "0.0.0.0" else ""))
+    return found
+
+
+def mac(name: str) -> str | None:
+    """Of an interface of Ethernet."""
+    kind, address = struct.unpack_from("H6s", _ioctl(name, SIOCGIFHWADDR))
+    return address.hex(":") if kind == ARPHRD_ETHER else None
 
 
 def set_mac(name: str, mac: str) -> None:

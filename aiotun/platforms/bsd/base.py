@@ -85,7 +85,7 @@ class System(ABC):
     def check(self, config: DeviceConfig) -> None:
         """Raise `UnsupportedError`, `NameInvalidError` or `MTUError` for what there is not here."""
         for field in sorted(self.missing):
-            if getattr(config, field) not in (None, False):
+            if getattr(config, field) is not None:
                 raise UnsupportedError(
                     errno.EOPNOTSUPP,
                     f"{self.name} has no {field} for devices",

@@ -2,8 +2,10 @@
 
 It is private: it and its struct stand in xnu's bsd/sys/socket_private.h alone. So each process
 tries it once, over the loopback, before it is relied on. Packets are written one by one: sendmsg_x
-gives a utun its packets one after the other too, drops the rest at the first that is refused
-(ctl_send_list in bsd/kern/kern_control.c), and does not say how many went.
+gives a utun its packets one after the other too, and drops the rest at the first that is refused
+(ctl_send_list in bsd/kern/kern_control.c). How many went newer kernels say for ENOBUFS, but not for
+the ENOSPC of a utun that is full (sendmsg_x in bsd/kern/uipc_syscalls.c): so the rest could only be
+lost, or sent twice.
 """
 
 from __future__ import annotations

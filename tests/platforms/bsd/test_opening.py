@@ -185,9 +185,9 @@ def test_all_bpf_devices_are_in_use() -> None:
     "settings",
     [
         {"tx_queue_len": 100},
-        {"owner": 1},
+        {"owner": 0},  # root, and no False
         {"group": 1},
-        {"carrier": True},
+        {"carrier": False},
         {"metric": 5},
         {"namespace": "x"},
         {"mtu_v6": 1300},
