@@ -659,6 +659,20 @@ async def test_a_relay_ends_with_a_dead_peer() -> None:
                 await asyncio.wait_for(relaying, 10)
 
 
+@pytest.mark.parametrize("natively", [False, True], ids=["python", "native"])
+@pytest.mark.parametrize(
+    ("framing", "header"), [("pi", 0x86DD), ("family", socket.AF_INET6)], ids=["pi", "family"]
+)
+def test_framing_of_ipv6(framing: Any, header: int, natively: bool) -> None:
+    packet = b"\x60" + bytes(39)
+    ours, theirs = unix_pair()
+    with theirs, aiotun.Device.from_fd(ours.detach(), framing=framing) as device:
+        if not natively:
+            device.queue.direct = None
+        device.send(packet)
+        assert theirs.recv(100) == struct.pack("!I", header) + packet
+
+
 def test_packet_information_of_ethernet_frames() -> None:
     frame = bytes(12) + b"\x08\x06" + bytes(50)
     ours, theirs = unix_pair()

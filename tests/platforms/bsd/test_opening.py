@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Any
 
 import pytest
 from models.bsds import FreeBSDKernel, NetBSDKernel, OpenBSDKernel
@@ -22,6 +23,7 @@ from aiotun.errors import (
     UnsupportedError,
 )
 from aiotun.options import DarwinOptions
+from aiotun.platforms.bsd.headers import freebsd
 
 LAYERS: tuple[Layer, ...] = ("tun", "tap")
 
@@ -142,6 +144,24 @@ def test_freebsd_finds_a_name_by_pattern() -> None:
     assert names(kernel) == {"vpn7"}
 
 
+@pytest.mark.parametrize("transient", [False, True], ids=["14", "15"])
+def test_freebsd_15_destroys_by_itself(transient: bool) -> None:
+    """So that nothing is left of a program that was killed."""
+    kernel = FreeBSDKernel(transient)
+    asked: list[str] = []
+
+    def destroy(request: Any) -> None:
+        asked.append(request.ifr_name.decode())
+        kernel.destroy(request)
+
+    kernel.ioctls[freebsd.SIOCIFDESTROY] = destroy
+    open_on_model(kernel).close()
+    assert asked == ([] if transient else ["tun0"])
+    assert not names(kernel)
+    open_on_model(kernel, persistent=True).close()
+    assert names(kernel) == {"tun0"}
+
+
 def test_freebsd_without_the_head_hands_out_no_ipv6() -> None:
     kernel = FreeBSDKernel()
     with open_on_model(kernel) as device:
@@ -204,17 +224,20 @@ def test_what_there_is_not(
     assert kernel.system.name in str(info.value)
 
 
-def test_mtus(kernel: ModelKernel, opened: Opener) -> None:
-    least, most = kernel.system.tun_mtu
-    device = opened(mtu=max(least, 68))
+@pytest.mark.parametrize("layer", LAYERS)
+def test_mtus(kernel: ModelKernel, opened: Opener, layer: Layer) -> None:
+    least, most = kernel.system.tun_mtu if layer == "tun" else kernel.system.tap_mtu
+    if isinstance(kernel, DarwinKernel):
+        kernel.max_mtu = most  # as an administrator lets a feth have
+    device = opened(mtu=max(least, 68), layer=layer)
     assert device.mtu == max(least, 68)
     device.mtu = most
     assert kernel.find(device.name).mtu == most
-    if most < 65535:
-        with pytest.raises(MTUError, match=f"{least} to {most} for a tun on"):
+    if most < 65535 - 14:  # more the package takes nowhere
+        with pytest.raises(MTUError, match=f"{least} to {most} for a {layer} on"):
             device.mtu = most + 1
         with pytest.raises(MTUError):
-            opened(mtu=most + 1)
+            opened(mtu=most + 1, layer=layer)
 
 
 def test_the_peer_of_a_feth(monkeypatch: pytest.MonkeyPatch) -> None:

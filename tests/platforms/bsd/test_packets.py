@@ -17,6 +17,8 @@ from models.kernel import ModelKernel
 import aiotun
 from aiotun.errors import InterfaceDownError, InterfaceGoneError, PacketError
 from aiotun.native import native
+from aiotun.packetio import READ_BATCH
+from aiotun.platforms.bsd.headers import common, darwin
 
 ADDRESSES = ["10.9.0.1/24", "fd09::1/64"]
 V4, V6 = (packets.udp(version, payload=b"x" * 100) for version in (4, 6))
@@ -284,7 +286,32 @@ async def test_a_transport_of_every_system(kernel: ModelKernel, natively: bool) 
         await until(lambda: transport.mtu == 1400)
 
 
+def test_a_batch_waits_in_a_utun() -> None:
+    """By default one packet does, and each read finds no more."""
+    kernel = DarwinKernel()
+    with open_on_model(kernel):
+        assert kernel.pending == READ_BATCH
+        assert kernel.receive_buffer >= READ_BATCH * 1500
+
+
 # One read of BPF has many frames.
+
+
+def test_bpf_is_set_up() -> None:
+    """It tells at once, of all that comes in whomever it is for, and not of what goes out."""
+    kernel = DarwinKernel()
+    with open_on_model(kernel, layer="tap") as device:
+        (bpf,) = kernel.bpfs.values()
+        assert bpf.settings == {
+            common.BIOCIMMEDIATE: 1,
+            darwin.BIOCSSEESENT: 0,
+            common.BIOCSHDRCMPLT: 1,
+            common.BIOCPROMISC: 1,
+        }
+        device.send(FRAME)
+        assert kernel.taken(device.name) == FRAME
+        with pytest.raises(TimeoutError):
+            device.recv(timeout=0)
 
 
 def numbered(count: int) -> list[bytes]:

@@ -50,6 +50,9 @@ def test_the_route_to_the_network(kernel: ModelKernel, opened: Opener) -> None:
     assert tun.routes() == []
     tun.remove_address("10.9.0.1/24")
     assert not kernel.routes
+    tun.add_address("10.11.0.1 peer 10.11.9.2/24")  # whose network is the peer's
+    assert [(str(each.destination), each.prefix) for each in kernel.routes] == [("10.11.9.0", 24)]
+    tun.remove_address("10.11.0.1 peer 10.11.9.2/24")
     opened(layer="tap", addresses=["10.12.0.1/24"])
     assert not kernel.routes
     without = opened(addresses=["10.13.0.1/24"], connected_routes=False)
@@ -108,6 +111,7 @@ def test_events_that_were_lost(kernel: ModelKernel, opened: Opener) -> None:
     for number in range(1000):
         device.mtu = 1000 + number % 7
     assert kernel.lost
+    assert bool(kernel.rerror) == (kernel.system.name in ("FreeBSD", "NetBSD"))  # which tell then
     device.mtu = 1400
     device.add_address("10.9.0.1/24")
     assert device.events() == [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import packets
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from models.bsds import OpenBSDKernel
 from models.devices import open_on_model
@@ -209,7 +209,8 @@ async def test_tcp_of_a_kernel_passes_in_super_packets(kernel: OpenBSDKernel, op
 def test_every_super_packet_of_tcp_is_told_alike(tun: bytes, tap: bytes) -> None:
     for frame, layer in ((tun, "tun"), (tap, "tap")):
         ours = VirtioNetHeader.unpack(frame)
-        assume(ours.is_tcp and len(frame) - 10 - ours.hdr_len > ours.gso_size)
+        if not ours.is_tcp or len(frame) - 10 - ours.hdr_len <= ours.gso_size:
+            continue  # that has no such header
         header = h.tun_hdr(h.TUN_H_TCP_MSS | h.TUN_H_TCP_CSUM, 0, 0, ours.gso_size)
         packet = frame[10:]
         field = ours.csum_start + ours.csum_offset

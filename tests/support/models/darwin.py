@@ -31,15 +31,16 @@ class Bpf:
         self.fd = ours.detach()  # readable while frames wait
         self.size = 4096
         self.interface: Interface | None = None
-        self.settings: set[int] = set()
+        self.settings: dict[int, int] = {}
+        """What BIOCIMMEDIATE, BIOCSSEESENT, BIOCSHDRCMPLT and BIOCPROMISC have set."""
         self.frames: deque[bytes] = deque()
         self.lock = threading.Lock()
 
     def gather(self, frame: bytes) -> None:
         with self.lock:
             self.frames.append(frame)
-            if len(self.frames) == 1:
-                self.stack.send(b"!")
+            if len(self.frames) == 1 and self.settings.get(common.BIOCIMMEDIATE):
+                self.stack.send(b"!")  # otherwise once its buffer is full, or a second has passed
 
     def read(self, size: int) -> bytes:
         if size != self.size:
@@ -138,6 +139,8 @@ class DarwinKernel(ModelKernel):
         self.max_mtu = 2048
         """sysctl net.link.fake.max_mtu"""
         self.pending = 1
+        """Packets that a utun's socket takes before the rest waits in the interface's queue."""
+        self.receive_buffer = 0
         self.wires: dict[int, socket.socket] = {}
         """Where to put frames that come out of an interface, by its index."""
         self.ioctls[darwin.SIOCIFCREATE] = self.create
@@ -194,7 +197,9 @@ class DarwinKernel(ModelKernel):
             if not value:
                 raise fail(errno.EINVAL)
             self.pending = value
-        elif (level, option) != (common.SOL_SOCKET, common.SO_RCVBUF):
+        elif (level, option) == (common.SOL_SOCKET, common.SO_RCVBUF):
+            self.receive_buffer = value
+        else:
             raise fail(errno.ENOPROTOOPT)
 
     def ioctl(self, fd: int, request: int, argument: Any = 0) -> None:
@@ -302,10 +307,11 @@ class DarwinKernel(ModelKernel):
         elif request == darwin.BIOCSETIF:
             bpf.interface = self.find(argument.ifr_name)
         elif request in (common.BIOCIMMEDIATE, darwin.BIOCSSEESENT, common.BIOCSHDRCMPLT):
-            bpf.settings.add(request << 1 | argument.value)
+            bpf.settings[request] = argument.value
         elif request == common.BIOCPROMISC:
             if bpf.interface is None:
                 raise fail(errno.EINVAL)
+            bpf.settings[request] = 1
         else:
             raise fail(errno.ENOTTY)
 
@@ -340,6 +346,9 @@ class DarwinKernel(ModelKernel):
         if len(data) > far.mtu + 14:
             raise fail(errno.EMSGSIZE)
         self.wires[self.peers[far.index]].send(data)
+        for bpf in self.bpfs.values():
+            if bpf.interface is far and bpf.settings.get(darwin.BIOCSSEESENT, 1):
+                bpf.gather(data)
         return len(data)
 
     def emit(self, name: str, packet: bytes) -> bool:
