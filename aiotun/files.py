@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 if sys.platform == "win32":
-    import hashlib
     import secrets
 
     from .platforms.windows import security
-    from .platforms.windows.waits import held_mutex
 else:
     import fcntl
 
@@ -24,6 +22,8 @@ __all__ = ["create_file", "locked", "replace_file"]
 
 PATIENCE, PAUSE = 1.0, 0.01
 """Seconds."""
+
+LOCK = ".aiotun-lock"
 
 OWNERS_ALONE = "D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;OW)"
 """Mode 0o600 for Windows: nothing is inherited from the folder, and the system, administrators
@@ -73,19 +73,41 @@ def replace_file(path: Path, data: bytes) -> None:
 def locked(directory: Path) -> Iterator[None]:
     """Wait for whoever changes files of this directory in this way, and keep others waiting.
 
-    A lock on a file itself would go with the file that is replaced. It is the calling thread's.
-    Raises `OSError`.
+    The lock is a file in it, there as long as it is held, which is its owner's alone: so who may
+    do no more than read the directory cannot keep anybody waiting. Raises `OSError`.
     """
-    if sys.platform == "win32":  # where a directory cannot be locked
-        path = os.path.normcase(os.path.realpath(directory))
-        with held_mutex(f"Global\\aiotun-{hashlib.sha256(path.encode()).hexdigest()}"):
-            yield
-    else:
-        number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX)
-            yield
-        finally:
+    path = directory / LOCK
+    number = _take(path)
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # where it goes with its last descriptor
+            os.unlink(path)
+        os.close(number)
+
+
+if sys.platform == "win32":
+
+    def _take(path: Path) -> int:
+        """Open the file, once nobody has it open."""
+        while (number := security.hold_file(path, OWNERS_ALONE)) is None:
+            time.sleep(PAUSE)
+        return number
+
+else:
+
+    def _take(path: Path) -> int:
+        """Lock the file, which whoever had it has removed before: another one has its name then."""
+        while True:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(number), os.lstat(path)):
+                        return number
+            except BaseException:
+                os.close(number)
+                raise
             os.close(number)
 
 

@@ -6,6 +6,7 @@ import sys
 
 assert sys.platform == "win32"
 
+import _winapi
 import ctypes
 import msvcrt
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "SYSTEM",
     "copy_access",
     "create_file",
+    "hold_file",
     "make_directory",
     "owner_of",
     "owner_of_file",
@@ -36,17 +38,17 @@ SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
 SDDL_REVISION = 1
 
 # winnt.h
-GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
+DELETE, GENERIC_WRITE = 0x10000, 0x40000000
 OWNER_SECURITY_INFORMATION, DACL_SECURITY_INFORMATION = 1, 4
 PROTECTED_DACL_SECURITY_INFORMATION = 0x80000000
 TOKEN_QUERY, TOKEN_ADJUST_PRIVILEGES = 8, 0x20
 SE_PRIVILEGE_ENABLED = 2
 
 # fileapi.h, winbase.h, winerror.h
-CREATE_NEW = 1
+CREATE_NEW, OPEN_ALWAYS = 1, 4
 FILE_ATTRIBUTE_NORMAL = 0x80
-INVALID_HANDLE_VALUE = c_void_p(-1).value
-ERROR_INSUFFICIENT_BUFFER, ERROR_ALREADY_EXISTS = 122, 183
+FILE_FLAG_DELETE_ON_CLOSE = 0x4000000
+ERROR_SHARING_VIOLATION, ERROR_INSUFFICIENT_BUFFER, ERROR_ALREADY_EXISTS = 32, 122, 183
 SE_KERNEL_OBJECT, SE_FILE_OBJECT = 6, 1
 """SE_OBJECT_TYPE (accctrl.h)"""
 
@@ -88,13 +90,7 @@ def _kernel() -> ctypes.WinDLL:
     library = ctypes.WinDLL("kernel32.dll", use_last_error=True, winmode=0x800)
     library.LocalFree.argtypes = [c_void_p]
     library.LocalFree.restype = c_void_p
-    library.CloseHandle.argtypes = [c_void_p]
-    library.GetCurrentProcess.restype = c_void_p
     library.CreateDirectoryW.argtypes = [wintypes.LPCWSTR, c_void_p]
-    library.CreateFileW.argtypes = [
-        *(wintypes.LPCWSTR, c_uint32, c_uint32, c_void_p, c_uint32, c_uint32, c_void_p),
-    ]
-    library.CreateFileW.restype = c_void_p
     return library
 
 
@@ -163,7 +159,7 @@ def privileged(name: str) -> Iterator[None]:
     wanted = TOKEN_PRIVILEGES(PrivilegeCount=1, Attributes=SE_PRIVILEGE_ENABLED)
     _check(
         _advapi().OpenProcessToken(
-            _kernel().GetCurrentProcess(), TOKEN_QUERY | TOKEN_ADJUST_PRIVILEGES, byref(token)
+            _winapi.GetCurrentProcess(), TOKEN_QUERY | TOKEN_ADJUST_PRIVILEGES, byref(token)
         )
     )
     try:
@@ -181,18 +177,39 @@ def privileged(name: str) -> Iterator[None]:
             if before.PrivilegeCount:  # it was there, and unused
                 _advapi().AdjustTokenPrivileges(token, False, byref(before), 0, None, None)
     finally:
-        _kernel().CloseHandle(token)
+        assert token.value is not None
+        _winapi.CloseHandle(token.value)
 
 
 def create_file(path: Path, sddl: str) -> int:
     """Make a file with this security; a descriptor to write it. Raises `OSError`,
     `FileExistsError` among them."""
+    return _create_file(path, sddl, GENERIC_WRITE, CREATE_NEW, FILE_ATTRIBUTE_NORMAL)
+
+
+def hold_file(path: Path, sddl: str) -> int | None:
+    """A descriptor of a file that goes with it, and is made with this security unless it is there.
+
+    None while others have it open. Raises `OSError`.
+    """
+    try:
+        return _create_file(path, sddl, DELETE, OPEN_ALWAYS, FILE_FLAG_DELETE_ON_CLOSE)
+    except OSError as exc:
+        if exc.winerror == ERROR_SHARING_VIOLATION:
+            return None
+        raise
+
+
+def _create_file(path: Path, sddl: str, access: int, disposition: int, flags: int) -> int:
+    """Open a file that nobody else opens meanwhile."""
     with security_attributes(sddl) as attributes:
-        handle = _kernel().CreateFileW(
-            str(path), GENERIC_WRITE, 0, attributes, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, None
-        )
-    if handle in (None, INVALID_HANDLE_VALUE):
-        raise ctypes.WinError(ctypes.get_last_error(), str(path))
+        try:
+            handle = _winapi.CreateFile(
+                str(path), access, 0, attributes, disposition, flags, _winapi.NULL
+            )
+        except OSError as exc:
+            exc.filename = str(path)
+            raise
     return msvcrt.open_osfhandle(handle, os.O_BINARY)
 
 
