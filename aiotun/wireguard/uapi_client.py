@@ -10,11 +10,23 @@ from .uapi import Status, decode_get, decode_names
 from .uapi_exchange import exchange
 
 if sys.platform == "win32":
-    from .uapi_pipe import connect
+    from .uapi_pipe import DIRECTORY, connect, interface_names, socket_path
 else:
-    from .uapi_socket import connect
+    from .uapi_socket import DIRECTORY, connect, interface_names, socket_path
 
-__all__ = ["ask", "read_counters", "read_status"]
+__all__ = ["ask", "find_socket", "read_counters", "read_status"]
+
+
+def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
+    """Where the interface of that name answers, or the only one. Raises `ValueError`."""
+    if name is None:
+        names = sorted(interface_names(directory))
+        if not names:
+            raise ValueError(f"no interface is up: none answers in {directory}")
+        if len(names) > 1:
+            raise ValueError(f"name the interface: there are {', '.join(names)} in {directory}")
+        (name,) = names
+    return socket_path(name, directory)
 
 
 async def ask(path: Path, request: str) -> str:

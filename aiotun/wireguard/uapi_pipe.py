@@ -23,7 +23,7 @@ from .changes import Control
 from .uapi_exchange import converse
 from .wg_quick import interface_name
 
-__all__ = ["DIRECTORY", "connect", "find_socket", "label", "open_uapi"]
+__all__ = ["DIRECTORY", "connect", "interface_names", "label", "open_uapi", "socket_path"]
 
 DIRECTORY = Path(PIPES, "ProtectedPrefix", "Administrators", "WireGuard")
 """Where `wg` looks for NAME."""
@@ -42,7 +42,7 @@ async def open_uapi(
 
     Raises `OSError`, and `ValueError` unless it is the name of an interface.
     """
-    path = directory / interface_name(name)
+    path = socket_path(name, directory)
     async with contextlib.AsyncExitStack() as stack:
         try:
             # Administrators have the privilege to make something another's.
@@ -72,17 +72,15 @@ async def connect(path: Path) -> AsyncIterator[Pipe]:
         yield pipe
 
 
-def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
-    """The pipe of the interface of that name, or of the only one. Raises `ValueError`."""
-    if name is not None:
-        return directory / interface_name(name)
+def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
+    """Where an interface answers. Raises `ValueError` unless the name is an interface's."""
+    return directory / interface_name(name)
+
+
+def interface_names(directory: Path) -> list[str]:
+    """Of those that answer there."""
     prefix = str(directory / "_").removeprefix(PIPES)[:-1]
-    found = sorted(each[len(prefix) :] for each in pipe_names() if each.startswith(prefix))
-    if not found:
-        raise ValueError(f"no interface is up: there is no pipe in {directory}")
-    if len(found) > 1:
-        raise ValueError(f"name the interface: there are {', '.join(found)}")
-    return directory / found[0]
+    return [each[len(prefix) :] for each in pipe_names() if each.startswith(prefix)]
 
 
 def label(path: Path) -> str:

@@ -20,7 +20,7 @@ from .wg_quick import interface_name
 __all__ = [
     "DIRECTORY",
     "connect",
-    "find_socket",
+    "interface_names",
     "label",
     "named",
     "open_uapi",
@@ -129,17 +129,9 @@ async def connect(path: Path) -> AsyncIterator[SocketStream]:
             await writer.wait_closed()
 
 
-def find_socket(name: str | None, directory: Path = DIRECTORY) -> Path:
-    """The socket of the interface of that name, or of the only one. Raises `ValueError`."""
-    if name is not None:
-        return socket_path(name, directory)
-    found = sorted(directory.glob("*.sock"))
-    if not found:
-        raise ValueError(f"no interface is up: there is no socket in {directory}")
-    if len(found) > 1:
-        names = ", ".join(path.stem for path in found)
-        raise ValueError(f"name the interface: there are {names} in {directory}")
-    return found[0]
+def interface_names(directory: Path) -> list[str]:
+    """Of those that answer there."""
+    return [path.stem for path in directory.glob("*.sock")]
 
 
 def label(path: Path) -> str:

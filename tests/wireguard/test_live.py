@@ -13,7 +13,7 @@ from rich.console import Console
 from aiotun.wireguard.cli.status import render
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.uapi import PeerStatus, Status
-from aiotun.wireguard.uapi_socket import find_socket
+from aiotun.wireguard.uapi_client import find_socket
 
 KEY, ALICE, BOB = (bytes([n]) * 32 for n in (8, 1, 2))
 

@@ -23,13 +23,13 @@ from rich.text import Text
 from ...cli.messages import scaled
 from ..keys import encode_key, public_key_of
 from ..uapi import PeerStatus, Status
-from ..uapi_client import read_counters, read_status
+from ..uapi_client import find_socket, read_counters, read_status
 from .loop import run
 
 if sys.platform == "win32":
-    from ..uapi_pipe import find_socket, label
+    from ..uapi_pipe import label
 else:
-    from ..uapi_socket import find_socket, label
+    from ..uapi_socket import label
 
 __all__ = ["Look", "add_arguments", "as_object", "main", "render"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "System",
     "allowed_ips",
-    "covers",
+    "beyond",
     "everything",
     "in_one_table",
     "plain_address",
@@ -75,6 +75,18 @@ def allowed_ips(config: InterfaceConfig) -> list[Network]:
     return list(dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips))
 
 
+def beyond(config: InterfaceConfig) -> list[Network]:
+    """The networks of peers to which routes are needed: not those that the addresses lead to."""
+    if config.table == "off":
+        return []
+    connected = [address.network for address in config.addresses]
+    return [
+        network
+        for network in allowed_ips(config)
+        if not any(_covers(each, network) for each in connected)
+    ]
+
+
 def everything(networks: Iterable[Network]) -> set[Network]:
     """Default routes among them, and two halves of one, which many write instead."""
     largest = {network for network in networks if network.prefixlen <= 1}
@@ -105,7 +117,7 @@ def plain_address(host: str) -> IPv4Address | IPv6Address:
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
-def covers(network: Network, other: Network) -> bool:
+def _covers(network: Network, other: Network) -> bool:
     """Whether the other lies within the network."""
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
 

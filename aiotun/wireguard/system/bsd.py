@@ -33,7 +33,7 @@ from ...platforms.bsd.messages import RouteMessage
 from ...platforms.bsd.routing import Routing
 from ..config import InterfaceConfig
 from ..core.allowed_ips import AllowedIPs, Network
-from .base import allowed_ips, covers, in_one_table, plain_address, split_dns
+from .base import beyond, in_one_table, plain_address, split_dns
 from .following import FollowingSystem
 
 __all__ = ["DNS", "Bsd", "numbered"]
@@ -177,14 +177,10 @@ class Bsd(FollowingSystem):
 
 
 def _wanted(config: InterfaceConfig) -> set[Network]:
-    """The networks to which routes are needed: not those that the addresses lead to."""
-    if config.table == "off":
-        return set()
-    connected = [address.network for address in config.addresses]
-    wanted: set[Network] = set()
-    for network in allowed_ips(config):
-        if network.prefixlen == 0 and config.table == "auto":
-            wanted.update(network.subnets())
-        elif not any(covers(each, network) for each in connected):
-            wanted.add(network)
+    """The networks to which routes are needed, a default route as its two halves."""
+    wanted = set(beyond(config))
+    if config.table == "auto":
+        for default in [network for network in wanted if network.prefixlen == 0]:
+            wanted.remove(default)
+            wanted.update(default.subnets())
     return wanted

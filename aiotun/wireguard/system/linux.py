@@ -24,7 +24,7 @@ from ...platforms.linux.netlink import NetlinkSocket
 from ...platforms.linux.routing import RT_TABLE_MAIN, Routing, Rule
 from ..config import InterfaceConfig
 from ..core.allowed_ips import Network
-from .base import System, allowed_ips, covers, everything
+from .base import System, allowed_ips, beyond, everything
 from .linux_dns import LinuxDNS
 
 __all__ = ["Linux"]
@@ -122,13 +122,9 @@ class _Plan(NamedTuple):
 
 
 def _plan(config: InterfaceConfig) -> _Plan:
-    networks = allowed_ips(config)
-    if config.table == "off":
-        return _Plan({}, set())
-    if config.table != "auto":
-        return _Plan(dict.fromkeys(networks, config.table), set())
-    connected = [address.network for address in config.addresses]
-    networks = [network for network in networks if not any(covers(c, network) for c in connected)]
+    if isinstance(config.table, int):
+        return _Plan(dict.fromkeys(allowed_ips(config), config.table), set())
+    networks = beyond(config)
     default = everything(networks)
     mark = config.fwmark
     return _Plan(

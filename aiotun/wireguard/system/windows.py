@@ -25,7 +25,7 @@ from ...platforms import windows
 from ...platforms.windows.routing import RouteChanges, default_interface
 from ..config import InterfaceConfig
 from ..core.allowed_ips import AllowedIPs, Network
-from .base import allowed_ips, covers, everything, in_one_table, plain_address, split_dns
+from .base import beyond, everything, in_one_table, plain_address, split_dns
 from .following import FollowingSystem
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Windows(FollowingSystem):
         return in_one_table(config, "Windows")
 
     def update(self, config: InterfaceConfig, endpoints: Collection[str]) -> None:
-        wanted = _wanted(config)
+        wanted = set(beyond(config))
         with self._lock:
             for network in self._networks - wanted:
                 self._networks.discard(network)
@@ -130,15 +130,3 @@ class Windows(FollowingSystem):
                 with contextlib.suppress(TunError):  # the adapter may be gone
                     self._interface.remove_route(Route(network))
             self._networks.clear()
-
-
-def _wanted(config: InterfaceConfig) -> set[Network]:
-    """The networks to which routes are needed: not those that the addresses lead to."""
-    if config.table == "off":
-        return set()
-    connected = [address.network for address in config.addresses]
-    return {
-        network
-        for network in allowed_ips(config)
-        if not any(covers(each, network) for each in connected)
-    }

@@ -20,8 +20,8 @@ from aiotun.platforms.windows.security import SYSTEM, owner_of
 from aiotun.wireguard import uapi_exchange
 from aiotun.wireguard.changes import Control
 from aiotun.wireguard.core.tunnel import Tunnel
-from aiotun.wireguard.uapi_client import ask, read_counters, read_status
-from aiotun.wireguard.uapi_pipe import DIRECTORY, connect, find_socket, label, open_uapi
+from aiotun.wireguard.uapi_client import ask, find_socket, read_counters, read_status
+from aiotun.wireguard.uapi_pipe import DIRECTORY, connect, label, open_uapi
 
 KEY, ALICE = bytes([8]) * 32, bytes([1]) * 32
 
