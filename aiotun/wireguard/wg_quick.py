@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
+
+if sys.platform == "win32":
+    from ..platforms.windows.jobs import Job
 
 __all__ = ["interface_name", "run_hooks"]
 
@@ -55,47 +58,41 @@ async def run_hooks(commands: Iterable[str], interface: str) -> None:
         command = command.replace("%i", interface)
         shown = KEY.sub("(hidden)", command)
         logger.info("%s", shown)
-        process = await _start(command, interface)
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            await process.wait()
-            raise
+        status = await _run(command, interface)
         if status:
             raise OSError(f"this command failed with status {status}: {shown}")
 
 
 if sys.platform == "win32":
 
-    class Process:
-        """A program of cmd.exe: the loops of Windows quote its command each in its own way, if
-        they have programs at all."""
-
-        def __init__(self, command: str, environment: dict[str, str]) -> None:
-            shell = os.environ["COMSPEC"]  # /s: all between the first quote and the last
-            words = f'"{shell}" /d /s /c "{command}"'
-            self._popen = subprocess.Popen(words, env=environment)
-            self._ended = asyncio.ensure_future(asyncio.to_thread(self._popen.wait))
-
-        async def wait(self) -> int:
-            return await asyncio.shield(self._ended)
-
-        def terminate(self) -> None:
-            self._popen.terminate()
-
-    async def _start(command: str, interface: str) -> Process:
+    async def _run(command: str, interface: str) -> int:
+        """The loops of Windows quote a program's command each in its own way, if they have
+        programs at all; and what cmd.exe runs does not end with it."""
+        shell = os.environ["COMSPEC"]  # /s: all between the first quote and the last
         # WireGuard for Windows tells the name in this variable (its docs/adminregistry.md).
-        return Process(command, {**os.environ, "WIREGUARD_TUNNEL_NAME": interface})
+        environment = {**os.environ, "WIREGUARD_TUNNEL_NAME": interface}
+        with contextlib.closing(Job(f'"{shell}" /d /s /c "{command}"', environment)) as job:
+            try:
+                return await job.wait()
+            except asyncio.CancelledError:
+                job.end()
+                await job.wait()
+                raise
 
 else:
 
-    async def _start(command: str, interface: str) -> asyncio.subprocess.Process:
+    async def _run(command: str, interface: str) -> int:
         try:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *BASH, command, env={**os.environ, "LC_ALL": "C"}
             )
         except FileNotFoundError as exc:
             raise FileNotFoundError(
                 exc.errno, "commands take the program bash: install it"
             ) from exc
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            await process.wait()
+            raise

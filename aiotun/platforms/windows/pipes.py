@@ -17,7 +17,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from .security import security_attributes
-from .waits import RegisteredWait
+from .waits import until_set
 
 __all__ = ["PIPES", "Pipe", "open_pipe", "pipe_names", "serving"]
 
@@ -101,21 +101,12 @@ class Pipe:
 
 async def _until_done(overlapped: _winapi.Overlapped) -> int:
     """Wait for an operation; how many bytes it moved. When cancelled it ends."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-
-    def tell() -> None:
-        loop.call_soon_threadsafe(done.set)
-
-    wait = RegisteredWait(overlapped.event, tell, once=True)
     try:
-        await done.wait()
+        await until_set(overlapped.event)
     except BaseException:
         overlapped.cancel()
         overlapped.GetOverlappedResult(True)  # until then the system has the buffer
         raise
-    finally:
-        wait.close()
     return overlapped.GetOverlappedResult(True)[0]
 
 

@@ -6,22 +6,21 @@ import sys
 
 assert sys.platform == "win32"
 
+import _overlapped  # type: ignore[import-not-found]
 import _winapi
+import asyncio
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from ctypes import wintypes
 
 from ...errors import ClosedError
 
-__all__ = ["RegisteredWait", "held_mutex", "wait_for_events"]
+__all__ = ["RegisteredWait", "until_set", "wait_for_events"]
 
 INFINITE = 0xFFFFFFFF
 WAIT_TIMEOUT = 258
-WAIT_FAILED = 0xFFFFFFFF
 WT_EXECUTEONLYONCE = 8
-INVALID_HANDLE_VALUE = ctypes.c_void_p(-1)
 
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _Callback = ctypes.WINFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ubyte)
@@ -33,12 +32,6 @@ _kernel32.RegisterWaitForSingleObject.argtypes = [
     wintypes.ULONG,
     wintypes.ULONG,
 ]
-_kernel32.UnregisterWaitEx.argtypes = [wintypes.HANDLE, ctypes.c_void_p]
-_kernel32.CreateMutexW.restype = wintypes.HANDLE
-_kernel32.CreateMutexW.argtypes = [ctypes.c_void_p, wintypes.BOOL, wintypes.LPCWSTR]
-_kernel32.WaitForSingleObject.restype = wintypes.DWORD
-_kernel32.WaitForSingleObject.argtypes = [wintypes.HANDLE, wintypes.DWORD]
-_kernel32.ReleaseMutex.argtypes = _kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
 
 
 def wait_for_events(events: Sequence[int], timeout: float | None) -> int | None:
@@ -64,27 +57,6 @@ def wait_for_events(events: Sequence[int], timeout: float | None) -> int | None:
             return None
 
 
-@contextmanager
-def held_mutex(name: str) -> Iterator[None]:
-    """Wait until no other thread, of whatever program, holds the mutex of that name, and hold it.
-
-    Raises `OSError`.
-    """
-    handle = _kernel32.CreateMutexW(None, False, name)
-    if not handle:
-        raise ctypes.WinError(ctypes.get_last_error())
-    try:
-        # A thread that ended while it held it has left it to us.
-        if _kernel32.WaitForSingleObject(handle, INFINITE) == WAIT_FAILED:
-            raise ctypes.WinError(ctypes.get_last_error())
-        try:
-            yield
-        finally:
-            _kernel32.ReleaseMutex(handle)
-    finally:
-        _kernel32.CloseHandle(handle)
-
-
 class RegisteredWait:
     """Calls back, in a thread of the system, each time the event is set (thread pool API), or
     only `once`: an event that nobody resets stays set."""
@@ -106,4 +78,20 @@ class RegisteredWait:
         """Wait until a callback that runs has returned, and let none begin. Idempotent."""
         handle, self._handle = self._handle, None
         if handle is not None:
-            _kernel32.UnregisterWaitEx(handle, INVALID_HANDLE_VALUE)
+            # With this in the place of an event it returns when no callback runs any more.
+            _overlapped.UnregisterWaitEx(handle.value, _overlapped.INVALID_HANDLE_VALUE)
+
+
+async def until_set(event: int) -> None:
+    """Wait on the loop until an event that nobody resets is set, or a process has ended."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    wait = RegisteredWait(event, tell, once=True)
+    try:
+        await done.wait()
+    finally:
+        wait.close()

@@ -6,6 +6,7 @@ import sys
 
 assert sys.platform == "win32"
 
+import _winapi
 import asyncio
 from pathlib import Path
 
@@ -39,10 +40,39 @@ async def test_one_that_fails_is_the_last(here: Path, caplog: pytest.LogCaptureF
     assert key not in caplog.text
 
 
-async def test_one_that_runs_is_ended(here: Path) -> None:
-    sleep = f'echo x>begun& "{sys.executable}" -c "import time; time.sleep(30)"'
-    task = asyncio.ensure_future(run_hooks([sleep], "wg0"))
-    await until(lambda: bool(written(here)))
+SLEEP = """
+import os, pathlib, time
+pathlib.Path("begun").write_text(str(os.getpid()))
+time.sleep(30)
+"""
+
+SYNCHRONIZE = 0x100000
+
+
+async def test_one_that_runs_is_ended_with_what_it_started(here: Path) -> None:
+    (here / "sleep.py").write_text(SLEEP)
+    task = asyncio.ensure_future(run_hooks([f'"{sys.executable}" sleep.py & rem'], "wg0"))
+    await until(lambda: written(here).get("begun"))
+    child = _winapi.OpenProcess(SYNCHRONIZE, False, int(written(here)["begun"]))
+    assert _winapi.WaitForSingleObject(child, 0) == _winapi.WAIT_TIMEOUT
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 20)
+    assert _winapi.WaitForSingleObject(child, 5000) == _winapi.WAIT_OBJECT_0
+    _winapi.CloseHandle(child)
+
+
+async def test_what_one_leaves_running_goes_on(here: Path) -> None:
+    (here / "sleep.py").write_text(SLEEP.replace("30", "3"))
+    await run_hooks([f'start /b "" "{sys.executable}" sleep.py'], "wg0")
+    await until(lambda: written(here).get("begun"))
+    child = _winapi.OpenProcess(SYNCHRONIZE, False, int(written(here)["begun"]))
+    assert _winapi.WaitForSingleObject(child, 500) == _winapi.WAIT_TIMEOUT
+    assert _winapi.WaitForSingleObject(child, 20000) == _winapi.WAIT_OBJECT_0
+    _winapi.CloseHandle(child)
+
+
+async def test_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMSPEC", r"C:\nowhere\cmd.exe")
+    with pytest.raises(FileNotFoundError):
+        await run_hooks(["exit 0"], "wg0")
