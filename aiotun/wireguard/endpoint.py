@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import math
@@ -25,6 +26,9 @@ from .core.peer import Peer
 from .core.states import Crossing
 from .core.tunnel import Tunnel
 from .names import Names
+
+if sys.platform == "win32":
+    from ..platforms.windows.power import told_of_resumes
 
 __all__ = ["WireGuard", "clock"]
 
@@ -95,10 +99,13 @@ class WireGuard(AsyncClosing):
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._names = Names()
+        self._told = contextlib.ExitStack()
         try:
             await self._open_device()
             self.udp = await self._open_udp(self._config.listen_port)
             self.udp.resume_reading()
+            if sys.platform == "win32":
+                self._told.enter_context(told_of_resumes(self._woke_up))
             for peer in self._config.peers:
                 if peer.enabled:
                     self.set_peer(peer)
@@ -201,6 +208,17 @@ class WireGuard(AsyncClosing):
         self._prepare = prepare
         prepare(self.udp.socket)
 
+    def renew_sessions(self) -> None:
+        """Begin handshakes with the peers that have sessions, and do what is due: the machine has
+        slept. On Windows it is done by itself then."""
+        self.tunnel.renew_sessions(clock())
+        self._tick()
+
+    def _woke_up(self) -> None:
+        """In a thread of the system."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed before us
+            self._loop.call_soon_threadsafe(self.renew_sessions)
+
     def send(self, packets: list[bytes]) -> None:
         """Send IP packets to peers, as if they had come from the device."""
         self.tunnel.packets_from_device(packets, clock())
@@ -259,6 +277,7 @@ class WireGuard(AsyncClosing):
     async def aclose(self) -> None:
         """Close the interface and the socket; without sending what waits when cancelled."""
         self._names.close()
+        self._told.close()
         if self._timer is not None:
             self._timer.cancel()
         ends = [getattr(self, name) for name in ("transport", "udp") if hasattr(self, name)]

@@ -8,6 +8,7 @@ assert sys.platform == "win32"
 
 import contextlib
 import ctypes
+import functools
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ import pytest
 
 import aiotun
 from aiotun.platforms import windows
-from aiotun.platforms.windows import interface
+from aiotun.platforms.windows import interface, power
 from aiotun.platforms.windows.iphlpapi import IpHelper
 from aiotun.platforms.windows.structs import GUID, MIB_IPFORWARD_ROW2
 
@@ -46,6 +47,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "StandinPull": (c_uint32, [c_void_p, c_char_p]),
     "StandinPush": (c_uint32, [c_void_p, c_char_p, c_uint32]),
     "StandinRemove": (None, [c_void_p]),
+    "StandinPower": (c_uint32, [c_uint32]),
     "StandinRename": (None, [c_void_p, c_wchar_p]),
 }
 
@@ -150,8 +152,10 @@ def open_standin() -> Iterator[StandIn]:
         standin.call("Rename", standin.call("Find", names["name"]), names["newname"])
         return ""
 
+    register = functools.partial(power._register, LIBRARY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "ip_helper", lambda: helper)
+        patch.setattr(power, "_register", register)
         patch.setattr(interface, "netsh", netsh)
         yield standin
         standin.call("Ipv6", 1)

@@ -8,9 +8,11 @@ import sys
 assert sys.platform == "win32"
 
 import ctypes
+from contextlib import ExitStack
 
 from .iphlpapi import IpHelper
 from .notices import Notices
+from .power import told_of_resumes
 from .structs import (
     AF_INET,
     AF_INET6,
@@ -65,12 +67,15 @@ def _metric(ip: IpHelper, family: int, luid: int) -> int:
 
 
 class RouteChanges:
-    """Tells whether routes, or the metrics of interfaces, have changed since it was asked last."""
+    """Tells whether routes, or the metrics of interfaces, have changed since it was asked last, or
+    may have while the machine slept."""
 
     def __init__(self, ip: IpHelper) -> None:
         self._changed = False
         kinds = ("NotifyRouteChange2", "NotifyIpInterfaceChange")
         self._notices = Notices(ip, kinds, self._told)
+        self._resumes = ExitStack()
+        self._resumes.enter_context(told_of_resumes(self._told))
 
     def _told(self) -> None:
         self._changed = True
@@ -80,4 +85,5 @@ class RouteChanges:
         return changed
 
     def close(self) -> None:
+        self._resumes.close()
         self._notices.close()

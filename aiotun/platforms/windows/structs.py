@@ -27,6 +27,7 @@ __all__ = [
     "AF_INET",
     "AF_INET6",
     "AF_UNSPEC",
+    "DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS",
     "DNS_INTERFACE_SETTINGS",
     "GUID",
     "IP_ADDRESS_PREFIX",
@@ -82,6 +83,12 @@ class SECURITY_ATTRIBUTES(Structure):
         ("lpSecurityDescriptor", c_void_p),
         ("bInheritHandle", c_int),
     )
+
+
+class DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS(Structure):
+    """Whom to call back, and with what."""
+
+    _fields_ = (("Callback", c_void_p), ("Context", c_void_p))
 
 
 class TOKEN_PRIVILEGES(Structure):

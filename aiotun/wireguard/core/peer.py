@@ -332,6 +332,11 @@ class Peer(PeerState):
         self._send_handshake(Initiation(index, noise).pack(), now)
         self._retry_due = self._will_be(now + REKEY_TIMEOUT + self._jitter())
 
+    def renew(self, now: float) -> None:
+        """Begin a handshake if there is a session, which the peer may have forgotten."""
+        if self._current is not None:
+            self.initiate(now)
+
     def answer(
         self,
         responder: Responder,

@@ -200,6 +200,13 @@ class Tunnel:
         for peer in self._peers.values():
             peer.forget_source()
 
+    def renew_sessions(self, now: float) -> None:
+        """Begin handshakes where there are sessions, from whatever address: the machine has slept,
+        so what peers know of us may be gone, and our own address too."""
+        self.forget_sources()
+        for peer in self._peers.values():
+            peer.renew(now)
+
     # From the device.
 
     def packets_from_device(self, packets: Iterable[bytes], now: float) -> None:

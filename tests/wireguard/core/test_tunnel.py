@@ -979,6 +979,23 @@ def test_where_it_was_heard_is_not_where_to_send_from_for_ever(world: World, why
     assert {out.local for out in world.b.take()} == {None}
 
 
+def test_sessions_are_renewed_where_there_are_any(world: World) -> None:
+    world.a.tunnel.renew_sessions(world.now)
+    assert world.a.take() == []
+    connect(world)
+    peer = world.b.tunnel.peers[world.a.public_key]
+    before = peer._current
+    world.now += 10
+    world.b.tunnel.renew_sessions(world.now)
+    assert peer._local is None  # the address of ours may have gone
+    world.exchange()
+    assert world.kinds() == [(2, INITIATION), (1, RESPONSE), (2, TRANSPORT)]
+    assert peer._current is not before
+    assert passes(world, world.a, world.b)
+    assert passes(world, world.b, world.a)
+    assert world.a.dropped == world.b.dropped == {}
+
+
 def test_what_waits_is_bounded(world: World) -> None:
     waiting = [world.a.packet(world.b, number) for number in range(200)]
     for packet in waiting:
