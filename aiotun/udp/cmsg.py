@@ -9,7 +9,15 @@ from functools import lru_cache
 from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, inet_ntop, inet_pton
 from typing import NamedTuple
 
-__all__ = ["ANCILLARY_MAX", "ControlMessage", "Received", "decode", "encode", "error_mtu"]
+__all__ = [
+    "ANCILLARY_MAX",
+    "ControlMessage",
+    "Received",
+    "decode",
+    "encode",
+    "error_mtu",
+    "host_of",
+]
 
 ControlMessage = tuple[int, int, bytes]
 
@@ -71,19 +79,20 @@ def decode(messages: Iterable[ControlMessage]) -> Received:
             segment = INT.unpack_from(data)[0]
         elif level == IPPROTO_IP:
             if kind == IP_PKTINFO and len(data) >= PKTINFO.size:
-                local = _host(data[4:8])
+                local = host_of(data[4:8])
             elif kind == IP_TOS and data:
                 ecn = data[0] & 3
         elif level == IPPROTO_IPV6:
             if kind == IPV6_PKTINFO and len(data) >= PKTINFO6.size:
-                local = _host(data[:16])
+                local = host_of(data[:16])
             elif kind == IPV6_TCLASS and len(data) >= INT.size:
                 ecn = INT.unpack_from(data)[0] & 3
     return Received(segment, local, ecn)
 
 
 @lru_cache(maxsize=256)
-def _host(address: bytes) -> str:
+def host_of(address: bytes) -> str:
+    """An address of IPv4 or IPv6 in words; one of IPv4 that is mapped as what it is."""
     if address.startswith(V4_MAPPED):
         address = address[12:]
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)

@@ -73,7 +73,7 @@ async def create_udp_endpoint(
         if dont_fragment:
             set_dont_fragment(sock)
         protocol = protocol_factory()
-        transport = _make_transport(loop, sock, protocol, receive_many)
+        transport = await _make_transport(loop, sock, protocol, receive_many)
         await transport._start()
     except BaseException:
         if isinstance(sock, socket.socket):
@@ -82,13 +82,16 @@ async def create_udp_endpoint(
     return transport, protocol
 
 
-def _make_transport(
+async def _make_transport(
     loop: asyncio.AbstractEventLoop,
     sock: socket.socket,
     protocol: AnyProtocol,
     receive_many: bool | None,
 ) -> UdpTransport:
-    """The transport that makes the most of this system. Raises `UnsupportedError`."""
+    """The transport that makes the most of this system. Raises `UnsupportedError`.
+
+    What has to be tried first is tried off the loop.
+    """
     if sys.platform == "linux":
         from .linux import UdpSocket
         from .selector import SelectorUdpTransport
@@ -99,7 +102,9 @@ def _make_transport(
         from .mmsg import make_receiver
         from .selector import SelectorUdpTransport
 
-        receiver = None if receive_many is False else make_receiver(sock.family, receive_many)
+        receiver = None
+        if receive_many is not False:
+            receiver = await asyncio.to_thread(make_receiver, sock.family, receive_many)
         kind = functools.partial(BsdUdpSocket, receiver=receiver)
         return SelectorUdpTransport(loop, sock, protocol, kind)
     if receive_many:
@@ -108,6 +113,6 @@ def _make_transport(
         from .event import EventUdpTransport
         from .winsock import WinsockUdpSocket, works_here
 
-        if works_here():
+        if await asyncio.to_thread(works_here):
             return EventUdpTransport(loop, sock, protocol, WinsockUdpSocket)
     return PlainUdpTransport(loop, sock, protocol)

@@ -6,6 +6,8 @@ import sys
 
 assert sys.platform == "win32"
 
+import _overlapped  # type: ignore[import-not-found]
+import _winapi
 import asyncio
 import contextlib
 import ctypes
@@ -24,10 +26,6 @@ FD_READ, FD_WRITE = 1, 2
 
 _ws2 = ctypes.WinDLL("ws2_32.dll", use_last_error=True, winmode=0x800)
 _ws2.WSAEventSelect.argtypes = [c_void_p, c_void_p, c_long]
-_kernel32 = ctypes.WinDLL("kernel32.dll", use_last_error=True, winmode=0x800)
-_kernel32.CreateEventW.argtypes = [c_void_p, ctypes.c_int, ctypes.c_int, c_void_p]
-_kernel32.CreateEventW.restype = c_void_p
-_kernel32.CloseHandle.argtypes = [c_void_p]
 
 
 class EventUdpTransport(SelectorUdpTransport):
@@ -42,13 +40,13 @@ class EventUdpTransport(SelectorUdpTransport):
         kind: Callable[[socket.socket, UdpCounters, Callable[[OSError], None]], MessageSocket],
     ) -> None:
         super().__init__(loop, sock, protocol, kind)
-        self._event = _kernel32.CreateEventW(None, False, False, None)
+        self._event = _overlapped.CreateEvent(None, False, False, None)
         try:
             if _ws2.WSAEventSelect(self._fd, self._event, FD_READ | FD_WRITE):
                 raise ctypes.WinError(ctypes.get_last_error())
             self._wait = RegisteredWait(self._event, self._came)
         except BaseException:
-            _kernel32.CloseHandle(self._event)
+            _winapi.CloseHandle(self._event)
             raise
 
     def _came(self) -> None:
@@ -82,10 +80,10 @@ class EventUdpTransport(SelectorUdpTransport):
     def _abandon(self) -> None:
         self._wait.close()
         super()._abandon()
-        _kernel32.CloseHandle(self._event)
+        _winapi.CloseHandle(self._event)
 
     def _release(self, released: Callable[[], None]) -> None:
         self._wait.close()
         self._reading = self._writing = False
         super()._release(released)
-        _kernel32.CloseHandle(self._event)
+        _winapi.CloseHandle(self._event)

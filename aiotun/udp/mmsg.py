@@ -19,11 +19,10 @@ assert sys.platform != "win32"
 import ctypes
 import errno
 import os
-import select
 import socket
 from collections.abc import Callable, Iterator
 from ctypes import addressof, sizeof
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from socket import AF_INET, AF_INET6
 from types import ModuleType
 from typing import Any
@@ -33,6 +32,7 @@ from ..platforms.bsd.headers.common import cmsghdr, iovec, sockaddr_in, sockaddr
 from .address import from_socket
 from .bsd import ANCILLARY_MAX, RECEIVE_MAX, BsdUdpSocket, decode, headers_here
 from .cmsg import ControlMessage
+from .probing import HOST, loopback_pair, what_comes
 from .protocol import Datagram, SocketAddress, UdpCounters
 
 __all__ = [
@@ -163,20 +163,16 @@ def check_call(
 
     Raises `UnsupportedError` unless they come as they were sent.
     """
-    with kind(AF_INET, socket.SOCK_DGRAM) as near, kind(AF_INET, socket.SOCK_DGRAM) as far:
-        for each in near, far:
-            each.bind(("127.0.0.1", 0))
-            each.setblocking(False)
+    with loopback_pair(kind) as (near, far):
         BsdUdpSocket(near, UdpCounters(), lambda exc: None, headers)  # asks for local addresses
         sent = [b"first", b"the second"]
         for data in sent:
             far.sendto(data, near.getsockname())
-        expected = [Datagram(data, far.getsockname(), "127.0.0.1", 0) for data in sent]
-        received: list[Datagram] = []
-        receiver = Receiver(AF_INET, headers, call)
+        source = (HOST, far.getsockname()[1])
+        expected = [Datagram(data, source, HOST, 0) for data in sent]
+        receive = partial(Receiver(AF_INET, headers, call).receive, near.fileno(), ROOMS)
         try:
-            while len(received) < len(sent) and select.select([near], [], [], 1)[0]:
-                received += receiver.receive(near.fileno(), ROOMS)
+            received = what_comes(near, receive, len(sent))
         except OSError as exc:
             raise _unsupported(f"the call that receives many datagrams fails here: {exc}") from exc
     if received != expected:

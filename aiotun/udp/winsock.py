@@ -1,9 +1,10 @@
-"""A UDP socket of Windows: many datagrams in one call, by USO and URO.
+"""A UDP socket of Windows: many datagrams in one call, by USO and URO, with addresses and ECN.
 
 UDP_SEND_MSG_SIZE with WSASendMsg and UDP_RECV_MAX_COALESCED_SIZE with WSARecvMsg are described in
 "Winsock socket options (IPPROTO_UDP)" of Microsoft's reference; their numbers stand in msquic's
-datapath_winuser.c, as mingw's headers have none of them. Nobody has run it on Windows yet, so it
-is used where it was seen to work over the loopback (`works_here`).
+datapath_winuser.c, as mingw's headers have none of them. What IP_ECN takes stands in
+draft-ietf-tsvwg-udp-ecn. Nobody has run it on Windows yet, so it is used where it was seen to work
+over the loopback (`works_here`).
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ assert sys.platform == "win32"
 
 import ctypes
 import logging
-import select
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import POINTER, byref, c_uint32, c_void_p
-from functools import cache, lru_cache
-from socket import AF_INET, IPPROTO_UDP, inet_ntop, inet_pton
+from functools import cache, lru_cache, partial
+from ipaddress import ip_address
+from socket import AF_INET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, inet_ntop, inet_pton
 
 from ..platforms.windows.structs import GUID, WSABUF, WSAMSG
-from ..trains import cut
-from .address import from_socket, peer_name, to_socket
+from .address import from_socket, is_v4, peer_name, to_socket
+from .cmsg import ControlMessage, Received, host_of
 from .messages import Message
+from .probing import HOST, loopback_pair, what_comes
 from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters
 
 __all__ = ["Winsock", "WinsockUdpSocket", "works_here"]
@@ -36,6 +38,11 @@ UDP_SEND_MSG_SIZE, UDP_RECV_MAX_COALESCED_SIZE = 2, 3
 """Of setsockopt, the former of a control message too."""
 UDP_COALESCED_INFO = 3
 """Of a control message: bytes of each of the datagrams but the last."""
+
+# ws2ipdef.h: the same numbers at IPPROTO_IP and IPPROTO_IPV6, of setsockopt and control messages.
+PKTINFO = 19
+ECN = 50
+"""From Windows 11 and Server 2022 on."""
 
 COALESCED_MAX = 65_535
 CONTROL_MAX = 128
@@ -48,8 +55,12 @@ WSAID_WSARECVMSG = GUID(
 WSAENOTSOCK, WSAEWOULDBLOCK = 10038, 10035
 
 HEAD = struct.Struct("=Qii")
-"""WSACMSGHDR on 64 bits; its data comes next, and another at a multiple of 8."""
+"""WSACMSGHDR on 64 bits; its data comes next, and another at a multiple of UNIT."""
+UNIT = 8
 DWORD = struct.Struct("=I")
+
+PACKED = {IPPROTO_IP: 4, IPPROTO_IPV6: 16}
+"""Bytes of an address, by level."""
 
 SOCKADDR_IN, SOCKADDR_IN6 = struct.Struct("=H2s4s8x"), struct.Struct("=H2s4s16sI")
 AF_INET6 = 23
@@ -145,31 +156,53 @@ def unpacked_address(raw: bytes) -> SocketAddress:
     return from_socket((host, int.from_bytes(port, "big"), int.from_bytes(flow, "big"), scope))
 
 
-@lru_cache(maxsize=256)
-def encoded_segment(size: int) -> bytes:
-    """The control message by which a call sends datagrams of so many bytes."""
-    data = DWORD.pack(size)
-    return (HEAD.pack(HEAD.size + len(data), IPPROTO_UDP, UDP_SEND_MSG_SIZE) + data).ljust(
-        24, b"\0"
-    )
+@lru_cache(maxsize=1024)
+def encode(level: int, local: str | None, ecn: int, segment: int) -> bytes:
+    """The control messages by which a call sends from this address and with this ECN field, and
+    in datagrams of so many bytes (0: one). `level` is that of the IP version."""
+    messages: list[ControlMessage] = []
+    if segment:
+        messages.append((IPPROTO_UDP, UDP_SEND_MSG_SIZE, DWORD.pack(segment)))
+    if local is not None:  # IN_PKTINFO, IN6_PKTINFO: out of whatever interface
+        address = inet_pton(AF_INET if level == IPPROTO_IP else socket.AF_INET6, local)
+        messages.append((level, PKTINFO, address + DWORD.pack(0)))
+    if ecn:
+        messages.append((level, ECN, DWORD.pack(ecn)))
+    return b"".join(map(_padded, messages))
+
+
+def _padded(message: ControlMessage) -> bytes:
+    level, kind, data = message
+    whole = HEAD.pack(HEAD.size + len(data), level, kind) + data
+    return whole.ljust(-(-len(whole) // UNIT) * UNIT, b"\0")
 
 
 @lru_cache(maxsize=256)
-def decoded_segment(control: bytes) -> int:
-    """Bytes of each datagram but the last, if a call received many; else 0."""
+def decode(control: bytes) -> Received:
+    """What the control messages say of what was received, up to the first that cannot be."""
+    segment, local, ecn = 0, None, 0
+    for level, kind, data in _messages(control):
+        if (level, kind) == (IPPROTO_UDP, UDP_COALESCED_INFO) and len(data) >= DWORD.size:
+            (segment,) = DWORD.unpack_from(data)
+        elif level in PACKED and kind == PKTINFO and len(data) >= PACKED[level]:
+            local = host_of(data[: PACKED[level]])
+        elif level in PACKED and kind == ECN and len(data) >= DWORD.size:
+            ecn = DWORD.unpack_from(data)[0] & 3
+    return Received(segment, local, ecn)
+
+
+def _messages(control: bytes) -> Iterator[ControlMessage]:
     at = 0
     while at + HEAD.size <= len(control):
         size, level, kind = HEAD.unpack_from(control, at)
         if not HEAD.size <= size <= len(control) - at:
-            break
-        if (level, kind) == (IPPROTO_UDP, UDP_COALESCED_INFO) and size >= HEAD.size + DWORD.size:
-            return int(DWORD.unpack_from(control, at + HEAD.size)[0])
-        at += -(-size // 8) * 8
-    return 0
+            return
+        yield level, kind, control[at + HEAD.size : at + size]
+        at += -(-size // UNIT) * UNIT
 
 
 class WinsockUdpSocket:
-    """Sends and receives messages; never blocks. Neither local addresses nor ECN.
+    """Sends and receives messages; never blocks.
 
     What the system refuses is dropped, counted and reported. A message of many datagrams that it
     refuses is sent one by one: nothing is lost with it.
@@ -188,12 +221,23 @@ class WinsockUdpSocket:
         self._winsock = winsock or Winsock()
         self._family = int(sock.family)
         self._remote = peer_name(sock)
-        self.gso = self._set(UDP_SEND_MSG_SIZE, 0)
-        self.gro = self._set(UDP_RECV_MAX_COALESCED_SIZE, COALESCED_MAX)
+        self._any = ip_address(sock.getsockname()[0].partition("%")[0]).is_unspecified
+        """Whether it is bound to no address: only then the source can be chosen."""
+        self.gso = self._set(IPPROTO_UDP, UDP_SEND_MSG_SIZE, 0)
+        self.gro = self._set(IPPROTO_UDP, UDP_RECV_MAX_COALESCED_SIZE, COALESCED_MAX)
+        # A socket of IPv6 may have IPv4 as well, which takes the options of both.
+        levels = PACKED if self._family == AF_INET6 else (IPPROTO_IP,)
+        self._knows = {
+            (level, kind)
+            for level in levels
+            for kind in (PKTINFO, ECN)
+            if self._set(level, kind, 1)
+        }
+        """What is told of datagrams that come, and taken of those to send: others are refused."""
 
-    def _set(self, option: int, value: int) -> bool:
+    def _set(self, level: int, option: int, value: int) -> bool:
         try:
-            self._sock.setsockopt(IPPROTO_UDP, option, value)
+            self._sock.setsockopt(level, option, value)
         except OSError:
             return False
         return True
@@ -216,10 +260,10 @@ class WinsockUdpSocket:
                 errors += 1  # what ICMP said about an earlier datagram
                 self._report(exc)
                 continue
-            segment = decoded_segment(control)
+            segment, local, ecn = decode(control)
             if segment >= len(data):
                 segment = 0
-            trains.append(DatagramTrain(data, segment, unpacked_address(source), None, 0))
+            trains.append(DatagramTrain(data, segment, unpacked_address(source), local, ecn))
             count += -(-len(data) // segment) if segment else 1
             counters.bytes_received += len(data)
         counters.messages_received += len(trains)
@@ -249,14 +293,17 @@ class WinsockUdpSocket:
             del messages[:done]
 
     def _send(self, message: Message) -> None:
-        addr, _, _, datagrams, segment = message
+        addr, local, ecn, datagrams, segment = message
         if len(datagrams) > 1:
             segment = len(datagrams[0])
         name = None
         if not self._remote:
             assert addr is not None
             name = packed_address(to_socket(addr, self._family))
-        control = encoded_segment(segment) if segment else b""
+        level = IPPROTO_IP if is_v4((addr or self._remote or [""])[0]) else IPPROTO_IPV6
+        if not self._any or (level, PKTINFO) not in self._knows:
+            local = None
+        control = encode(level, local, ecn if (level, ECN) in self._knows else 0, segment)
         self._winsock.send(self._sock.fileno(), datagrams, name, control)
 
     def _send_singly(self, message: Message, refusal: OSError) -> list[Message]:
@@ -281,25 +328,18 @@ class WinsockUdpSocket:
 
 @cache
 def works_here(winsock: Winsock | None = None) -> bool:
-    """Whether datagrams that are sent in one call arrive over the loopback, as they were."""
+    """Whether datagrams that are sent in one call, with an address and an ECN field, arrive over
+    the loopback as they were. Blocks for a second where they do not."""
     datagrams = [bytes([number]) * 100 for number in range(3)] + [b"last"]
+    errors: list[OSError] = []
     try:
-        with (
-            socket.socket(AF_INET, socket.SOCK_DGRAM) as near,
-            socket.socket(AF_INET, socket.SOCK_DGRAM) as far,
-        ):
-            for each in near, far:
-                each.bind(("127.0.0.1", 0))
-                each.setblocking(False)
-            errors: list[OSError] = []
-            ends = [WinsockUdpSocket(s, UdpCounters(), errors.append, winsock) for s in (near, far)]
-            if not (ends[0].gso and ends[1].gro):
+        with loopback_pair() as pair:
+            near, far = (WinsockUdpSocket(s, UdpCounters(), errors.append, winsock) for s in pair)
+            if not (near.gro and far.gso):
                 return False
-            ends[0].send([Message(far.getsockname(), None, 0, datagrams)])
-            received: list[bytes] = []
-            while len(received) < len(datagrams) and select.select([far], [], [], 1)[0]:
-                for train in ends[1].receive_trains(len(datagrams)):
-                    received += cut(train.data, train.segment)
-            return received == datagrams and ends[0].gso and not errors
+            far.send([Message(pair[0].getsockname(), HOST, 1, datagrams)])
+            receive = partial(near.receive, len(datagrams))
+            received = what_comes(pair[0], receive, len(datagrams))
+            return [each.data for each in received] == datagrams and far.gso and not errors
     except OSError:
         return False

@@ -29,7 +29,11 @@ def use_transport(
     make: Callable[..., aiotun.UdpTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let endpoints be made of a loop, a socket and a protocol by this."""
-    monkeypatch.setattr(udp_endpoint, "_make_transport", lambda *given: make(*given[:3]))
+
+    async def make_transport(*given: Any) -> aiotun.UdpTransport:
+        return make(*given[:3])
+
+    monkeypatch.setattr(udp_endpoint, "_make_transport", make_transport)
 
 
 class Recorder(Calls, aiotun.UdpProtocol):

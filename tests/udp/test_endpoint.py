@@ -711,7 +711,7 @@ async def test_on_windows_without_offload_it_is_the_plain_one(
             elsewhere.setitem(sys.modules, "aiotun.udp.winsock", neither)
             event: Any = SimpleNamespace(EventUdpTransport=None)
             elsewhere.setitem(sys.modules, "aiotun.udp.event", event)
-            transport = udp_endpoint._make_transport(loop, sock, Recorder(), None)
+            transport = await udp_endpoint._make_transport(loop, sock, Recorder(), None)
             with pytest.raises(aiotun.UnsupportedError, match="Linux only"):
                 set_dont_fragment(sock)
             set_buffer(sock, socket.SO_RCVBUF, 10_000)

@@ -11,19 +11,28 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import ip_address
+from socket import IPPROTO_IP, IPPROTO_UDP
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rigs import until
 
 import aiotun
 from aiotun.udp import winsock
 from aiotun.udp.event import EventUdpTransport
 from aiotun.udp.winsock import (
+    ECN,
     HEAD,
+    PKTINFO,
+    UDP_SEND_MSG_SIZE,
     Winsock,
     WinsockUdpSocket,
-    decoded_segment,
-    encoded_segment,
+    _messages,
+    _padded,
+    decode,
+    encode,
     packed_address,
     unpacked_address,
     works_here,
@@ -35,53 +44,73 @@ LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
 class Offloading(Winsock):
-    """A model of Windows with both: calls are cut, and what comes is coalesced."""
+    """A model of Windows with both: calls are cut, and what comes is coalesced.
+
+    It tells whoever receives a datagram the address and the ECN field with which it was sent: wine
+    takes no notice of either.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[int] = []
         """How many datagrams each call sent."""
+        self.ways: dict[bytes, tuple[str, int]] = {}
+        """From where each datagram was sent, with which ECN field."""
         self.refuse = False
         self._kept: tuple[bytes, bytes, bytes] | None = None
 
     def send(self, fd: int, parts: Sequence[bytes], name: bytes | None, control: bytes) -> None:
-        data, segment = b"".join(parts), 0
-        if control:
-            size, level, kind = HEAD.unpack_from(control)
-            assert (size, level, kind) == (20, 17, 2)
-            (segment,) = struct.unpack_from("=I", control, 16)
-            assert 0 < segment < len(data)
-            if self.refuse:
-                raise OSError(0, "invalid", None, WSAEINVAL)
+        data, segment, local, ecn = b"".join(parts), 0, "", 0
+        for level, kind, value in _messages(control):
+            if (level, kind) == (IPPROTO_UDP, UDP_SEND_MSG_SIZE):
+                (segment,) = struct.unpack("=I", value)
+                assert 0 < segment < len(data)
+                if self.refuse:
+                    raise OSError(0, "invalid", None, WSAEINVAL)
+            elif kind == ECN:
+                (ecn,) = struct.unpack("=i", value)
+            else:
+                assert (level, kind, value[4:]) == (IPPROTO_IP, PKTINFO, bytes(4))
+                local = socket.inet_ntoa(value[:4])
         cut = aiotun.trains.cut(data, segment)
         self.calls.append(len(cut))
         for each in cut:
+            self.ways[each] = local, ecn
             super().send(fd, [each], name, b"")
 
     def receive(self, fd: int) -> tuple[bytes, bytes, bytes]:
         first, self._kept = self._kept or super().receive(fd), None
-        data, source, _ = first
+        data, source, control = first
         size = len(data)
+        local, ecn = way = self.ways.get(data, ("", 0))
         while size:
             try:
                 following = super().receive(fd)
             except BlockingIOError:
                 break
-            if following[1] != source or len(following[0]) > size:
+            another = self.ways.get(following[0], ("", 0)) != way
+            if another or following[1:] != first[1:] or len(following[0]) > size:
                 self._kept = following
                 break
             data += following[0]
             if len(following[0]) < size:
                 break
-        info = struct.pack("=QiiI4x", 20, 17, 3, size) if len(data) > size else b""
-        return data, source, info
+        if local:
+            source = packed_address((local, *unpacked_address(source)[1:]))
+        if ecn:
+            control += _padded((IPPROTO_IP, ECN, struct.pack("=i", ecn)))
+        if len(data) > size:
+            control += _padded((IPPROTO_UDP, 3, struct.pack("=I", size)))
+        return data, source, control
 
 
 class Offloaded(WinsockUdpSocket):
     """The model's options are there."""
 
-    def _set(self, option: int, value: int) -> bool:
-        assert (option, value) in ((2, 0), (3, 65535))
+    def _set(self, level: int, option: int, value: int) -> bool:
+        if option == PKTINFO:
+            return super()._set(level, option, value)
+        assert (option, value) in ((2, 0), (3, 65535), (ECN, 1))
         return True
 
 
@@ -152,7 +181,7 @@ async def test_there_and_back(plain: None, version: int) -> None:
     assert {datagram.addr for datagram in far.got} == {here}
     far.transport.sendto(b"", here)
     await until(lambda: bool(near.got))
-    assert near.got == [aiotun.Datagram(b"", there, None, 0)]
+    assert near.got == [aiotun.Datagram(b"", there, LOOPBACK[version], 0)]
     assert not near.transport.get_extra_info("gso")
     for each in near, far:
         await each.transport.aclose()
@@ -266,11 +295,78 @@ def test_addresses(address: tuple[str | int, ...]) -> None:
     assert (host.partition("%")[0], port) == (str(address[0]).removeprefix("::ffff:"), address[1])
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_the_address_that_was_asked_is_told(plain: None, host: str) -> None:
+    near, far = await opened(), await opened(host=host)
+    for asked in ("127.0.0.1", "127.0.0.2"):
+        near.transport.sendto(b"question", (asked, far.transport.local_addr[1]))
+        await until(lambda: bool(far.got))
+        question = far.got.pop()
+        assert question.local == asked
+        far.transport.sendto(b"answer", question.addr, local=question.local)
+        await until(lambda: bool(near.got))
+        assert near.got.pop().data == b"answer"
+    assert not far.errors
+    await asyncio.gather(near.transport.aclose(), far.transport.aclose())
+
+
+async def test_many_leave_with_an_address_and_an_ecn_field(model: Offloading) -> None:
+    near, far = await opened(host="0.0.0.0"), await opened()
+    sent = [bytes([number]) * 1000 for number in range(10)]
+    for local, ecn in ("127.0.0.2", 2), ("127.0.0.3", 1):
+        near.transport.sendto_many(sent, far.transport.local_addr, local=local, ecn=ecn)
+        near.transport.flush()
+        await until(lambda: len(far.got) == len(sent))
+        assert {(each.addr[0], each.local, each.ecn) for each in far.got} == {
+            (local, "127.0.0.1", ecn)
+        }
+        far.got.clear()
+    assert model.calls == [10, 10]
+    await asyncio.gather(near.transport.aclose(), far.transport.aclose())
+
+
+async def test_what_the_system_does_not_know_is_left_out(
+    model: Offloading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows 10 has USO and no ECN; and of a socket that is bound to an address the source is."""
+
+    def set_alone(self: Offloaded, level: int, option: int, value: int) -> bool:
+        return option not in (PKTINFO, ECN)
+
+    monkeypatch.setattr(Offloaded, "_set", set_alone)
+    near, far = await opened(host="0.0.0.0"), await opened()
+    near.transport.sendto(b"x", far.transport.local_addr, local="127.0.0.2", ecn=2)
+    await until(lambda: bool(far.got))
+    assert far.got[0].addr[0] == "127.0.0.1"
+    assert (far.got[0].local, far.got[0].ecn) == (None, 0)
+    await asyncio.gather(near.transport.aclose(), far.transport.aclose())
+
+
 def test_control_messages() -> None:
-    assert encoded_segment(1420).hex() == "140000000000000011000000020000008c05000000000000"
-    other = HEAD.pack(17, 0, 50) + b"\1".ljust(8, b"\0")
+    """Beside what the structs of ws2def.h and ws2ipdef.h are in memory."""
+    assert encode(0, None, 0, 0) == b""
+    assert encode(0, None, 0, 1420).hex() == "140000000000000011000000020000008c05000000000000"
+    assert encode(0, "192.0.2.1", 2, 0).hex() == (
+        "18000000000000000000000013000000c000020100000000"  # IN_PKTINFO
+        "140000000000000000000000320000000200000000000000"
+    )
+    assert encode(41, "2001:db8::1", 0, 0).hex() == (
+        "240000000000000029000000130000002001" + "0db8" + "00" * 11 + "01" + "00" * 8
+    )
+    other = HEAD.pack(17, 0, 50) + b"\1".ljust(8, b"\0")  # too short for an int
     coalesced = HEAD.pack(20, 17, 3) + struct.pack("=I4x", 1420)
-    assert decoded_segment(other + coalesced) == 1420
-    assert decoded_segment(coalesced[:20]) == 1420
+    assert decode(other + coalesced) == (1420, None, 0)
+    assert decode(coalesced[:20]) == (1420, None, 0)
+    assert decode(encode(0, "192.0.2.1", 3, 0) + coalesced) == (1420, "192.0.2.1", 3)
+    assert decode(encode(41, "2001:db8::1", 1, 0)) == (0, "2001:db8::1", 1)
+    assert decode(encode(41, "::ffff:192.0.2.1", 0, 0)) == (0, "192.0.2.1", 0)
     for broken in (b"", other, coalesced[:19], HEAD.pack(0, 17, 3), HEAD.pack(1 << 40, 17, 3)):
-        assert decoded_segment(broken) == 0
+        assert decode(broken) == (0, None, 0)
+
+
+@given(st.binary(max_size=128))
+def test_control_messages_of_whatever_bytes(control: bytes) -> None:
+    segment, local, ecn = decode(control)
+    assert 0 <= segment < 1 << 32
+    assert 0 <= ecn <= 3
+    assert local is None or ip_address(local)
