@@ -16,9 +16,12 @@ from ...probes.everywhere import UVLOOP
 from .. import version
 from ..messages import duration
 from .display import Display
-from .networks import interruptible, prepare
+from .networks import interruptible, prepare, prepare_adapter
 from .ping import ping_from_kernel, ping_from_memory
 from .transfer import PATHS, Result, TransferError, transfer
+
+if sys.platform == "win32":
+    from .ping import ping_from_windows
 
 __all__ = ["add_arguments", "main"]
 
@@ -51,7 +54,9 @@ def main(args: argparse.Namespace) -> int:
     )
     show = _in_memory
     if not args.memory:
-        if prepare(display):
+        if sys.platform == "win32" and prepare_adapter(display):
+            show = _on_adapter
+        elif sys.platform != "win32" and prepare(display):
             show = _in_kernel
         else:
             display.line("Hence without a TUN: a device in memory takes its place.")
@@ -91,6 +96,12 @@ async def _in_kernel(display: Display, seconds: float) -> bool:
     if results:
         _compare(display, results)
     return complete
+
+
+async def _on_adapter(display: Display, seconds: float) -> bool:
+    assert sys.platform == "win32"
+    display.heading("Ping: echo requests of Windows, answered by a Python protocol")
+    return await ping_from_windows(display, seconds)
 
 
 async def _in_memory(display: Display, seconds: float) -> bool:

@@ -13,7 +13,7 @@ from ...probes import Capability, names, probe
 from ...testing import become_root
 from .display import Display
 
-__all__ = ["interruptible", "prepare"]
+__all__ = ["interruptible", "prepare", "prepare_adapter"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,18 @@ def prepare(display: Display) -> bool:
     display.line()
     if probe("tun-node").available:
         needed.append(userns)
+    for capability in needed:
+        if not capability.available:
+            _explain(display, capability)
+    return False
+
+
+def prepare_adapter(display: Display) -> bool:
+    """Whether this process can have an adapter on Windows, where it is the whole machine's."""
+    needed = [probe("administrator"), probe("wintun"), probe("tun")]
+    if needed[-1].available:
+        display.line("On an adapter of Wintun, which this machine has meanwhile.")
+        return True
     for capability in needed:
         if not capability.available:
             _explain(display, capability)

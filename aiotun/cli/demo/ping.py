@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,7 +16,10 @@ from ...testing.ping import echo_reply, echo_request
 from .display import Display
 from .endpoint import endpoint
 
-__all__ = ["PingResponder", "ping_from_kernel", "ping_from_memory"]
+if sys.platform == "win32":
+    from ...platforms.windows import echo
+
+__all__ = ["PingResponder", "ping_from_kernel", "ping_from_memory", "ping_from_windows"]
 
 ADDRESS, TARGET = "10.9.0.1", "10.9.0.42"
 """This side's address, and one that nobody has: the protocol answers for all of them."""
@@ -51,41 +55,61 @@ async def ping_from_kernel(display: Display, seconds: float) -> bool:
         device = namespace.run(Device, addresses=[f"{ADDRESS}/24"])
         async with endpoint(PingResponder, device):
             raw.connect((TARGET, 0))
-            return await _ping(
-                display,
-                seconds,
+            ask = _asking(
                 lambda packet: loop.sock_sendall(raw, packet),
                 lambda: loop.sock_recv(raw, 65535),
             )
+            return await _ping(display, seconds, ask)
 
 
 async def ping_from_memory(display: Display, seconds: float) -> bool:
     """Ping from one of two devices in memory to the other; return whether all were answered."""
     near, far = memory_devices()
     async with endpoint(PingResponder, near), open_device(device=far) as stream:
-        return await _ping(display, seconds, stream.send, stream.recv)
+        return await _ping(display, seconds, _asking(stream.send, stream.recv))
 
 
-async def _ping(
-    display: Display,
-    seconds: float,
-    send: Callable[[bytes], Awaitable[None]],
-    recv: Callable[[], Awaitable[bytes]],
-) -> bool:
+if sys.platform == "win32":
+
+    async def ping_from_windows(display: Display, seconds: float) -> bool:
+        """Ping as Windows does, through an adapter; return whether all were answered."""
+
+        async def ask(number: int) -> bool:
+            return await asyncio.to_thread(echo.ping, TARGET, os.urandom(56), TIMEOUT)
+
+        device = await asyncio.to_thread(Device, addresses=[f"{ADDRESS}/24"])
+        async with endpoint(PingResponder, device):
+            return await _ping(display, seconds, ask)
+
+
+def _asking(
+    send: Callable[[bytes], Awaitable[None]], recv: Callable[[], Awaitable[bytes]]
+) -> Callable[[int], Awaitable[bool]]:
+    """Asks by packets, and tells whether the answer came."""
     identifier = os.getpid() & 0xFFFF
-    times: list[float] = []
-    sent = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        request = echo_request(ADDRESS, TARGET, identifier, sent & 0xFFFF, os.urandom(56))
+
+    async def ask(number: int) -> bool:
+        request = echo_request(ADDRESS, TARGET, identifier, number & 0xFFFF, os.urandom(56))
         expected = echo_reply(request)
         assert expected is not None
-        sent += 1
-        start = time.perf_counter()
         await send(request)
         try:
             await asyncio.wait_for(_until(recv, expected), TIMEOUT)
         except asyncio.TimeoutError:
+            return False
+        return True
+
+    return ask
+
+
+async def _ping(display: Display, seconds: float, ask: Callable[[int], Awaitable[bool]]) -> bool:
+    times: list[float] = []
+    sent = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sent += 1
+        start = time.perf_counter()
+        if not await ask(sent):
             display.live(f"   {TARGET}  ping {sent}  not answered")
             continue
         times.append(1000 * (time.perf_counter() - start))
