@@ -277,6 +277,7 @@ API BYTE *WINAPI
 WintunReceivePacket(Session *session, DWORD *size)
 {
     BYTE *data = NULL;
+    FAIL(NULL);
     EnterCriticalSection(&lock);
     Ring *ring = session->received;
     if (ended(session))
