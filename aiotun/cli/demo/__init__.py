@@ -16,7 +16,7 @@ from ...probes.everywhere import UVLOOP
 from .. import version
 from ..messages import duration
 from .display import Display
-from .networks import interruptible, prepare, prepare_adapter
+from .networks import interruptible, prepare
 from .ping import ping_from_kernel, ping_from_memory
 from .transfer import PATHS, Result, TransferError, transfer
 
@@ -54,9 +54,7 @@ def main(args: argparse.Namespace) -> int:
     )
     show = _in_memory
     if not args.memory:
-        if sys.platform == "win32" and prepare_adapter(display):
-            show = _on_adapter
-        elif sys.platform != "win32" and prepare(display):
+        if prepare(display):
             show = _in_kernel
         else:
             display.line("Hence without a TUN: a device in memory takes its place.")
@@ -79,6 +77,9 @@ def _event_loop() -> tuple[Callable[[Coroutine[None, None, bool]], bool], str]:
 
 
 async def _in_kernel(display: Display, seconds: float) -> bool:
+    if sys.platform == "win32":
+        display.heading("Ping: echo requests of Windows, answered by a Python protocol")
+        return await ping_from_windows(display, seconds)
     display.heading("Ping: echo requests of the kernel, answered by a Python protocol")
     complete = await ping_from_kernel(display, seconds)
     display.heading("TCP between two namespaces, through two TUN devices and a Python protocol")
@@ -96,12 +97,6 @@ async def _in_kernel(display: Display, seconds: float) -> bool:
     if results:
         _compare(display, results)
     return complete
-
-
-async def _on_adapter(display: Display, seconds: float) -> bool:
-    assert sys.platform == "win32"
-    display.heading("Ping: echo requests of Windows, answered by a Python protocol")
-    return await ping_from_windows(display, seconds)
 
 
 async def _in_memory(display: Display, seconds: float) -> bool:
