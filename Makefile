@@ -25,7 +25,7 @@ SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
 
 # A dependency group of pyproject.toml, as it is locked.
 LOCKED = --require-hashes -r requirements/
-LOCKS = build uvloop dev docs wheels kernels windows bench
+LOCKS = build uvloop dev docs wheels kernels phones windows bench
 
 COVERED = $(dir $(wildcard $(patsubst %,aiotun/%/__init__.py,aead offload codecs transports udp)))
 MEASURED = $(COVERED:aiotun/%=tests/%) tests/platforms/bsd tests/test_endpoints.py tests/test_relay.py tests/test_streams.py
@@ -62,8 +62,12 @@ types: $(VENV)/developer ## mypy --strict: all of it for Linux, the package for 
 		$(RUN) $(AS_CALLER) $(RUN) -m mypy --platform $$system aiotun || exit; \
 	done
 
-phones: ## compile the Kotlin of examples/phones against Android's framework (needs Java and Maven)
+phones: $(VENV)/phones ## check the apps of examples/phones as far as it goes (needs Java and Maven, Node and npm)
 	@mvn --batch-mode --quiet --file tests/examples/android/pom.xml compile
+	@mkdir -p build/phones && cp tests/examples/openharmony/package*.json build/phones
+	@npm ci --prefix build/phones --ignore-scripts --no-audit --no-fund --silent
+	@NODE_PATH=build/phones/node_modules node tests/examples/openharmony/check.js
+	@$(RUN) $(AS_CALLER) $(RUN) tests/examples/ios/parse.py
 
 docs: $(VENV)/docs ## build the documentation as a site, in build/docs; warnings are errors
 	@$(RUN) $(AS_CALLER) $(RUN) -m sphinx -q -E -W --keep-going -b html docs build/docs
@@ -144,6 +148,10 @@ $(VENV)/wheels: requirements/wheels.txt $(VENV)/developer
 
 $(VENV)/kernels: requirements/kernels.txt $(VENV)/developer
 	@$(SETUP) $(LOCKED)kernels.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) touch $@
+
+$(VENV)/phones: requirements/phones.txt $(VENV)/installed
+	@$(SETUP) $(LOCKED)phones.txt || $(OFFLINE)
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/windows: requirements/windows.txt $(VENV)/developer
