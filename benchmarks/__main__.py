@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import micro
+from .floors import floor_rows
 from .machine import describe
 from .measure import build, measure
 from .network import allowed_congestion_controls, congestion_control
@@ -55,7 +56,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often all is measured (9)")
     parser.add_argument("--seconds", type=int, default=4, help="of each measurement (4)")
-    parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument(
+        "--rows",
+        type=names([*ROWS, "floors"]),
+        default=list(ROWS),
+        help=f"floors (the rows of which something must hold, and their peers), {', '.join(ROWS)}",
+    )
     parser.add_argument(
         "--workloads", type=names(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS)
     )
@@ -82,6 +88,9 @@ def parse_arguments() -> argparse.Namespace:
     if args.quick:
         args.rounds, args.seconds, args.packets = 3, 2, 0
         args.rows, args.workloads = list(QUICK_ROWS), list(QUICK_WORKLOADS)
+    if "floors" in args.rows:
+        chosen = {*args.rows, *floor_rows()}
+        args.rows = [row for row in ROWS if row in chosen]
     return args
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Verdict",
     "best_tun_rs",
     "compare",
+    "floor_rows",
     "judge",
 ]
 
@@ -120,6 +121,14 @@ AEAD_FLOORS = {
 }
 """Of `python -m benchmarks.aead`: ratios to OpenSSL's own speed at most, and of two threads to one
 at least."""
+
+
+def floor_rows() -> list[str]:
+    """The rows of which something must hold, and all that they are compared with."""
+    named = {name for floor in FLOORS for name in (floor.row, floor.peer)}
+    if BEST_TUN_RS in named:
+        named.update(TUN_RS_OFFLOAD)
+    return [name for name in ROWS if name in named]
 
 
 def judge(results: Results) -> list[Verdict]:

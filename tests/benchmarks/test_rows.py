@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.floors import BEST_TUN_RS, FLOORS, Floor, best_tun_rs, judge
+from benchmarks.floors import BEST_TUN_RS, FLOORS, Floor, best_tun_rs, floor_rows, judge
 from benchmarks.measure import attempt
 from benchmarks.processes import MeasurementError
 from benchmarks.programs import PROGRAMS
@@ -41,6 +41,15 @@ def test_a_floor_names_what_exists(floor: Floor) -> None:
     assert floor.workload in WORKLOADS
     assert floor.metric in METRICS
     assert floor.peer in (None, BEST_TUN_RS, *ROWS)
+
+
+def test_rows_of_the_floors() -> None:
+    chosen = floor_rows()
+    assert chosen == [name for name in ROWS if name in chosen]
+    assert {floor.row for floor in FLOORS} < set(chosen)
+    assert {floor.peer for floor in FLOORS} <= {None, BEST_TUN_RS, *chosen}
+    assert set(TUN_RS_OFFLOAD) < set(chosen)
+    assert "pure-asyncio" not in chosen
 
 
 def results(**metrics: dict[str, float]) -> Results:

@@ -260,6 +260,30 @@ async def test_super_packets_pass_in_order(device: Far) -> None:
         assert counters.packets_sent == counters.frames_sent == 4
 
 
+@pytest.mark.parametrize("last", [6, 2])
+async def test_one_wake_up_passes_many_large_super_packets(device: Far, last: int) -> None:
+    """As far as the protocol takes them: however many batches they come in, none is lost."""
+    packets = [packet(n, 34_000) for n in range(6)]
+
+    class Some(SuperRecorder):
+        def super_packets_received(self, batch: list[aiotun.SuperPacket]) -> None:
+            super().super_packets_received(batch)
+            if len(self.packets) >= last:
+                self.transport.pause_reading()
+
+    async with endpoint(device.device, Some) as protocol:
+        await asyncio.sleep(0)
+        device.send(*packets)
+        protocol.transport._port.read_ready()
+        received = len(protocol.packets)
+        assert received == protocol.transport.counters.frames_received
+        assert last <= received
+        assert protocol.packets == packets[:received]
+        protocol.transport.resume_reading()
+        await until(lambda: len(protocol.packets) == 6)
+        assert protocol.packets == packets
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 async def test_an_exception_amid_a_delivery(device: Far, error: type[BaseException]) -> None:
     """It costs its packet alone; the others' answers leave."""

@@ -288,6 +288,9 @@ new_super_packet(const Port *self, PyObject *frame)
     return packet;
 }
 
+/* One wake-up passes on so many super-packets at most, and begins no further batch after so many. */
+enum { SUPER_PACKETS_MAX = 64 };
+
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
@@ -295,9 +298,11 @@ read_super_packets(Port *self, Reading *reading)
                      self->read_limit))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
+    Py_ssize_t large = 0;
     for (Py_ssize_t i = 0; i < reading->frames; i++) {
         PyObject *frame = PyList_GET_ITEM(reading->packets, i);
         const Py_ssize_t size = PyBytes_GET_SIZE(frame);
+        large += is_large(size);
         reading->bytes += packet_size(size);
         reading->super_packets += size > 1 && PyBytes_AS_STRING(frame)[1];
         PyObject *packet = new_super_packet(self, frame);
@@ -305,11 +310,9 @@ read_super_packets(Port *self, Reading *reading)
             return false;
         PyList_SetItem(reading->packets, i, packet);
     }
+    reading->more = large == LARGE_MAX;
     return true;
 }
-
-/* One call passes on so many frames at most. */
-enum { PASSED_FRAMES_MAX = 64 };
 
 /* Write to the target what is read, through one buffer. This ends at the first frame that is not
    plain, which is to be delivered. Between the look at the target and the last write this thread
@@ -326,7 +329,7 @@ pass_frames(Port *self, Reading *reading)
     const Wanted wanted = target->table->wanted;
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
-    while (reading->frames < PASSED_FRAMES_MAX) {
+    while (reading->frames < SUPER_PACKETS_MAX) {
         size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
         if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, wanted))
             break;
@@ -504,36 +507,47 @@ refuse_malformed(Port *self, PyObject *frame)
     return done;
 }
 
+/* Read one batch and deliver it. Return false with an exception set. If `reading` has no frames then,
+   nothing waited, there is an error, or it is for the twin to read. */
+static bool
+read_and_deliver(Port *self, Reading *reading)
+{
+    const bool super = self->delivery == SUPER;
+    const bool plain = self->base && self->reading && !PyList_GET_SIZE(self->pending) &&
+                       !PyList_GET_SIZE(self->tick) && (!super || self->vnet_hdr);
+    if (!plain)
+        return true;
+    if (!read_batch(self, reading))
+        return false;
+    Counts *counts = self->counts;
+    counts->frames_received += (unsigned long long)reading->frames;
+    counts->super_packets_received += (unsigned long long)reading->super_packets;
+    counts->packets_received += (unsigned long long)PyList_GET_SIZE(reading->packets);
+    counts->bytes_received += (unsigned long long)reading->bytes;
+    if (reading->malformed && !refuse_malformed(self, reading->malformed))
+        return false;
+    if (!PyList_GET_SIZE(reading->packets))
+        return true;
+    const bool still = self->reading && (self->delivery == SUPER) == super &&
+                       !PyList_GET_SIZE(self->pending) && !PyList_GET_SIZE(self->tick);
+    return still ? deliver(self, reading->packets) : deliver_late(self, reading->packets);
+}
+
 static PyObject *
 port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Port *self = (Port *)object;
-    Reading reading = {.packets = PyList_New(0)};
-    if (!reading.packets)
-        return NULL;
-    const bool super = self->delivery == SUPER;
-    const bool plain = self->base && self->reading && !PyList_GET_SIZE(self->pending) &&
-                       !PyList_GET_SIZE(self->tick) && (!super || self->vnet_hdr);
-    if (plain && !read_batch(self, &reading)) {
+    Py_ssize_t frames = 0;
+    bool done, more;
+    do {
+        Reading reading = {.packets = PyList_New(0)};
+        done = reading.packets && read_and_deliver(self, &reading);
+        frames += reading.frames;
+        more = reading.more;
         reading_clear(&reading);
-        return NULL;
-    }
-    if (!reading.frames) { /* nothing waits, or there is an error: the twin finds out */
-        reading_clear(&reading);
+    } while (done && more && frames < SUPER_PACKETS_MAX);
+    if (done && !frames)
         return leave_to_twin(self, "read_ready", NULL);
-    }
-    Counts *counts = self->counts;
-    counts->frames_received += (unsigned long long)reading.frames;
-    counts->super_packets_received += (unsigned long long)reading.super_packets;
-    counts->packets_received += (unsigned long long)PyList_GET_SIZE(reading.packets);
-    counts->bytes_received += (unsigned long long)reading.bytes;
-    bool done = !reading.malformed || refuse_malformed(self, reading.malformed);
-    if (done && PyList_GET_SIZE(reading.packets)) {
-        const bool still = self->reading && (self->delivery == SUPER) == super &&
-                           !PyList_GET_SIZE(self->pending) && !PyList_GET_SIZE(self->tick);
-        done = still ? deliver(self, reading.packets) : deliver_late(self, reading.packets);
-    }
-    reading_clear(&reading);
     if (!done)
         return NULL;
     Py_RETURN_NONE;

@@ -10,8 +10,15 @@
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };
 
-/* One call reads so many large frames at most. */
+/* One call reads so many large frames at most: they stay in the processor's cache until they are
+   written. */
 enum { LARGE_MAX = 4 };
+
+static inline bool
+is_large(ptrdiff_t size)
+{
+    return size > FRAME_MAX / 2;
+}
 
 /* Most frames without a virtio_net_hdr are packets of a usual MTU, which such room takes. */
 enum { ROOMS = 64, ROOM_SIZE = 2048 };
@@ -35,6 +42,7 @@ typedef struct {
     PyObject *packets; /* a list of bytes */
     PyObject *malformed; /* the frame at which reading ended, or NULL */
     Py_ssize_t bytes, frames, super_packets;
+    bool more; /* the batch ended because it has enough large frames: more may wait */
 } Reading;
 
 static void
@@ -193,7 +201,7 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
             PyObject *room = rooms[i];
             if (done && i < read && sizes[i] > ROOM_SIZE) {
                 memcpy(PyBytes_AS_STRING(rest), PyBytes_AS_STRING(room), ROOM_SIZE);
-                large += sizes[i] > FRAME_MAX / 2;
+                large += is_large(sizes[i]);
                 done = append(frames, frame_in(rest, FRAME_MAX, sizes[i]));
             }
             else if (done && i < read && sizes[i] >= 0)
