@@ -55,7 +55,8 @@ class PacketProtocol(Callbacks):
     def super_packets_received(self, packets: list[SuperPacket]) -> None:
         """The same as the kernel made it: not split, checksums perhaps partial.
 
-        Ordinary packets come as super-packets of gso_type NONE.
+        Ordinary packets come as super-packets of gso_type NONE. Where many large ones wait, one
+        wake-up calls this several times.
         """
 
     def error_received(self, exc: Exception) -> None:
