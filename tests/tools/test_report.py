@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
+from models.devices import KERNELS, open_on_model
 
 from aiotun.testing import Namespace
 from tools import report
@@ -25,6 +27,19 @@ def test_all_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert output.endswith(
         f"{len(report.STEPS)} of {len(report.STEPS)} steps did what they should\n"
     )
+
+
+@pytest.mark.parametrize("system", KERNELS)
+@pytest.mark.parametrize(
+    "step", ["a TUN and its settings", "events", "routes", "a device that stays", "errors"]
+)
+def test_steps_on_models(system: str, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that take nothing of a kernel but its devices: they ask for what that system has."""
+    kernel = KERNELS[system]()
+    device = SimpleNamespace(Device=lambda **settings: open_on_model(kernel, **settings))
+    monkeypatch.setattr(report, "aiotun", device)
+    assert report.STEPS[step]()
+    assert not kernel.interfaces
 
 
 def test_what_fails_is_told(
