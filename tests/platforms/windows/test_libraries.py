@@ -7,7 +7,9 @@ import sys
 assert sys.platform == "win32"
 
 import ctypes
+import importlib
 import os
+import pkgutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from standin import LIBRARY, StandIn, configured
 
 import aiotun
 from aiotun.errors import NoDriverError, TunError, UnsupportedError
+from aiotun.platforms import windows
 from aiotun.platforms.windows import iphlpapi, structs, wintun
 
 GENUINE = os.environ.get("AIOTUN_WINTUN", "")
@@ -44,6 +47,49 @@ def test_layouts_are_those_of_the_headers() -> None:
     assert seen == {name for name in structs.__all__ if name.isupper() and "AF_" not in name} - (
         ours_alone
     )
+
+
+class Constant(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("value", ctypes.c_uint64))
+
+
+MODULES = [
+    *(f"{windows.__name__}.{module.name}" for module in pkgutil.iter_modules(windows.__path__)),
+    *("aiotun.udp.event", "aiotun.udp.winsock", "aiotun.wireguard.system.windows"),
+]
+
+OURS = {
+    *("ATTEMPTS", "BUFFER", "REPLY_MORE", "UNIT", "WRITES_MAX"),  # a choice
+    *("COALESCED_MAX", "CONTROL_MAX", "FRAME_MAX", "HEADER", "MTU_MIN_IPV6", "PACKET_MAX"),
+}
+
+NOWHERE = {
+    *("DEVICE_NOTIFY_CALLBACK", "LOOPBACK"),
+    *("DNS_SETTINGS_VERSION", "DNS_SETTING_IPV6", "DNS_SETTING_NAMESERVER"),
+    "DNS_SETTING_SEARCHLIST",
+    *("GET_VERSION", "SET_MEDIA_STATUS"),  # tap-windows6
+    *("UDP_COALESCED_INFO", "UDP_RECV_MAX_COALESCED_SIZE", "UDP_SEND_MSG_SIZE"),
+}
+"""Constants that mingw's headers do not have."""
+
+
+def test_constants_are_those_of_the_headers() -> None:
+    library = ctypes.WinDLL(LIBRARY)
+    library.StandinConstant.restype = ctypes.POINTER(Constant)
+    theirs: set[tuple[str, int]] = set()
+    number = 0
+    while found := library.StandinConstant(number):
+        theirs.add((found.contents.name.decode(), found.contents.value))
+        number += 1
+    ours = {
+        (name, int(value))
+        for module in MODULES
+        for name, value in vars(importlib.import_module(module)).items()
+        if name.isupper()
+        and isinstance(value, int)
+        and name not in OURS | NOWHERE | {"TYPE_CHECKING"}
+    }
+    assert ours == theirs
 
 
 def test_the_layout_of_dns_settings() -> None:
