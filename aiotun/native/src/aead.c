@@ -25,8 +25,9 @@ enum {
 
 typedef struct {
     PyObject_HEAD
-    PyThread_type_lock lock; /* it guards the contexts while the GIL is released */
+    Mutex lock; /* it guards what the contexts hold, and with the GIL where they are */
     EVP_CIPHER_CTX **contexts; /* one for each thread; NULL once the key is closed */
+    EVP_CIPHER_CTX *only;      /* the place of a single one */
     int threads;
     Py_ssize_t head_size; /* bytes in front of the counter in a message; an opener's alone */
     uint8_t nonce_head[NONCE_HEAD_SIZE];
@@ -137,12 +138,12 @@ process(Job *batch, size_t bytes)
     Key *key = batch->key;
     bool open;
     Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(key->lock, WAIT_LOCK);
+    lock_mutex(&key->lock);
     open = key->contexts != NULL;
     if (open)
         pool_run(step, batch, (batch->count + CHUNK - 1) / CHUNK,
                  bytes < SHARED_MIN ? 1 : key->threads);
-    PyThread_release_lock(key->lock);
+    unlock_mutex(&key->lock);
     Py_END_ALLOW_THREADS
     if (!open)
         PyErr_SetString(PyExc_ValueError, "the key was closed");
@@ -339,7 +340,9 @@ done:
 static bool
 make_contexts(Key *key, const EVP_CIPHER *cipher, const uint8_t *secret, bool seal)
 {
-    key->contexts = PyMem_RawCalloc((size_t)key->threads, sizeof *key->contexts);
+    key->contexts = key->threads == 1
+                        ? &key->only
+                        : PyMem_RawCalloc((size_t)key->threads, sizeof *key->contexts);
     if (!key->contexts) {
         PyErr_NoMemory();
         return false;
@@ -359,7 +362,8 @@ free_contexts(Key *key)
 {
     for (int i = 0; key->contexts && i < key->threads; i++)
         EVP_CIPHER_CTX_free(key->contexts[i]);
-    PyMem_RawFree(key->contexts);
+    if (key->contexts != &key->only)
+        PyMem_RawFree(key->contexts);
     key->contexts = NULL;
 }
 
@@ -403,10 +407,8 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
         if (nonce_head.buf)
             memcpy(key->nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
         key->associated = associated ? Py_NewRef(associated) : PyBytes_FromStringAndSize(NULL, 0);
-        key->lock = PyThread_allocate_lock();
-        if (!key->lock)
-            PyErr_NoMemory();
-        if (!key->associated || !key->lock ||
+        key->lock = (Mutex)MUTEX_INITIALIZER;
+        if (!key->associated ||
             !make_contexts(key, chacha ? EVP_chacha20_poly1305() : EVP_aes_256_gcm(), secret.buf,
                            seal))
             Py_CLEAR(key);
@@ -434,10 +436,10 @@ key_close(PyObject *self, PyObject *Py_UNUSED(args))
 {
     Key *key = (Key *)self;
     Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(key->lock, WAIT_LOCK); /* this waits for a batch in another thread */
-    free_contexts(key);
-    PyThread_release_lock(key->lock);
+    lock_mutex(&key->lock); /* this waits for a batch in another thread */
     Py_END_ALLOW_THREADS
+    free_contexts(key);
+    unlock_mutex(&key->lock);
     Py_RETURN_NONE;
 }
 
@@ -447,8 +449,6 @@ key_dealloc(PyObject *self)
     Key *key = (Key *)self;
     PyTypeObject *type = Py_TYPE(self);
     free_contexts(key);
-    if (key->lock)
-        PyThread_free_lock(key->lock);
     Py_XDECREF(key->associated);
     type->tp_free(self);
     Py_DECREF(type);

@@ -105,10 +105,20 @@ list_items(Item *items, const Source *source, size_t packets, Py_ssize_t pad, Py
     return true;
 }
 
-/* Make trains for the messages of the packets: a list of tuples. The messages are filled in
-   later. */
+/* Return a number as an object: the last one that was made, if it is the same again. */
 static PyObject *
-make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
+number_again(PyObject **last, size_t number)
+{
+    if (!*last || PyLong_AsSize_t(*last) != number)
+        Py_XSETREF(*last, PyLong_FromSize_t(number));
+    return Py_XNewRef(*last);
+}
+
+/* Make trains for the messages of the packets: a list of tuples. The messages are filled in
+   later. `segment` is that of the last train that was made, or NULL; the caller lets go of it in the
+   end. */
+static PyObject *
+make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size, PyObject **segment)
 {
     PyObject *trains = PyList_New(0);
     Train train = {0};
@@ -123,7 +133,7 @@ make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
         if (i == first)
             continue;
         PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)before.size);
-        if (!append(trains, tuple_of(2, (PyObject *[]){bytes, PyLong_FromSize_t(before.segment)}))) {
+        if (!append(trains, tuple_of(2, (PyObject *[]){bytes, number_again(segment, before.segment)}))) {
             Py_CLEAR(trains);
             break;
         }
@@ -147,7 +157,7 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal_frames", names, &frames, &head,
                                      &number, &pad, &limit))
         return NULL;
-    PyObject *tuple = PySequence_Tuple(frames), *trains = NULL;
+    PyObject *tuple = PySequence_Tuple(frames), *segment = NULL, *trains = NULL;
     if (!tuple)
         return NULL;
     const size_t sources_count = (size_t)PyTuple_GET_SIZE(tuple);
@@ -191,7 +201,8 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     for (size_t i = 0; i < count; i++)
         items[i].counter = counter + i;
     trains = make_trains(items, count, (const uint8_t *)PyBytes_AS_STRING(head),
-                         (size_t)PyBytes_GET_SIZE(head));
+                         (size_t)PyBytes_GET_SIZE(head), &segment);
+    Py_XDECREF(segment);
     Job all = {(Key *)self, items, count, seal_in_place};
     if (trains && !(process(&all, bytes) && all_sealed(&all)))
         Py_CLEAR(trains);

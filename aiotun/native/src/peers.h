@@ -70,17 +70,29 @@ peer_begin(PeerState *peer, uint64_t call)
         peer->groups[i] = -1;
 }
 
-/* Let the processor fetch a key's context, which with many peers has left its caches. What OpenSSL
-   allocates with it mostly stands behind it. */
-static void
-expect_key(Key *key)
+/* With many peers all of them has left the processor's caches: it fetches what comes next. */
+static inline void
+expect(const void *place, size_t size)
+{
+    for (size_t at = 0; place && at < size; at += CACHE_LINE)
+        __builtin_prefetch((const uint8_t *)place + at);
+}
+
+/* The same for a key's context, which may be gone by now. What OpenSSL allocates with it mostly stands
+   behind it. */
+static inline void
+expect_context(const EVP_CIPHER_CTX *context)
 {
     enum { CONTEXT_SIZE = 1024 };
-    if (!PyThread_acquire_lock(key->lock, NOWAIT_LOCK))
-        return;
-    for (size_t at = 0; key->contexts && at < CONTEXT_SIZE; at += CACHE_LINE)
-        __builtin_prefetch((const uint8_t *)key->contexts[0] + at);
-    PyThread_release_lock(key->lock);
+    expect(context, CONTEXT_SIZE);
+}
+
+/* Return the context that a key is used with here, or NULL. The caller has the GIL. */
+static inline const EVP_CIPHER_CTX *
+context_of(PyObject *key)
+{
+    EVP_CIPHER_CTX **contexts = ((Key *)key)->contexts;
+    return contexts ? contexts[0] : NULL;
 }
 
 /* Process the items of one key, without the GIL. Return false if the key was closed. */
@@ -88,11 +100,11 @@ static bool
 process_alone(Key *key, Item *items, size_t count,
               void (*each)(Key *key, EVP_CIPHER_CTX *context, Item *item))
 {
-    PyThread_acquire_lock(key->lock, WAIT_LOCK);
+    lock_mutex(&key->lock);
     const bool open = key->contexts;
     for (size_t i = 0; open && i < count; i++)
         each(key, key->contexts[0], &items[i]);
-    PyThread_release_lock(key->lock);
+    unlock_mutex(&key->lock);
     return open;
 }
 
@@ -146,12 +158,15 @@ list_left(PyObject *tuple, const bool *left)
 
 /* Sealing. */
 
+enum { AHEAD = 4 }; /* groups: memory is waited for as long as it takes to look at so many */
+
 /* Frames for one peer that leave with one ECN field. */
 typedef struct {
     PeerState *peer; /* an owned reference */
     /* Owned references if the frames are not left: the session and the peer may lose them meanwhile. */
     SessionState *session;
     PyObject *sealer, *sealed_head, *endpoint, *local;
+    const EVP_CIPHER_CTX *context; /* the sealer's */
     PyObject *outgoing; /* see Outgoing in interface.py */
     int ecn;
     bool left, sealed;
@@ -167,8 +182,8 @@ typedef struct {
     int32_t *next;   /* the next frame of the same group, or -1 */
     bool *left;      /* which frames are left to Python */
     Item *items;
+    PyObject *segment;   /* see make_trains */
     int32_t count;       /* groups */
-    int32_t sources_begun; /* those before are to be cleared */
 } Seals;
 
 static void
@@ -208,7 +223,7 @@ group_frame(Seals *seals, InterfaceState *self, const Types *types, uint64_t cal
     seals->left[frame] = false;
     int32_t number = peer->groups[ecn];
     if (number < 0) {
-        __builtin_prefetch(peer->current);
+        expect(peer->current, sizeof(SessionState));
         number = peer->groups[ecn] = seals->count++;
         seals->groups[number] = (Group){.peer = peer, .ecn = ecn, .first = frame, .last = frame};
         return true;
@@ -218,6 +233,19 @@ group_frame(Seals *seals, InterfaceState *self, const Types *types, uint64_t cal
     group->last = frame;
     Py_DECREF(owner);
     return true;
+}
+
+/* Fetch what is asked of the session of a group that comes later. */
+static void
+expect_group(const Group *group, const Types *types)
+{
+    const PeerState *peer = group->peer;
+    const SessionState *session = (SessionState *)peer->current;
+    if (!session || !PyObject_TypeCheck(session, types->session))
+        return;
+    expect(session->sealer, sizeof(Key));
+    expect(session->sealed_head, CACHE_LINE);
+    expect(peer->endpoint, CACHE_LINE);
 }
 
 /* Look whether a group's packets can be sealed here, and how many there are. Return false with an
@@ -253,6 +281,7 @@ plan_group(Seals *seals, Group *group, const Types *types, double now)
     }
     group->session = (SessionState *)Py_NewRef(session);
     group->sealer = Py_NewRef(session->sealer);
+    group->context = context_of(group->sealer);
     group->sealed_head = Py_NewRef(session->sealed_head);
     group->endpoint = Py_NewRef(peer->endpoint);
     group->local = Py_NewRef(peer->local);
@@ -261,7 +290,7 @@ plan_group(Seals *seals, Group *group, const Types *types, double now)
 
 /* Give a group's messages their counters and places. Return false with an exception set. */
 static bool
-place_group(const Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
+place_group(Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
 {
     const uint8_t *head = (const uint8_t *)PyBytes_AS_STRING(group->sealed_head);
     const size_t head_size = (size_t)PyBytes_GET_SIZE(group->sealed_head);
@@ -280,7 +309,8 @@ place_group(const Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
     }
     group->outgoing = tuple_of(4, (PyObject *[]){Py_NewRef(group->endpoint), Py_NewRef(group->local),
                                                  PyLong_FromLong(group->ecn),
-                                                 make_trains(items, count, head, head_size)});
+                                                 make_trains(items, count, head, head_size,
+                                                             &seals->segment)});
     return group->outgoing;
 }
 
@@ -313,6 +343,8 @@ seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
     size_t count = 0;
     for (int32_t i = 0; i < seals->count; i++) {
         Group *group = &seals->groups[i];
+        if (i + AHEAD < seals->count)
+            expect_group(&seals->groups[i + AHEAD], types);
         if (!plan_group(seals, group, types, now))
             return false;
         if (!group->left)
@@ -335,8 +367,8 @@ seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
     Py_BEGIN_ALLOW_THREADS
     for (int32_t i = 0; i < seals->count; i++) {
         Group *group = &seals->groups[i];
-        if (i + 1 < seals->count && !seals->groups[i + 1].left)
-            expect_key((Key *)seals->groups[i + 1].sealer);
+        if (i + 1 < seals->count)
+            expect_context(seals->groups[i + 1].context);
         if (!group->left)
             group->sealed =
                 process_alone((Key *)group->sealer, group->items, group->count, seal_in_place);
@@ -383,6 +415,7 @@ seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, doubl
     }
     for (size_t i = 0; seals.sources && i < number; i++)
         segmenter_clear(&seals.sources[i].segmenter);
+    Py_XDECREF(seals.segment);
     PyMem_Free(seals.groups);
     PyMem_Free(seals.sources);
     PyMem_Free(seals.next);
@@ -405,6 +438,7 @@ typedef struct {
     PeerState *peer;           /* an owned reference */
     SessionState *session;     /* an owned reference */
     PyObject *head, *opener, *window; /* owned references, if the trains are not left */
+    const EVP_CIPHER_CTX *context;    /* the opener's */
     PyObject *addr, *local;    /* borrowed from the tuple of trains */
     int ecn;
     bool left, opened;
@@ -559,6 +593,7 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *message
     *messages += count;
     way->head = Py_NewRef(session->head);
     way->opener = Py_NewRef(session->opener);
+    way->context = context_of(way->opener);
     way->window = Py_NewRef(session->window);
 }
 
@@ -690,8 +725,8 @@ open_ways(Opens *opens, InterfaceState *self, const Types *types, double now)
     Py_BEGIN_ALLOW_THREADS
     for (int32_t i = 0; i < opens->count; i++) {
         Way *way = &opens->ways[i];
-        if (i + 1 < opens->count && !opens->ways[i + 1].left)
-            expect_key((Key *)opens->ways[i + 1].opener);
+        if (i + 1 < opens->count)
+            expect_context(opens->ways[i + 1].context);
         if (!way->left)
             way->opened = process_alone((Key *)way->opener, way->cargo.items, way->cargo.count, open_one);
     }
