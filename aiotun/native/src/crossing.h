@@ -7,9 +7,18 @@
 
 #include "peers.h"
 
+/* Attributes of WireGuard and of what belongs to it. */
+static const char *const CROSSING_NAMES[] = {"udp", "post", "deadline", "_due", "transport", "write_super",
+                                             "_frame"};
+enum {
+    NAME_UDP, NAME_POST, NAME_DEADLINE, NAME_DUE, NAME_TRANSPORT, NAME_WRITE_SUPER, NAME_FRAME,
+    CROSSING_NAMES_COUNT
+};
+
 typedef struct {
     PyObject_HEAD
-    PyObject *wireguard, *tunnel, *interface, *timers, *clock, *frame; /* `frame` is a name */
+    PyObject *wireguard, *tunnel, *interface, *timers, *clock;
+    PyObject *names[CROSSING_NAMES_COUNT];
     PyTypeObject *super_packet;
 } Crossing;
 
@@ -46,9 +55,9 @@ take_list(PyObject **place)
 }
 
 static bool
-attribute_as_double(PyObject *object, const char *name, double *number)
+attribute_as_double(PyObject *object, PyObject *name, double *number)
 {
-    PyObject *value = PyObject_GetAttrString(object, name);
+    PyObject *value = PyObject_GetAttr(object, name);
     *number = value ? PyFloat_AsDouble(value) : -1;
     Py_XDECREF(value);
     return !PyErr_Occurred();
@@ -65,8 +74,8 @@ pass_on(const Crossing *self)
     bool plain = true;
     if (PyList_GET_SIZE(interface->outgoing)) {
         PyObject *outgoing = take_list(&interface->outgoing);
-        PyObject *udp = outgoing ? PyObject_GetAttrString(self->wireguard, "udp") : NULL;
-        PyObject *left = udp ? PyObject_CallMethod(udp, "post", "O", outgoing) : NULL;
+        PyObject *udp = outgoing ? PyObject_GetAttr(self->wireguard, self->names[NAME_UDP]) : NULL;
+        PyObject *left = udp ? PyObject_CallMethodOneArg(udp, self->names[NAME_POST], outgoing) : NULL;
         Py_XDECREF(udp);
         Py_XDECREF(outgoing);
         const bool done = left && PyList_Check(left) &&
@@ -77,8 +86,8 @@ pass_on(const Crossing *self)
         plain = !PyList_GET_SIZE(interface->outgoing);
     }
     double deadline, due;
-    if (!attribute_as_double(self->timers, "deadline", &deadline) ||
-        !attribute_as_double(self->wireguard, "_due", &due))
+    if (!attribute_as_double(self->timers, self->names[NAME_DEADLINE], &deadline) ||
+        !attribute_as_double(self->wireguard, self->names[NAME_DUE], &due))
         return false;
     if (plain && deadline >= due)
         return true;
@@ -96,7 +105,7 @@ crossing_super_packets_received(PyObject *object, PyTypeObject *base, PyObject *
     PyObject *frames = packets ? PyTuple_New(PyTuple_GET_SIZE(packets)) : NULL;
     bool done = frames;
     for (Py_ssize_t i = 0; done && i < PyTuple_GET_SIZE(packets); i++) {
-        PyObject *frame = PyObject_GetAttr(PyTuple_GET_ITEM(packets, i), self->frame);
+        PyObject *frame = PyObject_GetAttr(PyTuple_GET_ITEM(packets, i), self->names[NAME_FRAME]);
         done = frame;
         PyTuple_SET_ITEM(frames, i, frame);
     }
@@ -124,12 +133,12 @@ write_incoming(const Crossing *self)
     if (!PyList_GET_SIZE(interface->incoming))
         return true;
     PyObject *frames = take_list(&interface->incoming);
-    PyObject *transport = frames ? PyObject_GetAttrString(self->wireguard, "transport") : NULL;
-    PyObject *write = transport ? PyObject_GetAttrString(transport, "write_super") : NULL;
+    PyObject *transport = frames ? PyObject_GetAttr(self->wireguard, self->names[NAME_TRANSPORT]) : NULL;
+    PyObject *write = transport ? PyObject_GetAttr(transport, self->names[NAME_WRITE_SUPER]) : NULL;
     bool done = write;
     for (Py_ssize_t i = 0; done && i < PyList_GET_SIZE(frames); i++) {
         PyObject *packet = self->super_packet->tp_alloc(self->super_packet, 0);
-        PyObject *written = packet && !PyObject_SetAttr(packet, self->frame, PyList_GET_ITEM(frames, i))
+        PyObject *written = packet && !PyObject_SetAttr(packet, self->names[NAME_FRAME], PyList_GET_ITEM(frames, i))
                                 ? PyObject_CallOneArg(write, packet)
                                 : NULL;
         Py_XDECREF(packet);
@@ -179,9 +188,11 @@ crossing_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->timers = Py_NewRef(timers);
     self->clock = Py_NewRef(clock);
     self->super_packet = (PyTypeObject *)Py_NewRef(super_packet);
-    self->frame = PyUnicode_InternFromString("_frame");
-    if (!self->frame)
-        Py_CLEAR(self);
+    for (size_t i = 0; i < CROSSING_NAMES_COUNT; i++)
+        if (!(self->names[i] = PyUnicode_InternFromString(CROSSING_NAMES[i]))) {
+            Py_DECREF(self);
+            return NULL;
+        }
     return (PyObject *)self;
 }
 
@@ -211,7 +222,8 @@ crossing_dealloc(PyObject *object)
     Py_XDECREF(self->timers);
     Py_XDECREF(self->clock);
     Py_XDECREF(self->super_packet);
-    Py_XDECREF(self->frame);
+    for (size_t i = 0; i < CROSSING_NAMES_COUNT; i++)
+        Py_XDECREF(self->names[i]);
     type->tp_free(object);
     Py_DECREF(type);
 }
