@@ -250,6 +250,8 @@ module_clear(PyObject *module)
         Py_CLEAR(state->kept.large[i]);
     for (size_t i = 0; i < TRAINS_KEPT; i++)
         Py_CLEAR(state->kept.trains[i]);
+    for (size_t i = 0; i < ADDRESSES_KEPT; i++)
+        Py_CLEAR(state->kept.addresses[i].object);
     free(state->kept.received);
     state->kept.received = NULL;
     Py_CLEAR(state->kept.rewritten);

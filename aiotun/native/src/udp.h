@@ -72,7 +72,7 @@ udp_host(int family, const void *address)
 }
 
 static PyObject *
-udp_address(const struct sockaddr_storage *from)
+udp_new_address(const struct sockaddr_storage *from)
 {
     if (from->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)from;
@@ -86,13 +86,63 @@ udp_address(const struct sockaddr_storage *from)
                          in->sin6_scope_id);
 }
 
+/* The place where an address is kept that is told in these bytes. */
+static KeptAddress *
+udp_kept(Kept *kept, const uint8_t *told)
+{
+    uint32_t number = 0;
+    for (size_t i = 0; i < ADDRESS_MAX; i += sizeof number) {
+        uint32_t word;
+        memcpy(&word, told + i, sizeof word);
+        number = (number ^ word) * UINT32_C(0x9E3779B1); /* as Fibonacci hashing does */
+    }
+    return &kept->addresses[number >> 24];
+}
+
+/* Return the object that is kept for an address, or NULL. */
+static PyObject *
+udp_known(Kept *kept, const uint8_t *told)
+{
+    const KeptAddress *place = udp_kept(kept, told);
+    return place->object && !memcmp(place->told, told, ADDRESS_MAX) ? Py_NewRef(place->object) : NULL;
+}
+
+/* Keep an object, which may be NULL, for an address, and return it. */
+static PyObject *
+udp_keep(Kept *kept, const uint8_t *told, PyObject *object)
+{
+    KeptAddress *place = udp_kept(kept, told);
+    memcpy(place->told, told, ADDRESS_MAX);
+    Py_XSETREF(place->object, Py_XNewRef(object));
+    return object;
+}
+
+static PyObject *
+udp_address(Kept *kept, const struct sockaddr_storage *from)
+{
+    _Static_assert(ADDRESS_MAX == sizeof(struct sockaddr_in6), "the longest one");
+    const uint8_t *told = (const uint8_t *)from;
+    PyObject *known = udp_known(kept, told);
+    return known ? known : udp_keep(kept, told, udp_new_address(from));
+}
+
+/* The same for the address of this host. */
+static PyObject *
+udp_local(Kept *kept, int family, const struct in6_addr *local)
+{
+    uint8_t told[ADDRESS_MAX] = {0xFF, (uint8_t)family}; /* no address of another host begins so */
+    memcpy(told + 2, local, family == AF_INET ? 4 : 16);
+    PyObject *known = udp_known(kept, told);
+    return known ? known : udp_keep(kept, told, udp_host(family, local));
+}
+
 typedef struct {
     int segment, ecn;
     PyObject *local; /* an owned reference; NULL if it could not be made */
 } Described;
 
 static Described
-udp_describe(struct msghdr *message)
+udp_describe(Kept *kept, struct msghdr *message)
 {
     Described found = {0, 0, NULL};
     struct in6_addr local;
@@ -120,7 +170,7 @@ udp_describe(struct msghdr *message)
             family = AF_INET6;
         }
     }
-    found.local = family ? udp_host(family, &local) : Py_NewRef(Py_None);
+    found.local = family ? udp_local(kept, family, &local) : Py_NewRef(Py_None);
     return found;
 }
 
@@ -150,38 +200,54 @@ arrival_clear(Arrival *arrival)
     Py_CLEAR(arrival->ecn);
 }
 
-/* Read one message. Return 0 or the errno. An exception is set where a field is NULL. */
-static int
-udp_receive(int fd, uint8_t *buffer, Arrival *arrival)
-{
+/* Room for what the system tells of a message. */
+typedef struct {
     union {
         struct cmsghdr aligned;
         uint8_t bytes[UDP_ANCILLARY_MAX];
     } control;
-    struct sockaddr_storage from = {0};
-    struct iovec whole = {buffer, UDP_RECEIVE_MAX};
-    struct msghdr message = {.msg_name = &from,
-                             .msg_namelen = sizeof from,
-                             .msg_iov = &whole,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof control};
-    int number;
+    struct sockaddr_storage from;
+    struct iovec whole;
+} Told;
+
+/* Receive at most so many messages in one call. Return how many came, or 0 and the errno. */
+static unsigned
+udp_receive(int fd, uint8_t *const *buffers, unsigned count, struct mmsghdr *messages, Told *told,
+            int *number)
+{
+    for (unsigned i = 0; i < count; i++) {
+        memset(&told[i].from, 0, sizeof told[i].from);
+        told[i].whole = (struct iovec){buffers[i], UDP_RECEIVE_MAX};
+        messages[i].msg_hdr = (struct msghdr){.msg_name = &told[i].from,
+                                              .msg_namelen = sizeof told[i].from,
+                                              .msg_iov = &told[i].whole,
+                                              .msg_iovlen = 1,
+                                              .msg_control = told[i].control.bytes,
+                                              .msg_controllen = sizeof told[i].control};
+    }
+    int received;
     Py_BEGIN_ALLOW_THREADS
     do
-        arrival->size = recvmsg(fd, &message, MSG_DONTWAIT);
-    while (arrival->size < 0 && errno == EINTR);
-    number = arrival->size < 0 ? errno : 0;
+        received = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+    while (received < 0 && errno == EINTR);
+    *number = received < 0 ? errno : 0;
     Py_END_ALLOW_THREADS
-    if (number)
-        return number;
-    const Described found = udp_describe(&message);
-    arrival->segment =
-        found.segment > 0 && found.segment < arrival->size ? found.segment : arrival->size;
-    arrival->local = found.local;
-    arrival->addr = udp_address(&from);
-    arrival->ecn = PyLong_FromLong(found.ecn);
-    return 0;
+    return received < 0 ? 0 : (unsigned)received;
+}
+
+/* Read what the system told of a message. An exception is set where a field is NULL. */
+static Arrival
+udp_arrived(Kept *kept, struct mmsghdr *message)
+{
+    const ssize_t size = message->msg_len;
+    const Described found = udp_describe(kept, &message->msg_hdr);
+    return (Arrival){
+        .size = size,
+        .segment = found.segment > 0 && found.segment < size ? found.segment : size,
+        .local = found.local,
+        .addr = udp_address(kept, message->msg_hdr.msg_name),
+        .ecn = PyLong_FromLong(found.ecn),
+    };
 }
 
 static bool
@@ -194,8 +260,9 @@ is_tuple_type(PyTypeObject *type, const char *noun)
 }
 
 static PyObject *
-native_receive_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
+native_receive_datagrams(PyObject *module, PyObject *arguments)
 {
+    Kept *kept = &((State *)PyModule_GetState(module))->kept;
     int fd, number = 0;
     Py_ssize_t limit, messages = 0, bytes = 0;
     PyTypeObject *type;
@@ -206,10 +273,11 @@ native_receive_datagrams(PyObject *Py_UNUSED(module), PyObject *arguments)
     PyObject *datagrams = PyList_New(0);
     bool done = datagrams;
     while (done && PyList_GET_SIZE(datagrams) < limit) {
-        Arrival arrival = {0};
-        number = udp_receive(fd, buffer, &arrival);
-        if (number)
+        struct mmsghdr message;
+        Told told;
+        if (!udp_receive(fd, (uint8_t *[]){buffer}, 1, &message, &told, &number))
             break;
+        Arrival arrival = udp_arrived(kept, &message);
         messages++;
         bytes += arrival.size;
         ssize_t at = 0;
@@ -241,41 +309,58 @@ typedef struct {
     int number; /* the errno with which it ended, or 0 */
 } Received;
 
-/* Receive trains until there are so many datagrams, or an error. Return false with an exception
-   set. */
+/* Add a train that came into the room. Return false with an exception set. */
+static bool
+add_train(Received *received, Kept *kept, PyTypeObject *type, struct mmsghdr *message, PyObject *room)
+{
+    Arrival arrival = udp_arrived(kept, message);
+    const bool large = arrival.size > UDP_RECEIVE_MAX / 2;
+    if (large)
+        shrink_room(room, arrival.size);
+    PyObject *data =
+        large ? Py_NewRef(room) : PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), arrival.size);
+    const bool whole = data && arrival.local && arrival.addr && arrival.ecn;
+    const bool done =
+        whole && append(received->trains,
+                        udp_named(type, Py_BuildValue("OnOOO", data, (Py_ssize_t)arrival.segment,
+                                                      arrival.addr, arrival.local, arrival.ecn)));
+    Py_XDECREF(data);
+    received->bytes += arrival.size;
+    received->datagrams += arrival.size ? (arrival.size + arrival.segment - 1) / arrival.segment : 1;
+    arrival_clear(&arrival);
+    return done;
+}
+
+/* Receive trains until there are so many datagrams, or an error. A call asks for several messages: so
+   it shows without a second one that no more are there. Return false with an exception set. */
 static bool
 receive_trains(Received *received, Kept *kept, int fd, Py_ssize_t limit, PyTypeObject *type)
 {
+    enum { TOGETHER = 4 };
+    _Static_assert(TOGETHER <= TRAINS_KEPT, "a room for each");
     *received = (Received){.trains = PyList_New(0)};
     bool done = received->trains;
     while (done && !received->number && received->datagrams < limit) {
-        PyObject **place = &kept->trains[PyList_GET_SIZE(received->trains) % TRAINS_KEPT];
-        PyObject *room = take_room(place, FRAME_MAX);
-        if (!room) {
-            done = false;
-            break;
+        const Py_ssize_t fit = (limit - received->datagrams) / TRAIN_SEGMENTS_MAX;
+        const unsigned count = fit < 1 ? 1 : fit < TOGETHER ? (unsigned)fit : TOGETHER;
+        PyObject *rooms[TOGETHER] = {NULL}, **places[TOGETHER];
+        uint8_t *buffers[TOGETHER];
+        for (unsigned i = 0; i < count; i++) {
+            places[i] = &kept->trains[(PyList_GET_SIZE(received->trains) + i) % TRAINS_KEPT];
+            done = done && (rooms[i] = take_room(places[i], FRAME_MAX));
+            buffers[i] = done ? (uint8_t *)PyBytes_AS_STRING(rooms[i]) : NULL;
         }
-        Arrival arrival = {0};
-        received->number = udp_receive(fd, (uint8_t *)PyBytes_AS_STRING(room), &arrival);
-        if (!received->number) {
-            const bool large = arrival.size > UDP_RECEIVE_MAX / 2;
-            if (large)
-                shrink_room(room, arrival.size);
-            PyObject *data = large ? Py_NewRef(room)
-                                   : PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), arrival.size);
-            const bool whole = data && arrival.local && arrival.addr && arrival.ecn;
-            done = whole && append(received->trains,
-                                   udp_named(type, Py_BuildValue("OnOOO", data,
-                                                                 (Py_ssize_t)arrival.segment,
-                                                                 arrival.addr, arrival.local,
-                                                                 arrival.ecn)));
-            Py_XDECREF(data);
-            received->bytes += arrival.size;
-            received->datagrams +=
-                arrival.size ? (arrival.size + arrival.segment - 1) / arrival.segment : 1;
-            arrival_clear(&arrival);
-        }
-        keep_room(place, room);
+        struct mmsghdr messages[TOGETHER];
+        Told told[TOGETHER];
+        const unsigned came =
+            done ? udp_receive(fd, buffers, count, messages, told, &received->number) : 0;
+        for (unsigned i = 0; done && i < came; i++)
+            done = add_train(received, kept, type, &messages[i], rooms[i]);
+        for (unsigned i = 0; i < count; i++)
+            if (rooms[i])
+                keep_room(places[i], rooms[i]);
+        if (came && came < count)
+            received->number = EAGAIN;
     }
     if (!done)
         Py_CLEAR(received->trains);

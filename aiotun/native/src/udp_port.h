@@ -83,17 +83,17 @@ udp_enter(const UdpPort *self)
     return done;
 }
 
-/* Note that this is over. Return false with an exception set. */
-static bool
+/* Note that this is over. Return whether the transport is closed by now, or -1 with an exception set. */
+static int
 udp_leave(const UdpPort *self)
 {
     const int closing = udp_is(self, CLOSING);
     if (closing)
-        return closing > 0 && done_with(PyObject_CallMethod(self->transport, "_leave", NULL));
+        return closing > 0 && done_with(PyObject_CallMethod(self->transport, "_leave", NULL)) ? 1 : -1;
     PyObject *none = PyLong_FromLong(0);
     const bool done = none && udp_set(self, USES, none);
     Py_XDECREF(none);
-    return done;
+    return done ? 0 : -1;
 }
 
 /* Give the protocol trains, then flush what was written, wherever: see UdpTransport._hand_over. */
@@ -140,19 +140,15 @@ udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
     Received received;
     const bool read = receive_trains(&received, self->kept, self->fd, self->limit, self->train);
     PyObject *exception = read ? NULL : take_exception();
-    bool done = udp_leave(self);
-    if (exception) {
+    const int closing = udp_leave(self);
+    if (exception)
         raise_exception(exception);
-        done = false;
-    }
-    const int closing = done ? udp_is(self, CLOSING) : -1;
-    if (closing < 0)
-        done = false;
-    else if (closing || !received.datagrams ||
-             (received.number && received.number != EAGAIN))
+    bool done = read && closing >= 0;
+    if (done &&
+        (closing || !received.datagrams || (received.number && received.number != EAGAIN)))
         done = done_with(PyObject_CallMethod(self->transport, "_take_rest", "Onni", received.trains,
                                              received.datagrams, received.bytes, received.number));
-    else {
+    else if (done) {
         self->counts->datagrams_received += (unsigned long long)received.datagrams;
         self->counts->bytes_received += (unsigned long long)received.bytes;
         self->counts->messages_received += (unsigned long long)PyList_GET_SIZE(received.trains);
@@ -290,7 +286,7 @@ udp_port_post(PyObject *object, PyObject *outgoing)
             Py_DECREF(post.datagrams[i]);
         }
     }
-    PyObject *left = udp_leave(self) ? udp_from(entries, at) : NULL;
+    PyObject *left = udp_leave(self) >= 0 ? udp_from(entries, at) : NULL;
     Py_DECREF(entries);
     return left;
 }
