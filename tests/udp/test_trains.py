@@ -137,6 +137,27 @@ def test_both_ways_to_receive_see_the_same(family: int) -> None:
     ]
 
 
+@pytest.mark.skipif(native is None, reason="there is one way")
+def test_addresses_that_are_kept_are_those_of_each_datagram() -> None:
+    assert native is not None
+    with udp_socket("::") as far:
+        far.setblocking(False)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        linux.UdpSocket(far, aiotun.udp.UdpCounters(), lambda exc: None)  # sets the options
+        port, sent, received = far.getsockname()[1], [], []
+        for number in range(300):  # more than are kept
+            version, to = ("6", "::1") if number % 3 == 0 else ("4", f"127.0.1.{number % 7 + 1}")
+            own = "::1" if version == "6" else f"127.0.{number // 9}.1"
+            with udp_socket(own) as near:
+                near.sendto(b"%d" % number, (to, port))
+                sent.append((b"%d" % number, near.getsockname(), to))
+        for limit in (1, 130, 500):
+            trains, count, _, _ = native.receive_trains(far.fileno(), limit, aiotun.DatagramTrain)
+            assert count == len(trains) == min(limit, 300 - len(received))
+            received += [(each.data, each.addr, each.local) for each in trains]
+        assert received == sent
+
+
 def test_the_native_one_makes_tuples() -> None:
     if native is not None:
         with pytest.raises(TypeError, match="a train is a tuple"):
