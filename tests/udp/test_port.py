@@ -280,18 +280,33 @@ async def test_lists_that_others_change_meanwhile(way: str) -> None:
             for _, _, _, trains in outgoing:
                 trains.clear()
             outgoing.clear()
-            return 0
+            return port
 
     async with receiver() as server, endpoint() as client:
-        addr = server.transport.local_addr
-        last = entry(addr, (b"gone", 0), ecn=Changing())
+        host, port = addr = server.transport.local_addr
+        last = entry((host, Changing()), (b"last", 0))
         outgoing = [entry(addr, (b"one", 0), (train(3, 5), 5)), last]
         if way == "native":
             assert client.transport.post(outgoing) == []
-            await until(lambda: len(server.data) == 4)
+            await until(lambda: len(server.data) == 5)
             counters = client.transport.counters
-            assert counters.datagrams_sent == 4
-            assert counters.bytes_sent == len(train(3, 5)) + 3
+            assert counters.datagrams_sent == 5
+            assert counters.bytes_sent == len(train(3, 5)) + 7
+
+
+async def test_a_port_that_says_something_else_each_time(way: str) -> None:
+    class Turning:
+        def __index__(self) -> int:
+            return ports.pop(0)
+
+    async with receiver() as first, receiver() as second, endpoint() as client:
+        ends = (first, second)
+        ports = [end.transport.local_addr[1] for end in ends]
+        addr = (first.transport.local_addr[0], Turning())
+        if way == "native":
+            for data in (b"one", b"two"):
+                assert client.transport.post([entry(addr, (data, 0))]) == []
+            await until(lambda: [end.data for end in ends] == [[b"one"], [b"two"]])
 
 
 async def test_nothing_overtakes_what_gathered() -> None:

@@ -250,8 +250,10 @@ module_clear(PyObject *module)
         Py_CLEAR(state->kept.large[i]);
     for (size_t i = 0; i < TRAINS_KEPT; i++)
         Py_CLEAR(state->kept.trains[i]);
-    for (size_t i = 0; i < ADDRESSES_KEPT; i++)
+    for (size_t i = 0; i < ADDRESSES_KEPT; i++) {
         Py_CLEAR(state->kept.addresses[i].object);
+        Py_CLEAR(state->kept.targets[i].object);
+    }
     free(state->kept.received);
     state->kept.received = NULL;
     Py_CLEAR(state->kept.rewritten);

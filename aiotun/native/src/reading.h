@@ -26,7 +26,7 @@ enum { ROOMS = 64, ROOM_SIZE = 2048 };
 /* One wake-up receives so many trains of large datagrams. */
 enum { TRAINS_KEPT = 8 };
 
-/* Addresses that datagrams came from or to, each as the system tells it and as an object. */
+/* Addresses of UDP, each as the system has it and as an object. */
 enum { ADDRESSES_KEPT = 256, ADDRESS_MAX = 28 };
 typedef struct {
     uint8_t told[ADDRESS_MAX];
@@ -38,7 +38,8 @@ typedef struct {
     Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
     PyObject *rooms[ROOMS], *large[LARGE_MAX]; /* the frames that read_frames read last */
     PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
-    KeptAddress addresses[ADDRESSES_KEPT];
+    KeptAddress addresses[ADDRESSES_KEPT]; /* that datagrams came from and to, by what told of them */
+    KeptAddress targets[ADDRESSES_KEPT];   /* that datagrams were sent to, by the object */
     uint8_t *received;             /* RECEIVED_MAX rooms of FRAME_MAX, or NULL */
     PyObject *rewritten;           /* the large frame that a Rewrite made last */
 } Kept;

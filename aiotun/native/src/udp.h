@@ -337,7 +337,7 @@ static bool
 receive_trains(Received *received, Kept *kept, int fd, Py_ssize_t limit, PyTypeObject *type)
 {
     enum { TOGETHER = 4 };
-    _Static_assert(TOGETHER <= TRAINS_KEPT, "a room for each");
+    _Static_assert((int)TOGETHER <= (int)TRAINS_KEPT, "a room for each");
     *received = (Received){.trains = PyList_New(0)};
     bool done = received->trains;
     while (done && !received->number && received->datagrams < limit) {

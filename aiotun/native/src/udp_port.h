@@ -160,18 +160,56 @@ udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
+/* Write an address as udp_write_address does. The last ones that were written are kept: a peer's is the
+   same object from packet to packet. */
+static bool
+udp_write_target(Kept *kept, struct msghdr *header, Envelope *envelope, int family, PyObject *addr)
+{
+    _Static_assert(sizeof envelope->to == ADDRESS_MAX, "of either family");
+    const uint32_t number = (uint32_t)((uintptr_t)addr >> 4) * UINT32_C(0x9E3779B1);
+    KeptAddress *place = &kept->targets[number >> 24];
+    sa_family_t told;
+    memcpy(&told, place->told, sizeof told);
+    if (place->object == addr && told == family) {
+        memcpy(&envelope->to, place->told, ADDRESS_MAX);
+        header->msg_name = &envelope->to;
+        header->msg_namelen = family == AF_INET ? sizeof envelope->to.v4 : sizeof envelope->to.v6;
+        return true;
+    }
+    if (!udp_write_address(header, envelope, family, addr))
+        return false;
+    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(addr); i++)
+        if (!PyLong_CheckExact(PyTuple_GET_ITEM(addr, i))) /* it may say something else next time */
+            return true;
+    memcpy(place->told, &envelope->to, ADDRESS_MAX);
+    Py_XSETREF(place->object, Py_NewRef(addr));
+    return true;
+}
+
+/* Read a number. Return false if it is none that fits, with no exception set. */
+static bool
+udp_read_number(PyObject *object, Py_ssize_t *number)
+{
+    *number = PyLong_Check(object) ? PyLong_AsSsize_t(object) : -1;
+    if (*number != -1 || !PyErr_Occurred())
+        return PyLong_Check(object);
+    PyErr_Clear();
+    return false;
+}
+
 /* Add a message of one train, and say of how many datagrams. Return false if it is not plain, perhaps
    with an exception set. */
 static bool
-udp_add_train(Post *post, int family, PyObject *addr, PyObject *local, int ecn, PyObject *train,
-              bool gso, Py_ssize_t *datagrams)
+udp_add_train(Post *post, const UdpPort *self, PyObject *addr, PyObject *local, int ecn,
+              PyObject *train, bool gso, Py_ssize_t *datagrams)
 {
-    PyObject *data;
     Py_ssize_t segment;
     if (!PyTuple_Check(addr) || !PyTuple_GET_SIZE(addr) ||
         !PyUnicode_Check(PyTuple_GET_ITEM(addr, 0)) || !PyTuple_Check(train) ||
-        !PyArg_ParseTuple(train, "Sn", &data, &segment))
+        PyTuple_GET_SIZE(train) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(train, 0)) ||
+        !udp_read_number(PyTuple_GET_ITEM(train, 1), &segment))
         return false;
+    PyObject *data = PyTuple_GET_ITEM(train, 0);
     const Py_ssize_t size = PyBytes_GET_SIZE(data);
     const bool many = 0 < segment && segment < size;
     if (many && (!gso || (size - 1) / segment >= TRAIN_SEGMENTS_MAX))
@@ -181,7 +219,7 @@ udp_add_train(Post *post, int family, PyObject *addr, PyObject *local, int ecn, 
     struct iovec *part = &post->iovecs[post->messages];
     *part = (struct iovec){PyBytes_AS_STRING(data), (size_t)size};
     *header = (struct msghdr){.msg_iov = part, .msg_iovlen = 1};
-    if (!udp_write_address(header, envelope, family, addr) ||
+    if (!udp_write_target(self->kept, header, envelope, self->family, addr) ||
         !envelope->to.v4.sin_port || /* it stands at the same place in both */
         !udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local, ecn,
                            many ? segment : 0))
@@ -206,10 +244,12 @@ udp_fill(Post *post, const UdpPort *self, PyObject *entries, Place at, Place *pl
 {
     post->messages = post->parts = 0;
     while (*plain && post->messages < UDP_MESSAGES_MAX && at.entry < PyList_GET_SIZE(entries)) {
-        PyObject *addr, *local, *trains, *entry = PyList_GET_ITEM(entries, at.entry);
-        int ecn;
-        *plain = PyTuple_Check(entry) &&
-                 PyArg_ParseTuple(entry, "OOiO!", &addr, &local, &ecn, &PyList_Type, &trains);
+        PyObject *entry = PyList_GET_ITEM(entries, at.entry);
+        Py_ssize_t ecn;
+        *plain = PyTuple_Check(entry) && PyTuple_GET_SIZE(entry) == 4 &&
+                 udp_read_number(PyTuple_GET_ITEM(entry, 2), &ecn) && 0 <= ecn && ecn <= 3 &&
+                 PyList_Check(PyTuple_GET_ITEM(entry, 3));
+        PyObject *trains = *plain ? PyTuple_GET_ITEM(entry, 3) : NULL;
         if (*plain && at.train >= PyList_GET_SIZE(trains)) {
             at = (Place){at.entry + 1, 0, 0};
             continue;
@@ -218,8 +258,8 @@ udp_fill(Post *post, const UdpPort *self, PyObject *entries, Place at, Place *pl
         *place = at;
         if (*plain) {
             PyObject *train = Py_NewRef(PyList_GET_ITEM(trains, at.train));
-            *plain = udp_add_train(post, self->family, addr, local, ecn, train, gso,
-                                   &place->datagrams);
+            *plain = udp_add_train(post, self, PyTuple_GET_ITEM(entry, 0), PyTuple_GET_ITEM(entry, 1),
+                                   (int)ecn, train, gso, &place->datagrams);
             Py_DECREF(train);
         }
         at.train += *plain;
