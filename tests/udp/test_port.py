@@ -283,7 +283,8 @@ async def test_lists_that_others_change_meanwhile(way: str) -> None:
             return port
 
     async with receiver() as server, endpoint() as client:
-        host, port = addr = server.transport.local_addr
+        addr = server.transport.local_addr
+        host, port = addr[0], int(addr[1])
         last = entry((host, Changing()), (b"last", 0))
         outgoing = [entry(addr, (b"one", 0), (train(3, 5), 5)), last]
         if way == "native":
@@ -301,7 +302,7 @@ async def test_a_port_that_says_something_else_each_time(way: str) -> None:
 
     async with receiver() as first, receiver() as second, endpoint() as client:
         ends = (first, second)
-        ports = [end.transport.local_addr[1] for end in ends]
+        ports = [int(end.transport.local_addr[1]) for end in ends]
         addr = (first.transport.local_addr[0], Turning())
         if way == "native":
             for data in (b"one", b"two"):

@@ -144,7 +144,9 @@ def test_addresses_that_are_kept_are_those_of_each_datagram() -> None:
         far.setblocking(False)
         far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         linux.UdpSocket(far, aiotun.udp.UdpCounters(), lambda exc: None)  # sets the options
-        port, sent, received = far.getsockname()[1], [], []
+        port = far.getsockname()[1]
+        sent: list[tuple[bytes, object, str]] = []
+        received: list[tuple[bytes, object, str | None]] = []
         for number in range(300):  # more than are kept
             version, to = ("6", "::1") if number % 3 == 0 else ("4", f"127.0.1.{number % 7 + 1}")
             own = "::1" if version == "6" else f"127.0.{number // 9}.1"
