@@ -19,6 +19,7 @@ from typing import get_args
 from aiotun.config import Layer
 from aiotun.testing.namespace import enter_namespace
 
+from .flows import flows
 from .installing import install
 from .traffic import traffic
 from .tunnel import tunnel
@@ -50,6 +51,8 @@ def main() -> int:
             for layer in get_args(Layer):
                 print(f"Through Python for Windows, by {layer.upper()}s:", flush=True)
                 asyncio.run(traffic(FOLDER, layer))
+            print("Flows of Python for Windows:", flush=True)
+            asyncio.run(flows(FOLDER))
             for everything in (False, True):
                 print("WireGuard on Python for Windows:", flush=True)
                 asyncio.run(tunnel(FOLDER, everything=everything))

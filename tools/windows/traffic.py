@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,18 @@ from aiotun.testing import Namespace
 
 from .wine import ROOT, end_wine, environment
 
-__all__ = ["PORT", "Bridge", "ping", "traffic", "transfer"]
+__all__ = [
+    "ADDRESSES",
+    "PORT",
+    "Bridge",
+    "bridge",
+    "end",
+    "ping",
+    "start_windows",
+    "traffic",
+    "transfer",
+    "until_all_are_there",
+]
 
 PORT = 47000
 ADDRESSES = (["10.77.0.1/24", "fd77::1/64"], ["10.77.0.2/24", "fd77::2/64"])
@@ -64,46 +76,43 @@ class Bridge(aiotun.PacketProtocol):
 
 async def traffic(folder: Path, layer: Layer) -> None:
     """Raises `RuntimeError` or `subprocess.CalledProcessError` where packets are missing."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         middle, *edges = (stack.enter_context(Namespace()) for _ in range(3))
         bridges = []
         for number, namespace in enumerate(edges):
-            sock = middle.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
-            stack.callback(sock.close)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-            sock.bind(("127.0.0.1", PORT + number))
-            sock.setblocking(False)
-            device = namespace.run(
-                aiotun.Device,
-                layer=layer,
-                addresses=ADDRESSES[number],
-                mtu=MTU,
-                offload=False,
-            )
-            transport, bridge = await aiotun.create_device_endpoint(
-                functools.partial(Bridge, sock), device=device
-            )
-            stack.callback(transport.abort)
-            bridges.append(bridge)
-        process = middle.run(_start_windows, folder, layer)
-        try:
-            await _until_both_are_there(process, bridges)
-            await asyncio.to_thread(_send, *edges)
-        finally:
-            with suppress(ProcessLookupError):  # it has ended by itself
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for bridge in bridges:
-            bridge.transport.close()
-            await bridge.transport.wait_closed()
+            settings: dict[str, Any] = {"layer": layer, "addresses": ADDRESSES[number], "mtu": MTU}
+            between = bridge(middle, namespace, number, **settings)
+            bridges.append(await stack.enter_async_context(between))
+        process = middle.run(start_windows, folder, "forwarding", layer)
+        stack.callback(end, process)
+        await until_all_are_there(process, bridges)
+        await asyncio.to_thread(_send, *edges)
 
 
-def _start_windows(folder: Path, layer: Layer) -> subprocess.Popen[bytes]:
-    """With a server of wine in the namespace of the caller."""
+@asynccontextmanager
+async def bridge(
+    middle: Namespace, namespace: Namespace, number: int, **settings: Any
+) -> AsyncIterator[Bridge]:
+    """Between a device in that namespace and an adapter of the stand-in, whose name ends in that
+    number and whose wine is in the namespace `middle`."""
+    with middle.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.bind(("127.0.0.1", PORT + number))
+        sock.setblocking(False)
+        device = namespace.run(aiotun.Device, offload=False, **settings)
+        transport, protocol = await aiotun.create_device_endpoint(
+            functools.partial(Bridge, sock), device=device
+        )
+        async with transport:
+            yield protocol
+
+
+def start_windows(folder: Path, module: str, *words: str) -> subprocess.Popen[bytes]:
+    """A module of these tools, with a server of wine in the namespace of the caller."""
     end_wine(folder)
     wine = environment(folder) | {"STANDIN_PORT": str(PORT)}
     return subprocess.Popen(
-        ["wine", str(folder / "python" / "python.exe"), "-m", "tools.windows.forwarding", layer],
+        ["wine", str(folder / "python" / "python.exe"), "-m", f"tools.windows.{module}", *words],
         cwd=ROOT,
         env=wine,
         stdin=subprocess.DEVNULL,
@@ -113,7 +122,14 @@ def _start_windows(folder: Path, layer: Layer) -> subprocess.Popen[bytes]:
     )
 
 
-async def _until_both_are_there(process: subprocess.Popen[bytes], bridges: list[Bridge]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+async def until_all_are_there(process: subprocess.Popen[bytes], bridges: list[Bridge]) -> None:
+    """Raises `RuntimeError` if it ends before."""
     for _ in range(600):
         if all(bridge.peer for bridge in bridges):
             return

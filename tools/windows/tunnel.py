@@ -11,7 +11,6 @@ the named pipe; and ctrl-C ends it.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
 import signal
@@ -19,14 +18,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-import aiotun
 from aiotun.testing import Namespace
 from aiotun.wireguard.config import parse_config
 
-from .traffic import PORT, Bridge, ping, transfer
+from .traffic import PORT, bridge, ping, transfer
 from .wine import ROOT, end_wine, environment
 
 __all__ = ["tunnel"]
@@ -42,7 +40,7 @@ async def tunnel(folder: Path, *, everything: bool) -> None:
 
     With `everything` all that Windows sends goes into the tunnel.
     """
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiotun-")))
         near, middle, far = (stack.enter_context(Namespace()) for _ in range(3))
         card = _connect(middle, far)
@@ -62,17 +60,9 @@ async def tunnel(folder: Path, *, everything: bool) -> None:
         config = parse_config((files / "wg0.conf").read_text(), "wg0.conf")
         addresses = parse_config((files / "linux.conf").read_text(), "linux.conf").addresses
 
-        sock = middle.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
-        stack.callback(sock.close)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sock.bind(("127.0.0.1", PORT))
-        sock.setblocking(False)
-        device = near.run(aiotun.Device, addresses=config.addresses, mtu=MTU, offload=False)
-        transport, bridge = await aiotun.create_device_endpoint(
-            functools.partial(Bridge, sock), device=device
+        here = await stack.enter_async_context(
+            bridge(middle, near, 0, addresses=config.addresses, mtu=MTU)
         )
-        stack.callback(transport.abort)
-
         linux = far.run(
             subprocess.Popen,
             [sys.executable, "-m", "aiotun", "wireguard", "serve", "--no-uapi", "linux.conf"],
@@ -84,15 +74,15 @@ async def tunnel(folder: Path, *, everything: bool) -> None:
         serving = windows.start("wireguard", "serve", "--state", ".", "wg0.conf")
         try:
             for _ in range(600):
-                if bridge.peer is not None or serving.poll() is not None:
+                if here.peer is not None or serving.poll() is not None:
                     break
                 await asyncio.sleep(0.1)
-            if bridge.peer is None:
+            if here.peer is None:
                 serving.kill()
                 raise RuntimeError(f"Python for Windows did not begin: {serving.communicate()[0]}")
             hosts = [str(address.ip) for address in addresses]
-            here = [str(address.ip) for address in config.addresses]
-            await asyncio.to_thread(_send, near, far, hosts, here)
+            own = [str(address.ip) for address in config.addresses]
+            await asyncio.to_thread(_send, near, far, hosts, own)
             await asyncio.to_thread(_check_status, windows)
             print(serving.communicate("\n", timeout=60)[0])
             if serving.returncode:
