@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import left_out
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +16,7 @@ WORKFLOW = ROOT / ".github/workflows/systems.yml"
 COLLECT = """
 import asyncio, ctypes.util, sys, sysconfig, urllib.request, uuid  # these look at the system once
 sysconfig.get_config_vars()
+import left_out
 import pytest
 
 system, modules, *tests = sys.argv[1:]
@@ -64,3 +66,14 @@ def test_bsd(system: str) -> None:
 
 def test_what_does_not_import_is_told() -> None:
     assert "cobs" in collect("freebsd15", "cobs", "tests/codecs/test_cobs.py")
+
+
+@pytest.mark.parametrize("system", ["WINDOWS", "ELSEWHERE", "UNIX", "MACOS"])
+def test_what_is_left_out_is_there(system: str) -> None:
+    """Single tests by their name, of one of its parameters or of all."""
+    for name in getattr(left_out, system):
+        path, _, test = name.partition("::")
+        file = ROOT / "tests" / path
+        assert file.exists(), name
+        if test:
+            assert f"def {test.partition('[')[0]}(" in file.read_text(), name

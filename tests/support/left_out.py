@@ -34,7 +34,6 @@ WINDOWS = {
     "udp/test_bsd.py": "it is about the sockets of macOS and the BSDs",
     "udp/test_mmsg.py": "it is about the sockets of macOS and the BSDs",
     "udp/test_datagram_protocol.py": "it is about Linux' socket",
-    "udp/test_endpoint.py": "half of it is about UNIX sockets, ECN and path MTUs",
     "udp/test_trains.py": "it is about Linux' socket",
     "udp/test_offload.py": "it is about Linux' socket",
     "udp/test_sending.py": "it is about Linux' socket",
@@ -47,16 +46,16 @@ WINDOWS = {
     "native/test_ring.py": "the sanitizers are another system's",
     "codecs/test_tokio.py": "its peer is reached by socketpair",
     "wireguard/system": "it is about the routes and name servers of other systems",
+    "wireguard/test_endpoint.py::test_many_datagrams_in_a_call": "the models are of other systems",
     "wireguard/test_exit.py": KERNEL,
     "wireguard/test_nats_store.py": "its server runs on Linux",
     "wireguard/test_page.py": "its interfaces are Linux' devices",
     "wireguard/test_service.py": "its interfaces are Linux' devices",
-    "wireguard/test_live.py": "it looks for UNIX sockets; wireguard/windows looks for pipes",
-    "wireguard/test_uapi.py": "half of it is about a UNIX socket; wireguard/windows has the pipe",
+    "wireguard/test_uapi_socket.py": "it is about UNIX sockets; wireguard/windows has the pipe",
     "wireguard/test_unix_socket.py": "it is about UNIX sockets",
     "tools": "these tools are for developers on Linux",
 }
-"""Files and folders below tests/, with the reason."""
+"""Folders, files and single tests below tests/, with the reason."""
 
 ELSEWHERE = {
     "platforms/windows": "make windows runs them",
@@ -101,7 +100,7 @@ UNIX = {
     "udp/test_sending.py": LINUX,
     "udp/test_trains.py": LINUX,
     "wireguard/system": LINUX,
-    "wireguard/test_endpoint.py": MODEL,
+    "wireguard/test_endpoint.py::test_many_datagrams_in_a_call": MODEL,
     "wireguard/test_exit.py": LINUX,
 }
 """Those that do not run on macOS and the BSDs."""
@@ -120,7 +119,7 @@ MACOS = {
 
 
 def here() -> dict[str, str]:
-    """Files and folders below tests/ that this system leaves out, with the reason."""
+    """Folders, files and single tests below tests/ that this system leaves out, with the reason."""
     if sys.platform == "win32":
         return WINDOWS
     if sys.platform == "linux":

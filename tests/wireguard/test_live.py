@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -13,7 +12,6 @@ from rich.console import Console
 from aiotun.wireguard.cli.status import render
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.uapi import PeerStatus, Status
-from aiotun.wireguard.uapi_client import find_socket
 
 KEY, ALICE, BOB = (bytes([n]) * 32 for n in (8, 1, 2))
 
@@ -92,16 +90,3 @@ def test_the_first_picture_has_no_rates() -> None:
     assert "0 bit/s" in text
     assert "1 MB" in text
     assert "dropped: nothing" in text
-
-
-def test_the_only_socket_is_found(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no interface is up"):
-        find_socket(None, tmp_path)
-    (tmp_path / "wg0.sock").touch()
-    assert find_socket(None, tmp_path) == tmp_path / "wg0.sock"
-    (tmp_path / "wg1.sock").touch()
-    with pytest.raises(ValueError, match="there are wg0, wg1"):
-        find_socket(None, tmp_path)
-    assert find_socket("wg7", tmp_path) == tmp_path / "wg7.sock"
-    with pytest.raises(ValueError, match="no name of an interface"):
-        find_socket("../wg7", tmp_path)

@@ -4,66 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import socket
 from dataclasses import replace
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uapi_fakes import ALICE, BOB, FULL, KEY, OK, SECRET, Fake
 
-from aiotun.wireguard import uapi_socket
 from aiotun.wireguard.changes import Control, difference, snapshot
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.noise import Keys
-from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.uapi import Status, answer, decode_get, decode_set, encode_get
-from aiotun.wireguard.uapi_client import ask, read_counters, read_status
-from aiotun.wireguard.uapi_socket import open_uapi
-
-KEY, ALICE, BOB, SECRET = (bytes([n]) * 32 for n in (8, 1, 2, 3))
-
-OK = "errno=0\n\n"
 
 
 def refused(number: int) -> str:
     return f"errno={-number}\n\n"
-
-
-class Fake:
-    """A real tunnel, and nothing around it."""
-
-    def __init__(self, private_key: bytes = KEY) -> None:
-        self.tunnel = Tunnel(private_key)
-        self.listen_port = 51820
-        self.fwmark = 0
-        self.calls: list[tuple[Any, ...]] = []
-
-    def set_peer(self, config: PeerConfig) -> None:
-        self.calls.append(("set_peer", config))
-        self.tunnel.set_peer(config, 0.0, config.endpoint)
-
-    def remove_peer(self, public_key: bytes) -> None:
-        self.calls.append(("remove_peer", public_key))
-        self.tunnel.remove_peer(public_key)
-
-    def set_private_key(self, private_key: bytes) -> None:
-        self.calls.append(("set_private_key", private_key))
-        self.tunnel.set_private_key(private_key)
-
-    async def set_listen_port(self, port: int) -> None:
-        self.calls.append(("set_listen_port", port))
-        if port == 80:
-            raise PermissionError(errno.EACCES, "not for you")
-        self.listen_port = port
-
-    async def set_fwmark(self, mark: int) -> None:
-        self.calls.append(("set_fwmark", mark))
-        self.fwmark = mark
 
 
 async def asked(fake: Fake, *lines: str) -> str:
@@ -72,26 +30,6 @@ async def asked(fake: Fake, *lines: str) -> str:
 
 def networks(*texts: str) -> tuple[Any, ...]:
     return tuple(ip_network(text) for text in texts)
-
-
-FULL = (
-    "set=1",
-    f"private_key={KEY.hex()}",
-    "listen_port=51999",
-    "fwmark=51966",
-    "replace_peers=true",
-    f"public_key={ALICE.hex()}",
-    "protocol_version=1",
-    f"preshared_key={SECRET.hex()}",
-    "endpoint=192.0.2.1:51820",
-    "persistent_keepalive_interval=25",
-    "replace_allowed_ips=true",
-    "allowed_ip=10.0.0.1/32",
-    "allowed_ip=fd00::/64",
-    f"public_key={BOB.hex()}",
-    "endpoint=[2001:db8::1]:7",
-    "allowed_ip=10.1.0.0/16",
-)
 
 
 async def test_set_and_get() -> None:
@@ -420,77 +358,3 @@ async def test_the_endpoint_of_a_peer_whose_name_was_not_found_is_kept() -> None
     await asked(fake, "set=1", f"public_key={ALICE.hex()}", f"public_key={BOB.hex()}")
     known = replace(BEFORE, peers=(replace(A, endpoint=("vpn.example", 7)), B))
     assert [peer.endpoint for peer in snapshot(fake, known).peers] == [("vpn.example", 7), None]
-
-
-# The socket.
-
-
-async def test_conversation_over_the_socket(tmp_path: Path) -> None:
-    fake = Fake()
-    async with open_uapi(Control(fake), "wg9", tmp_path / "run") as path:
-        assert path == tmp_path / "run" / "wg9.sock"
-        assert os.stat(path).st_mode & 0o777 == 0o600
-        await ask(path, "\n".join(FULL))
-        status, counters = await asyncio.gather(read_status(path), read_counters(path))
-        assert [peer.public_key for peer in status.peers] == [ALICE, BOB]
-        assert counters["replayed"] == 0
-        with pytest.raises(OSError, match="errno -22"):
-            await ask(path, "set=1\nnonsense=1")
-        # Several requests on one connection, in pieces.
-        reader, writer = await asyncio.open_unix_connection(str(path))
-        writer.write(b"set=1\nlisten_")
-        await asyncio.sleep(0.01)
-        writer.write(b"port=7\n\nget=1\n\n")
-        assert await reader.readuntil(b"\n\n") == OK.encode()
-        assert b"listen_port=7\n" in await reader.readuntil(b"\n\n")
-        leave = writer  # still connected at the end
-    assert not path.exists()
-    assert await reader.read() == b""
-    leave.close()
-
-
-async def test_a_request_without_end_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uapi_socket, "REQUEST_MAX", 1000)
-    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
-        with pytest.raises(OSError, match=r"no answer|reset|pipe"):
-            await ask(path, "set=1\n" + "listen_port=1\n" * 10000)
-        await ask(path, "get=1")
-
-
-async def test_a_name_in_use_and_a_socket_left_behind(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "wg9.sock"))
-    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
-        with pytest.raises(OSError, match="in use by another program"):
-            async with open_uapi(Control(Fake()), "wg9", tmp_path):
-                pass
-        await ask(path, "get=1")
-
-
-@pytest.mark.parametrize("name", ["../wg9", "wg9;reboot", "wg%d", "wg9\n", "", "..", "a" * 16])
-async def test_a_name_that_no_interface_has(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="is no name of an interface"):
-        async with open_uapi(Control(Fake()), name, tmp_path / "run"):
-            pass
-    assert not os.listdir(tmp_path)
-
-
-async def test_what_cannot_be_asked_is_told_without_keys(tmp_path: Path) -> None:
-    async with open_uapi(Control(Fake()), "wg9", tmp_path) as path:
-        with pytest.raises(OSError, match="refused 'set=1' with errno -22") as caught:
-            await ask(path, f"set=1\nprivate_key={KEY.hex()}\nnonsense=1")
-        assert KEY.hex() not in str(caught.value)
-
-
-async def test_a_directory_that_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def mkdir(*args: Any, **kwargs: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", mkdir)
-    with pytest.raises(PermissionError, match="--no-uapi"):
-        async with open_uapi(Control(Fake()), "wg9", tmp_path):
-            pass
