@@ -64,5 +64,5 @@ def test_architecture_names_no_file_that_is_gone() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     named = set(re.findall(r"`([\w/]+\.(?:pyi?|h|c))`", text))
     assert len(named) > 30
-    there = {str(path) for path in (ROOT / "aiotun").rglob("*")}
+    there = {path.as_posix() for path in (ROOT / "aiotun").rglob("*")}
     assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []

@@ -68,7 +68,7 @@ def test_what_does_not_import_is_told() -> None:
     assert "cobs" in collect("freebsd15", "cobs", "tests/codecs/test_cobs.py")
 
 
-@pytest.mark.parametrize("system", ["WINDOWS", "ELSEWHERE", "UNIX", "MACOS"])
+@pytest.mark.parametrize("system", ["WINDOWS", "WINE", "ELSEWHERE", "UNIX", "MACOS"])
 def test_what_is_left_out_is_there(system: str) -> None:
     """Single tests by their name, of one of its parameters or of all."""
     for name in getattr(left_out, system):

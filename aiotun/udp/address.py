@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6, inet_pton, socket
 
 from .protocol import SocketAddress
 
-__all__ = ["check_numbers", "check_types", "from_socket", "is_v4", "peer_name", "to_socket"]
+__all__ = ["check_numbers", "check_types", "from_socket", "is_v4", "peer_name", "to_loop", "to_socket"]
 
 MAPPED = "::ffff:"
 """Before an IPv4 address on a dual-stack socket (RFC 4291, section 2.5.5.2)."""
@@ -78,6 +78,17 @@ def to_socket(addr: SocketAddress, family: int) -> SocketAddress:
     if family == AF_INET:
         raise ValueError(f"this endpoint speaks IPv4 alone, and {host} is an IPv6 address")
     return addr
+
+
+@lru_cache(maxsize=4096)
+def to_loop(addr: SocketAddress, family: int) -> SocketAddress:
+    """What a loop's endpoint takes: of IPv6 with flow label and scope, by whose number alone
+    Windows' own loop tells the versions (parse_address in CPython's overlapped.c).
+
+    Raises `ValueError`, as `to_socket`.
+    """
+    name = to_socket(addr, family)
+    return (*name, 0, 0)[:4] if family == AF_INET6 else name
 
 
 def peer_name(sock: socket) -> SocketAddress | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..cancelling import despite_cancellation
-from .address import from_socket, to_socket
+from .address import from_socket, to_loop
 from .base import AnyProtocol, UdpTransport
 from .messages import Message
 from .protocol import Datagram
@@ -37,7 +37,7 @@ class PlainUdpTransport(UdpTransport):
         self._endpoint: asyncio.DatagramTransport | None = None  # until it is opened, and closed
         self._peer: Any = None  # whom to name to the endpoint of a connected socket
         if self._remote and isinstance(loop, PROACTOR):
-            self._peer = to_socket(self._remote, self._family)
+            self._peer = to_loop(self._remote, self._family)
         self._pending: list[Datagram] = []
         self._reading = False
         self._full = False
@@ -86,7 +86,7 @@ class PlainUdpTransport(UdpTransport):
             for addr, _, _, (datagram,), _ in messages:
                 if self._full:
                     break
-                to = self._peer if self._remote else to_socket(addr, self._family)
+                to = self._peer if self._remote else to_loop(addr, self._family)
                 self._endpoint.sendto(datagram, to)
                 sent += 1
                 self._full = self._endpoint.get_write_buffer_size() > 0  # type: ignore[attr-defined]

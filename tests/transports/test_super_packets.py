@@ -199,6 +199,7 @@ async def test_one_kind_refused_leaves_the_other(rig: Rig, monkeypatch: pytest.M
 async def test_packets_refused_too_do_not_switch_coalescing_off(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    needs_offload(rig, "tcp")
     with monkeypatch.context() as patch:
         refuse(rig.device, patch, lambda frame: True)
         async with endpoint(rig.device, Recorder) as protocol:
@@ -217,6 +218,7 @@ async def test_packets_refused_too_do_not_switch_coalescing_off(
 async def test_a_refusal_followed_by_push_back_keeps_the_order(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs_offload(rig, "tcp")
     written: list[bytes] = []
     full = True
 

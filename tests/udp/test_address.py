@@ -6,7 +6,7 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
-from aiotun.udp.address import from_socket, to_socket
+from aiotun.udp.address import from_socket, to_loop, to_socket
 from aiotun.udp.protocol import SocketAddress
 
 
@@ -22,6 +22,20 @@ from aiotun.udp.protocol import SocketAddress
 )
 def test_to_socket(given: SocketAddress, family: int, taken: SocketAddress) -> None:
     assert to_socket(given, family) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "family", "taken"),
+    [
+        (("192.0.2.1", 7), AF_INET, ("192.0.2.1", 7)),
+        (("192.0.2.1", 7), AF_INET6, ("::ffff:192.0.2.1", 7, 0, 0)),
+        (("2001:db8::1", 7), AF_INET6, ("2001:db8::1", 7, 0, 0)),
+        (("2001:db8::1", 7, 5), AF_INET6, ("2001:db8::1", 7, 5, 0)),
+        (("fe80::1", 7, 0, 3), AF_INET6, ("fe80::1", 7, 0, 3)),
+    ],
+)
+def test_to_loop(given: SocketAddress, family: int, taken: SocketAddress) -> None:
+    assert to_loop(given, family) == taken
 
 
 @pytest.mark.parametrize(

@@ -814,7 +814,8 @@ async def test_a_socket_of_another_kind(kind: str) -> None:
     if kind == "TCP":
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     else:
-        sock, _ = unix_pair(socket.SOCK_DGRAM)
+        sock, far = unix_pair(socket.SOCK_DGRAM)
+        far.close()
     with pytest.raises(aiotun.ConfigError, match="sock= is no UDP socket"):
         await aiotun.create_udp_endpoint(Recorder, sock=sock)
     assert sock.fileno() == -1  # it belonged to the endpoint already

@@ -34,7 +34,7 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",  # or it asks for Mono and Gecko
         "PYTHONPATH": ";".join(map(windows_path, (STARTUP, ROOT, folder / "site"))),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": windows_path(folder / "pycache"),
         "AIOTUN_TEST_REQUIRE": "",  # what wine lacks is no fault
         "AIOTUN_STANDIN": windows_path(folder / "standin.dll"),
         "AIOTUN_STANDIN_TAP": windows_path(folder / "standin-tap.sys"),
