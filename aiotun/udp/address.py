@@ -7,7 +7,15 @@ from socket import AF_INET, AF_INET6, inet_pton, socket
 
 from .protocol import SocketAddress
 
-__all__ = ["check_numbers", "check_types", "from_socket", "is_v4", "peer_name", "to_loop", "to_socket"]
+__all__ = [
+    "check_numbers",
+    "check_types",
+    "from_socket",
+    "is_v4",
+    "peer_name",
+    "to_loop",
+    "to_socket",
+]
 
 MAPPED = "::ffff:"
 """Before an IPv4 address on a dual-stack socket (RFC 4291, section 2.5.5.2)."""

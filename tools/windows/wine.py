@@ -34,6 +34,7 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",  # or it asks for Mono and Gecko
         "PYTHONPATH": ";".join(map(windows_path, (STARTUP, ROOT, folder / "site"))),
+        "PYTHONDONTWRITEBYTECODE": "",  # each program would compile all that it imports
         "PYTHONPYCACHEPREFIX": windows_path(folder / "pycache"),
         "AIOTUN_TEST_REQUIRE": "",  # what wine lacks is no fault
         "AIOTUN_STANDIN": windows_path(folder / "standin.dll"),
