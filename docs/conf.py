@@ -28,6 +28,7 @@ version = release = aiotun.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"aiotun {release}"
+html_show_copyright = False
 exclude_patterns = ["_build"]
 pygments_style = "friendly"
 
