@@ -25,6 +25,7 @@ class FreeBSDKernel(ModelKernel):
 
     system = FreeBSD
     route_by_index = True
+    embeds_scope = False
 
     def __init__(self, transient: bool = True) -> None:
         super().__init__()

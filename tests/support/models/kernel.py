@@ -77,6 +77,8 @@ class ModelKernel(Kernel):
 
     system: type[System]
     route_by_index: bool
+    embeds_scope = True
+    """Whether a link-local gateway has its index within the address; otherwise as its scope."""
 
     def __init__(self) -> None:
         self.headers = self.system.headers
@@ -468,7 +470,7 @@ class ModelKernel(Kernel):
         on FreeBSD as its scope. None for any other gateway."""
         if gateway[1] == common.AF_INET or not IPv6Address(gateway[8:24]).is_link_local:
             return None
-        if self.system.embeds_scope:
+        if self.embeds_scope:
             return int.from_bytes(gateway[10:12], "big")
         return int.from_bytes(gateway[24:28], "little")
 
