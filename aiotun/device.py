@@ -21,6 +21,7 @@ from .errors import (
     InterruptError,
     PacketError,
 )
+from .forking import renew_in_child
 from .interfaces import Event
 from .interrupt import Interrupt, wait_for
 from .lease import Lease, Lendable
@@ -144,14 +145,23 @@ class Device(InterfaceSettings, Closing, Lendable):
             self.udp_zero_checksum,
         )
         self._pending: list[bytes] = []  # packets already split, the next one last
-        self._receiving = threading.Lock()
-        self._sending = threading.Lock()
-        self._ending = threading.RLock()  # of the thread that closes
-        self._waiting = threading.Condition()  # guards what follows, `_shut`, `io` and the lease
+        self._make_locks()
         self._readers = Waiters()  # for packets
         self._writers = Waiters()  # for the system, which pushes back
         self._senders = Waiters()  # for the thread that sends
         self._all_waiters = self._readers, self._writers, self._senders
+        renew_in_child(self)
+
+    def _make_locks(self) -> None:
+        self._receiving = threading.Lock()
+        self._sending = threading.Lock()
+        self._ending = threading.RLock()  # of the thread that closes
+        self._waiting = threading.Condition()  # guards waiters, `_shut`, `io` and the lease
+
+    def _after_fork(self) -> None:
+        self._make_locks()
+        for waiters in self._all_waiters:
+            waiters.forget_others()
 
     @property
     def counters(self) -> Counters:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import sys
 from contextlib import suppress
 
 from .cancelling import Closing
+from .forking import renew_in_child
 
 if sys.platform == "win32":
     import _overlapped  # type: ignore[import-not-found]
@@ -25,14 +27,15 @@ class Interrupt(Closing):
 
     While it is set, every call that it is handed to raises `InterruptError`;
     after `clear` it can be used again. One may be handed to many calls at once.
+
+    A child process (fork(2)) has a flag of its own, which is as the parent's was.
     """
 
     def __init__(self) -> None:
         self._value: object = None
         # A pair of sockets, since every system can wait for these.
-        self._reading, self._writing = socket.socketpair()
-        self._reading.setblocking(False)
-        self._writing.setblocking(False)
+        self._reading, self._writing = _pair()
+        renew_in_child(self)
         if sys.platform == "win32":  # where what is no socket is waited for by events
             self.event = _overlapped.CreateEvent(None, True, False, None)
             """The handle of an event that is set while this is."""
@@ -79,6 +82,24 @@ class Interrupt(Closing):
         if sys.platform == "win32" and self.event:
             _winapi.CloseHandle(self.event)
             self.event = 0
+
+    def _after_fork(self) -> None:
+        if self.fileno() < 0:
+            return
+        was_set = self.is_set()
+        reading, writing = _pair()
+        with reading, writing:  # under the numbers that others know
+            os.dup2(reading.fileno(), self._reading.fileno(), inheritable=False)
+            os.dup2(writing.fileno(), self._writing.fileno(), inheritable=False)
+        if was_set:
+            self.set(self._value)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    for each in pair:
+        each.setblocking(False)
+    return pair
 
 
 def wait_for(timeout: float | None, *interrupts: Interrupt) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from .interrupt import Interrupt
 
 __all__ = ["Waiters"]
@@ -14,14 +16,18 @@ class Waiters:
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        """How many threads wait."""
+        self._threads: list[int] = []  # those that wait
         self._interrupt: Interrupt | None = None  # made for the first of them
         self._awake = self._ended = False
 
+    @property
+    def count(self) -> int:
+        """How many threads wait."""
+        return len(self._threads)
+
     def join(self) -> Interrupt:
         """For a thread that is about to wait: what to wait for."""
-        self.count += 1
+        self._threads.append(threading.get_ident())
         if self._interrupt is None:
             self._interrupt = Interrupt()
         if self._ended:
@@ -30,7 +36,7 @@ class Waiters:
 
     def leave(self) -> None:
         """For a thread that waited."""
-        self.count -= 1
+        self._threads.remove(threading.get_ident())
 
     def wake(self) -> None:
         """Let all go on that wait, and that will wait until `sleep`."""
@@ -51,6 +57,10 @@ class Waiters:
         self._ended = True
         if self._interrupt is not None:
             self._interrupt.set()
+
+    def forget_others(self) -> None:
+        """In a child process (fork(2)), which has this thread alone."""
+        self._threads = [each for each in self._threads if each == threading.get_ident()]
 
     def close(self) -> None:
         """Idempotent. Nobody may be waiting."""

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from ..addresses import Address
 from ..config import DeviceConfig
 from ..errors import AddressError, ClosedError, InterfaceDownError, InterfaceGoneError, OffloadError
+from ..forking import renew_in_child
 from ..interfaces import (
     AddressAdded,
     AddressRemoved,
@@ -188,8 +189,12 @@ class _Pair:
     """What both queues share: a lock, and the threads that wait for either."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # taken again by a queue that is closed as garbage
+        self._after_fork()
         self._interrupts: set[Interrupt] = set()
+        renew_in_child(self)
+
+    def _after_fork(self) -> None:
+        self.lock = threading.RLock()  # taken again by a queue that is closed as garbage
 
     @contextmanager
     def waiting(self) -> Iterator[Interrupt]:

@@ -7,17 +7,14 @@ import sys
 assert sys.platform == "linux"
 
 import fcntl
-import os
 import socket
 import threading
 from abc import ABC, abstractmethod
-from weakref import WeakSet
 
+from ...forking import renew_in_child
 from .namespace import SIOCGSKNS, in_namespace_of
 
 __all__ = ["SocketPerProcess"]
-
-_all: WeakSet[SocketPerProcess] = WeakSet()
 
 
 class SocketPerProcess(ABC):
@@ -27,7 +24,7 @@ class SocketPerProcess(ABC):
         self._lock = threading.RLock()
         self._inherited = False
         self._socket = self._open()
-        _all.add(self)
+        renew_in_child(self)
 
     @abstractmethod
     def _open(self) -> socket.socket:
@@ -45,11 +42,3 @@ class SocketPerProcess(ABC):
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # whose holder may be a thread of the parent
         self._inherited = True
-
-
-def _after_fork() -> None:
-    for each in _all:
-        each._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
