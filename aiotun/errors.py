@@ -83,6 +83,17 @@ class TunError(OSError):
         super().__init__(number, message, *([] if filename is None else [filename]))
         self.remedies = remedies
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `copy` and `pickle`, which would give the class what `OSError` takes."""
+        filename = [] if self.filename is None else [self.filename]
+        return _made_again, (type(self), self.errno, self.strerror, *filename), self.__dict__
+
+
+def _made_again(kind: type[TunError], *args: Any) -> TunError:
+    error = kind.__new__(kind)
+    OSError.__init__(error, *args)
+    return error
+
 
 # Opening a device.
 
@@ -116,10 +127,13 @@ class UnsupportedError(TunError):
 
 
 class ConfigError(TunError, ValueError):
-    """EINVAL: a value that no device can have. Raised before anything is opened."""
+    """EINVAL: a value that no device can have. Raised before anything is opened.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(errno.EINVAL, message)
+    One that the system refuses has the system's errno.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(errno.EINVAL if number is None else number, message)
 
 
 class NameInvalidError(ConfigError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import json
 import os
+import pickle
 import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -461,3 +463,9 @@ async def test_a_server_follows_the_store(store: NatsStore, url: str, tmp_path: 
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def test_an_error_in_another_process() -> None:
+    error = bucket_module.UnreachableError(ValueError("no answer"))
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert (type(again), str(again)) == (type(error), str(error))

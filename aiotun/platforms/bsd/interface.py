@@ -214,7 +214,7 @@ class BsdInterface(Interface):
     def _explain_address(self, exc: OSError, address: Address, done: str) -> None:
         what = f"address {address} cannot be {done}: {exc.strerror}"
         if exc.errno in (errno.EEXIST, errno.EADDRNOTAVAIL, errno.EINVAL):
-            raise AddressError(what) from exc
+            raise AddressError(what, exc.errno) from exc
         if exc.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
             raise UnsupportedError(errno.EOPNOTSUPP, what) from exc
 

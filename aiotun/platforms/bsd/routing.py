@@ -99,7 +99,7 @@ class Routing:
                 remedies=("run as root",),
             ) from exc
         except OSError as exc:
-            raise RouteError(f"route {route} cannot be {done}: {exc.strerror}") from exc
+            raise RouteError(f"route {route} cannot be {done}: {exc.strerror}", exc.errno) from exc
         finally:
             kernel.close(fd)
 

@@ -360,7 +360,7 @@ class LinuxInterface(Interface):
             self._request(RTM_SETLINK, encode_link(self._index, mac=mac))
         except OSError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:
-                raise MACError(f"MAC address {mac} was refused: {exc.strerror}") from exc
+                raise MACError(f"MAC address {mac} was refused: {exc.strerror}", exc.errno) from exc
             raise
 
     def mtu_v6(self) -> int:
@@ -480,10 +480,10 @@ def _explain_address(exc: OSError, address: Address, done: str) -> None:
     """Raise what the error means for an address that was to be added or removed."""
     what = f"address {address} cannot be {done}: {exc.strerror}"
     if exc.errno in (errno.EEXIST, errno.EADDRNOTAVAIL, errno.ENXIO):  # ENXIO: without IPv6
-        raise AddressError(what) from exc
+        raise AddressError(what, exc.errno) from exc
     if exc.errno == errno.EINVAL:
         hint = " (IPv6 needs an MTU of 1280 or more)" if address.interface.version == 6 else ""
-        raise AddressError(what + hint) from exc
+        raise AddressError(what + hint, exc.errno) from exc
     if exc.errno in (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
         raise UnsupportedError(
             errno.EOPNOTSUPP,

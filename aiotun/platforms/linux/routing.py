@@ -135,7 +135,7 @@ def _explain(exc: OSError, what: str) -> None:
         errno.ENETUNREACH,
         errno.EHOSTUNREACH,
     ):
-        raise RouteError(f"{what}: {exc.strerror}") from exc
+        raise RouteError(f"{what}: {exc.strerror}", exc.errno) from exc
     if exc.errno in (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
         raise UnsupportedError(
             errno.EOPNOTSUPP,

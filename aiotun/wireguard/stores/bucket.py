@@ -55,6 +55,10 @@ class UnreachableError(OSError):
 
     def __init__(self, why: object) -> None:
         super().__init__(errno.EHOSTUNREACH, f"the store cannot be reached: {why}")
+        self._why = str(why)
+
+    def __reduce__(self) -> tuple[type[UnreachableError], tuple[str]]:
+        return type(self), (self._why,)
 
 
 class ConflictError(Exception):

@@ -269,7 +269,9 @@ def test_routes(namespace: Namespace) -> None:
             "10.7.0.0/16 via 10.9.0.2 metric 5",
         }
         assert str(device.broadcast) == "10.9.0.255"
-        with pytest.raises(errors.RouteError, match=r"10.8.0.0/16 cannot be added: .*exists"):
+        with pytest.raises(
+            errors.RouteError, match=rf"\[Errno {errno.EEXIST}\] .* cannot be added: .*exists"
+        ):
             device.add_route("10.8.0.0/16")
         with pytest.raises(errors.RouteError, match=r"10.5.0.0/16 cannot be removed"):
             device.remove_route("10.5.0.0/16")
@@ -323,13 +325,13 @@ ERRORS: dict[str, tuple[dict[str, Any], type[aiotun.TunError], int, str]] = {
     "unreachable gateway": (
         {"routes": "10.8.0.0/16 via 10.7.0.1"},
         errors.RouteError,
-        errno.EINVAL,
+        errno.ENETUNREACH,
         "cannot be added",
     ),
     "route of a device that is down": (
         {"up": None, "routes": "10.8.0.0/16"},
         errors.RouteError,
-        errno.EINVAL,
+        errno.ENETDOWN,
         "not up",
     ),
 }
