@@ -70,19 +70,20 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Wait for whoever changes files of this directory in this way, and keep others waiting.
+def locked(path: Path) -> Iterator[None]:
+    """Wait for whoever changes this file in this way, and keep others waiting.
 
-    The lock is a file in it, there as long as it is held, which is its owner's alone: so who may
-    do no more than read the directory cannot keep anybody waiting. Raises `OSError`.
+    The lock is another file in its directory (that of the file itself where the path is a symbolic
+    link), there as long as it is held, which is its owner's alone: so who may do no more than read
+    the directory cannot keep anybody waiting. Raises `OSError`.
     """
-    path = directory / LOCK
-    number = _take(path)
+    lock = Path(os.path.realpath(path)).parent / LOCK
+    number = _take(lock)
     try:
         yield
     finally:
         if sys.platform != "win32":  # where it goes with its last descriptor
-            os.unlink(path)
+            os.unlink(lock)
         os.close(number)
 
 

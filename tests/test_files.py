@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from aiotun.files import create_file, replace_file
+from aiotun.files import create_file, locked, replace_file
 
 
 def mode(path: Path) -> int:
@@ -83,3 +84,26 @@ def test_a_failure_leaves_what_was_there(
         create_file(tmp_path / "other", b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(("other", "waits"), [("file", True), ("link", True), ("apart/it", False)])
+def test_a_lock_is_of_the_file_itself(tmp_path: Path, other: str, waits: bool) -> None:
+    """However it is called: by a link from elsewhere too."""
+    for folder in (tmp_path / "here", tmp_path / "here" / "apart", tmp_path / "there"):
+        folder.mkdir()
+    (tmp_path / "there" / "link").symlink_to(tmp_path / "here" / "file")
+    path = tmp_path / ("there" if other == "link" else "here") / other
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(path):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    with locked(tmp_path / "here" / "file"):
+        thread.start()
+        assert entered.wait(0.2) is not waits
+    assert entered.wait(10)
+    leave.set()
+    thread.join()

@@ -31,7 +31,7 @@ def count(folder: Path, rounds: int = ROUNDS) -> None:
     """Add as many to the number in the file: some are lost where two do so at once."""
     file = folder / "number"
     for _ in range(rounds):
-        with locked(folder):
+        with locked(folder / "file"):
             number = int(file.read_text())
             time.sleep(0)
             file.write_text(str(number + 1))
@@ -63,7 +63,7 @@ def test_processes_take_turns(folder: Path) -> None:
 
 def test_one_that_raises_gives_it_back(folder: Path) -> None:
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="of the test"), locked(folder):
+        with pytest.raises(RuntimeError, match="of the test"), locked(folder / "file"):
             raise RuntimeError("of the test")
     assert os.listdir(folder) == ["number"]
 
@@ -75,7 +75,7 @@ def test_what_a_crash_has_left_stops_nobody(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=LOCK), locked(folder / "absent"):
+    with pytest.raises(FileNotFoundError, match=LOCK), locked(folder / "absent" / "file"):
         pass
 
 
@@ -83,7 +83,7 @@ def test_a_folder_that_is_not_there(folder: Path) -> None:
 def test_it_is_its_owners_alone(folder: Path) -> None:
     before = os.umask(0)
     try:
-        with locked(folder):
+        with locked(folder / "file"):
             assert stat.S_IMODE((folder / LOCK).stat().st_mode) == 0o600
     finally:
         os.umask(before)
@@ -92,6 +92,6 @@ def test_it_is_its_owners_alone(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there it takes a right to make links")
 def test_a_link_in_its_place_is_not_followed(folder: Path) -> None:
     (folder / LOCK).symlink_to("elsewhere")
-    with pytest.raises(OSError, match=LOCK), locked(folder):
+    with pytest.raises(OSError, match=LOCK), locked(folder / "file"):
         pass
     assert not (folder / "elsewhere").exists()

@@ -196,7 +196,8 @@ class Server:
                 words = ", ".join(config.dns)
                 print(f"DNS is not set, for want of {missing}: {words}", flush=True)
         await run_hooks(config.post_up, self.interface)
-        self._tell()
+        print(self._status, flush=True)
+        self._manager.ready(self._status)
         return path
 
     async def _down(self, up: contextlib.AsyncExitStack) -> None:
@@ -254,7 +255,8 @@ class Server:
             try:
                 await self._become(wanted)
                 self._known = wanted
-                self._tell()
+                logger.info("%s has changed: %s", self.interface, self._state)
+                self._manager.ready(self._status)
             except OSError as exc:
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
 
@@ -282,15 +284,14 @@ class Server:
 
     @property
     def _status(self) -> str:
+        return f"{self.interface} is up at {self._state}"
+
+    @property
+    def _state(self) -> str:
         return (
-            f"{self.interface} is up at UDP port {self.wireguard.listen_port}, "
-            f"peers: {len(self.config.peers)}, addresses: "
+            f"UDP port {self.wireguard.listen_port}, peers: {len(self.config.peers)}, addresses: "
             f"{', '.join(map(str, self.config.addresses)) or 'none'}"
         )
-
-    def _tell(self) -> None:
-        print(self._status, flush=True)
-        self._manager.ready(self._status)
 
 
 async def _until_deleted(path: Path) -> None:

@@ -128,16 +128,52 @@ def test_all_of_a_clients_traffic() -> None:
     assert client.dns == ("10.9.0.1",)
 
 
-def test_what_no_qr_code_has_room_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The files are made, and that is said."""
+def run_main(folder: Path, *words: str) -> Path:
+    """Pair, and return the client's file."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    client = folder / "phone.conf"
+    server = ("--endpoint", "a:1", "--server", str(folder / "wg0.conf"))
+    main(parser.parse_args([*server, *words, str(client)]))
+    return client
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_qr_code_is_for_a_terminal(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+) -> None:
+    """The private key is in it, which is to stay in no file and no log."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    client = run_main(tmp_path)
+    printed = capsys.readouterr().out
+    assert (qr_code(client.read_text()) in printed) is terminal
+    assert ("\x1b" in printed) is terminal
+    assert ("on a terminal alone" in printed) is not terminal
+    assert f"{client} is for the client" in printed
+
+
+def test_what_no_qr_code_has_room_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are made, and that is said."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     networks = ",".join(f"10.{n}.0.0/16" for n in range(250))
-    server, phone = (str(tmp_path / name) for name in ("wg0.conf", "phone.conf"))
-    words = ["--endpoint", "a:1", "--server", server, "--allowed-ips", networks, phone]
-    main(parser.parse_args(words))
+    client = run_main(tmp_path, "--allowed-ips", networks)
     assert "too long for a QR code" in capsys.readouterr().out
-    assert len(parse_config(Path(phone).read_text()).peers[0].allowed_ips) == 250
+    assert len(parse_config(client.read_text()).peers[0].allowed_ips) == 250
+
+
+def test_a_terminal_without_its_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(stdout, "isatty", lambda: True)
+    client = run_main(tmp_path)
+    stdout.seek(0)
+    assert "no characters for a QR code" in stdout.read()
+    assert client.exists()
 
 
 def test_the_qr_code_is_drawn_as_it_is() -> None:

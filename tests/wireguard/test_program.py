@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ DOCUMENT = ROOT / "docs" / "wireguard.md"
 pytestmark = pytest.mark.requires("tun", "netns", "mountns", "ip")
 
 
+ON_A_TERMINAL = (
+    *(sys.executable, "-c"),
+    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+)
+"""What a command is started behind."""
+
+
 def commands_of_the_document() -> list[list[str]]:
     """Each command in its first part, without sudo."""
     found = re.findall(r"^    (?:sudo )?aiotun wireguard (.+)$", DOCUMENT.read_text(), re.M)
@@ -27,7 +35,7 @@ def commands_of_the_document() -> list[list[str]]:
 def test_the_commands_of_the_document(machine: Machine, tmp_path: Path) -> None:
     pair, serve, status, *others = commands_of_the_document()
     assert (pair[0], serve[0], status[0]) == ("pair", "serve", "status")
-    output = machine.run(*program(*pair), cwd=tmp_path)
+    output = machine.run(*ON_A_TERMINAL, *program(*pair), cwd=tmp_path)
     assert "▀" in output
     with machine.running(*program(*serve), cwd=tmp_path) as server:
         server.wait_for("wg0 is up at UDP port 51820, peers: 1, addresses: 10.9.0.1/24, fd")

@@ -161,6 +161,8 @@ def test_what_a_service_manager_hears(
         server.end(signal.SIGTERM)
         while manager.recv(1000) != b"STOPPING=1":
             pass
+        assert server.output.count("wg0 is up at") == 1
+        assert "wg0 has changed: UDP port 51999, peers: 1, " in server.output
 
 
 def test_a_log_for_machines(machine: Machine, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -342,3 +343,21 @@ async def test_no_change_of_a_file_is_lost(file: FileStore) -> None:
     await asyncio.gather(*(other.put(peer) for other, peer in zip(others, many, strict=True)))
     peers, _ = await file.peers()
     assert {*peers} == {ALICE, BOB, *(peer.public_key for peer in many)}
+
+
+async def test_a_configuration_is_not_saved_amid_a_change(file: FileStore) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def change(text: str) -> str:
+        reading.set()
+        go_on.wait(10)
+        return text + "# changed"
+
+    editing = asyncio.ensure_future(file._file.edit(change))
+    await asyncio.to_thread(reading.wait, 10)
+    saving = asyncio.ensure_future(file._file.save(InterfaceConfig(KEY)))
+    await asyncio.wait([saving], timeout=0.2)
+    assert not saving.done()
+    go_on.set()
+    await asyncio.gather(editing, saving)
+    assert file._file.text() == format_config(InterfaceConfig(KEY))

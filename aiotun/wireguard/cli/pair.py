@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import io
 import secrets
+import sys
 from dataclasses import replace
 from ipaddress import (
     IPv6Network,
@@ -93,7 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Make the files, and show the client's as a QR code. Raises `OSError` and `ValueError`."""
+    """Make the files, and show the client's as a QR code on a terminal.
+
+    Raises `OSError` and `ValueError`.
+    """
     endpoint = _endpoint(args.endpoint)
     client = (
         tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
@@ -105,14 +109,21 @@ def main(args: argparse.Namespace) -> None:
         text = pair_in_store(args.store, args.server, args.client, endpoint, *client)
     else:
         text = make_pair(args.server, args.client, endpoint, args.network, *client)
+    if sys.stdout.isatty():
+        _show(text)
+    else:  # it would stay in a file, or in the log of whatever runs this
+        print("A QR code, which has the private key in it, is shown on a terminal alone.")
+    print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
+    print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
+
+
+def _show(text: str) -> None:
     try:
         print(qr_code(text))
     except segno.DataOverflowError:  # many networks
         print("It is too long for a QR code.")
-    except UnicodeEncodeError:  # into a file or a pipe on Windows
-        print("A QR code is not shown here, but on a console.")
-    print(f"{args.client} is for the client: scan it, or copy it there, and delete it here.")
-    print(f"{args.server} is for this machine: aiotun wireguard serve {args.server}")
+    except UnicodeEncodeError:
+        print("This terminal has no characters for a QR code.")
 
 
 def _endpoint(text: str) -> tuple[str, int]:
@@ -190,7 +201,7 @@ def make_pair(
     """
     for file in (server_file, client_file):
         interface_name(file.stem)
-    with locked(server_file.absolute().parent):
+    with locked(server_file):
         if server_file.exists():
             known = server_file.read_text(encoding="utf-8-sig")
             server = parse_config(known, str(server_file), allow_commands=True)

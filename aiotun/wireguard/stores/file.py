@@ -52,7 +52,7 @@ class ConfigFile:
 
     async def save(self, config: InterfaceConfig) -> None:
         """Write the file anew, or leave it as it was; comments go. Raises `OSError`."""
-        await asyncio.to_thread(replace_file, self.path, format_config(config).encode())
+        await asyncio.to_thread(self._save, format_config(config))
 
     async def edit(self, change: Callable[[str], str]) -> None:
         """Write the text that `change` makes of the present one. Raises what it and `load` do."""
@@ -94,8 +94,12 @@ class ConfigFile:
         config = parse_config(text, str(self.path), allow_commands=self.allow_commands)
         return state, config
 
+    def _save(self, text: str) -> None:
+        with locked(self.path):
+            replace_file(self.path, text.encode())
+
     def _edit(self, change: Callable[[str], str]) -> None:
-        with locked(self.path.absolute().parent):
+        with locked(self.path):
             _, text = self._read_at_rest()
             changed = change(text)
             if changed != text:
