@@ -228,10 +228,11 @@ def test_what_nobody_reads_is_dropped_and_counted(rig: Rig) -> None:
 
 def test_closed(rig: Rig) -> None:
     device = rig.device
-    assert repr(device) == f"<Device tun {device.name} open>"
+    kind = type(device).__name__
+    assert repr(device) == f"<{kind} tun {device.name} open>"
     device.close()
     device.close()
-    assert repr(device) == "<Device tun closed>"
+    assert repr(device) == f"<{kind} tun closed>"
     for call in (device.recv, device.recv_many):
         with pytest.raises(aiotun.ClosedError) as caught:
             call()

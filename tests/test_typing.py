@@ -135,6 +135,11 @@ PROGRAMS = {
             aiotun.handover.send_device(sock, device)
             return aiotun.handover.receive_device(sock, framing="none", mtu=1400)
     """,
+    "in memory": """
+        near, far = aiotun.testing.memory_devices()
+        near.interface.delete()
+        devices: list[aiotun.Device] = [near, far]
+    """,
     "offload": """
         from aiotun.offload import GROTable, checksum, gso_split
 

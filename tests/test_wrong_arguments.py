@@ -87,6 +87,7 @@ class Ends(NamedTuple):
 def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     with contextlib.ExitStack() as stack:
         if request.param == "memory":
+            near: aiotun.Device
             near, far = memory_devices()
             stack.enter_context(far)
             written = far.queue.read

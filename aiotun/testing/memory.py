@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 from ..config import DeviceConfig, DeviceSettings, make_config
 from ..device import Device
-from ..platforms.memory import open_pair
+from ..platforms.memory import MemoryInterface, open_pair
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["memory_devices"]
+__all__ = ["MemoryDevice", "memory_devices"]
+
+
+class MemoryDevice(Device):
+    """One of two that `memory_devices` makes. `interface.delete()` ends it as deleting its
+    interface does, with `InterfaceGoneError`."""
+
+    interface: MemoryInterface
 
 
 def memory_devices(
@@ -20,7 +27,7 @@ def memory_devices(
     push_back: bool = False,
     config: DeviceConfig | None = None,
     **settings: Unpack[DeviceSettings],
-) -> tuple[Device, Device]:
+) -> tuple[MemoryDevice, MemoryDevice]:
     """Two devices joined back to back: what one sends, the other receives.
 
     Each can do what any `Device` can, and be handed as `device=` to
@@ -32,9 +39,8 @@ def memory_devices(
     `push_back` the writer has to wait instead: its protocol gets
     `pause_writing`, its `send` blocks.
 
-    Closing one does not end the other. `device.interface.delete()` ends a device as deleting
-    its interface does, with `InterfaceGoneError`.
+    Closing one does not end the other.
     """
     config = make_config(config, settings)
     first, second = open_pair(config, capacity=capacity, push_back=push_back)
-    return Device.from_parts(*first), Device.from_parts(*second)
+    return MemoryDevice.from_parts(*first), MemoryDevice.from_parts(*second)
