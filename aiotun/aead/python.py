@@ -134,7 +134,7 @@ class Opener(_Key):
         super().__init__(key, algorithm, nonce_head, associated_data, threads)
         self._head_size = head_size
 
-    def open(self, messages: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+    def open(self, messages: Iterable[bytes], /) -> tuple[list[bytes], list[int]]:
         start = self._head_size
         front = start + COUNTER_SIZE
         batch = _batch(messages)

@@ -25,7 +25,7 @@ class ReplayWindow:
         self._blocks = [0] * BLOCKS
         self._newest = -1
 
-    def accept(self, counter: int) -> bool:
+    def accept(self, counter: int, /) -> bool:
         """Whether an authentic datagram's counter is new; it is not afterwards."""
         block, bit = counter // BLOCK, 1 << counter % BLOCK
         index = block % BLOCKS

@@ -84,7 +84,7 @@ class Opener:
     ) -> None:
         """As `Sealer`; messages begin with `head_size` bytes, which are not looked at."""
 
-    def open(self, messages: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+    def open(self, messages: Iterable[bytes], /) -> tuple[list[bytes], list[int]]:
         """The packets of the messages that are authentic, padding and all, and their counters.
 
         Messages that are forged, or too short to be any, are left out: the others

@@ -87,7 +87,7 @@ class GROTable:
         self.udp = udp
         self.udp_zero_checksum = udp_zero_checksum
 
-    def coalesce(self, packets: Iterable[bytes]) -> list[bytes]:
+    def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]:
         """Frames (virtio_net_hdr and packet each) that stand for the packets, in writing order.
 
         TCP segments in sequence and UDP datagrams of one size are merged, once

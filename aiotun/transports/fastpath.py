@@ -225,7 +225,7 @@ class Port:
         for packet in packets:
             self.write(packet)
 
-    def write_super(self, packet: SuperPacket) -> None:
+    def write_super(self, packet: SuperPacket, /) -> None:
         """See `PacketTransport.write_super`."""
         if not isinstance(packet, SuperPacket):
             raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")

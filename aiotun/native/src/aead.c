@@ -454,29 +454,37 @@ key_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Docstrings are the first lines of those in _aead.pyi. */
+/* Docstrings are the first lines of those in _aead.pyi, behind the signatures there. */
+
+#define MORE ", *, nonce_head=b'\\x00\\x00\\x00\\x00', associated_data=b'', threads=1)\n--\n\n"
 
 static PyMethodDef sealer_methods[] = {
     {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_VARARGS | METH_KEYWORDS,
+     "seal($self, packets, head, counter, pad=1, limit=sys.maxsize)\n--\n\n"
      "A message for each packet: head, counter, the packet encrypted, tag."},
     {"seal_frames", (PyCFunction)(void (*)(void))sealer_seal_frames, METH_VARARGS | METH_KEYWORDS,
+     "seal_frames($self, frames, head, counter, pad=1, limit=sys.maxsize)\n--\n\n"
      "The packets of a TUN's frames (`gso_split`), sealed as `seal` does and put together."},
     {"close", key_close, METH_NOARGS,
+     "close($self)\n--\n\n"
      "Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."},
     {0},
 };
 
 static PyMethodDef opener_methods[] = {
     {"open", opener_open, METH_O,
+     "open($self, messages, /)\n--\n\n"
      "The packets of the messages that are authentic, padding and all, and their counters."},
     {"open_frames", (PyCFunction)(void (*)(void))opener_open_frames, METH_VARARGS | METH_KEYWORDS,
+     "open_frames($self, trains, head, window, tcp=True, udp=True, udp_zero_checksum=False)\n--\n\n"
      "The IP packets of the messages with this head, as frames for a TUN."},
-    {"close", key_close, METH_NOARGS, "As `Sealer.close`."},
+    {"close", key_close, METH_NOARGS, "close($self)\n--\n\nAs `Sealer.close`."},
     {0},
 };
 
 static PyType_Slot sealer_slots[] = {
-    {Py_tp_doc, "Seals packets with one key, which it keeps until it is closed or gone."},
+    {Py_tp_doc, "Sealer(key, algorithm='chacha20-poly1305'" MORE
+                "Seals packets with one key, which it keeps until it is closed or gone."},
     {Py_tp_new, sealer_new},
     {Py_tp_dealloc, key_dealloc},
     {Py_tp_methods, sealer_methods},
@@ -484,7 +492,8 @@ static PyType_Slot sealer_slots[] = {
 };
 
 static PyType_Slot opener_slots[] = {
-    {Py_tp_doc, "Opens the messages of one key, as `Sealer` seals them."},
+    {Py_tp_doc, "Opener(key, head_size, algorithm='chacha20-poly1305'" MORE
+                "Opens the messages of one key, as `Sealer` seals them."},
     {Py_tp_new, opener_new},
     {Py_tp_dealloc, key_dealloc},
     {Py_tp_methods, opener_methods},

@@ -268,11 +268,14 @@ module_free(void *module)
 
 #define WITH_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
 
-/* Docstrings, here and in table.h, are the first lines of the twins'. */
+/* Docstrings, here and in table.h, are the first lines of the twins', behind the twins' signatures
+   (__text_signature__). */
 static PyMethodDef module_methods[] = {
     {"checksum", WITH_KEYWORDS(native_checksum),
+     "checksum($module, data, initial=0)\n--\n\n"
      "The checksum as it stands in a header: the complement of `partial_sum`."},
     {"gso_split", WITH_KEYWORDS(native_gso_split),
+     "gso_split($module, frame, layer='tun')\n--\n\n"
      "Split a frame (virtio_net_hdr and packet, as read from a device) into its packets."},
     {"read_packets", native_read_packets, METH_VARARGS, NULL},
     {"read_frames", native_read_frames, METH_VARARGS, NULL},

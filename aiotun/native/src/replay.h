@@ -76,12 +76,14 @@ is_window(PyObject *object)
 
 static PyMethodDef window_methods[] = {
     {"accept", window_accept_method, METH_O,
+     "accept($self, counter, /)\n--\n\n"
      "Whether an authentic datagram's counter is new; it is not afterwards."},
     {0},
 };
 
 static PyType_Slot window_slots[] = {
-    {Py_tp_doc, "A ring of blocks of bits: moving on clears blocks, and shifts nothing."},
+    {Py_tp_doc, "ReplayWindow(limit)\n--\n\n"
+                "A ring of blocks of bits: moving on clears blocks, and shifts nothing."},
     {Py_tp_new, window_new},
     {Py_tp_dealloc, window_dealloc},
     {Py_tp_methods, window_methods},

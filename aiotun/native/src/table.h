@@ -69,12 +69,14 @@ static PyMemberDef table_members[] = {
 
 static PyMethodDef table_methods[] = {
     {"coalesce", table_coalesce, METH_O,
+     "coalesce($self, packets, /)\n--\n\n"
      "Frames (virtio_net_hdr and packet each) that stand for the packets, in writing order."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot table_slots[] = {
-    {Py_tp_doc, "Coalesces packets by the rules of the kernel's own GRO."},
+    {Py_tp_doc, "GROTable(layer='tun', tcp=True, udp=True, udp_zero_checksum=False)\n--\n\n"
+                "Coalesces packets by the rules of the kernel's own GRO."},
     {Py_tp_new, table_new},
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_members, table_members},
