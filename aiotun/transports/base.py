@@ -29,9 +29,9 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     _busy = "another relay or framed end has this transport"
 
-    noun: ClassVar[str]
+    _noun: ClassVar[str]
     """What a message is called."""
-    protocol_kind: ClassVar[type[Callbacks]]
+    _protocol_kind: ClassVar[type[Callbacks]]
     """What a protocol has to be an instance of."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, infos: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         if not self._warned:
             self._warned = True
             logger.warning(
-                "%r got a %s after it was closed: dropped, like all others", self, self.noun
+                "%r got a %s after it was closed: dropped, like all others", self, self._noun
             )
 
     # The end.
@@ -315,7 +315,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _kind_of(self, protocol: object) -> type:
         """What it has to be."""
-        return self.protocol_kind
+        return self._protocol_kind
 
     def _call(self, callback: str, *args: object) -> None:
         try:

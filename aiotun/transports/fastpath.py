@@ -218,7 +218,7 @@ class Port:
                 if self.tick:
                     self.tick.append(self)
                 else:
-                    self.loop.call_soon(self.end_of_tick)
+                    self.loop.call_soon(self._end_of_tick)
 
     def writelines(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
         """`write` for each."""
@@ -248,7 +248,7 @@ class Port:
         if packets:
             self._write(self.writer.write, packets)
 
-    def end_of_tick(self) -> None:
+    def _end_of_tick(self) -> None:
         self.turns += 1
         self.due = False
         self.flush()

@@ -13,7 +13,7 @@ __all__ = ["Flushed", "Tick", "flush_since", "tick_of"]
 class Flushed(Protocol):
     """A transport that gathers messages, as a tick knows it."""
 
-    def end_of_tick(self) -> None: ...
+    def _end_of_tick(self) -> None: ...
 
 
 Tick = list[Flushed]
@@ -34,7 +34,7 @@ def flush_since(tick: Tick, start: int) -> None:
     """
     first = tick.pop(start)
     if len(tick) == start:  # it is the only one, as when one packet was delivered
-        first.end_of_tick()
+        first._end_of_tick()
         return
     written = [first]
     while len(tick) > start:  # one by one: a finalizer may write at any time, and add to it
@@ -45,7 +45,7 @@ def flush_since(tick: Tick, start: int) -> None:
 def _flush(remaining: Iterator[Flushed]) -> None:
     try:
         for each in remaining:
-            each.end_of_tick()
+            each._end_of_tick()
     except BaseException:
         _flush(remaining)
         raise

@@ -40,8 +40,8 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     follow the interface.
     """
 
-    noun = "packet"
-    protocol_kind = PacketProtocol
+    _noun = "packet"
+    _protocol_kind = PacketProtocol
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol

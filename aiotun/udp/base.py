@@ -47,8 +47,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     that the kernel granted).
     """
 
-    noun = "datagram"
-    protocol_kind = UdpProtocol
+    _noun = "datagram"
+    _protocol_kind = UdpProtocol
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: AnyProtocol
@@ -116,7 +116,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     def _kind_of(self, protocol: object) -> type:
         if isinstance(protocol, asyncio.DatagramProtocol):
             return asyncio.DatagramProtocol
-        return self.protocol_kind
+        return self._protocol_kind
 
     def _label(self) -> object:
         return self.local_addr
@@ -201,7 +201,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         or no address.
         """
         if type(data) is not bytes:
-            data = to_bytes(data, self.noun)
+            data = to_bytes(data, self._noun)
         if self._closing:
             self._refuse_late([data])
             return
@@ -217,7 +217,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         ecn: int = 0,
     ) -> None:
         """Send datagrams to one place, in order: `sendto` for each."""
-        datagrams = [each if type(each) is bytes else to_bytes(each, self.noun) for each in data]
+        datagrams = [each if type(each) is bytes else to_bytes(each, self._noun) for each in data]
         if self._closing:
             self._refuse_late(datagrams)
             return
@@ -240,7 +240,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         Raises `ValueError` for more than 64 datagrams too.
         """
         if type(data) is not bytes:
-            data = to_bytes(data, self.noun)
+            data = to_bytes(data, self._noun)
         count = -(-len(data) // segment) if 0 < segment < len(data) else 1
         if count > SEGMENTS_MAX:
             raise ValueError(f"a train has at most {SEGMENTS_MAX} datagrams, not {count}")
@@ -270,7 +270,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             if self._tick:
                 self._tick.append(self)
             else:
-                self._loop.call_soon(self.end_of_tick)
+                self._loop.call_soon(self._end_of_tick)
 
     def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> Way:
         """Raise `ValueError` or `TypeError` for what datagrams cannot be sent with."""
@@ -320,7 +320,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     def turns(self) -> int:
         return self._turns
 
-    def end_of_tick(self) -> None:
+    def _end_of_tick(self) -> None:
         self._turns += 1
         self._scheduled = False
         if self._gathered:

@@ -158,7 +158,7 @@ def test_a_port_without_its_twin() -> None:
             method(b"data")
     port.flush()
     port.packets = [b"data"]
-    for call in (port.flush, port.end_of_tick, port.read_ready):
+    for call in (port.flush, port._end_of_tick, port.read_ready):
         with pytest.raises(RuntimeError, match="not bound"):
             call()
 

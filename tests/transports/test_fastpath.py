@@ -534,7 +534,7 @@ async def test_a_finalizer_within_a_flush(device: Far, act: str) -> None:
         for each in PACKETS[:2]:
             transport.write(each)
         collecting_within(
-            transport._port.end_of_tick, [partial(transport.write, PACKETS[2]), *acts[act]]
+            transport._port._end_of_tick, [partial(transport.write, PACKETS[2]), *acts[act]]
         )
         await asyncio.sleep(0)
         assert sorted(device.recv()) == FRAMES[:3]

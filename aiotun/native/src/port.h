@@ -457,7 +457,7 @@ flush_tick(Port *self, PyObject *written)
         PyObject *port = PyList_GET_ITEM(written, i);
         if (!done_with(Py_TYPE(port) == Py_TYPE(self)
                            ? port_end_of_tick(port, NULL)
-                           : PyObject_CallMethod(port, "end_of_tick", NULL))) {
+                           : PyObject_CallMethod(port, "_end_of_tick", NULL))) {
             PyObject *later = take_exception();
             PyException_SetContext(later, exception);
             exception = later;
@@ -788,7 +788,7 @@ static PyMethodDef port_methods[] = {
     {"write_super", port_write_super, METH_O,
      "write_super($self, packet, /)\n--\n\nSee `PacketTransport.write_super`."},
     {"flush", port_flush_method, METH_NOARGS, NULL},
-    {"end_of_tick", port_end_of_tick, METH_NOARGS, NULL},
+    {"_end_of_tick", port_end_of_tick, METH_NOARGS, NULL},
     {"read_ready", port_read_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

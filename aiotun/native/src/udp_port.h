@@ -40,7 +40,7 @@ static PyType_Spec udp_counts_spec = {
 
 /* Attributes of the transport, and of its protocol. */
 static const char *const UDP_NAMES[] = {"_uses",    "_takes_trains", "_scheduled",     "_gathered",
-                                        "_closing", "_protocol",     "trains_received", "end_of_tick"};
+                                        "_closing", "_protocol",     "trains_received", "_end_of_tick"};
 enum {
     USES, TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, END_OF_TICK,
     UDP_NAMES_COUNT
