@@ -36,6 +36,7 @@ __all__ = [
     "PacketReader",
     "PacketWriter",
     "check_packet",
+    "weigh",
 ]
 
 
@@ -50,14 +51,14 @@ PACKET_MAX = {"tun": 65535, "tap": 65535 + 18}
 class Counters(Counted, Counts):
     """What passed between the program and its queue; `InterfaceStatistics` is the kernel's view.
 
-    Packets that were dropped are counted among those that were sent or received too.
+    A super-packet counts as the packets that it stands for, whether it is split or not. Packets
+    that were dropped are counted among those that were sent or received too.
     """
 
     frames_received: int = field(default_factory=int)
     """Reads that gave something: packets and super-packets alike."""
     super_packets_received: int = field(default_factory=int)
     packets_received: int = field(default_factory=int)
-    """Packets after splitting; for a protocol that takes super-packets, those."""
     bytes_received: int = field(default_factory=int)
     dropped_received: int = field(default_factory=int)
     """Read but not delivered: the transport closed, or the frame was malformed."""
@@ -69,7 +70,7 @@ class Counters(Counted, Counts):
     super_packets_sent: int = field(default_factory=int)
     dropped_sent: int = field(default_factory=int)
     """Packets that the kernel refused, that have an impossible size, that waited for the device
-    at an `abort` (coalesced ones count as one), or came after `close`."""
+    at an `abort`, or came after `close`."""
 
 
 def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:
@@ -82,6 +83,18 @@ def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:
             f"a packet of {len(packet)} bytes was written, and dropped: "
             f"a {layer} carries {PACKET_MAX[layer]} at most",
         )
+
+
+def weigh(frame: bytes, layer: Layer) -> tuple[int, int]:
+    """How many packets a frame stands for, and the bytes in them. A malformed one is a packet."""
+    size = max(len(frame) - VirtioNetHeader.SIZE, 0)
+    if frame[1:2] > b"\0":
+        with suppress(OffloadError):
+            header = VirtioNetHeader.unpack(frame)
+            headers = header.layout(frame[VirtioNetHeader.SIZE :], layer).payload
+            more = max(size - headers - 1, 0) // header.gso_size
+            return 1 + more, size + more * headers
+    return 1, size
 
 
 class PacketReader:
@@ -134,8 +147,10 @@ class PacketReader:
         else:
             frames = [NO_OFFLOAD + frame for frame in frames]
         counters.frames_received += len(frames)
-        counters.packets_received += len(frames)
-        counters.bytes_received += sum(max(len(each) - VirtioNetHeader.SIZE, 0) for each in frames)
+        for frame in frames:
+            packets, size = weigh(frame, self.queue.layer)
+            counters.packets_received += packets
+            counters.bytes_received += size
         return list(map(SuperPacket, frames))
 
 
@@ -280,8 +295,9 @@ class PacketWriter:
             if not self._takes(header, layout):
                 self.write(packet.split(queue.layer))
                 return
-        counters.packets_sent += 1
-        counters.bytes_sent += len(frame) - VirtioNetHeader.SIZE
+        packets, size = weigh(frame, queue.layer)
+        counters.packets_sent += packets
+        counters.bytes_sent += size
         counters.frames_sent += 1
         if frame[1]:
             counters.super_packets_sent += 1
@@ -299,10 +315,22 @@ class PacketWriter:
         self._counters.bytes_sent += sum(map(len, packets))
         self._counters.dropped_sent += len(packets)
 
+    def drop_super(self, packet: SuperPacket) -> None:
+        """The same for a super-packet."""
+        packets, size = weigh(packet.frame, self.queue.layer)
+        self._counters.packets_sent += packets
+        self._counters.bytes_sent += size
+        self._counters.dropped_sent += packets
+
     def drop_backlog(self) -> None:
         """Forget what waits, and count it; among what was sent it is counted already."""
-        self._counters.dropped_sent += len(self.waiting)
+        for frame in self.waiting:
+            self._drop_frame(frame)
         self.waiting.clear()
+
+    def _drop_frame(self, frame: bytes) -> None:
+        packets = weigh(frame, self.queue.layer)[0] if self.queue.vnet_hdr else 1
+        self._counters.dropped_sent += packets
 
     def _takes(self, header: VirtioNetHeader, layout: Layout | None) -> bool:
         """Whether the queue takes a packet with these headers as it is."""
@@ -334,7 +362,7 @@ class PacketWriter:
                 except BlockingIOError:
                     backlog.append(frame)
                 except InterfaceGoneError:
-                    self._counters.dropped_sent += 1
+                    self._drop_frame(frame)
                     raise
                 except OSError as exc:
                     for error in self._refused(frame, exc):

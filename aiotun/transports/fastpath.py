@@ -15,7 +15,7 @@ from ..buffers import to_bytes
 from ..errors import OffloadError
 from ..native import native
 from ..offload import NO_OFFLOAD, SuperPacket
-from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter
+from ..packetio import PACKET_MAX, READ_BATCH, PacketReader, PacketWriter, weigh
 from .flushing import flush_since
 
 if TYPE_CHECKING:
@@ -196,17 +196,21 @@ class Port:
 
     def drop_pending(self) -> None:
         """Drop and count the packets that were read and not delivered."""
-        self.counters.dropped_received += len(self.pending)
+        self.counters.dropped_received += sum(
+            weigh(each.frame, self.layer)[0] if type(each) is SuperPacket else 1
+            for each in self.pending
+        )
         self.pending = []
 
     # From the protocol to the queue.
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """See `PacketTransport.write`."""
         if type(data) is not bytes:
             data = to_bytes(data)
         if self.closed:
-            self._refuse_late(data)
+            self.writer.drop([data])
+            self.owner._warn_late()
         elif not 0 < len(data) <= self.size_max:
             self.writer.refuse(data)
         else:
@@ -234,7 +238,8 @@ class Port:
 
     def _write_super(self, packet: SuperPacket) -> None:
         if self.closed:
-            self._refuse_late(packet.packet)
+            self.writer.drop_super(packet)
+            self.owner._warn_late()
         else:
             self._write(self.writer.write_super, packet)
 
@@ -277,10 +282,6 @@ class Port:
         finally:
             if self.writer.backlog:
                 self.owner._pushed_back()
-
-    def _refuse_late(self, packet: bytes) -> None:
-        self.writer.drop([packet])
-        self.owner._warn_late()
 
 
 def _as_super_packets(packets: list[Any]) -> list[SuperPacket]:

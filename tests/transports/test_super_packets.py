@@ -184,6 +184,69 @@ async def test_a_refused_super_packet_goes_out_as_packets(
         assert record.getMessage().startswith(f"{rig.device.name}: ")
 
 
+def nothing(device: aiotun.Device, monkeypatch: pytest.MonkeyPatch) -> None: ...
+
+
+def no_offload(device: aiotun.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.queue, "tcp_offload", False)
+
+
+def refuse_some(device: aiotun.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(device, monkeypatch, lambda frame: frame[10:] not in segments(1))
+
+
+def push_back(device: aiotun.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(frame: bytes) -> None:
+        raise BlockingIOError(errno.EAGAIN, "of the test")
+
+    monkeypatch.setattr(device.queue, "direct", None)
+    monkeypatch.setattr(device.queue, "write", write)
+
+
+@pytest.mark.parametrize("written", ["whole", "in packets"])
+@pytest.mark.parametrize(
+    ("obstacle", "dropped"), [(nothing, 0), (no_offload, 0), (refuse_some, 2), (push_back, 3)]
+)
+async def test_a_super_packet_counts_as_its_packets(
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    obstacle: Callable[[aiotun.Device, pytest.MonkeyPatch], None],
+    dropped: int,
+) -> None:
+    """Whatever becomes of it; what waits at an `abort` is dropped."""
+    with open_rig("memory") as rig:
+        obstacle(rig.device, monkeypatch)
+        async with endpoint(rig.device, Recorder) as protocol:
+            transport = protocol.transport
+            if written == "whole":
+                transport.write_super(super_packet(3))
+            else:
+                transport.writelines(segments(3))
+                transport.flush()
+            transport.abort()
+            counters = transport.counters
+            assert (counters.packets_sent, counters.dropped_sent) == (3, dropped)
+            assert counters.bytes_sent == sum(map(len, segments(3)))
+            transport.write_super(super_packet(3))
+            assert (counters.packets_sent, counters.dropped_sent) == (6, dropped + 3)
+
+
+async def test_a_super_packet_that_is_not_delivered_counts_as_its_packets() -> None:
+    """The empty frame behind it is dropped too, and pauses reading before it is delivered."""
+    with open_rig("memory") as rig:
+        async with endpoint(rig.device, SuperRecorder) as protocol:
+            transport = protocol.transport
+            protocol.error_received = lambda exc: transport.pause_reading()  # type: ignore[method-assign]
+            rig.device.queue._frames.extend([super_packet(3).frame, b""])  # type: ignore[attr-defined]
+            transport._port.read_ready()
+            transport.close()
+            await transport.wait_closed()
+            assert protocol.packets == []
+            counters = transport.counters
+            assert (counters.packets_received, counters.dropped_received) == (3, 3 + 1)
+            assert counters.bytes_received == sum(map(len, segments(3)))
+
+
 async def test_one_kind_refused_leaves_the_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_offload(rig, "udp")
     refuse(rig.device, monkeypatch, lambda frame: frame[1] == 5)

@@ -246,3 +246,27 @@ check_frame(const uint8_t *frame, size_t size, bool tap, Layout *layout)
            (header.csum_start >= CSUM_START_MIN &&
             (size_t)header.csum_start + header.csum_offset + 2 <= size);
 }
+
+/* What a frame stands for. */
+typedef struct {
+    size_t packets, bytes;
+} Weight;
+
+/* Do what weigh() in packetio.py does. */
+static inline Weight
+weigh(const uint8_t *frame, size_t size, bool tap)
+{
+    Weight weight = {1, size > VIRTIO_SIZE ? size - VIRTIO_SIZE : 0};
+    VirtioNetHeader header;
+    Layout layout;
+    if (!weight.bytes || frame[1] == GSO_NONE)
+        return weight;
+    memcpy(&header, frame, VIRTIO_SIZE);
+    if (find_layout(&header, frame + VIRTIO_SIZE, weight.bytes, tap, &layout) &&
+        weight.bytes > layout.payload) {
+        const size_t more = (weight.bytes - layout.payload - 1) / header.gso_size;
+        weight.packets += more;
+        weight.bytes += more * layout.payload;
+    }
+    return weight;
+}

@@ -237,12 +237,12 @@ port_writelines(PyObject *object, PyObject *packets)
 }
 
 static void
-count_super_packets(Counts *counts, Py_ssize_t frames, Py_ssize_t super_packets, Py_ssize_t bytes)
+count_sent(Counts *counts, const Reading *written)
 {
-    counts->packets_sent += (unsigned long long)frames;
-    counts->bytes_sent += (unsigned long long)bytes;
-    counts->frames_sent += (unsigned long long)frames;
-    counts->super_packets_sent += (unsigned long long)super_packets;
+    counts->packets_sent += (unsigned long long)written->count;
+    counts->bytes_sent += (unsigned long long)written->bytes;
+    counts->frames_sent += (unsigned long long)written->frames;
+    counts->super_packets_sent += (unsigned long long)written->super_packets;
 }
 
 static PyObject *
@@ -266,8 +266,11 @@ port_write_super(PyObject *object, PyObject *packet)
         Py_BEGIN_ALLOW_THREADS
         written = write_super(self->channel, data, size, self->tap, wanted);
         Py_END_ALLOW_THREADS
-        if (written)
-            count_super_packets(self->counts, 1, data[1] != GSO_NONE, size - VIRTIO_SIZE);
+        if (written) {
+            Reading counted = {0};
+            count_frame(&counted, data, size, self->tap);
+            count_sent(self->counts, &counted);
+        }
     }
     Py_DECREF(frame);
     if (written)
@@ -297,14 +300,12 @@ read_super_packets(Port *self, Reading *reading)
     if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families,
                      self->read_limit))
         return false;
-    reading->frames = PyList_GET_SIZE(reading->packets);
     Py_ssize_t large = 0;
-    for (Py_ssize_t i = 0; i < reading->frames; i++) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++) {
         PyObject *frame = PyList_GET_ITEM(reading->packets, i);
-        const Py_ssize_t size = PyBytes_GET_SIZE(frame);
-        large += is_large(size);
-        reading->bytes += packet_size(size);
-        reading->super_packets += size > 1 && PyBytes_AS_STRING(frame)[1];
+        large += is_large(PyBytes_GET_SIZE(frame));
+        count_frame(reading, (const uint8_t *)PyBytes_AS_STRING(frame),
+                    (size_t)PyBytes_GET_SIZE(frame), self->tap);
         PyObject *packet = new_super_packet(self, frame);
         if (!packet)
             return false;
@@ -333,22 +334,17 @@ pass_frames(Port *self, Reading *reading)
         size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
         if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, wanted))
             break;
-        reading->frames++;
-        reading->super_packets += frame[1] != GSO_NONE;
-        reading->bytes += packet_size(size);
+        count_frame(reading, frame, (size_t)size, self->tap);
         size = -1;
     }
     Py_END_ALLOW_THREADS
-    self->counts->packets_received += (unsigned long long)reading->frames;
-    count_super_packets(target->counts, reading->frames, reading->super_packets, reading->bytes);
+    count_sent(target->counts, reading);
     Py_DECREF(target);
     bool done = true;
     if (size >= 0) {
         shrink_room(room, size);
         done = append(reading->packets, new_super_packet(self, room));
-        reading->frames++;
-        reading->super_packets += size > 1 && frame[1] != GSO_NONE;
-        reading->bytes += packet_size(size);
+        count_frame(reading, frame, (size_t)size, self->tap);
     }
     keep_room(place, room);
     return done;
@@ -382,8 +378,7 @@ read_batch(Port *self, Reading *reading)
         if (PyList_SetSlice(reading->packets, last, last + 1, NULL))
             return false;
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
-        reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
+    count_packets(reading);
     return true;
 }
 
@@ -522,7 +517,7 @@ read_and_deliver(Port *self, Reading *reading)
     Counts *counts = self->counts;
     counts->frames_received += (unsigned long long)reading->frames;
     counts->super_packets_received += (unsigned long long)reading->super_packets;
-    counts->packets_received += (unsigned long long)PyList_GET_SIZE(reading->packets);
+    counts->packets_received += (unsigned long long)reading->count;
     counts->bytes_received += (unsigned long long)reading->bytes;
     if (reading->malformed && !refuse_malformed(self, reading->malformed))
         return false;

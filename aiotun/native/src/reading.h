@@ -50,7 +50,8 @@ typedef struct {
 typedef struct {
     PyObject *packets; /* a list of bytes */
     PyObject *malformed; /* the frame at which reading ended, or NULL */
-    Py_ssize_t bytes, frames, super_packets;
+    Py_ssize_t count, bytes; /* of packets, those within super-packets too */
+    Py_ssize_t frames, super_packets;
     bool more; /* the batch ended because it has enough large frames: more may wait */
 } Reading;
 
@@ -61,11 +62,24 @@ reading_clear(Reading *reading)
     Py_CLEAR(reading->malformed);
 }
 
-/* Return the size of the packet in a frame, which may end within its header. */
-static Py_ssize_t
-packet_size(Py_ssize_t frame_size)
+/* Count a frame that is handed on as it is. This does not need the GIL. */
+static void
+count_frame(Reading *reading, const uint8_t *frame, size_t size, bool tap)
 {
-    return frame_size > VIRTIO_SIZE ? frame_size - VIRTIO_SIZE : 0;
+    const Weight weight = weigh(frame, size, tap);
+    reading->frames++;
+    reading->super_packets += size > 1 && frame[1] != GSO_NONE;
+    reading->count += (Py_ssize_t)weight.packets;
+    reading->bytes += (Py_ssize_t)weight.bytes;
+}
+
+/* Count packets that came as they are, or were split. */
+static void
+count_packets(Reading *reading)
+{
+    reading->count = PyList_GET_SIZE(reading->packets);
+    for (Py_ssize_t i = 0; i < reading->count; i++)
+        reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
 }
 
 /* Read and split frames until there are `limit` packets or more. Return false with an exception
@@ -95,8 +109,7 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
                 return false;
         }
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++)
-        reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
+    count_packets(reading);
     return true;
 }
 
