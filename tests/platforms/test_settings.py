@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -314,7 +315,7 @@ def test_routes(system: System) -> None:
         return sorted(str(route).partition(" metric")[0] for route in device.routes())
 
     assert found() == routes
-    with pytest.raises(RouteError, match="File exists"):
+    with pytest.raises(RouteError, match=rf"\[Errno {errno.EEXIST}\] .*: File exists"):
         device.add_route("10.8.0.0/16")
     device.remove_route("10.8.0.0/16")
     device.remove_route("fd08::/64")

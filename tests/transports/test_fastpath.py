@@ -587,6 +587,25 @@ async def test_all_are_flushed_whatever_two_of_them_raise(
             assert third.recv() == FRAMES[:1]
 
 
+async def test_an_exit_amid_a_delivery_and_another_at_its_end(device: Far) -> None:
+    class Leaving(Recorder):
+        def packet_received(self, packet: bytes) -> None:
+            self.transport.write(packet)
+            raise KeyboardInterrupt
+
+        def error_received(self, exc: Exception) -> None:
+            raise SystemExit
+
+    async with endpoint(device.device, Leaving) as protocol:
+        await asyncio.sleep(0)
+        device.send(PACKETS[0])
+        device.socket.shutdown(socket.SHUT_RD)
+        device.device.queue.write = refuse  # type: ignore[method-assign]
+        with pytest.raises(SystemExit) as caught:
+            protocol.transport._port.read_ready()
+        assert isinstance(caught.value.__context__, KeyboardInterrupt)
+
+
 def refuse(frame: bytes) -> None:
     raise OSError(errno.EIO, "of the test")
 
