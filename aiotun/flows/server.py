@@ -159,7 +159,9 @@ class FlowServer(AsyncClosing):
             if clients is not None:
                 await despite_cancellation(close_off_loop(self._loop, clients.close))
             raise
-        if clients is not None:
+        if clients is None:
+            self.transport._write_back(self._connections.paths)
+        else:
             try:
                 await create_device_endpoint(lambda: _ClientPackets(self), device=clients)
             except BaseException:

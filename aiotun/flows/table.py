@@ -69,14 +69,14 @@ class Connection:
     """One TCP connection from a client."""
 
     __slots__ = (
-        "active",
+        "_state",
         "closed_by",
         "flow",
         "forward",
         "held",
         "line",
+        "paths",
         "since",
-        "state",
         "syn",
         "to_listener",
         "transport",
@@ -84,23 +84,56 @@ class Connection:
 
     def __init__(self, flow: Flow, forward: bytes, to_listener: bytes) -> None:
         self.flow = flow
-        self.state = State.DECIDING
+        self._state = State.DECIDING
         self.forward = forward
         """The key of the client's packets as it sends them,"""
         self.to_listener = to_listener
         """and as the listener gets them. Those in the other direction have the reversed ones."""
+        self.paths: tuple[Path, ...] = (
+            Path(self, forward, to_listener, from_client=True),
+            Path(self, reverse_key(to_listener), reverse_key(forward), from_client=False),
+        )
         self.syn = b""
         self.transport = 0
         """The frame that asks for it, and where its TCP header begins."""
         self.held: Callable[[], bool] = _not_held
         """Whether a socket of this program is the connection's other end."""
-        self.active = True
-        """Whether packets passed since this was last looked at."""
         self.closed_by = 0
         """The sides that sent FIN: `CLIENT`, `LISTENER`."""
         self.line: Line | None = None
         self.since = 0.0
         """When it came to its place in that line."""
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        for path in self.paths:
+            path.plain = state is State.OPEN
+
+    def was_active(self) -> bool:
+        """Whether packets passed since this was last asked."""
+        active = any(path.used for path in self.paths)
+        for path in self.paths:
+            path.used = False
+        return active
+
+
+class Path(Rewrite):
+    """What becomes of the packets with one key."""
+
+    __slots__ = ("connection", "from_client", "key")
+
+    def __init__(
+        self, connection: Connection, old: bytes, new: bytes, *, from_client: bool
+    ) -> None:
+        super().__init__(old, new)
+        self.connection = connection
+        self.key = old
+        self.from_client = from_client
 
 
 Line = dict[Connection, None]
@@ -136,8 +169,8 @@ class ConnectionTable:
         self._to_listener = to_listener
         self._admit = admit
         self._may_report = may_report
-        self._paths: dict[bytes, tuple[Connection, Rewrite, bool]] = {}
-        """By key: the connection, what to do with its packet, and whether a client sent that."""
+        self.paths: dict[bytes, Path] = {}
+        """By key. With a plain one a packet may go its way without `receive`."""
         self._live = 0
         self._opening: Line = {}
         self._open: Line = {}
@@ -155,15 +188,15 @@ class ConnectionTable:
     def connections(self) -> list[Connection]:
         """Those that are not closed."""
         return [
-            connection
-            for connection, _, from_client in self._paths.values()
-            if from_client and connection.state is not State.CLOSED
+            path.connection
+            for path in self.paths.values()
+            if path.from_client and path.connection.state is not State.CLOSED
         ]
 
     def find(self, key: bytes) -> Connection | None:
         """The connection of packets with this key, as its client or its listener sends them."""
-        path = self._paths.get(key)
-        return None if path is None else path[0]
+        path = self.paths.get(key)
+        return None if path is None else path.connection
 
     def is_listener(self, key: bytes) -> bool:
         """Whether packets with this key are a listener's."""
@@ -176,20 +209,18 @@ class ConnectionTable:
             self._drops[Drop.MALFORMED] += 1
             return
         flags = frame[transport + 13]
-        path = self._paths.get(key)
+        path = self.paths.get(key)
         if path is None:
             self._receive_unknown(frame, transport, key, flags, now)
             return
-        connection, rewrite, from_client = path
-        connection.active = True
-        if (connection.state is not State.OPEN or flags & (SYN | FIN | RST)) and not self._follow(
-            connection, from_client, flags, frame, transport, now
+        if not (path.plain and not flags & (SYN | FIN | RST)) and not self._follow(
+            path.connection, path.from_client, flags, frame, transport, now
         ):
             return
-        rewritten = rewrite.apply(frame, transport)
+        rewritten = path.apply(frame, transport)
         if rewritten is None:
             self._drops[Drop.MALFORMED] += 1
-        elif from_client:
+        elif path.from_client:
             self._to_listener(rewritten)
         else:
             self._to_client(rewritten)
@@ -287,7 +318,7 @@ class ConnectionTable:
         to_listener = make_key(peer, gate.address, port, gate.port)
         connection = Connection(Flow.of_key("tcp", key), key, to_listener)
         connection.syn, connection.transport = frame, transport
-        self._paths[key] = connection, Rewrite(key, to_listener), True
+        self.paths[key] = connection.paths[0]
         self._live += 1
         self._counters.connections += 1
         self._line_up(connection, self._opening, now)
@@ -301,14 +332,14 @@ class ConnectionTable:
             return
         frame, transport, key = connection.syn, connection.transport, connection.forward
         if decision is Decision.TAKE:
-            rewritten = self._paths[key][1].apply(frame, transport)
+            there, back = connection.paths
+            rewritten = there.apply(frame, transport)
             if rewritten is None:
                 self._drops[Drop.MALFORMED] += 1
                 self._forget(connection)
                 return
             connection.state = State.OPENING
-            back = reverse_key(connection.to_listener)
-            self._paths[back] = connection, Rewrite(back, reverse_key(key)), False
+            self.paths[back.key] = back
             self._line_up(connection, self._opening, now)
             self._to_listener(rewritten)
             return
@@ -370,9 +401,10 @@ class ConnectionTable:
         if connection.line is not None:
             del connection.line[connection]
             connection.line = None
-        for key in (connection.forward, reverse_key(connection.to_listener)):
-            if self.find(key) is connection:
-                del self._paths[key]
+        for path in connection.paths:
+            if self.paths.get(path.key) is path:
+                del self.paths[path.key]
+        connection.paths = ()  # which refer to the connection
         if connection.state is not State.CLOSED:
             self._live -= 1
         peer, _, port, _ = addresses_of(connection.to_listener)
@@ -401,8 +433,7 @@ class ConnectionTable:
                     break
                 if line is self._opening:
                     self._give_up(connection)
-                elif line is self._open and (connection.active or connection.held()):
-                    connection.active = False
+                elif line is self._open and (connection.was_active() or connection.held()):
                     self._line_up(connection, line, now)
                 elif (
                     line is self._closed

@@ -135,9 +135,13 @@ def quoted(packet: bytes) -> tuple[int, int, bytes] | None:
 class Rewrite:
     """Makes the packets with one key those with another, of the same IP version."""
 
-    __slots__ = ("_addresses", "_all", "_new", "_ports")
+    __slots__ = ("_addresses", "_all", "_new", "_ports", "plain", "used")
 
     def __init__(self, old: bytes, new: bytes) -> None:
+        self.plain = False
+        """Whether packets without SYN, FIN and RST need nothing but this."""
+        self.used = False
+        """Whether a packet was rewritten since somebody said no here."""
         self._new = new[:-4]
         self._ports = new[-4:]
         self._addresses = _difference(old[:-4], new[:-4])
@@ -167,6 +171,7 @@ class Rewrite:
             head = frame[:20] + own.to_bytes(2, "big") + new + frame[30:transport]
         else:
             head = frame[:18] + new + frame[50:transport]
+        self.used = True
         return b"".join(
             (
                 head,

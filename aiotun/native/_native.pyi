@@ -1,8 +1,7 @@
 """The native module: in C, what is done for every packet.
 
 `checksum`, `gso_split`, `GROTable`, `batches`, `locate` and `Rewrite` do what their Python versions
-do. The
-other functions read and write a channel: a descriptor of which each read(2) gives one frame
+do. The other functions read and write a channel: a descriptor of which each read(2) gives one frame
 and each write(2) takes one, or the address of a ring of Windows (src/ring.h). They end at the
 first error of any kind, and return what was done until then. The caller does the rest in
 Python, which raises or reports the error.
@@ -194,7 +193,9 @@ def write_super(channel: int, frame: bytes, layer: Layer, tcp: bool, udp: bool, 
 def locate(frame: bytes, /) -> tuple[int, int, bytes] | None: ...
 
 class Rewrite:
-    def __new__(cls, old: bytes, new: bytes) -> Rewrite: ...
+    plain: bool
+    used: bool
+    def __init__(self, old: bytes, new: bytes) -> None: ...
     def apply(self, frame: bytes, transport: int, /) -> bytes | None: ...
 
 def batches(datagrams: list[bytes], /) -> list[list[bytes]]: ...

@@ -8,7 +8,7 @@ that is full. The tests drive both with the same random scripts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..buffers import to_bytes
@@ -20,6 +20,7 @@ from .flushing import flush_since
 
 if TYPE_CHECKING:
     from ..device import Device
+    from ..flows.translate import Rewrite
     from ..platforms.base import Queue
     from .flushing import Tick
 
@@ -83,6 +84,9 @@ class Port:
         self.target: Port | None = None
         """Where all that the protocol does is to write each super-packet to that port, as a
         relay's does. The native port then spares the way over the protocol."""
+        self.rewrites: Mapping[bytes, Rewrite] | None = None
+        """By packets' keys. Where one is plain, all that the protocol does with a packet of TCP
+        without SYN, FIN and RST is to write it back, rewritten. The native port spares that too."""
         self.pending: list[bytes | SuperPacket] = []
         """Packets that were read and not delivered yet."""
         self.packets: list[bytes] = []
@@ -122,6 +126,7 @@ class Port:
         self.protocol = protocol
         self.callback = callback
         self.target = None
+        self.rewrites = None
 
     def read_ready(self) -> None:
         """The queue is readable: read one bounded batch, deliver it, flush what was written."""

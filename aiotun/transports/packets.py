@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import InterfaceGoneError
@@ -23,6 +23,7 @@ from .flushing import tick_of
 
 if TYPE_CHECKING:
     from ..device import Device, DeviceLease
+    from ..flows.translate import Rewrite
     from ..offload import SuperPacket
     from ..packetio import Counters
 
@@ -204,6 +205,10 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """Super-packets may go there without the protocol, which would do the same with them."""
         if type(self._port) is type(other._port):
             self._port.target = other._port
+
+    def _write_back(self, rewrites: Mapping[bytes, Rewrite]) -> None:
+        """What these are for may be written back without the protocol: see `Port.rewrites`."""
+        self._port.rewrites = rewrites
 
     # The end.
 

@@ -69,8 +69,8 @@ async def connections(namespace: Namespace, server: FlowServer, count: int) -> N
     print(f"open: {left}, resting: {len(table._closed)}")
     server._connections.expire(asyncio.get_running_loop().time() + 3600)
     gc.collect()
-    if left or table._paths:
-        raise AssertionError(f"{len(table._paths)} keys are left")
+    if left or table.paths:
+        raise AssertionError(f"{len(table.paths)} keys are left")
 
 
 async def idle(namespace: Namespace, server: FlowServer, seconds: int) -> None:

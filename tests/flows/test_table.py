@@ -382,7 +382,7 @@ def test_many_connections_leave_nothing_behind() -> None:
     play.now += CLOSED_TIMEOUT
     play.table.expire(play.now)
     assert not play.table.busy
-    assert not play.table._paths
+    assert not play.table.paths
     assert (play.counters.established, play.drops) == (2000, {})
 
 

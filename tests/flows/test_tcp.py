@@ -97,6 +97,27 @@ async def test_what_a_handler_knows(flow_net: FlowNet, version: int) -> None:
         assert HOST[version] in repr(flow)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+async def test_segments_are_as_large_as_the_device_takes(flow_net: FlowNet, version: int) -> None:
+    def largest(writer: Writer) -> int:
+        sock = writer.get_extra_info("socket")
+        return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+
+    seen: list[int] = []
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        seen.append(largest(writer))
+        writer.close()
+
+    async with aiotun.start_flow_server(handle, device=flow_net.device(mtu=1400)):
+        reader, writer = await flow_net.connect(HOST[version])
+        await reader.read()
+        seen.append(largest(writer))
+        writer.close()
+    headers = {4: 20, 6: 40}[version] + 20 + 12  # the last are the time stamps (RFC 7323)
+    assert seen == [1400 - headers] * 2
+
+
 class Recorder(asyncio.Protocol):
     """Sends back what comes, and remembers its end."""
 

@@ -359,12 +359,22 @@ async def test_errors_about_connections_reach_the_kernel(flow_net: FlowNet, vers
             write(packet)
 
         server._connections._to_client = lambda frame: watched(aiotun.SuperPacket(frame))
+        server.transport._write_back({})  # nothing but through the table
         started.set()
         assert len(await reader.read()) == 300_000
         writer.close()
         assert server.counters.errors == 1
         overhead = (20 if version == 4 else 40) + 32
         assert max(sizes, key=lambda size: sizes[size]) == mtu - overhead, sizes
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_errors_about_no_flow_are_counted(flow_net: FlowNet, version: int) -> None:
+    async with aiotun.start_flow_server(None, device=flow_net.device()) as server:
+        for number, make in enumerate((packets.tcp, packets.udp), 1):
+            told = icmp(version, *((3, 4) if version == 4 else (2, 0)), 1300, make(version))
+            server._received([aiotun.SuperPacket(bytes(10) + told)])
+            assert server.counters.drops == {aiotun.flows.Drop.UNKNOWN_ERROR: number}
 
 
 def icmp(version: int, kind: int, code: int, mtu: int, quoted: bytes) -> bytes:

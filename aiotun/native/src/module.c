@@ -188,7 +188,7 @@ module_exec(PyObject *module)
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
-    PyTypeObject *sink_type = NULL, *rewrite_type = NULL, *udp_port_type = NULL;
+    PyTypeObject *sink_type = NULL, *udp_port_type = NULL;
     bool done = (state->table_type = add_type(module, &table_spec)) &&
                 (state->counts_type = add_type(module, &counts_spec)) &&
                 (state->udp_counts_type = add_type(module, &udp_counts_spec)) &&
@@ -198,12 +198,11 @@ module_exec(PyObject *module)
                 (state->call_type = add_type(module, &call_spec)) &&
                 (state->source_type = add_type(module, &source_spec)) &&
                 (sink_type = add_type(module, &sink_spec)) &&
-                (rewrite_type = add_type(module, &rewrite_spec));
+                (state->rewrite_type = add_type(module, &rewrite_spec));
 #ifdef __linux__
     done = done && (udp_port_type = add_type(module, &udp_port_spec));
 #endif
     Py_XDECREF(sink_type);
-    Py_XDECREF(rewrite_type);
     Py_XDECREF(udp_port_type);
     return done ? 0 : -1;
 }
@@ -222,6 +221,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->item_counts_type);
     Py_VISIT(state->source_type);
     Py_VISIT(state->call_type);
+    Py_VISIT(state->rewrite_type);
     Py_VISIT(state->super_packet);
     return 0;
 }
@@ -240,6 +240,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->item_counts_type);
     Py_CLEAR(state->source_type);
     Py_CLEAR(state->call_type);
+    Py_CLEAR(state->rewrite_type);
     Py_CLEAR(state->super_packet);
     for (size_t tap = 0; tap < 2; tap++)
         for (size_t i = 0; i < RECENT_MAX; i++)
@@ -256,6 +257,8 @@ module_clear(PyObject *module)
     }
     free(state->kept.received);
     state->kept.received = NULL;
+    free(state->kept.gathered);
+    state->kept.gathered = NULL;
     Py_CLEAR(state->kept.rewritten);
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "state.h"
 #include "table.h"
+#include "translate.h"
 #include "writing.h"
 
 /* Counters in packetio.py is a subclass of this. */
@@ -54,6 +55,7 @@ typedef struct Port {
     PyObject *protocol, *callback; /* `callback` is the name of a method */
     PyObject *tick, *pending, *packets; /* these are lists */
     struct Port *target; /* it may be NULL */
+    PyObject *rewrites;  /* a dict, or NULL */
     char reading, closed, due;
     int uses;
     Py_ssize_t turns;
@@ -359,11 +361,131 @@ may_pass(const Port *self)
            !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
 }
 
+/* Frames one behind the other. */
+typedef struct {
+    uint8_t *bytes;
+    int count;
+    size_t ends[ROOMS + 1]; /* where each begins, and the last one ends */
+} Frames;
+
+static size_t
+frame_size(const Frames *frames, int i)
+{
+    return frames->ends[i + 1] - frames->ends[i];
+}
+
+/* This does not need the GIL. */
+static void
+gather(Frames *frames, Channel channel)
+{
+    size_t end = frames->count = 0;
+    frames->ends[0] = 0;
+    while (frames->count < ROOMS && end + FRAME_MAX <= GATHERED_MAX) {
+        const ptrdiff_t size =
+            read_frame(channel, &NO_FAMILIES, frames->bytes + end, FRAME_MAX, NULL, 0);
+        if (size < 0)
+            break;
+        frames->ends[++frames->count] = end += (size_t)size;
+    }
+}
+
+/* Write back frames that are plain for their rewrites, up to the first that is refused, which is as it
+   came afterwards. This does not need the GIL. */
+static int
+write_back(const Frames *frames, Rewrite *const *rewrites, const size_t *transports, int plain,
+           Channel channel, Wanted wanted)
+{
+    int written = 0;
+    for (; written < plain; written++) {
+        uint8_t *frame = frames->bytes + frames->ends[written], head[PLAIN_MAX];
+        const size_t changed = transports[written] + TCP_SIZE;
+        memcpy(head, frame, changed);
+        rewrite_head(rewrites[written], frame, transports[written]);
+        if (!write_super(channel, frame, frame_size(frames, written), false, wanted)) {
+            memcpy(frame, head, changed);
+            break;
+        }
+    }
+    return written;
+}
+
+/* Note frames that were read. Deliver them, if nobody else has had them. */
+static bool
+take_frames(const Port *self, Reading *reading, const Frames *frames, int from, int to, bool deliver)
+{
+    for (int i = from; i < to; i++) {
+        const uint8_t *frame = frames->bytes + frames->ends[i];
+        const size_t size = frame_size(frames, i);
+        count_frame(reading, frame, size, self->tap);
+        PyObject *bytes =
+            deliver ? PyBytes_FromStringAndSize((const char *)frame, (Py_ssize_t)size) : NULL;
+        const bool done =
+            !deliver || (bytes && append(reading->packets, new_super_packet(self, bytes)));
+        Py_XDECREF(bytes);
+        if (!done)
+            return false;
+    }
+    return true;
+}
+
+/* Write back what is read, rewritten, as long as nothing else is to be done with it. What begins with
+   the first other frame is delivered, as it came. As in pass_frames no Python of this thread runs
+   between the first read and the last write. */
+static bool
+rewrite_frames(Port *self, Reading *reading)
+{
+    Kept *kept = self->kept;
+    Frames frames = {.bytes = kept->gathered};
+    kept->gathered = NULL; /* others may run while the GIL is released */
+    if (!frames.bytes && !(frames.bytes = malloc(GATHERED_MAX))) {
+        PyErr_NoMemory();
+        return false;
+    }
+    PyTypeObject *type = ((State *)PyType_GetModuleState(self->base))->rewrite_type;
+    PyObject *all = Py_NewRef(self->rewrites);
+    const Wanted wanted = self->table->wanted;
+    Rewrite *rewrites[ROOMS];
+    size_t transports[ROOMS];
+    int plain = 0, written;
+    Py_BEGIN_ALLOW_THREADS
+    gather(&frames, self->channel);
+    Py_END_ALLOW_THREADS
+    for (; plain < frames.count; plain++) {
+        Rewrite *rewrite = find_rewrite(all, type, frames.bytes + frames.ends[plain],
+                                        frame_size(&frames, plain), &transports[plain]);
+        if (!rewrite)
+            break;
+        rewrite->used = true;
+        rewrites[plain] = (Rewrite *)Py_NewRef((PyObject *)rewrite);
+    }
+    Py_BEGIN_ALLOW_THREADS
+    written = write_back(&frames, rewrites, transports, plain, self->channel, wanted);
+    Py_END_ALLOW_THREADS
+    take_frames(self, reading, &frames, 0, written, false);
+    count_sent(self->counts, reading);
+    const bool done = take_frames(self, reading, &frames, written, frames.count, true);
+    free(kept->gathered);
+    kept->gathered = frames.bytes;
+    for (int i = 0; i < plain; i++)
+        Py_DECREF(rewrites[i]); /* this may run finalizers, as the next line may */
+    Py_DECREF(all);
+    return done;
+}
+
+static bool
+may_rewrite(const Port *self)
+{
+    return self->rewrites && self->delivery == SUPER && !self->tap &&
+           !PyList_GET_SIZE(self->packets) && !PyObject_Size(self->backlog);
+}
+
 static bool
 read_batch(Port *self, Reading *reading)
 {
     if (may_pass(self))
         return pass_frames(self, reading);
+    if (may_rewrite(self))
+        return rewrite_frames(self, reading);
     if (self->delivery == SUPER)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
@@ -642,6 +764,7 @@ port_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->protocol);
     Py_VISIT(self->target);
+    Py_VISIT(self->rewrites);
     Py_VISIT(self->tick);
     Py_VISIT(self->pending);
     Py_VISIT(self->packets);
@@ -658,6 +781,7 @@ port_clear(PyObject *object)
     Port *self = (Port *)object;
     Py_XSETREF(self->protocol, Py_NewRef(Py_None));
     Py_CLEAR(self->target);
+    Py_CLEAR(self->rewrites);
     return 0;
 }
 
@@ -673,6 +797,7 @@ port_dealloc(PyObject *object)
     Py_XDECREF(self->pending);
     Py_XDECREF(self->packets);
     Py_XDECREF(self->target);
+    Py_XDECREF(self->rewrites);
     Py_XDECREF(self->twin);
     Py_XDECREF(self->backlog);
     Py_XDECREF(self->counts);
@@ -755,12 +880,31 @@ port_set_target(PyObject *object, PyObject *target, void *Py_UNUSED(closure))
     return 0;
 }
 
+static PyObject *
+port_get_rewrites(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *rewrites = ((Port *)object)->rewrites;
+    return Py_NewRef(rewrites ? rewrites : Py_None);
+}
+
+static int
+port_set_rewrites(PyObject *object, PyObject *rewrites, void *Py_UNUSED(closure))
+{
+    if (!rewrites || (rewrites != Py_None && !PyDict_Check(rewrites))) {
+        PyErr_SetString(PyExc_TypeError, "rewrites are a dict, or None");
+        return -1;
+    }
+    Py_XSETREF(((Port *)object)->rewrites, rewrites == Py_None ? NULL : Py_NewRef(rewrites));
+    return 0;
+}
+
 static PyGetSetDef port_properties[] = {
     {"protocol", port_get, port_set, NULL, (void *)&protocol_attribute},
     {"tick", port_get, port_set, NULL, (void *)&tick_attribute},
     {"pending", port_get, port_set, NULL, (void *)&pending_attribute},
     {"packets", port_get, port_set, NULL, (void *)&packets_attribute},
     {"target", port_get_target, port_set_target, NULL, NULL},
+    {"rewrites", port_get_rewrites, port_set_rewrites, NULL, NULL},
     {"callback", port_get_callback, port_set_callback, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -33,6 +33,9 @@ typedef struct {
     PyObject *object; /* it may be NULL */
 } KeptAddress;
 
+/* Bytes of frames that one call reads before it writes them back. */
+enum { GATHERED_MAX = LARGE_MAX * FRAME_MAX };
+
 /* What is kept from one call to the next. The GIL guards it. */
 typedef struct {
     Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
@@ -41,6 +44,7 @@ typedef struct {
     KeptAddress addresses[ADDRESSES_KEPT]; /* that datagrams came from and to, by what told of them */
     KeptAddress targets[ADDRESSES_KEPT];   /* that datagrams were sent to, by the object */
     uint8_t *received;             /* RECEIVED_MAX rooms of FRAME_MAX, or NULL */
+    uint8_t *gathered;             /* GATHERED_MAX bytes, or NULL */
     PyObject *rewritten;           /* the large frame that a Rewrite made last */
 } Kept;
 

@@ -9,7 +9,7 @@
 typedef struct {
     PyObject *checksum, *gso_split; /* the twins, once they were needed; they do what is rare */
     PyTypeObject *table_type, *counts_type, *udp_counts_type, *port_type, *messages_type,
-        *item_counts_type, *source_type, *call_type;
+        *item_counts_type, *source_type, *call_type, *rewrite_type;
     PyObject *super_packet; /* the type SuperPacket, once it was needed */
     Kept kept;
 } State;
