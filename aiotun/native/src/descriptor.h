@@ -81,9 +81,13 @@ receive_many(Channel fd, ReceiveMany call, uint8_t *rooms, size_t size, size_t *
     do
         received = call((int)fd, messages, (unsigned)count, 0);
     while (received < 0 && errno == EINTR);
-    for (int i = 0; i < received; i++)
+    if (received < 0)
+        return 0;
+    if (received < count) /* nobody has promised that it is not more */
+        count = (int)received;
+    for (int i = 0; i < count; i++)
         sizes[i] = messages[i].size;
-    return received < 0 ? 0 : (int)received;
+    return count;
 }
 
 /* Whether all was taken; errno tells why not. */

@@ -80,6 +80,12 @@ def test_the_largest(pair: Pair) -> None:
     assert pair.read() == sent
 
 
+def test_it_says_that_more_came_than_was_asked_for(pair: Pair) -> None:
+    pair.function = RecvmsgX(lambda messages, received: 5000)
+    pair.send(b"1", b"2", b"3")
+    assert pair.read(2) == [b"1", b"2"]
+
+
 def test_none_waits(pair: Pair) -> None:
     assert pair.read() == []
     assert pair.function.errors == [errno.EAGAIN]
