@@ -163,18 +163,18 @@ def check_call(
 
     Raises `UnsupportedError` unless they come as they were sent.
     """
-    with loopback_pair(kind) as (near, far):
-        BsdUdpSocket(near, UdpCounters(), lambda exc: None, headers)  # asks for local addresses
-        sent = [b"first", b"the second"]
-        for data in sent:
-            far.sendto(data, near.getsockname())
-        source = (HOST, far.getsockname()[1])
-        expected = [Datagram(data, source, HOST, 0) for data in sent]
-        receive = partial(Receiver(AF_INET, headers, call).receive, near.fileno(), ROOMS)
-        try:
+    try:
+        with loopback_pair(kind) as (near, far):
+            BsdUdpSocket(near, UdpCounters(), lambda exc: None, headers)  # asks for local addresses
+            sent = [b"first", b"the second"]
+            for data in sent:
+                far.sendto(data, near.getsockname())
+            source = (HOST, far.getsockname()[1])
+            expected = [Datagram(data, source, HOST, 0) for data in sent]
+            receive = partial(Receiver(AF_INET, headers, call).receive, near.fileno(), ROOMS)
             received = what_comes(near, receive, len(sent))
-        except OSError as exc:
-            raise _unsupported(f"the call that receives many datagrams fails here: {exc}") from exc
+    except OSError as exc:
+        raise _unsupported(f"the call that receives many datagrams fails here: {exc}") from exc
     if received != expected:
         raise _unsupported("the call that receives many datagrams works otherwise here")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,7 +16,7 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 
 PATIENCE = 1.0
-"""Seconds in which something has to come."""
+"""Seconds in which all has to come."""
 
 
 @contextmanager
@@ -34,8 +35,10 @@ def loopback_pair(
 
 
 def what_comes(sock: socket.socket, receive: Callable[[], list[T]], count: int) -> list[T]:
-    """What is received until it is so much, or nothing more comes. Blocks meanwhile."""
+    """What is received until it is so much, or too late. Blocks meanwhile."""
     received: list[T] = []
-    while len(received) < count and select.select([sock], [], [], PATIENCE)[0]:
-        received += receive()
+    end = time.monotonic() + PATIENCE
+    while len(received) < count and (left := end - time.monotonic()) > 0:
+        if select.select([sock], [], [], left)[0]:
+            received += receive()
     return received

@@ -287,10 +287,24 @@ def unknown(fd: int, messages: Any, count: int) -> int:
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-@pytest.mark.parametrize("call", [shorter, elsewhere, unknown])
+def idle(fd: int, messages: Any, count: int) -> int:
+    """It never gets further, and says so."""
+    return 0
+
+
+@pytest.mark.parametrize("call", [shorter, elsewhere, unknown, idle])
 def test_a_call_that_does_not_is_refused(call: mmsg.Call) -> None:
     with pytest.raises(aiotun.UnsupportedError, match="leave receive_many=True out"):
         check_call(darwin, call, model_socket(darwin))
+
+
+def test_where_the_loopback_takes_nothing() -> None:
+    class Refused(socket.socket):
+        def bind(self, *args: object) -> None:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    with pytest.raises(aiotun.UnsupportedError):
+        check_call(netbsd, receive_many(netbsd), Refused)
 
 
 def test_freebsd_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
