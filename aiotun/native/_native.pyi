@@ -120,7 +120,7 @@ class Port:
     ) -> None:
         """To be called once, when the twin has set its attributes.
 
-        The channel is used until `closed` is set. `table` is a `GROTable` of this
+        The channel is used until `closed` is set, and `uses` is 0. `table` is a `GROTable` of this
         module. What is written is left to the twin while frames wait in `waiting`, so
         that nothing overtakes them.
         """

@@ -3,18 +3,20 @@ a signal handler. The device stays open until that call is over; each packet is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import pytest
 from far import Far, close_at_once
 from packets import super_packet, tcp
-from rigs import Recorder, endpoint, packet
+from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet
 
 import aiotun
 from aiotun.errors import InterfaceGoneError
@@ -189,6 +191,87 @@ async def test_within_a_read(end: str) -> None:
             assert protocol.named("connection_lost") == [None]
             counters = protocol.transport.counters
             assert counters.packets_received == counters.dropped_received == 4
+
+
+@contextmanager
+def in_another_thread(far: Far, act: Callable[[], bool]) -> Iterator[list[bool]]:
+    """Do so, as a finalizer may there, while what is done meanwhile waits for the far end; what
+    came of it. Only then a packet comes from there, and what was written is taken."""
+    blocking = os.dup(far.device.fileno())
+    os.set_blocking(blocking, True)
+    results: list[bool] = []
+
+    def do() -> None:
+        results.append(act())
+        os.set_blocking(blocking, False)
+        os.close(blocking)
+        far.send(PACKETS[0])
+        far.recv()
+
+    timer = threading.Timer(0.1, do)
+    timer.start()
+    yield results
+    timer.join()
+
+
+def end_and_look(transport: aiotun.PacketTransport, end: str) -> bool:
+    """End it; whether its device is closed at once."""
+    getattr(transport, end)()
+    return transport.device._closed
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
+async def test_by_another_thread_within_a_read(
+    device: Far, factory: type[Recorder], end: str
+) -> None:
+    async with endpoint(device.device, factory) as protocol:
+        transport = protocol.transport
+        close_at_once(transport)
+        await asyncio.sleep(0)
+        with in_another_thread(device, partial(end_and_look, transport, end)) as closed:
+            transport._port.read_ready()
+        assert closed == [False]
+        await transport.wait_closed()
+        assert device.device._closed
+        assert protocol.packets == []
+        assert transport.counters.packets_received == transport.counters.dropped_received == 1
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_by_another_thread_within_a_write(device: Far, end: str) -> None:
+    async with endpoint(device.device, Recorder) as protocol:
+        transport = protocol.transport
+        close_at_once(transport)
+        await asyncio.sleep(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(device.device.fileno(), FRAMES[0])
+        with in_another_thread(device, partial(end_and_look, transport, end)) as closed:
+            transport.write_super(aiotun.SuperPacket(FRAMES[1]))
+        assert closed == [False]
+        await transport.wait_closed()
+        assert device.device._closed
+        check_counters(protocol, sent=1, dropped=0)
+
+
+@pytest.mark.requires("native")
+@pytest.mark.parametrize("end", ENDS)
+async def test_where_packets_pass_to_by_another_thread(end: str) -> None:
+    with contextlib.closing(Far()) as here, contextlib.closing(Far()) as there:
+        async with (
+            endpoint(here.device, SuperRecorder) as near,
+            endpoint(there.device, Recorder) as other,
+        ):
+            await asyncio.sleep(0)
+            near.transport._pass_to(other.transport)
+            close_at_once(other.transport)
+            with in_another_thread(here, partial(end_and_look, other.transport, end)) as closed:
+                near.transport._port.read_ready()
+            assert closed == [False]
+            await other.transport.wait_closed()
+            assert there.recv() == FRAMES[:1]
+            assert near.packets == []
 
 
 async def test_an_interface_that_is_gone_within_a_flush(device: Far) -> None:

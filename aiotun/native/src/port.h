@@ -265,6 +265,7 @@ port_write_super(PyObject *object, PyObject *packet)
         const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
         const size_t size = (size_t)PyBytes_GET_SIZE(frame);
         const Wanted wanted = self->table->wanted;
+        self->uses++; /* another thread may end the transport while the GIL is released */
         Py_BEGIN_ALLOW_THREADS
         written = write_super(self->channel, data, size, self->tap, wanted);
         Py_END_ALLOW_THREADS
@@ -272,6 +273,10 @@ port_write_super(PyObject *object, PyObject *packet)
             Reading counted = {0};
             count_frame(&counted, data, size, self->tap);
             count_sent(self->counts, &counted);
+        }
+        if (!leave(self, true)) {
+            Py_DECREF(frame);
+            return NULL;
         }
     }
     Py_DECREF(frame);
@@ -328,6 +333,7 @@ pass_frames(Port *self, Reading *reading)
     if (!room)
         return false;
     Port *target = (Port *)Py_NewRef(self->target); /* others may run while the GIL is released */
+    target->uses++;
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
     const Wanted wanted = target->table->wanted;
     ptrdiff_t size = -1;
@@ -341,7 +347,6 @@ pass_frames(Port *self, Reading *reading)
     }
     Py_END_ALLOW_THREADS
     count_sent(target->counts, reading);
-    Py_DECREF(target);
     bool done = true;
     if (size >= 0) {
         shrink_room(room, size);
@@ -349,6 +354,8 @@ pass_frames(Port *self, Reading *reading)
         count_frame(reading, frame, (size_t)size, self->tap);
     }
     keep_room(place, room);
+    done = leave(target, done);
+    Py_DECREF(target);
     return done;
 }
 
@@ -634,7 +641,8 @@ read_and_deliver(Port *self, Reading *reading)
                        !PyList_GET_SIZE(self->tick) && (!super || self->vnet_hdr);
     if (!plain)
         return true;
-    if (!read_batch(self, reading))
+    self->uses++; /* another thread may end the transport while the GIL is released */
+    if (!leave(self, read_batch(self, reading)))
         return false;
     Counts *counts = self->counts;
     counts->frames_received += (unsigned long long)reading->frames;
