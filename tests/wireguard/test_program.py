@@ -156,12 +156,12 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(
         # The first handshake message is on that way: the gateway was asked for.
         assert machine.run("ip", "neighbour", "show", "198.51.100.1").startswith("198.51.100.1 dev")
         path.write_text(path.read_text().replace(everything, "203.0.113.0/24"))
-        server.wait_for("wg9 is up")
+        server.wait_for("wg9 has changed")
         assert way("203.0.113.1").startswith("203.0.113.1 dev wg9")
         assert way("192.0.2.1").startswith("192.0.2.1 via 198.51.100.1 dev eth0")
         assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
         path.write_text(path.read_text().replace("203.0.113.0/24", "0.0.0.0/0"))
-        server.wait_for("wg9 is up")
+        server.wait_for("wg9 has changed")
         assert way("203.0.113.1") == "203.0.113.1 dev wg9 table 51820"
         server.end(signal.SIGTERM)
     assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
@@ -217,7 +217,7 @@ def test_a_table_and_none(machine: Machine, tmp_path: Path) -> None:
         assert [line.split()[0] for line in found.splitlines()] == ["default", "10.20.0.0/16"]
         assert "lookup 1234" not in machine.run("ip", "rule")
         path.write_text(text.replace("1234", "off"))
-        server.wait_for("wg9 is up")
+        server.wait_for("wg9 has changed")
         assert machine.run("ip", "-4", "route", "show", "table", "all", "dev", "wg9") == ""
         server.end(signal.SIGTERM)
 
