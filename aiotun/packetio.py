@@ -61,7 +61,8 @@ class Counters(Counted, Counts):
     packets_received: int = field(default_factory=int)
     bytes_received: int = field(default_factory=int)
     dropped_received: int = field(default_factory=int)
-    """Read but not delivered: the transport closed, or the frame was malformed."""
+    """Read but not delivered: the transport closed, or a frame was malformed. One that was to be
+    split is no packet that was received."""
     packets_sent: int = field(default_factory=int)
     """Packets that the program handed over."""
     bytes_sent: int = field(default_factory=int)
