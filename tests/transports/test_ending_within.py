@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -208,14 +209,17 @@ def in_another_thread(far: Far, act: Callable[[], bool]) -> Iterator[list[bool]]
         far.send(PACKETS[0])
         far.recv()
 
-    timer = threading.Timer(0.1, do)
-    timer.start()
+    thread = threading.Thread(target=do)
+    thread.start()
     yield results
-    timer.join()
+    thread.join()
 
 
 def end_and_look(transport: aiotun.PacketTransport, end: str) -> bool:
-    """End it; whether its device is closed at once."""
+    """End it when a call uses its device; whether that is closed at once."""
+    deadline = time.monotonic() + 5
+    while not transport._port.uses and time.monotonic() < deadline:
+        time.sleep(0.001)
     getattr(transport, end)()
     return transport.device._closed
 
