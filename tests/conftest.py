@@ -13,6 +13,7 @@ import left_out
 import pytest
 from hypothesis import settings
 
+from aiotun.native.wanted import unwanted
 from aiotun.probes import probe
 from aiotun.probes.everywhere import UVLOOP
 from aiotun.testing.namespace import become_root, enter_namespace
@@ -59,8 +60,11 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the single tests that are left out here."""
+    """Skip the single tests that are left out here, and of native code where it is unwanted."""
+    reason = unwanted()
     for item in items:
+        if reason and any("native" in mark.args for mark in item.iter_markers("requires")):
+            item.add_marker(pytest.mark.skip(reason=f"native modules are not wanted: {reason}"))
         name = item.nodeid.removeprefix("tests/")
         for each in {name, name.partition("[")[0]} & left_out_here.keys():
             item.add_marker(pytest.mark.skip(reason=left_out_here[each]))

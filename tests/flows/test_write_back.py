@@ -20,11 +20,10 @@ from strategies import spoiled
 import aiotun
 from aiotun.flows.backend import locate
 from aiotun.flows.table import FIRST_PORT
-from aiotun.native import native
 from aiotun.offload import NO_OFFLOAD
 from aiotun.offload.headers import TCP
 
-pytestmark = pytest.mark.skipif(native is None, reason="there is no native module")
+pytestmark = pytest.mark.requires("native")
 
 CLIENTS = {4: ("10.1.0.7", "203.0.113.5"), 6: ("fd01::7", "2001:db8::5")}
 PORT = 40404

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,9 +15,6 @@ from rigs import packet, segments
 
 import aiotun
 from aiotun.codecs import PacketCodec
-
-if os.environ.get("AIOTUN_PURE") == "1":
-    pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
 
 
 class Odd(PacketCodec[Any]):

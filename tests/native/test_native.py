@@ -31,8 +31,6 @@ from aiotun.offload.segment import gso_split
 from aiotun.transports import fastpath
 from aiotun.transports.fastpath import make_port
 
-if os.environ.get("AIOTUN_PURE") == "1":
-    pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
 pytestmark = pytest.mark.requires("native")
 
 LAYERS: list[Layer] = ["tun", "tap"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +18,6 @@ from strategies import spoiled, super_frames
 
 import aiotun
 from aiotun.offload import NO_OFFLOAD, GROTable
-
-if os.environ.get("AIOTUN_PURE") == "1":
-    pytest.skip("AIOTUN_PURE=1 asks for the Python functions", allow_module_level=True)
 
 FACTORIES = {"each": Recorder, "batch": BatchRecorder, "super": SuperRecorder}
 WRITES: list[Any] = [

@@ -341,7 +341,7 @@ async def test_a_connected_endpoint_has_no_native_port() -> None:
             assert client.transport.post(outgoing) == outgoing
 
 
-@pytest.mark.skipif(native is None, reason="there is no native module")
+@pytest.mark.requires("native")
 async def test_a_native_port_takes_what_a_transport_gives() -> None:
     async with receiver() as server:
         with pytest.raises(TypeError):

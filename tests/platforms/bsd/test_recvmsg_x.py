@@ -23,7 +23,7 @@ from aiotun.native import native
 from aiotun.options import DarwinOptions
 from aiotun.platforms.darwin import recvmsg_x, utun
 
-pytestmark = pytest.mark.skipif(native is None, reason="there is no native module")
+pytestmark = pytest.mark.requires("native")
 
 FAMILIES = 2, 30
 V4, V6 = (packets.udp(version, payload=b"x" * 100) for version in (4, 6))
