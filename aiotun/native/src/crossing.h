@@ -45,11 +45,14 @@ leave_to_tunnel(const Crossing *self, const char *method, PyObject *left, double
 
 /* Return a list of an interface's, which gets an empty one instead. */
 static PyObject *
-take_list(PyObject **place)
+take_list(InterfaceState *interface, PyObject **place)
 {
-    PyObject *none = PyList_New(0), *list = *place;
-    if (!none)
+    PyObject *none = PyList_New(0); /* within this a finalizer may change the interface */
+    if (!none || !check_interface(interface)) {
+        Py_XDECREF(none);
         return NULL;
+    }
+    PyObject *list = *place;
     *place = none;
     return list;
 }
@@ -73,12 +76,12 @@ pass_on(const Crossing *self)
         return false;
     bool plain = true;
     if (PyList_GET_SIZE(interface->outgoing)) {
-        PyObject *outgoing = take_list(&interface->outgoing);
+        PyObject *outgoing = take_list(interface, &interface->outgoing);
         PyObject *udp = outgoing ? PyObject_GetAttr(self->wireguard, self->names[NAME_UDP]) : NULL;
         PyObject *left = udp ? PyObject_CallMethodOneArg(udp, self->names[NAME_POST], outgoing) : NULL;
         Py_XDECREF(udp);
         Py_XDECREF(outgoing);
-        const bool done = left && PyList_Check(left) &&
+        const bool done = left && check_interface(interface) && /* `post` may have changed it */
                           !PyList_SetSlice(interface->outgoing, 0, 0, left);
         Py_XDECREF(left);
         if (!done)
@@ -132,7 +135,7 @@ write_incoming(const Crossing *self)
         return false;
     if (!PyList_GET_SIZE(interface->incoming))
         return true;
-    PyObject *frames = take_list(&interface->incoming);
+    PyObject *frames = take_list(interface, &interface->incoming);
     PyObject *transport = frames ? PyObject_GetAttr(self->wireguard, self->names[NAME_TRANSPORT]) : NULL;
     PyObject *write = transport ? PyObject_GetAttr(transport, self->names[NAME_WRITE_SUPER]) : NULL;
     bool done = write;

@@ -115,6 +115,8 @@ key_closed(void)
     return false;
 }
 
+/* Whether an interface is what C relies on. This is asked anew wherever Python may have run: it may
+   have changed the attributes. Return false with an exception set. */
 static bool
 check_interface(const InterfaceState *self)
 {
@@ -208,7 +210,7 @@ group_frame(Seals *seals, InterfaceState *self, const Types *types, uint64_t cal
         address_of(packet, (size_t)PyBytes_GET_SIZE(object) - VIRTIO_SIZE, 16, 24);
     if (!destination)
         return false;
-    const int suspect = PyDict_Contains(self->contacted, destination);
+    const int suspect = check_interface(self) ? PyDict_Contains(self->contacted, destination) : -1;
     PyObject *owner = suspect ? NULL : PyObject_GetItem(self->owners, destination);
     Py_DECREF(destination);
     if (!owner)
@@ -327,7 +329,7 @@ send_group(const Group *group, InterfaceState *self, double now)
             return false;
         }
     peer->tx_bytes += group->size;
-    if (PyList_Append(self->outgoing, group->outgoing))
+    if (!check_interface(self) || PyList_Append(self->outgoing, group->outgoing))
         return false;
     peer->keepalive_due = INFINITY;
     if (!traversed(peer, now))
@@ -528,7 +530,8 @@ group_train(Opens *opens, InterfaceState *self, const Types *types, uint64_t cal
         return true;
     PyObject *head =
         PyBytes_FromStringAndSize(PyBytes_AS_STRING(came.data), TRANSPORT_HEAD_SIZE);
-    PyObject *found = head ? PyDict_GetItemWithError(self->sessions, head) : NULL;
+    PyObject *found =
+        head && check_interface(self) ? PyDict_GetItemWithError(self->sessions, head) : NULL;
     Py_XDECREF(head);
     if (!found)
         return !PyErr_Occurred();
@@ -656,12 +659,15 @@ deliver(InterfaceState *self, const Way *way, PyObject *frame)
     const uint8_t *packet = (const uint8_t *)PyBytes_AS_STRING(frame) + VIRTIO_SIZE;
     PyObject *source =
         address_of(packet, (size_t)PyBytes_GET_SIZE(frame) - VIRTIO_SIZE, 12, 8);
-    PyObject *owner = source ? PyObject_GetItem(self->owners, source) : NULL;
+    PyObject *owner =
+        source && check_interface(self) ? PyObject_GetItem(self->owners, source) : NULL;
     Py_XDECREF(source);
     if (!owner)
         return false;
     const bool own = owner == (PyObject *)way->peer;
     Py_DECREF(owner);
+    if (!check_interface(self))
+        return false;
     const int inner = ecn_of(packet);
     if (own && ((way->ecn != CE && way->ecn != ECT_1) || inner == CE || inner == way->ecn))
         return !PyList_Append(self->incoming, frame);

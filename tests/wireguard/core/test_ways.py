@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 from collections import defaultdict
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import packets
@@ -16,11 +18,12 @@ from hypothesis import strategies as st
 from ways import WAYS
 
 from aiotun import DatagramTrain
-from aiotun.offload import NO_OFFLOAD, GROTable
+from aiotun.offload import NO_OFFLOAD, GROTable, SuperPacket
 from aiotun.trains import batches, cut
 from aiotun.udp import SocketAddress
 from aiotun.wireguard.config import PeerConfig
 from aiotun.wireguard.core.session import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
+from aiotun.wireguard.core.states import Crossing, InterfaceState
 from aiotun.wireguard.core.tunnel import Tunnel
 
 pytestmark = pytest.mark.skipif("native" not in WAYS, reason="there is one way")
@@ -312,6 +315,53 @@ def test_what_is_plain_goes_through_c() -> None:
     stranger = trains[0]._replace(data=b"\4\0\0\0" + bytes(28))
     assert interface.open_from_peers([*trains, stranger], run.now) == [stranger]
     assert len(interface.incoming) == PEERS
+
+
+@pytest.mark.parametrize("after", range(12))
+@pytest.mark.parametrize("opening", [False, True])
+def test_an_interface_that_is_spoiled_within_a_call(opening: bool, after: int) -> None:
+    run = Run(True)
+    for number in range(PEERS):
+        run.meet(number)
+    run.exchange()
+    for number in range(PEERS):
+        run.send_in(number, [(number, 100, 0, 4)], 0, False)
+    interface: Any = run.center.tunnel._interface
+
+    def spoil() -> None:
+        for name in ("owners", "contacted", "sessions", "outgoing", "incoming"):
+            delattr(interface, name)
+
+    frames = [NO_OFFLOAD + run.packet(to, 9, 100, 0, 4) for to in range(PEERS)]
+    trains = [train for _, train in run.under_way]
+    with contextlib.suppress(TypeError):  # if that was early
+        collecting_within(
+            lambda: (
+                interface.open_from_peers(trains, run.now)
+                if opening
+                else interface.seal_for_peers(frames, run.now)
+            ),
+            [spoil],
+            after,
+        )
+
+
+@pytest.mark.parametrize("name", ["outgoing", "incoming"])
+def test_an_interface_that_is_spoiled_by_what_is_called(name: str) -> None:
+    interface: Any = InterfaceState()
+    interface.owners, interface.contacted, interface.sessions = {}, {}, {}
+    interface.outgoing, interface.incoming = [()], []
+
+    def post(outgoing: list[Any]) -> list[Any]:
+        delattr(interface, name)
+        return outgoing
+
+    ends = SimpleNamespace(udp=SimpleNamespace(post=post), _due=0.0)
+    timers = SimpleNamespace(deadline=0.0)
+    tunnel: Any = None
+    crossing = Crossing(ends, tunnel, interface, timers, lambda: 0.0, SuperPacket)
+    with pytest.raises(TypeError, match="an interface has"):
+        crossing.super_packets_received([])
 
 
 @pytest.mark.parametrize("after", range(12))
