@@ -317,15 +317,21 @@ def test_what_is_plain_goes_through_c() -> None:
     assert len(interface.incoming) == PEERS
 
 
-@pytest.mark.parametrize("after", range(12))
-@pytest.mark.parametrize("opening", [False, True])
-def test_an_interface_that_is_spoiled_within_a_call(opening: bool, after: int) -> None:
+def met() -> Run:
+    """Peers that have had their handshakes, and a datagram of each under way."""
     run = Run(True)
     for number in range(PEERS):
         run.meet(number)
     run.exchange()
     for number in range(PEERS):
         run.send_in(number, [(number, 100, 0, 4)], 0, False)
+    return run
+
+
+@pytest.mark.parametrize("after", range(12))
+@pytest.mark.parametrize("opening", [False, True])
+def test_an_interface_that_is_spoiled_within_a_call(opening: bool, after: int) -> None:
+    run = met()
     interface: Any = run.center.tunnel._interface
 
     def spoil() -> None:
@@ -368,12 +374,7 @@ def test_an_interface_that_is_spoiled_by_what_is_called(name: str) -> None:
 @pytest.mark.parametrize("opening", [False, True])
 def test_sessions_that_go_within_a_call(opening: bool, after: int) -> None:
     """Up to Python 3.11 the garbage collector runs within what C allocates."""
-    run = Run(True)
-    for number in range(PEERS):
-        run.meet(number)
-    run.exchange()
-    for number in range(PEERS):
-        run.send_in(number, [(number, 100, 0, 4)], 0, False)
+    run = met()
     interface: Any = run.center.tunnel._interface
     peers: list[Any] = list(run.center.tunnel.peers.values())
     sessions: list[Any] = [peer._current for peer in peers]
