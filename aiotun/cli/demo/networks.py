@@ -27,9 +27,14 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
     """
     task = asyncio.current_task()
     assert task is not None
-    with suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-    return await work
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows' own loops
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await work
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)  # winloop leaves it behind
 
 
 def prepare(display: Display) -> bool:

@@ -135,6 +135,7 @@ class EventQueue(CallingQueue):
     def _lost(self, why: str) -> InterfaceGoneError:
         """What to raise once the adapter is gone: those that wait look again, and raise it, too."""
         self._gone = True
+        self.direct = self._native = None  # native code does not ask whether it is gone
         _overlapped.SetEvent(self._changed)
         return InterfaceGoneError(errno.ENODEV, f"the adapter was removed ({why})")
 

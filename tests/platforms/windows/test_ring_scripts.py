@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from standin import Far, StandIn, configured, open_standin
 
@@ -105,6 +105,7 @@ def play(standin: StandIn, script: list[tuple[Any, ...]], native: bool) -> list[
         return [*map(play.step, script), play.sent(), play.device.counters]
 
 
+@example([("arrive", [(b"", 0)]), ("nothing is taken", 5), ("send", [(b"E", 20)]), ("recv",)])
 @given(st.lists(STEP, max_size=12))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_in_c_and_by_ctypes(script: list[tuple[Any, ...]]) -> None:
