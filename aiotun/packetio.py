@@ -296,9 +296,7 @@ class PacketWriter:
             if not self._takes(header, layout):
                 self.write(packet.split(queue.layer))
                 return
-        packets, size = weigh(frame, queue.layer)
-        counters.packets_sent += packets
-        counters.bytes_sent += size
+        self._count_super(frame)
         counters.frames_sent += 1
         if frame[1]:
             counters.super_packets_sent += 1
@@ -318,10 +316,14 @@ class PacketWriter:
 
     def drop_super(self, packet: SuperPacket) -> None:
         """The same for a super-packet."""
-        packets, size = weigh(packet.frame, self.queue.layer)
+        self._counters.dropped_sent += self._count_super(packet.frame)
+
+    def _count_super(self, frame: bytes) -> int:
+        """Count what was handed over; how many packets that is."""
+        packets, size = weigh(frame, self.queue.layer)
         self._counters.packets_sent += packets
         self._counters.bytes_sent += size
-        self._counters.dropped_sent += packets
+        return packets
 
     def drop_backlog(self) -> None:
         """Forget what waits, and count it; among what was sent it is counted already."""
