@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
@@ -328,6 +329,16 @@ def met() -> Run:
     return run
 
 
+def in_c(run: Run, opening: bool) -> Callable[[], list[Any]]:
+    """What opens the datagrams under way, or seals a packet for each peer; what it leaves."""
+    interface: Any = run.center.tunnel._interface
+    if opening:
+        trains = [train for _, train in run.under_way]
+        return lambda: interface.open_from_peers(trains, run.now)
+    frames = [NO_OFFLOAD + run.packet(to, 9, 100, 0, 4) for to in range(PEERS)]
+    return lambda: interface.seal_for_peers(frames, run.now)
+
+
 @pytest.mark.parametrize("after", range(12))
 @pytest.mark.parametrize("opening", [False, True])
 def test_an_interface_that_is_spoiled_within_a_call(opening: bool, after: int) -> None:
@@ -338,18 +349,8 @@ def test_an_interface_that_is_spoiled_within_a_call(opening: bool, after: int) -
         for name in ("owners", "contacted", "sessions", "outgoing", "incoming"):
             delattr(interface, name)
 
-    frames = [NO_OFFLOAD + run.packet(to, 9, 100, 0, 4) for to in range(PEERS)]
-    trains = [train for _, train in run.under_way]
     with contextlib.suppress(TypeError):  # if that was early
-        collecting_within(
-            lambda: (
-                interface.open_from_peers(trains, run.now)
-                if opening
-                else interface.seal_for_peers(frames, run.now)
-            ),
-            [spoil],
-            after,
-        )
+        collecting_within(in_c(run, opening), [spoil], after)
 
 
 @pytest.mark.parametrize("name", ["outgoing", "incoming"])
@@ -385,16 +386,6 @@ def test_sessions_that_go_within_a_call(opening: bool, after: int) -> None:
         for peer in peers:
             peer.endpoint = peer._local = peer._current = None
 
-    frames = [NO_OFFLOAD + run.packet(to, 9, 100, 0, 4) for to in range(PEERS)]
-    trains = [train for _, train in run.under_way]
-    left = collecting_within(
-        lambda: (
-            interface.open_from_peers(trains, run.now)
-            if opening
-            else interface.seal_for_peers(frames, run.now)
-        ),
-        [take_away],
-        after,
-    )
+    left = collecting_within(in_c(run, opening), [take_away], after)
     done = len(interface.incoming) if opening else len(interface.outgoing)
     assert len(left) + done == PEERS
