@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 if sys.platform == "win32":
     from ..platforms.windows.jobs import Job
@@ -72,12 +72,7 @@ if sys.platform == "win32":
         # WireGuard for Windows tells the name in this variable (its docs/adminregistry.md).
         environment = {**os.environ, "WIREGUARD_TUNNEL_NAME": interface}
         with contextlib.closing(Job(f'"{shell}" /d /s /c "{command}"', environment)) as job:
-            try:
-                return await job.wait()
-            except asyncio.CancelledError:
-                job.end()
-                await job.wait()
-                raise
+            return await _ended(job.wait, job.terminate)
 
 else:
 
@@ -90,9 +85,14 @@ else:
             raise FileNotFoundError(
                 exc.errno, "commands take the program bash: install it"
             ) from exc
-        try:
-            return await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            await process.wait()
-            raise
+        return await _ended(process.wait, process.terminate)
+
+
+async def _ended(wait: Callable[[], Awaitable[int]], terminate: Callable[[], object]) -> int:
+    """A command's status. When cancelled, the command is ended."""
+    try:
+        return await wait()
+    except asyncio.CancelledError:
+        terminate()
+        await wait()
+        raise

@@ -59,7 +59,7 @@ class Job:
         await until_set(self._process)
         return _winapi.GetExitCodeProcess(self._process)
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """End all of it that still runs."""
         _kernel32.TerminateJobObject(self._job, 1)
 
