@@ -19,14 +19,6 @@ from .traffic import ADDRESSES
 sys.path.insert(0, "tests/support")
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
-    writer.close()
-
-
 async def answer(datagrams: DatagramStream) -> None:
     async for data in datagrams:
         datagrams.send(data[::-1])
@@ -34,6 +26,7 @@ async def answer(datagrams: DatagramStream) -> None:
 
 async def main() -> None:
     if sys.platform == "win32":
+        from flow_rigs import echo
         from standin import configured, open_standin
 
         with open_standin():
