@@ -135,7 +135,7 @@ async def run(script: list[Any], room: int) -> tuple[int, list[Any]]:
             else:
                 for each in step:
                     with contextlib.suppress(BlockingIOError):
-                        far.socket.send(each)
+                        far.put(each)
                 for _ in range(len(step) + 1):  # C may end a batch sooner
                     transport._port.read_ready()
             log.append([(path.plain, path.used) for path in table.paths.values()])

@@ -87,7 +87,7 @@ class Run:
         await asyncio.wait(self.tasks or [asyncio.ensure_future(asyncio.sleep(0))])
         self.log += [_ended(task) for task in self.tasks]
         self.log += [self.framed.counters, self.tun.transport.counters, self.far.recv()]
-        self.far.socket.close()
+        self.far.close()
         return self.log
 
     def begin(self, name: str, *item: Any) -> Coroutine[Any, Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import socket
 import sys
@@ -177,7 +176,7 @@ async def test_what_a_delivery_wrote_leaves_with_it(device: Far) -> None:
 
             here.on_packet = answer
             device.send(*PACKETS)
-            device.socket.send(SUPER_PACKET)
+            device.put(SUPER_PACKET)
             here.transport._port.read_ready()
             assert here.packets == [*PACKETS, *segments(3)]
             assert device.recv() == elsewhere.recv() == [*FRAMES, SUPER_PACKET]
@@ -192,6 +191,11 @@ async def test_what_a_delivery_wrote_leaves_with_it(device: Far) -> None:
                 super_packets_sent=1,
             )
             assert there.transport.counters.packets_sent == 7
+
+
+def needs_super_packets(far: Far) -> None:
+    if not far.device.tcp_offload:
+        pytest.skip("a ring has no super-packets")
 
 
 IN_FRONT: dict[Framing, bytes] = {
@@ -210,7 +214,7 @@ async def test_without_offload(device: Far, factory: type[Recorder], framing: Fr
             protocol.on_packet = lambda received: protocol.transport.write(received)
             sent = [IN_FRONT[framing] + each for each in PACKETS]
             for each in sent:
-                far.socket.send(each)
+                far.put(each)
             protocol.transport._port.read_ready()
             assert protocol.packets == PACKETS
             assert far.recv() == sent
@@ -233,7 +237,7 @@ async def test_both_families(device: Far, framing: Framing) -> None:
             assert [type(told) for told in protocol.named("error_received")] == [errors.PacketError]
             assert protocol.transport.counters.dropped_sent == 1
             for frame in (b"\0\0", b"\0\0\0\0", IN_FRONT[framing] + PACKETS[0]):
-                far.socket.send(frame)
+                far.put(frame)
             read_frames(protocol.transport, 3)
             assert protocol.packets == [PACKETS[0]]
             assert len(protocol.named("error_received")) == 3
@@ -250,7 +254,7 @@ async def test_super_packets_pass_in_order(device: Far) -> None:
     async with endpoint(device.device, Echo) as protocol:
         await asyncio.sleep(0)
         device.send(PACKETS[1])
-        device.socket.send(SUPER_PACKET)
+        device.put(SUPER_PACKET)
         protocol.transport._port.read_ready()
         assert device.recv() == [FRAMES[0], FRAMES[1], FRAMES[0], SUPER_PACKET]
         with pytest.raises(aiotun.OffloadError):
@@ -264,6 +268,7 @@ async def test_super_packets_pass_in_order(device: Far) -> None:
 @pytest.mark.parametrize("last", [6, 2])
 async def test_one_wake_up_passes_many_large_super_packets(device: Far, last: int) -> None:
     """As far as the protocol takes them: however many batches they come in, none is lost."""
+    needs_super_packets(device)
     packets = [packet(n, 34_000) for n in range(6)]
 
     class Some(SuperRecorder):
@@ -348,7 +353,7 @@ async def test_another_protocol_amid_a_read() -> None:
             second = Recorder()
             first.error_received = lambda exc: first.transport.set_protocol(second)  # type: ignore[method-assign]
             for frame in (IN_FRONT["pi"] + PACKETS[0], b"\0\0"):
-                far.socket.send(frame)
+                far.put(frame)
             first.transport._port.read_ready()
             assert second.packets == PACKETS[:1]
 
@@ -376,7 +381,7 @@ async def test_a_malformed_frame_at_whose_report_reading_pauses(device: Far) -> 
     async with endpoint(device.device, BatchRecorder) as protocol:
         protocol.error_received = lambda exc: protocol.transport.pause_reading()  # type: ignore[method-assign]
         device.send(PACKETS[0])
-        device.socket.send(b"\0\1malformed")
+        device.put(b"\0\1malformed")
         protocol.transport._port.read_ready()
         assert protocol.packets == []
         protocol.transport.resume_reading()
@@ -388,7 +393,7 @@ async def test_a_malformed_frame_at_whose_report_the_protocol_is_replaced(device
         other = SuperRecorder()
         protocol.error_received = lambda exc: protocol.transport.set_protocol(other)  # type: ignore[method-assign]
         device.send(PACKETS[0])
-        device.socket.send(b"\0\1malformed")
+        device.put(b"\0\1malformed")
         protocol.transport._port.read_ready()
         assert [each.packet for each in other.super_packets] == PACKETS[:1]
 
@@ -398,7 +403,7 @@ async def test_a_malformed_frame_amid_others(device: Far, malformed: bytes) -> N
     async with endpoint(device.device, Recorder) as protocol:
         await asyncio.sleep(0)
         device.send(PACKETS[0])
-        device.socket.send(malformed)
+        device.put(malformed)
         device.send(PACKETS[1])
         protocol.transport._port.read_ready()
         protocol.transport._port.read_ready()
@@ -416,13 +421,14 @@ async def test_a_frame_that_ends_within_its_header(device: Far, factory: type[Re
         await asyncio.sleep(0)
         transport = protocol.transport
         for frame, size in ((b"short", 0), (FRAMES[0], 64)):
-            device.socket.send(frame)
+            device.put(frame)
             transport._port.read_ready()
             assert transport.counters.bytes_received == size
         assert not transport.is_closing()
 
 
 async def test_what_the_device_does_not_take_waits_in_order(device: Far) -> None:
+    needs_super_packets(device)
     large = [packet(n, 60_000) for n in range(40)]
 
     def answer(received: bytes) -> None:
@@ -464,6 +470,8 @@ async def at_any_time(attempt: Callable[[int, int], Awaitable[bool]]) -> None:
     """
     if sys.gettrace() is not None:
         pytest.skip("a tracer lets Python collect between any two lines, where else it does not")
+    if (3, 14) <= sys.version_info < (3, 14, 5):
+        pytest.skip("the collector of 3.14.0 to 3.14.4, which is incremental, may put it off")
     for every in (1, 2):
         after = 0
         while await attempt(after, every):
@@ -572,8 +580,7 @@ async def test_all_are_flushed_whatever_two_of_them_raise(
         ):
             await asyncio.sleep(0)
             for far in (device, second):
-                far.socket.shutdown(socket.SHUT_RD)
-                far.device.queue.write = refuse  # type: ignore[method-assign]
+                far.refuse()
 
             def answer(received: bytes) -> None:
                 for protocol in (one, two, last):
@@ -599,15 +606,10 @@ async def test_an_exit_amid_a_delivery_and_another_at_its_end(device: Far) -> No
     async with endpoint(device.device, Leaving) as protocol:
         await asyncio.sleep(0)
         device.send(PACKETS[0])
-        device.socket.shutdown(socket.SHUT_RD)
-        device.device.queue.write = refuse  # type: ignore[method-assign]
+        device.refuse()
         with pytest.raises(SystemExit) as caught:
             protocol.transport._port.read_ready()
         assert isinstance(caught.value.__context__, KeyboardInterrupt)
-
-
-def refuse(frame: bytes) -> None:
-    raise OSError(errno.EIO, "of the test")
 
 
 # Relayed: the native port passes frames on without the protocol.
@@ -632,7 +634,7 @@ async def test_what_is_relayed_is_counted_on_both_sides(device: Far) -> None:
     with contextlib.closing(Far()) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
             device.send(*PACKETS)
-            device.socket.send(SUPER_PACKET)
+            device.put(SUPER_PACKET)
             near._port.read_ready()
             assert elsewhere.recv() == [*FRAMES, SUPER_PACKET]
             size = sum(map(len, [*PACKETS, *segments(3)]))
@@ -686,7 +688,7 @@ async def test_a_frame_that_cannot_be_relayed(device: Far) -> None:
     with contextlib.closing(Far()) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
             for frame in (FRAMES[0], b"\0\1malformed", b"short", FRAMES[1]):
-                device.socket.send(frame)
+                device.put(frame)
             read_frames(near, 4)
             assert elsewhere.recv() == FRAMES[:2]
             protocol = near.get_protocol()._replaced  # type: ignore[attr-defined]
@@ -703,7 +705,7 @@ async def test_tcp_behind_extension_headers_is_relayed_in_packets(device: Far) -
     with contextlib.closing(Far()) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
             for each in (FRAMES[0], frame, SUPER_PACKET):
-                device.socket.send(each)
+                device.put(each)
             read_frames(near, 3)
             split = [NO_OFFLOAD + packet for packet in gso_split(frame)]
             assert elsewhere.recv() == [FRAMES[0], *split, SUPER_PACKET]
@@ -713,10 +715,10 @@ async def test_tcp_behind_extension_headers_is_relayed_in_packets(device: Far) -
 async def test_relayed_to_where_another_offload_is_lacking(device: Far) -> None:
     with contextlib.closing(Far("none")) as elsewhere:
         async with relayed(device, elsewhere) as (near, far):
-            device.socket.send(SUPER_PACKET)
+            device.put(SUPER_PACKET)
             near._port.read_ready()
             assert elsewhere.recv() == segments(3)
-            elsewhere.socket.send(PACKETS[0])
+            elsewhere.put(PACKETS[0])
             far._port.read_ready()
             assert device.recv() == [FRAMES[0]]
 
@@ -726,8 +728,8 @@ async def test_relayed_once_the_kernel_refused_an_offload(device: Far) -> None:
         async with relayed(device, elsewhere) as (near, far):
             far._port.writer.table.tcp = False
             udp = GROTable().coalesce(segments(3, "udp"))
-            device.socket.send(SUPER_PACKET)
-            device.socket.send(udp[0])
+            device.put(SUPER_PACKET)
+            device.put(udp[0])
             read_frames(near, 2)
             assert elsewhere.recv() == [*(NO_OFFLOAD + each for each in segments(3)), *udp]
 
