@@ -645,7 +645,7 @@ def test_a_dead_peer_that_another_heard_of_first() -> None:
 
 async def test_a_relay_ends_with_a_dead_peer() -> None:
     near, far = memory_devices()
-    with far, datagram_device() as (device, theirs):
+    with near, far, datagram_device() as (device, theirs):
         async with (
             aiotun.open_device(device=near) as memory,
             aiotun.open_device(device=device) as stream,

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -416,3 +417,9 @@ async def test_a_handler_that_forgets_its_cancellation_holds_up_no_close(
             assert await client.recv() == b"here"
             await asyncio.wait_for(server.aclose(), 30)
     assert forgotten.is_set()
+
+
+async def test_descriptors_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(aiotun.UnsupportedError, match="sockets alone"):
+        await aiotun.open_framed_fd(CODEC, 0)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 import termios
 import tty
 from collections.abc import AsyncIterator
@@ -214,12 +213,6 @@ async def test_a_descriptor_that_is_none() -> None:
         await aiotun.open_framed_fd(CODEC, reading, writing=writing)
     assert os.get_blocking(reading)
     os.close(reading)
-
-
-async def test_not_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(aiotun.UnsupportedError, match="sockets alone"):
-        await aiotun.open_framed_fd(CODEC, 0)
 
 
 async def test_relay_between_a_device_and_a_terminal() -> None:

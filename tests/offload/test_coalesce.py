@@ -369,9 +369,9 @@ def test_no_packet_is_lost_changed_or_overtaken(
 
 def test_ten_thousand_flows_cost_as_much_a_packet_as_one(offload_impl: Implementation) -> None:
     def measure(packets: list[bytes]) -> float:
-        start = time.thread_time()
+        start = time.perf_counter()
         offload_impl.GROTable().coalesce(packets)
-        return time.thread_time() - start
+        return time.perf_counter() - start
 
     flows = [udp(4, b"data", sport=i) for i in range(10000)]
     one = min(measure(flows[:1] * 10000) for _ in range(3))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +15,22 @@ from calls import Calls
 
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
+from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.protocol import SocketAddress
+
+Backend = Callable[[asyncio.AbstractEventLoop, socket.socket, Any], aiotun.UdpTransport]
+OWN: dict[str, Backend] = {"plain": PlainUdpTransport}
+"""The ways to move datagrams that this system has."""
+if sys.platform == "linux":
+    from aiotun.udp.linux import UdpSocket
+    from aiotun.udp.selector import SelectorUdpTransport
+
+    OWN["linux"] = functools.partial(SelectorUdpTransport, kind=UdpSocket)
+elif sys.platform == "win32":
+    from aiotun.udp.event import EventUdpTransport
+    from aiotun.udp.winsock import WinsockUdpSocket
+
+    OWN["event"] = functools.partial(EventUdpTransport, kind=WinsockUdpSocket)
 
 NARROW = 1400
 """Bytes that the path of a `narrow` network carries."""
@@ -25,9 +43,7 @@ def udp_socket(host: str, kind: type[socket.socket] = socket.socket) -> Any:
     return sock
 
 
-def use_transport(
-    make: Callable[..., aiotun.UdpTransport], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def use_transport(make: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let endpoints be made of a loop, a socket and a protocol by this."""
 
     async def make_transport(*given: Any) -> aiotun.UdpTransport:

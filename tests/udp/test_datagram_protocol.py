@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from rigs import until
+from udp_rigs import OWN, endpoint, use_transport
 from udp_rigs import Recorder as Batches
-from udp_rigs import endpoint, use_transport
 
 import aiotun
-from aiotun.udp.asyncio_endpoint import PlainUdpTransport
-from aiotun.udp.linux import UdpSocket
-from aiotun.udp.selector import SelectorUdpTransport
 
 
 class Recorder(asyncio.DatagramProtocol):
@@ -45,16 +41,12 @@ async def asyncio_endpoint(factory: Callable[[], Recorder], **settings: Any) -> 
     return await asyncio.get_running_loop().create_datagram_endpoint(factory, **settings)
 
 
-@pytest.fixture(params=["linux", "plain", "asyncio's own"])
+@pytest.fixture(params=[*OWN, "asyncio's own"])
 def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Ways to make one, the last of which is the judge."""
     if request.param == "asyncio's own":
         return asyncio_endpoint
-    backends: dict[str, Callable[..., aiotun.UdpTransport]] = {
-        "linux": functools.partial(SelectorUdpTransport, kind=UdpSocket),
-        "plain": PlainUdpTransport,
-    }
-    use_transport(backends[request.param], monkeypatch)
+    use_transport(OWN[request.param], monkeypatch)
     return aiotun.create_udp_endpoint
 
 
@@ -132,7 +124,7 @@ async def test_what_one_wake_up_sends_leaves_together() -> None:
             client.transport.sendto_many([bytes(1000)] * 50, transport.local_addr)
             await until(lambda: len(client.data) == 50)
             assert transport.counters.datagrams_sent == 50
-            assert transport.counters.messages_sent < 10
+            assert transport.counters.messages_sent < 10 or not transport.get_extra_info("gso")
 
 
 async def test_another_protocol_takes_over_within_a_wake_up() -> None:

@@ -11,13 +11,12 @@ import socket
 import sys
 import weakref
 from asyncio.proactor_events import _ProactorDatagramTransport  # type: ignore[attr-defined]
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rigs import check_limits_at_once, check_write_buffer_limits, unix_pair, until
-from udp_rigs import Recorder, endpoint, use_transport
+from udp_rigs import OWN, Backend, Recorder, endpoint, use_transport
 
 import aiotun
 from aiotun.udp import endpoint as udp_endpoint
@@ -26,14 +25,12 @@ from aiotun.udp.base import UdpTransport
 from aiotun.udp.protocol import SocketAddress
 from aiotun.udp.sockets import FORCED, set_buffer, set_dont_fragment
 
-Backend = Callable[[asyncio.AbstractEventLoop, socket.socket, Any], UdpTransport]
-TRANSPORTS: dict[str, Backend] = {"plain": PlainUdpTransport}
+TRANSPORTS = OWN.copy()
 if sys.platform == "linux":
     from models.udp import ModelUdpSocket, receive_many
 
     from aiotun.platforms.bsd.headers import freebsd, netbsd
     from aiotun.udp.bsd import BsdUdpSocket
-    from aiotun.udp.linux import UdpSocket
     from aiotun.udp.mmsg import Receiver
     from aiotun.udp.selector import SelectorUdpTransport
 
@@ -54,14 +51,8 @@ if sys.platform == "linux":
         kind = functools.partial(BsdUdpSocket, headers=netbsd, receiver=receiver)
         return SelectorUdpTransport(loop, sock, protocol, kind)
 
-    TRANSPORTS["linux"] = functools.partial(SelectorUdpTransport, kind=UdpSocket)
     TRANSPORTS["bsd"] = on_freebsd
     TRANSPORTS["bsd, many"] = on_netbsd
-elif sys.platform == "win32":
-    from aiotun.udp.event import EventUdpTransport
-    from aiotun.udp.winsock import WinsockUdpSocket
-
-    TRANSPORTS["event"] = functools.partial(EventUdpTransport, kind=WinsockUdpSocket)
 
 
 @pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,11 @@ from udp_rigs import endpoint, receiver, train, udp_socket, use_transport
 import aiotun
 from aiotun.native import native
 from aiotun.trains import cut
-from aiotun.udp import linux
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport
 from aiotun.udp.cmsg import UDP_SEGMENT, encode
+
+if sys.platform == "linux":
+    from aiotun.udp import linux
 
 LENGTHS = [(1, 100), (64, 100), (44, 1452)]
 """Datagrams in a train, and the bytes of each but the last."""
