@@ -49,9 +49,8 @@ if sys.platform == "win32":
 
     import standin
 
-    @ctypes.WINFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
-    def _no_room(session: int, size: int) -> None:
-        """In the place of WintunAllocateSendPacket."""
+    _allocate = ctypes.WINFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+    _no_room = _allocate(lambda session, size: None)  # in the place of WintunAllocateSendPacket
 
     FRAMINGS: list[Framing] = ["none"]
     """What may stand in front of packets here."""
@@ -79,7 +78,7 @@ if sys.platform == "win32":
                 pytest.skip("a ring has no super-packets, and no headers to be broken")
             packet = frame[len(self._header) :]
             if len(packet) > PACKET_MAX or not self._ring.push(packet):
-                raise OSError(errno.ENOBUFS, "too much, or the ring is full or closed")
+                raise BlockingIOError(errno.EAGAIN, "too large, or the ring is full or closed")
             # The loop's next turn reads it. A thread of the system tells so too, some time later.
             self.device.queue.on_readable()  # type: ignore[attr-defined]
 

@@ -55,7 +55,7 @@ static struct {
     PIPINTERFACE_CHANGE_CALLBACK callback;
     PVOID context;
     BOOL of_routes;
-} listeners[64];
+} listeners[256];
 static SRWLOCK calling = SRWLOCK_INIT;
 
 static DWORD WINAPI
