@@ -22,13 +22,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from ctypes import addressof, sizeof
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6
 from types import ModuleType
 from typing import Any
 
 from ..errors import UnsupportedError
 from ..platforms.bsd.headers.common import cmsghdr, iovec, sockaddr_in, sockaddr_in6
+from ..trials import trial
 from .address import from_socket
 from .bsd import ANCILLARY_MAX, RECEIVE_MAX, BsdUdpSocket, decode, headers_here
 from .cmsg import ControlMessage
@@ -81,8 +82,10 @@ class Receiver:
         ctypes.memmove(self._messages, self._asked, len(self._asked))
         # macOS 10.15 leaves the length of the control messages as it was: zeros end them.
         ctypes.memset(self._control_at, 0, ROOMS * ANCILLARY_MAX)
-        received = self._call(fd, self._messages, min(limit, ROOMS))
-        return [self._datagram(at) for at in range(received)]
+        limit = min(limit, ROOMS)
+        received = self._call(fd, self._messages, limit)
+        # Nobody has promised that it is not more.
+        return [self._datagram(at) for at in range(min(received, limit))]
 
     def _datagram(self, at: int) -> Datagram:
         length: int = getattr(self._messages[at], self._length)
@@ -183,7 +186,7 @@ def _unsupported(reason: str) -> UnsupportedError:
     return UnsupportedError(errno.EOPNOTSUPP, reason, remedies=("leave receive_many=True out",))
 
 
-@cache
+@trial
 def checked_call() -> Call:
     """This system's, tried once. Raises `UnsupportedError`."""
     call = system_call()

@@ -292,7 +292,13 @@ def idle(fd: int, messages: Any, count: int) -> int:
     return 0
 
 
-@pytest.mark.parametrize("call", [shorter, elsewhere, unknown, idle])
+def beyond(fd: int, messages: Any, count: int) -> int:
+    """It says that it received more than it was asked for."""
+    receive_many(darwin)(fd, messages, count)
+    return ROOMS + 1
+
+
+@pytest.mark.parametrize("call", [shorter, elsewhere, unknown, idle, beyond])
 def test_a_call_that_does_not_is_refused(call: mmsg.Call) -> None:
     with pytest.raises(aiotun.UnsupportedError, match="leave receive_many=True out"):
         check_call(darwin, call, model_socket(darwin))

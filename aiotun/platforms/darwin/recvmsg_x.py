@@ -18,10 +18,10 @@ import ctypes
 import errno
 import select
 import socket
-from functools import cache
 
 from ...errors import UnsupportedError
 from ...native import native
+from ...trials import trial
 from ..bsd.headers.common import AF_INET
 from ..bsd.headers.darwin import AF_INET6
 
@@ -32,7 +32,7 @@ FAMILIES = AF_INET, AF_INET6
 SENT = [bytes([size & 0xFF]) * size for size in (20, 4000, 1, 1400)]
 
 
-@cache
+@trial
 def checked() -> int:
     """The address of this system's, which was tried. Raises `UnsupportedError`."""
     function = getattr(ctypes.CDLL(None), "recvmsg_x", None)
