@@ -136,6 +136,7 @@ $(VENV)/installed: $(SOURCES) requirements/build.txt requirements/uvloop.txt | $
 
 $(VENV)/developer: requirements/dev.txt $(VENV)/installed
 	@$(SETUP) $(LOCKED)dev.txt || $(OFFLINE)
+	@$(RUN) $(AS_CALLER) $(RUN) -m tools.built
 	@$(RUN) $(AS_CALLER) touch $@
 
 $(VENV)/docs: requirements/docs.txt $(VENV)/developer
