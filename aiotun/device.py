@@ -6,6 +6,7 @@ import errno
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -148,13 +149,13 @@ class Device(InterfaceSettings, Closing, Lendable):
         self._make_locks()
         self._readers = Waiters()  # for packets
         self._writers = Waiters()  # for the system, which pushes back
-        self._senders = Waiters()  # for the thread that sends
-        self._all_waiters = self._readers, self._writers, self._senders
+        self._all_waiters = self._readers, self._writers
         renew_in_child(self)
 
     def _make_locks(self) -> None:
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
+        self._senders: deque[Interrupt] = deque()  # those that wait for it, each for its own
         self._ending = threading.RLock()  # of the thread that closes
         self._waiting = threading.Condition()  # guards waiters, `_shut`, `io` and the lease
 
@@ -391,25 +392,38 @@ class Device(InterfaceSettings, Closing, Lendable):
             return self._wait(self.queue.wait_writable, deadline, wake, interrupt)
 
     def _acquire_sending(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
-        """Wait until no other thread sends; False if time is over before."""
+        """Wait for this thread's turn to send; False if time is over before."""
         if self._sending.acquire(blocking=False):
             return True
-        with self._waits(self._senders) as wake:
-            while True:
-                with self._waiting:
-                    self._senders.sleep()
-                # This thread is known to wait before it tries. A thread that releases the
-                # lock looks at the two in the opposite order, so one of them sees the other.
+        with Interrupt() as turn:
+            with self._waiting:
                 if self._sending.acquire(blocking=False):
                     return True
-                if not self._wait(wait_for, deadline, wake, interrupt):
-                    return False
+                self._senders.append(turn)
+            try:
+                self._check()  # behind the line: `shutdown` looks at the two in the opposite order
+                self._wait(wait_for, deadline, turn, interrupt)
+            except BaseException:
+                if self._leave_line(turn):
+                    self._release_sending()
+                raise
+            return self._leave_line(turn)
+
+    def _leave_line(self, turn: Interrupt) -> bool:
+        """Whether it is the thread's turn that waited for this."""
+        with self._waiting:
+            if turn not in self._senders:
+                return True
+            self._senders.remove(turn)
+            return False
 
     def _release_sending(self) -> None:
-        self._sending.release()
+        """Hand the turn to the thread that waits longest, which no other can forestall."""
         with self._waiting:
-            if self._senders.count:
-                self._senders.wake()
+            if self._senders:
+                self._senders.popleft().set()
+            else:
+                self._sending.release()
 
     def _wait(
         self,
@@ -485,6 +499,8 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._shut = True
             for waiters in self._all_waiters:
                 waiters.end()
+            for turn in list(self._senders):
+                turn.set()
 
     def close(self) -> None:
         """Shut down and give the device back; without another queue its interface is gone then.
