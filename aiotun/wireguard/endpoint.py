@@ -44,6 +44,9 @@ TIMER_SLACK = 0.1
 """Seconds that a timer may be late, so that many peers' timers share a wake-up: the shortest of
 the protocol's has 5 s."""
 
+SLEEP = 1.0
+"""Seconds by which `clock` got ahead of the timers' clock, at least, if the machine has slept."""
+
 MARKS = {"linux": 36, "freebsd": 0x1015, "openbsd": 0x1021}
 """The option of a socket that marks what it sends, by how `sys.platform` begins: SO_MARK
 (asm-generic/socket.h), SO_USER_COOKIE for a firewall, SO_RTABLE for another table of routes."""
@@ -54,6 +57,14 @@ if sys.platform == "linux":
     clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 elif sys.platform == "darwin":
     clock = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+
+
+def slept() -> float:
+    """Seconds that the machine has slept, of which timers know nothing, where `clock` counts them.
+
+    But for some other number, the same each time.
+    """
+    return clock() - time.monotonic()
 
 
 class WireGuard(AsyncClosing):
@@ -88,6 +99,7 @@ class WireGuard(AsyncClosing):
         self._prepare: Callable[[socket.socket], None] = lambda sock: None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
+        self._slept = slept()
         self._named: dict[bytes, tuple[str, int]] = {}
         """The endpoints of peers that are names."""
         self.sources: list[aiotun.PacketTransport | aiotun.UdpTransport] = []
@@ -210,7 +222,8 @@ class WireGuard(AsyncClosing):
 
     def renew_sessions(self) -> None:
         """Begin handshakes with the peers that have sessions, and do what is due: the machine has
-        slept. On Windows it is done by itself then."""
+        slept. It is done by itself then: on Windows at once, on Linux and macOS when next a timer
+        is due."""
         self.tunnel.renew_sessions(clock())
         self._tick()
 
@@ -319,6 +332,9 @@ class WireGuard(AsyncClosing):
 
     def _tick(self) -> None:
         self._due = math.inf
+        before, self._slept = self._slept, slept()
+        if self._slept - before > SLEEP:
+            self.tunnel.renew_sessions(clock())
         self.tunnel.tick(clock())
         self._pass_on()
 

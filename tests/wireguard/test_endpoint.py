@@ -264,6 +264,24 @@ async def test_sessions_age_while_the_machine_sleeps(monkeypatch: pytest.MonkeyP
         assert known._current is not first
 
 
+async def test_sessions_are_renewed_when_a_timer_is_due_after_a_sleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asleep = 0.0
+    monkeypatch.setattr(endpoint, "clock", lambda: time.monotonic() + asleep)
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        await passes(b, a)  # else it would be the missing answer that begins another handshake
+        (known,) = a.wireguard.tunnel.peers.values()
+        first = known._current
+        a.wireguard._tick()
+        await asyncio.sleep(0.05)
+        assert known._current is first
+        asleep = 30.0
+        a.wireguard._tick()
+        await until(lambda: known._current is not first)
+
+
 def test_the_clock_counts_sleep() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= endpoint.clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
