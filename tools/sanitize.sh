@@ -12,7 +12,8 @@ if [ "$1" = --threads ]; then
 else
 	sanitizers=address,undefined
 	library=libasan.so
-	tests="tests/aead tests/flows/test_translate.py tests/flows/test_write_back.py tests/framed/test_twins.py"
+	tests="tests/aead tests/capturing/test_captured.py tests/flows/test_translate.py"
+	tests="$tests tests/flows/test_write_back.py tests/framed/test_twins.py"
 	tests="$tests tests/native tests/offload tests/platforms/bsd/test_recvmsg_x.py tests/transports tests/udp"
 	tests="$tests tests/wireguard/core/test_ways.py"
 fi

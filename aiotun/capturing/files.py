@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +23,12 @@ from ..codecs.pcapng_blocks import (
     section_header,
 )
 from ..errors import ConfigError
+from ..native import native
 
 __all__ = ["CaptureFile", "Ring", "Target"]
+
+BUFFER = 1 << 18
+"""Bytes of packets that gather for one call. Larger pieces are written without being copied."""
 
 Target = str | os.PathLike[str] | BinaryIO
 """The path of a file that is made or replaced, or a binary file that is open and stays so."""
@@ -103,7 +110,7 @@ class CaptureFile(Closing):
             self._number += 1
             stamp = time.strftime("%Y%m%d%H%M%S")
             path = path.with_name(f"{path.stem}_{self._number:05}_{stamp}{path.suffix}")
-        file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115, the caller closes it
+        file = open(path, "wb", buffering=BUFFER)  # noqa: SIM115, the caller closes it
         self._kept.append(path)
         if self._ring is not None and self._ring.files is not None:
             while len(self._kept) > self._ring.files:
@@ -122,11 +129,21 @@ class CaptureFile(Closing):
         return self._count is not None and self.written >= self._count
 
     def write(
-        self, packet: bytes | memoryview, time: int, *, direction: int = 0, comment: str = ""
+        self,
+        packet: bytes | memoryview,
+        time: int,
+        *,
+        cut: int = 0,
+        direction: int = 0,
+        comment: str = "",
     ) -> None:
-        """Write one packet, cut to the snap length, unless the file is full."""
+        """Write one packet, of which `cut` bytes are missing, unless the file is full.
+
+        It is cut to the snap length.
+        """
         data = packet[: self.snap_length]
-        parts = enhanced_packet(data, time, len(packet), direction=direction, comment=comment)
+        original = len(packet) + cut
+        parts = enhanced_packet(data, time, original, direction=direction, comment=comment)
         size = sum(map(len, parts))
         with self._lock:
             if self.full:
@@ -136,6 +153,27 @@ class CaptureFile(Closing):
             self._file.writelines(parts)
             self._size += size
             self.written += 1
+
+    def write_captured(self, memory: mmap | bytearray, at: int, left: int) -> tuple[int, int]:
+        """Write packets of a `PacketRing`, none above the snap length, as far as C does that.
+
+        Takes and returns what `linux.Take` says. To be called on Linux, where C does it.
+        """
+        if native is None:
+            return at, left
+        with self._lock:
+            most, room, until = left, sys.maxsize, 1 << 63
+            if self._count is not None:
+                most = min(left, self._count - self.written)
+            if self._ring is not None and self._ring.size is not None:
+                room = max(0, self._ring.size - self._size)
+            if self._ring is not None and self._ring.seconds is not None:
+                until = self._begun + math.ceil(self._ring.seconds * 1e9)
+            blocks, packets, at = native.captured_packets(memory, at, most, room, until)
+            self._file.write(blocks)
+            self._size += len(blocks)
+            self.written += packets
+            return at, left - packets
 
     def _turn(self, ring: Ring, size: int, now: int) -> None:
         """Go on with another file if this one is full or old enough."""

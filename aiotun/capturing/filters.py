@@ -37,16 +37,16 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """A compiled filter, for packets of one link type.
+    """A compiled filter, for packets of one link type, that keeps so many bytes of each.
 
     Raises `ConfigError` for an expression that libpcap does not take, and
     `UnsupportedError` where there is no libpcap.
     """
 
-    def __init__(self, expression: str, link_type: int) -> None:
+    def __init__(self, expression: str, link_type: int, snap_length: int = SNAP_LENGTH) -> None:
         self.expression = expression
         self._library = library = libpcap()
-        handle = library.pcap_open_dead(DATA_LINK_TYPES[link_type], SNAP_LENGTH)
+        handle = library.pcap_open_dead(DATA_LINK_TYPES[link_type], snap_length)
         program = _Program()
         try:
             if library.pcap_compile(handle, ctypes.byref(program), expression.encode(), 1, ~0):

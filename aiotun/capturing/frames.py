@@ -15,14 +15,14 @@ __all__ = ["packets_of"]
 
 
 def packets_of(
-    frame: bytes, layer: Layer, *, split: bool
+    frame: bytes, layer: Layer, *, split: bool, cut: bool = False
 ) -> tuple[Sequence[bytes | memoryview], str]:
     """The packets of a virtio_net_hdr and its packet, and what is to be said of them.
 
     Without `split` a super-packet stays one packet, whose checksum is partial (of the
-    pseudo-header alone). A frame that is malformed is shown as it is.
+    pseudo-header alone). A frame that is malformed, or was cut, is shown as it is.
     """
-    if split or not frame[1:2] > b"\0":  # gso_type NONE
+    if not cut and (split or not frame[1:2] > b"\0"):  # gso_type NONE
         try:
             return gso_split(frame, layer), ""
         except OffloadError as exc:

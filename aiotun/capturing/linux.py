@@ -18,7 +18,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import addressof, create_string_buffer
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from ..errors import InterfaceGoneError, NotPermittedError, UnsupportedError
 from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
 
-__all__ = ["Captured", "PacketRing", "link_type_of"]
+__all__ = ["Captured", "PacketRing", "keeping", "link_type_of", "packets_in", "with_tag"]
 
 # linux/if_ether.h
 ETH_P_ALL = 0x0003
@@ -42,8 +42,15 @@ SO_ATTACH_FILTER = 26
 
 # linux/bpf_common.h, linux/filter.h
 BPF_RET = 0x06
-NOTHING = struct.pack("@HBBI", BPF_RET, 0, 0, 0)
-"""The filter that no packet passes."""
+
+
+def keeping(size: int) -> bytes:
+    """The filter that lets so many bytes of each packet through."""
+    return struct.pack("@HBBI", BPF_RET, 0, 0, size)
+
+
+EVERYTHING = keeping(0x40000)
+
 
 # linux/if_packet.h
 PACKET_RX_RING = 5
@@ -78,9 +85,18 @@ LINK_TYPES = {1: LINKTYPE_ETHERNET, 772: LINKTYPE_ETHERNET, 65534: LINKTYPE_RAW}
 """Of ARPHRD_ETHER, ARPHRD_LOOPBACK and ARPHRD_NONE (linux/if_arp.h)."""
 
 
+Memory = mmap.mmap | bytearray
+
+Take = Callable[[Memory, int, int], tuple[int, int]]
+"""Of the memory, a packet's place in it, and how many packets are left in its block: what takes
+some of these as they stand there, and returns the place of the next one and how many are left."""
+
+
 class Captured(NamedTuple):
     frame: bytes
-    """A virtio_net_hdr and the packet."""
+    """A virtio_net_hdr and the packet, or its beginning."""
+    size: int
+    """Bytes of the packet itself."""
     time: int
     """Nanoseconds since 1970."""
     direction: int
@@ -101,14 +117,14 @@ def link_type_of(name: str) -> int:
 
 
 class PacketRing(Closing):
-    """What passes on an interface of this network namespace, those of `filter` (classic BPF).
+    """What passes on an interface of this network namespace: what `filter` (classic BPF) keeps.
 
     `size` bytes wait for the reader; what finds no place is dropped, and counted.
     Raises `NotPermittedError` without CAP_NET_RAW, `InterfaceGoneError` where
     there is no such interface.
     """
 
-    def __init__(self, name: str, *, filter: bytes = b"", size: int = 64 << 20) -> None:
+    def __init__(self, name: str, *, filter: bytes = EVERYTHING, size: int = 64 << 20) -> None:
         self.name = name
         self.received = 0
         """Packets that matched, those that were dropped among them."""
@@ -127,8 +143,7 @@ class PacketRing(Closing):
         set_option = self._socket.setsockopt
         set_option(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         set_option(SOL_PACKET, PACKET_VNET_HDR, 1)
-        if filter:
-            self._attach(filter)
+        self._attach(filter)
         frames = blocks * (BLOCK_SIZE // FRAME_SIZE)
         request = REQUEST.pack(BLOCK_SIZE, blocks, FRAME_SIZE, frames, BLOCK_TIMEOUT, 0, 0)
         set_option(SOL_PACKET, PACKET_RX_RING, request)
@@ -142,37 +157,21 @@ class PacketRing(Closing):
 
     def stop(self) -> None:
         """Let nothing more in. What waits can still be read."""
-        self._attach(NOTHING)
+        self._attach(keeping(0))
 
-    def read(self, timeout: float | None, *interrupts: Interrupt) -> Iterator[Captured]:
+    def read(
+        self, timeout: float | None, *interrupts: Interrupt, take: Take | None = None
+    ) -> Iterator[Captured]:
         """The packets of one block, the oldest; none after so many seconds, or when interrupted.
 
+        Without those that `take` takes.
         Raises `InterfaceGoneError`. An interface that is down is waited for.
         """
         at = self._next * BLOCK_SIZE
         if not self._wait(at, timeout, interrupts):
             return
-        view = self._map
-        _, count, offset = BLOCK.unpack_from(view, at + STATUS_OFFSET)
-        packet = at + offset
-        for _ in range(count):
-            following, seconds, nanoseconds, captured, _, status, link, _, _, tci, tpid = (
-                PACKET.unpack_from(view, packet)
-            )
-            start = packet + link - VirtioNetHeader.SIZE
-            tag = b""
-            if status & TP_STATUS_VLAN_VALID:
-                kind = tpid if status & TP_STATUS_VLAN_TPID_VALID else 0x8100  # 802.1Q
-                tag = struct.pack(">HH", kind, tci & 0xFFFF)
-            outgoing = view[packet + PACKET_TYPE_OFFSET] == socket.PACKET_OUTGOING
-            yield Captured(
-                view[start : start + VirtioNetHeader.SIZE + captured],
-                seconds * 1_000_000_000 + nanoseconds,
-                OUTBOUND if outgoing else INBOUND,
-                tag,
-            )
-            packet += following
-        struct.pack_into("=I", view, at + STATUS_OFFSET, 0)  # TP_STATUS_KERNEL
+        yield from packets_in(self._map, at, take)
+        struct.pack_into("=I", self._map, at + STATUS_OFFSET, 0)  # TP_STATUS_KERNEL
         self._next = (self._next + 1) % self._blocks
 
     def _wait(self, at: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
@@ -208,6 +207,40 @@ class PacketRing(Closing):
         """Idempotent."""
         self._map.close()
         self._socket.close()
+
+
+def packets_in(memory: Memory, block: int, take: Take | None) -> Iterator[Captured]:
+    """Those of the block there, without what `take` takes, which is asked before each of them."""
+    _, left, offset = BLOCK.unpack_from(memory, block + STATUS_OFFSET)
+    at = block + offset
+    while left:
+        if take is not None:
+            at, left = take(memory, at, left)
+            if not left:
+                return
+        following, captured = _captured(memory, at)
+        yield captured
+        at, left = at + following, left - 1
+
+
+def _captured(memory: Memory, at: int) -> tuple[int, Captured]:
+    """The packet there, and how far from it the next one is."""
+    following, seconds, nanoseconds, size, original, status, link, _, _, tci, tpid = (
+        PACKET.unpack_from(memory, at)
+    )
+    start = at + link - VirtioNetHeader.SIZE
+    tag = b""
+    if status & TP_STATUS_VLAN_VALID:
+        kind = tpid if status & TP_STATUS_VLAN_TPID_VALID else 0x8100  # 802.1Q
+        tag = struct.pack(">HH", kind, tci & 0xFFFF)
+    outgoing = memory[at + PACKET_TYPE_OFFSET] == socket.PACKET_OUTGOING
+    return following, Captured(
+        bytes(memory[start : start + VirtioNetHeader.SIZE + size]),
+        original,
+        seconds * 1_000_000_000 + nanoseconds,
+        OUTBOUND if outgoing else INBOUND,
+        tag,
+    )
 
 
 def _open_socket() -> socket.socket:

@@ -14,10 +14,11 @@ from ..codecs import LINKTYPE_ETHERNET
 from ..config import Layer
 from ..errors import InterfaceGoneError
 from ..interrupt import Interrupt
+from ..offload import VirtioNetHeader
 from .files import CaptureFile, Ring, Target
 from .filters import Filter
 from .frames import packets_of
-from .linux import Captured, PacketRing, link_type_of, with_tag
+from .linux import Captured, PacketRing, keeping, link_type_of, with_tag
 from .tap import SNAP_LENGTH
 
 __all__ = ["Recording"]
@@ -51,7 +52,9 @@ class Recording(Closing):
         link_type = link_type_of(name)
         self._layer: Layer = "tap" if link_type == LINKTYPE_ETHERNET else "tun"
         self._split = split
-        instructions = Filter(filter, link_type).instructions if filter else b""
+        # Only what is whole can be split.
+        keep = SNAP_LENGTH if split else min(snap_length, SNAP_LENGTH)
+        instructions = Filter(filter, link_type, keep).instructions if filter else keeping(keep)
         with ExitStack() as stack:
             self._packets = stack.enter_context(PacketRing(name, filter=instructions, size=buffer))
             self._file = stack.enter_context(
@@ -87,16 +90,16 @@ class Recording(Closing):
         told, lost = time.monotonic(), 0
         gone: InterfaceGoneError | None = None
         ending = False
+        take = None if self._split else self._file.write_captured
         while not self._file.full:
             left = end - time.monotonic()
             if not ending and (gone is not None or interrupt.is_set() or left <= 0):
                 ending = True
                 self._packets.stop()  # a busy interface would always have another one
-            found = False
+            before = self._file.written
             try:
                 waits = (END_WAIT,) if ending else (min(READ_WAIT, left), interrupt)
-                for captured in self._packets.read(*waits):
-                    found = True
+                for captured in self._packets.read(*waits, take=take):
                     self._write(captured)
                     if self._file.full:
                         return
@@ -104,7 +107,7 @@ class Recording(Closing):
                 gone = exc
                 continue
             self._file.flush()
-            if ending and not found:
+            if ending and self._file.written == before:
                 break
             if time.monotonic() - told >= TELL_INTERVAL:
                 told = time.monotonic()
@@ -116,11 +119,13 @@ class Recording(Closing):
             raise gone
 
     def _write(self, captured: Captured) -> None:
-        packets, remark = packets_of(captured.frame, self._layer, split=self._split)
+        cut = captured.size + VirtioNetHeader.SIZE - len(captured.frame)
+        packets, remark = packets_of(captured.frame, self._layer, split=self._split, cut=cut > 0)
         for packet in packets:
             self._file.write(
                 with_tag(packet, captured.tag),
                 captured.time,
+                cut=cut,
                 direction=captured.direction,
                 comment=remark,
             )

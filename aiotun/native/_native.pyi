@@ -9,6 +9,7 @@ Python, which raises or reports the error.
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sized
+from mmap import mmap
 from typing import Any
 
 from ..config import Layer
@@ -229,4 +230,14 @@ def send_messages(
     `family` is the socket's, `remote` where it is connected to. How many were sent; and the errno
     with which the next one was refused, or 0. A message that raises ends the call; when none
     was sent before it, it raises.
+    """
+
+def captured_packets(
+    memory: mmap | bytearray, at: int, count: int, room: int, until: int, /
+) -> tuple[bytes, int, int]:
+    """`count` packets of a `PacketRing` (Linux), from a place in its memory on, as pcapng's blocks.
+
+    At most `room` bytes, and only what came before `until` (nanoseconds since 1970). The blocks;
+    how many there are; and the place of the next packet. It ends at the first packet that is
+    malformed, or has a VLAN tag beside it.
     """

@@ -105,6 +105,18 @@ def test_super_packets(
         assert [len(each) for each in packets] == [sum(map(len, segments(4))) - 3 * 40]
 
 
+def test_super_packets_are_split_before_they_are_cut(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pcapng"
+    with capturing(namespace, "--split", "-s", "60", "cap0", "-w", str(path)) as process:
+        device.send_many(segments(4))
+        ended(process)
+    contents = read(path)
+    assert [data for data, _, _ in contents.packets] == [each[:60] for each in segments(4)]
+    assert contents.sizes == list(map(len, segments(4)))
+
+
 def test_frames_of_a_tap_keep_their_vlan_tags(namespace: Namespace, tmp_path: Path) -> None:
     """Which the kernel takes out of the packets that it shows."""
     path = tmp_path / "x.pcapng"
@@ -290,6 +302,25 @@ def test_what_finds_no_place_is_counted(namespace: Namespace, device: aiotun.Dev
     assert ring.dropped > 0
     assert ring.received == sent
     assert read == ring.received - ring.dropped
+
+
+def test_what_finds_no_place_is_told(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pcapng"
+    sent = 4000
+    with capturing(namespace, "cap0", "-w", str(path), "--buffer", "2M", "udp") as process:
+        process.send_signal(signal.SIGSTOP)
+        for number in range(sent):
+            device.send(udp(4, bytes(1200), sport=number + 1))
+        process.send_signal(signal.SIGCONT)
+        _, errors = ended(process)
+    recorded, lost = map(int, re.findall(r"(\d+) (?:packets captured|lost)", errors))
+    contents = read(path)
+    told = contents.statistics[-1]
+    assert recorded + lost == sent == told["isb_ifrecv"]
+    assert (len(contents.packets), told["isb_ifdrop"]) == (recorded, lost)
+    assert 0 < lost < sent
 
 
 def test_packets_behind_the_news_that_the_interface_was_down(

@@ -20,6 +20,7 @@ WINDOWS = {
     "platforms/test_settings.py": "its systems are Linux, and models of which Windows has no part",
     "offload/test_kernel_gro.py": KERNEL,
     "offload/test_kernel_split.py": KERNEL,
+    "capturing/test_captured.py": KERNEL,
     "capturing/test_packet_ring.py": KERNEL,
     "probes/test_devices.py": "these devices are of macOS and the BSDs",
     "probes/test_probes.py": "its probes are Linux' own",
@@ -116,6 +117,7 @@ NO_SEQPACKET = "it takes SOCK_SEQPACKET of UNIX sockets, which macOS has not"
 
 UNIX = {
     "benchmarks": "benchmarks and their peers are for Linux",
+    "capturing/test_captured.py": LINUX,
     "capturing/test_packet_ring.py": LINUX,
     "cli/test_bench.py": LINUX,
     "cli/test_demo.py": LINUX,

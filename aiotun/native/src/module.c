@@ -11,6 +11,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "captured.h"
 #include "checksum.h"
 #include "items.h"
 #include "split.h"
@@ -291,6 +292,7 @@ static PyMethodDef module_methods[] = {
     {"receive_datagrams", native_receive_datagrams, METH_VARARGS, NULL},
     {"receive_trains", native_receive_trains, METH_VARARGS, NULL},
     {"send_messages", native_send_messages, METH_VARARGS, NULL},
+    {"captured_packets", native_captured_packets, METH_VARARGS, NULL},
 #endif
     {NULL, NULL, 0, NULL},
 };
