@@ -6,7 +6,6 @@ import errno
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +30,7 @@ from .packetio import Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Framing, Interface, Queue
 from .platforms.tapped import Tap, TappedQueue
 from .settings import InterfaceSettings
+from .turns import Turns
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def _make_locks(self) -> None:
         self._receiving = threading.Lock()
-        self._sending = threading.Lock()
-        self._senders: deque[Interrupt] = deque()  # those that wait for it, each for its own
+        self._sending = Turns()
         self._ending = threading.RLock()  # of the thread that closes
         self._waiting = threading.Condition()  # guards waiters, `_shut`, `io` and the lease
 
@@ -321,7 +320,8 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._write_errors.clear()
             raise
         finally:
-            self._release_sending()
+            with self._waiting:
+                self._sending.give_back()
 
     def wait_readable(
         self, timeout: float | None = None, *, interrupt: Interrupt | None = None
@@ -393,37 +393,25 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def _acquire_sending(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
         """Wait for this thread's turn to send; False if time is over before."""
-        if self._sending.acquire(blocking=False):
+        if self._sending.take():
             return True
-        with Interrupt() as turn:
+        with Interrupt() as call:
             with self._waiting:
-                if self._sending.acquire(blocking=False):
-                    return True
-                self._senders.append(turn)
+                self._sending.line.append(call)
             try:
-                self._check()  # behind the line: `shutdown` looks at the two in the opposite order
-                self._wait(wait_for, deadline, turn, interrupt)
+                while True:
+                    with self._waiting:
+                        if self._sending.take_in_line(call):
+                            return True
+                    self._check()  # behind that, which may forget the call of `shutdown`
+                    if not self._wait(wait_for, deadline, call, interrupt):
+                        with self._waiting:
+                            return self._sending.leave(call)
             except BaseException:
-                if self._leave_line(turn):
-                    self._release_sending()
+                with self._waiting:
+                    if self._sending.leave(call):
+                        self._sending.give_back()
                 raise
-            return self._leave_line(turn)
-
-    def _leave_line(self, turn: Interrupt) -> bool:
-        """Whether it is the thread's turn that waited for this."""
-        with self._waiting:
-            if turn not in self._senders:
-                return True
-            self._senders.remove(turn)
-            return False
-
-    def _release_sending(self) -> None:
-        """Hand the turn to the thread that waits longest, which no other can forestall."""
-        with self._waiting:
-            if self._senders:
-                self._senders.popleft().set()
-            else:
-                self._sending.release()
 
     def _wait(
         self,
@@ -499,8 +487,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._shut = True
             for waiters in self._all_waiters:
                 waiters.end()
-            for turn in list(self._senders):
-                turn.set()
+            self._sending.end()
 
     def close(self) -> None:
         """Shut down and give the device back; without another queue its interface is gone then.
@@ -530,8 +517,8 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._waiting.wait_for(lambda: not any(each.count for each in self._all_waiters))
             for waiters in self._all_waiters:
                 waiters.close()
-        with self._receiving, self._sending:
-            pass  # the threads that were in a call have left it then
+        with self._receiving:
+            self._sending.pause()  # the threads that were in a call have left it then
 
     def __exit__(self, *exc_info: Any) -> None:
         if self._lease is None:

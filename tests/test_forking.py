@@ -59,11 +59,11 @@ DEVICE = """
     received = []
     threads = [
         threading.Thread(target=lambda: received.append(device.recv())),
-        threading.Thread(target=lambda: device._sending.acquire()),
+        threading.Thread(target=lambda: device._sending.take()),
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: device._readers.count and device._sending.locked())
+    wait_for(lambda: device._readers.count and not device._sending.take())
 
     def child():
         device.send(b"of the child")
@@ -75,7 +75,7 @@ DEVICE = """
         assert not device._readers._interrupt.is_set()  # the thread that waits sleeps on
         far.send(b"of the parent")
         wait_for(lambda: received == [b"of the parent"])
-        device._sending.release()
+        device._sending.give_back()
         device.close()
 """
 
