@@ -117,24 +117,32 @@ def test_super_packets_are_split_before_they_are_cut(
     assert contents.sizes == list(map(len, segments(4)))
 
 
-def test_frames_of_a_tap_keep_their_vlan_tags(namespace: Namespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1000, 20])
+def test_frames_of_a_tap_keep_their_vlan_tags(
+    namespace: Namespace, tmp_path: Path, size: int
+) -> None:
     """Which the kernel takes out of the packets that it shows."""
     path = tmp_path / "x.pcapng"
     tagged = bytes(12) + b"\x81\x00\x20\x05\x08\x00" + packet(1)
     plain = ethernet(packet(2))
     with (
         namespace.run(aiotun.Device, name="cap0", layer="tap", ipv6_quiet=True) as device,
-        capturing(namespace, "cap0", "-w", str(path)) as process,
+        capturing(namespace, "cap0", "-w", str(path), "-s", str(size)) as process,
     ):
         device.send_many([tagged, plain])
         ended(process)
-    assert [data for data, _, _ in read(path).packets] == [tagged, plain]
-    assert read(path).interfaces[0]["link_type"] == 1
+    contents = read(path)
+    assert [data for data, _, _ in contents.packets] == [tagged[:size], plain[:size]]
+    assert contents.sizes == [len(tagged), len(plain)]
+    assert contents.interfaces[0]["link_type"] == 1
 
 
-def test_count_and_snap_length(namespace: Namespace, device: aiotun.Device, tmp_path: Path) -> None:
+@pytest.mark.parametrize("filter", [[], ["icmp"]])
+def test_count_and_snap_length(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path, filter: list[str]
+) -> None:
     path = tmp_path / "x.pcapng"
-    with capturing(namespace, "cap0", "-w", str(path), "-c", "1", "-s", "24") as process:
+    with capturing(namespace, "cap0", "-w", str(path), "-c", "1", "-s", "24", *filter) as process:
         exchange(device)
         assert ended(process, None)[0] == 0
     contents = read(path)
