@@ -67,7 +67,10 @@ class Sealer:
         """
 
     def close(self) -> None:
-        """Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."""
+        """Wipe the key: natively, its copies are overwritten; else they are let go.
+
+        A batch that another thread has begun goes on, and the key is wiped behind it.
+        """
 
 class Opener:
     """Opens the messages of one key, as `Sealer` seals them."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..buffers import to_bytes
-from ..trains import SEGMENTS_MAX, Train, cut
+from ..trains import SEGMENTS_MAX, cut
 from ..transports.base import MessageTransport
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
@@ -27,7 +27,7 @@ __all__ = ["AnyProtocol", "UdpTransport"]
 
 AnyProtocol = UdpProtocol | asyncio.DatagramProtocol
 
-Posted = list[tuple[SocketAddress, str | None, int, list[Train]]]
+Posted = list[tuple[bytes, int, SocketAddress, str | None, int]]
 
 WRITE_BATCH = 512
 """Datagrams that gather before they are sent without waiting for the end of the tick."""
@@ -256,7 +256,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
     def post(self, outgoing: Posted) -> Posted:
         """Send trains to many places now, as far as that is plain; what is left, for `send_train`.
 
-        Each entry says where to, the address to send from, the ECN field, and what.
+        Each entry is a train, where it goes, the address to send from, and the ECN field.
         """
         return outgoing
 

@@ -302,12 +302,11 @@ class WireGuard(AsyncClosing):
         """Hand on the tunnel's datagrams, and set the timer for its next tick."""
         tunnel = self.tunnel
         send = self.udp.send_train
-        for addr, local, ecn, trains in tunnel.take_trains():
+        for data, segment, addr, local, ecn in tunnel.take_trains():
             try:
-                for data, segment in trains:
-                    send(data, segment, addr, local=local, ecn=ecn)
+                send(data, segment, addr, local=local, ecn=ecn)
             except ValueError as exc:  # a datagram may come from port 0, but none can go there
-                tunnel.counters.no_endpoint += sum(len(cut(*train)) for train in trains)
+                tunnel.counters.no_endpoint += len(cut(data, segment))
                 logger.debug("to the network: %s", exc)
         deadline = tunnel.next_deadline
         if deadline < self._due:

@@ -85,7 +85,7 @@ class Star:
             self._center.frames_from_device(frames, 0)
             sent = self._center.take_trains()
             sealing.append(time.thread_time() - start)
-            assert sum(len(cut(*train)) for *_, sealed in sent for train in sealed) == BATCH
+            assert sum(len(cut(data, segment)) for data, segment, *_ in sent) == BATCH
 
             start = time.thread_time()
             self._center.trains_received(trains, 0)

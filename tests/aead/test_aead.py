@@ -193,6 +193,34 @@ def test_several_threads_use_one_key_at_a_time(impl: Any) -> None:
     assert results == [THREADS_BATCH] * 40
 
 
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@given(turns=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), max_size=20))
+def test_keys_take_turns(name: str, turns: list[tuple[int, bool, bool]]) -> None:
+    """Each uses its own, whichever were used, closed and made anew before."""
+    impl = IMPLEMENTATIONS[name]
+    arguments = [(bytes([n]) * 32, algorithm) for n in (1, 2) for algorithm in ALGORITHMS]
+    messages = [
+        python.Sealer(*each).seal([b"packet"], b"", 7)  # type: ignore[arg-type]
+        for each in arguments
+    ]
+
+    def ends(number: int) -> tuple[Any, Any]:
+        key, algorithm = arguments[number]
+        return impl.Sealer(key, algorithm), impl.Opener(key, 0, algorithm)
+
+    pairs = [ends(number) for number in range(4)]
+    for number, opening, closing in turns:
+        sealer, opener = pairs[number]
+        if opening:
+            assert opener.open(messages[number]) == ([b"packet"], [7])
+        else:
+            assert sealer.seal([b"packet"], b"", 7) == messages[number]
+        if closing:
+            sealer.close()
+            opener.close()
+            pairs[number] = ends(number)
+
+
 def test_a_closed_key_does_nothing_more(impl: Any) -> None:
     sealer, opener = impl.Sealer(KEY), impl.Opener(KEY, 0)
     (message,) = sealer.seal([b"packet"], b"", 0)

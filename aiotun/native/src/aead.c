@@ -7,16 +7,14 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 
-#include "pool.h"
+#include "contexts.h"
 #include "replay.h"
 
 /* See aead/python.py. */
 enum {
     COUNTER_SIZE = 8,
-    NONCE_HEAD_SIZE = 4,
     NONCE_SIZE = NONCE_HEAD_SIZE + COUNTER_SIZE,
     TAG_SIZE = 16,
-    KEY_SIZE = 32,
     PAD_MAX = 65536,
     CONTENT_MAX = 1 << 24,
     CHUNK = 8,         /* a thread takes so many packets at a time */
@@ -25,13 +23,10 @@ enum {
 
 typedef struct {
     PyObject_HEAD
-    Mutex lock; /* it guards what the contexts hold, and with the GIL where they are */
-    EVP_CIPHER_CTX **contexts; /* one for each thread; NULL once the key is closed */
-    EVP_CIPHER_CTX *only;      /* the place of a single one */
+    Contexts *contexts; /* what it takes one of */
+    Secret secret;
     int threads;
     Py_ssize_t head_size; /* bytes in front of the counter in a message; an opener's alone */
-    uint8_t nonce_head[NONCE_HEAD_SIZE];
-    PyObject *associated; /* bytes that are authenticated with each packet, and not sent */
 } Key;
 
 typedef struct Source Source; /* see frames.h */
@@ -52,7 +47,8 @@ typedef struct {
     Key *key;
     Item *items;
     size_t count;
-    void (*process)(Key *key, EVP_CIPHER_CTX *context, Item *item);
+    void (*process)(const Secret *secret, EVP_CIPHER_CTX *context, Item *item);
+    Context *contexts; /* one for each thread */
 } Job;
 
 static void
@@ -72,19 +68,21 @@ read_counter(const uint8_t *from)
 }
 
 static bool
-begin(Key *key, EVP_CIPHER_CTX *context, uint64_t counter, const OSSL_PARAM *params)
+begin(const Secret *secret, EVP_CIPHER_CTX *context, uint64_t counter, const OSSL_PARAM *params)
 {
     uint8_t nonce[NONCE_SIZE];
-    memcpy(nonce, key->nonce_head, NONCE_HEAD_SIZE);
+    memcpy(nonce, secret->nonce_head, NONCE_HEAD_SIZE);
     write_counter(nonce + NONCE_HEAD_SIZE, counter);
-    int size = (int)PyBytes_GET_SIZE(key->associated);
+    PyObject *associated = secret->associated;
+    int size;
     return EVP_CipherInit_ex2(context, NULL, NULL, nonce, -1, params) &&
-           (!size || EVP_CipherUpdate(context, NULL, &size,
-                                      (const uint8_t *)PyBytes_AS_STRING(key->associated), size));
+           (!associated || EVP_CipherUpdate(context, NULL, &size,
+                                            (const uint8_t *)PyBytes_AS_STRING(associated),
+                                            (int)PyBytes_GET_SIZE(associated)));
 }
 
 static void
-seal_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
+seal_one(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
 {
     const Py_ssize_t size = item->size + item->pad;
     const uint8_t *in = item->in;
@@ -99,14 +97,14 @@ seal_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
         OSSL_PARAM_END,
     };
     int written;
-    item->done = begin(key, context, item->counter, NULL) &&
+    item->done = begin(secret, context, item->counter, NULL) &&
                  (!size || EVP_CipherUpdate(context, item->out, &written, in, (int)size)) &&
                  EVP_CipherFinal_ex(context, item->out + size, &written) &&
                  EVP_CIPHER_CTX_get_params(context, tag);
 }
 
 static void
-open_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
+open_one(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
 {
     OSSL_PARAM tag[] = {
         OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(item->in + item->size),
@@ -114,7 +112,7 @@ open_one(Key *key, EVP_CIPHER_CTX *context, Item *item)
         OSSL_PARAM_END,
     };
     int written;
-    item->done = begin(key, context, item->counter, tag) &&
+    item->done = begin(secret, context, item->counter, tag) &&
                  (!item->size ||
                   EVP_CipherUpdate(context, item->out, &written, item->in, (int)item->size)) &&
                  EVP_CipherFinal_ex(context, item->out + item->size, &written);
@@ -127,7 +125,24 @@ step(void *job, size_t index, int thread)
     const size_t first = index * CHUNK;
     const size_t end = batch->count - first < CHUNK ? batch->count : first + CHUNK;
     for (size_t i = first; i < end; i++)
-        batch->process(batch->key, batch->key->contexts[thread], &batch->items[i]);
+        batch->process(&batch->key->secret, batch->contexts[thread].openssl, &batch->items[i]);
+}
+
+/* Take a context that has this key. Return false with an exception set. */
+static bool
+take_context_for(Key *key, Context *taken)
+{
+    if (!key->secret.number) {
+        PyErr_SetString(PyExc_ValueError, "the key was closed");
+        return false;
+    }
+    if (!take_context(key->contexts, taken))
+        return false;
+    if (give_key(taken, &key->secret))
+        return true;
+    keep_context(key->contexts, *taken);
+    PyErr_SetString(PyExc_RuntimeError, "OpenSSL does not take this key");
+    return false;
 }
 
 /* Process all items, with the GIL released. Return false with an exception set if the key was
@@ -136,18 +151,21 @@ static bool
 process(Job *batch, size_t bytes)
 {
     Key *key = batch->key;
-    bool open;
-    Py_BEGIN_ALLOW_THREADS
-    lock_mutex(&key->lock);
-    open = key->contexts != NULL;
-    if (open)
-        pool_run(step, batch, (batch->count + CHUNK - 1) / CHUNK,
-                 bytes < SHARED_MIN ? 1 : key->threads);
-    unlock_mutex(&key->lock);
-    Py_END_ALLOW_THREADS
-    if (!open)
-        PyErr_SetString(PyExc_ValueError, "the key was closed");
-    return open;
+    const int wanted = bytes < SHARED_MIN ? 1 : key->threads;
+    Context contexts[POOL_THREADS_MAX];
+    int threads = 0;
+    while (threads < wanted && take_context_for(key, &contexts[threads]))
+        threads++;
+    const bool done = threads == wanted;
+    if (done) {
+        batch->contexts = contexts;
+        Py_BEGIN_ALLOW_THREADS
+        pool_run(step, batch, (batch->count + CHUNK - 1) / CHUNK, threads);
+        Py_END_ALLOW_THREADS
+    }
+    while (threads)
+        keep_context(key->contexts, contexts[--threads]);
+    return done;
 }
 
 static bool
@@ -264,7 +282,7 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
             .counter = counter + (uint64_t)i,
         };
     }
-    Job all = {(Key *)self, items, (size_t)count, seal_one};
+    Job all = {.key = (Key *)self, .items = items, .count = (size_t)count, .process = seal_one};
     if (process(&all, bytes) && all_sealed(&all))
         goto done;
 failed:
@@ -309,7 +327,7 @@ opener_open(PyObject *self, PyObject *messages)
             .counter = read_counter(in - COUNTER_SIZE),
         };
     }
-    Job each = {key, items, (size_t)count, open_one};
+    Job each = {.key = key, .items = items, .count = (size_t)count, .process = open_one};
     if (!process(&each, bytes))
         goto done;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -335,37 +353,6 @@ done:
 }
 
 #include "crossing.h"
-
-/* Make the contexts, and give the key to each. OpenSSL wipes them when they are freed. */
-static bool
-make_contexts(Key *key, const EVP_CIPHER *cipher, const uint8_t *secret, bool seal)
-{
-    key->contexts = key->threads == 1
-                        ? &key->only
-                        : PyMem_RawCalloc((size_t)key->threads, sizeof *key->contexts);
-    if (!key->contexts) {
-        PyErr_NoMemory();
-        return false;
-    }
-    for (int i = 0; i < key->threads; i++) {
-        EVP_CIPHER_CTX *context = key->contexts[i] = EVP_CIPHER_CTX_new();
-        if (!context || !EVP_CipherInit_ex2(context, cipher, secret, NULL, seal, NULL)) {
-            PyErr_SetString(PyExc_RuntimeError, "OpenSSL does not give this cipher");
-            return false;
-        }
-    }
-    return true;
-}
-
-static void
-free_contexts(Key *key)
-{
-    for (int i = 0; key->contexts && i < key->threads; i++)
-        EVP_CIPHER_CTX_free(key->contexts[i]);
-    if (key->contexts != &key->only)
-        PyMem_RawFree(key->contexts);
-    key->contexts = NULL;
-}
 
 static PyObject *
 key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
@@ -402,15 +389,20 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
     else if (threads < 1 || threads > POOL_THREADS_MAX)
         PyErr_Format(PyExc_ValueError, "threads are 1 to %d, not %d", POOL_THREADS_MAX, threads);
     else if ((key = (Key *)type->tp_alloc(type, 0))) {
+        static uint64_t numbers; /* the GIL guards it */
+        key->contexts = &(chacha ? chacha20_poly1305 : aes_256_gcm)[seal ? SEALING : OPENING];
+        key->secret.number = ++numbers;
+        memcpy(key->secret.key, secret.buf, KEY_SIZE);
+        if (nonce_head.buf)
+            memcpy(key->secret.nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
+        if (associated && PyBytes_GET_SIZE(associated))
+            key->secret.associated = Py_NewRef(associated);
         key->threads = threads;
         key->head_size = head_size;
-        if (nonce_head.buf)
-            memcpy(key->nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
-        key->associated = associated ? Py_NewRef(associated) : PyBytes_FromStringAndSize(NULL, 0);
-        key->lock = (Mutex)MUTEX_INITIALIZER;
-        if (!key->associated ||
-            !make_contexts(key, chacha ? EVP_chacha20_poly1305() : EVP_aes_256_gcm(), secret.buf,
-                           seal))
+        Context context;
+        if (take_context(key->contexts, &context))
+            keep_context(key->contexts, context);
+        else
             Py_CLEAR(key);
     }
     PyBuffer_Release(&secret);
@@ -435,11 +427,7 @@ static PyObject *
 key_close(PyObject *self, PyObject *Py_UNUSED(args))
 {
     Key *key = (Key *)self;
-    Py_BEGIN_ALLOW_THREADS
-    lock_mutex(&key->lock); /* this waits for a batch in another thread */
-    Py_END_ALLOW_THREADS
-    free_contexts(key);
-    unlock_mutex(&key->lock);
+    forget_key(key->contexts, &key->secret);
     Py_RETURN_NONE;
 }
 
@@ -448,8 +436,8 @@ key_dealloc(PyObject *self)
 {
     Key *key = (Key *)self;
     PyTypeObject *type = Py_TYPE(self);
-    free_contexts(key);
-    Py_XDECREF(key->associated);
+    forget_key(key->contexts, &key->secret);
+    Py_XDECREF(key->secret.associated);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -467,7 +455,7 @@ static PyMethodDef sealer_methods[] = {
      "The packets of a TUN's frames (`gso_split`), sealed as `seal` does and put together."},
     {"close", key_close, METH_NOARGS,
      "close($self)\n--\n\n"
-     "Wipe the key: natively, OpenSSL overwrites its copies; else they are let go."},
+     "Wipe the key: natively, its copies are overwritten; else they are let go."},
     {0},
 };
 

@@ -25,7 +25,7 @@ enum { FEW_SOURCES = 2, FEW_ITEMS = 8 };
 
 /* Make a packet at the place of its message, and seal it there. */
 static void
-seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
+seal_in_place(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
 {
     const Source *source = item->source;
     if (source->plan == SEGMENTS)
@@ -36,7 +36,7 @@ seal_in_place(Key *key, EVP_CIPHER_CTX *context, Item *item)
             complete_checksum(&source->header, item->out, source->size);
     }
     item->in = item->out;
-    seal_one(key, context, item);
+    seal_one(secret, context, item);
 }
 
 /* Raise what gso_split raises for this frame. */
@@ -114,37 +114,46 @@ number_again(PyObject **last, size_t number)
     return Py_XNewRef(*last);
 }
 
-/* Make trains for the messages of the packets: a list of tuples. The messages are filled in
-   later. `segment` is that of the last train that was made, or NULL; the caller lets go of it in the
-   end. */
+/* Make a train for the messages of the first packets that can be together, and say how many these
+   are. The messages are filled in later. Return its bytes, or NULL with an exception set. */
 static PyObject *
-make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size, PyObject **segment)
+make_train(Item *items, size_t count, const uint8_t *head, size_t head_size, size_t *taken,
+           size_t *segment)
 {
-    PyObject *trains = PyList_New(0);
     Train train = {0};
-    size_t first = 0;
-    for (size_t i = 0; trains && i <= count; i++) {
+    size_t number = 0;
+    for (; number < count; number++) {
         const Train before = train;
-        if (i < count) {
-            const size_t size = (size_t)(items[i].size + items[i].pad);
-            if (train_takes(&train, head_size + COUNTER_SIZE + size + TAG_SIZE))
-                continue;
-        }
-        if (i == first)
-            continue;
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)before.size);
-        if (!append(trains, tuple_of(2, (PyObject *[]){bytes, number_again(segment, before.segment)}))) {
-            Py_CLEAR(trains);
+        const size_t size = (size_t)(items[number].size + items[number].pad);
+        if (!train_takes(&train, head_size + COUNTER_SIZE + size + TAG_SIZE) && number) {
+            train = before;
             break;
         }
-        uint8_t *out = (uint8_t *)PyBytes_AS_STRING(bytes);
-        for (; first < i; first++) {
-            memcpy(out, head, head_size);
-            write_counter(out + head_size, items[first].counter);
-            items[first].out = out + head_size + COUNTER_SIZE;
-            out = items[first].out + items[first].size + items[first].pad + TAG_SIZE;
-        }
     }
+    *taken = number;
+    *segment = train.segment;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)train.size);
+    uint8_t *out = bytes ? (uint8_t *)PyBytes_AS_STRING(bytes) : NULL;
+    for (size_t i = 0; bytes && i < number; i++) {
+        memcpy(out, head, head_size);
+        write_counter(out + head_size, items[i].counter);
+        items[i].out = out + head_size + COUNTER_SIZE;
+        out = items[i].out + items[i].size + items[i].pad + TAG_SIZE;
+    }
+    return bytes;
+}
+
+/* Make trains for all messages: a list of tuples. */
+static PyObject *
+make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
+{
+    PyObject *trains = PyList_New(0), *last = NULL;
+    for (size_t at = 0, taken, segment; trains && at < count; at += taken) {
+        PyObject *bytes = make_train(items + at, count - at, head, head_size, &taken, &segment);
+        if (!append(trains, tuple_of(2, (PyObject *[]){bytes, number_again(&last, segment)})))
+            Py_CLEAR(trains);
+    }
+    Py_XDECREF(last);
     return trains;
 }
 
@@ -157,7 +166,7 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal_frames", names, &frames, &head,
                                      &number, &pad, &limit))
         return NULL;
-    PyObject *tuple = PySequence_Tuple(frames), *segment = NULL, *trains = NULL;
+    PyObject *tuple = PySequence_Tuple(frames), *trains = NULL;
     if (!tuple)
         return NULL;
     const size_t sources_count = (size_t)PyTuple_GET_SIZE(tuple);
@@ -201,9 +210,8 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     for (size_t i = 0; i < count; i++)
         items[i].counter = counter + i;
     trains = make_trains(items, count, (const uint8_t *)PyBytes_AS_STRING(head),
-                         (size_t)PyBytes_GET_SIZE(head), &segment);
-    Py_XDECREF(segment);
-    Job all = {(Key *)self, items, count, seal_in_place};
+                         (size_t)PyBytes_GET_SIZE(head));
+    Job all = {.key = (Key *)self, .items = items, .count = count, .process = seal_in_place};
     if (trains && !(process(&all, bytes) && all_sealed(&all)))
         Py_CLEAR(trains);
 done:
@@ -398,7 +406,7 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
         cargo.items[i].out = to;
         to += cargo.items[i].size;
     }
-    Job each = {key, cargo.items, cargo.count, open_one};
+    Job each = {.key = key, .items = cargo.items, .count = cargo.count, .process = open_one};
     if (!process(&each, cargo.bytes))
         goto done;
     take_opened(&outcome, cargo.items, cargo.count, window, &batch);

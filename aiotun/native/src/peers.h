@@ -78,41 +78,19 @@ expect(const void *place, size_t size)
         __builtin_prefetch((const uint8_t *)place + at);
 }
 
-/* The same for a key's context, which may be gone by now. What OpenSSL allocates with it mostly stands
-   behind it. */
-static inline void
-expect_context(const EVP_CIPHER_CTX *context)
-{
-    enum { CONTEXT_SIZE = 1024 };
-    expect(context, CONTEXT_SIZE);
-}
-
-/* Return the context that a key is used with here, or NULL. The caller has the GIL. */
-static inline const EVP_CIPHER_CTX *
-context_of(PyObject *key)
-{
-    EVP_CIPHER_CTX **contexts = ((Key *)key)->contexts;
-    return contexts ? contexts[0] : NULL;
-}
-
-/* Process the items of one key, without the GIL. Return false if the key was closed. */
+/* Whether a session's key is one that C takes here: others are left to Python. */
 static bool
-process_alone(Key *key, Item *items, size_t count,
-              void (*each)(Key *key, EVP_CIPHER_CTX *context, Item *item))
+is_plain_key(PyObject *object, PyTypeObject *type, const Contexts *contexts)
 {
-    lock_mutex(&key->lock);
-    const bool open = key->contexts;
-    for (size_t i = 0; open && i < count; i++)
-        each(key, key->contexts[0], &items[i]);
-    unlock_mutex(&key->lock);
-    return open;
+    const Key *key = (Key *)object;
+    return object && Py_IS_TYPE(object, type) && key->contexts == contexts && key->secret.number &&
+           !key->secret.associated;
 }
 
 static bool
-key_closed(void)
+is_head(PyObject *object)
 {
-    PyErr_SetString(PyExc_ValueError, "the key was closed");
-    return false;
+    return object && PyBytes_Check(object) && PyBytes_GET_SIZE(object) == TRANSPORT_HEAD_SIZE;
 }
 
 /* Whether an interface is what C relies on. This is asked anew wherever Python may have run: it may
@@ -165,16 +143,13 @@ enum { AHEAD = 4 }; /* groups: memory is waited for as long as it takes to look 
 /* Frames for one peer that leave with one ECN field. */
 typedef struct {
     PeerState *peer; /* an owned reference */
-    /* Owned references if the frames are not left: the session and the peer may lose them meanwhile. */
-    SessionState *session;
-    PyObject *sealer, *sealed_head, *endpoint, *local;
-    const EVP_CIPHER_CTX *context; /* the sealer's */
-    PyObject *outgoing; /* see Outgoing in interface.py */
     int ecn;
-    bool left, sealed;
+    bool left;
     int32_t first, last; /* frames; `next` in Seals leads from one to the next */
+    size_t count;        /* messages */
+    /* What follows is there if the frames are not left. */
+    Secret secret;
     Item *items;
-    size_t count, size; /* messages, and bytes in them */
 } Group;
 
 typedef struct {
@@ -184,8 +159,10 @@ typedef struct {
     int32_t *next;   /* the next frame of the same group, or -1 */
     bool *left;      /* which frames are left to Python */
     Item *items;
-    PyObject *segment;   /* see make_trains */
-    int32_t count;       /* groups */
+    int32_t count; /* groups */
+    size_t messages;
+    PyObject *outgoing; /* a list: see Outgoing in interface.py */
+    PyObject *segment;  /* see number_again */
 } Seals;
 
 static void
@@ -223,17 +200,26 @@ group_frame(Seals *seals, InterfaceState *self, const Types *types, uint64_t cal
     const int ecn = ecn_of(packet);
     peer_begin(peer, call);
     seals->left[frame] = false;
-    int32_t number = peer->groups[ecn];
-    if (number < 0) {
+    Group *group;
+    if (peer->groups[ecn] < 0) {
         expect(peer->current, sizeof(SessionState));
-        number = peer->groups[ecn] = seals->count++;
-        seals->groups[number] = (Group){.peer = peer, .ecn = ecn, .first = frame, .last = frame};
-        return true;
+        peer->groups[ecn] = seals->count++;
+        group = &seals->groups[peer->groups[ecn]];
+        *group = (Group){.peer = peer, .ecn = ecn, .first = frame, .last = frame};
     }
-    Group *group = &seals->groups[number];
-    seals->next[group->last] = frame;
-    group->last = frame;
-    Py_DECREF(owner);
+    else {
+        group = &seals->groups[peer->groups[ecn]];
+        seals->next[group->last] = frame;
+        group->last = frame;
+        Py_DECREF(owner);
+    }
+    size_t packets;
+    Source *source = &seals->sources[frame];
+    if (!plan_source(source, object, &packets))
+        return false;
+    group->left = group->left || !packets || source->size > CONTENT_MAX;
+    group->count += packets;
+    seals->messages += packets;
     return true;
 }
 
@@ -250,136 +236,104 @@ expect_group(const Group *group, const Types *types)
     expect(peer->endpoint, CACHE_LINE);
 }
 
-/* Look whether a group's packets can be sealed here, and how many there are. Return false with an
-   exception set. */
+/* Give a group's messages their key, counters and places, and do what Peer.send does, or leave the group.
+   Return false with an exception set. */
 static bool
-plan_group(Seals *seals, Group *group, const Types *types, double now)
+plan_group(Seals *seals, Group *group, const Types *types, double now, Item *items, Py_ssize_t mtu)
 {
     PeerState *peer = group->peer;
     SessionState *session = (SessionState *)peer->current;
-    if (peer->left || !session || !PyObject_TypeCheck(session, types->session) ||
-        now >= session->expires || now >= session->rekey_due || !session->sealer ||
-        !Py_IS_TYPE(session->sealer, types->sealer) || !session->sealed_head ||
-        !PyBytes_Check(session->sealed_head) || !peer->endpoint || peer->endpoint == Py_None ||
+    if (group->left || peer->left || !session || !PyObject_TypeCheck(session, types->session) ||
+        now >= session->expires || now >= session->rekey_due ||
+        session->sent + group->count > REKEY_AFTER_MESSAGES ||
+        !is_plain_key(session->sealer, types->sealer, &chacha20_poly1305[SEALING]) ||
+        !is_head(session->sealed_head) || !peer->endpoint || peer->endpoint == Py_None ||
         !peer->local) {
         leave_group(seals, group);
         return true;
     }
-    for (int32_t i = group->first; i >= 0; i = seals->next[i]) {
-        size_t packets;
-        Source *source = &seals->sources[i];
-        if (!plan_source(source, PyTuple_GET_ITEM(seals->frames, i), &packets))
-            return false;
-        if (!packets || source->size > CONTENT_MAX) {
-            segmenter_clear(&source->segmenter);
-            leave_group(seals, group);
-            return true;
-        }
-        group->count += packets;
-    }
-    if (session->sent + group->count > REKEY_AFTER_MESSAGES) {
-        leave_group(seals, group);
-        return true;
-    }
-    group->session = (SessionState *)Py_NewRef(session);
-    group->sealer = Py_NewRef(session->sealer);
-    group->context = context_of(group->sealer);
-    group->sealed_head = Py_NewRef(session->sealed_head);
-    group->endpoint = Py_NewRef(peer->endpoint);
-    group->local = Py_NewRef(peer->local);
-    return true;
-}
-
-/* Give a group's messages their counters and places. Return false with an exception set. */
-static bool
-place_group(Seals *seals, Group *group, Item *items, Py_ssize_t mtu)
-{
-    const uint8_t *head = (const uint8_t *)PyBytes_AS_STRING(group->sealed_head);
-    const size_t head_size = (size_t)PyBytes_GET_SIZE(group->sealed_head);
+    /* From where objects are made on, a finalizer may have taken the session away. */
+    uint8_t head[TRANSPORT_HEAD_SIZE];
+    memcpy(head, PyBytes_AS_STRING(session->sealed_head), sizeof head);
+    group->secret = ((Key *)session->sealer)->secret;
+    uint64_t counter = session->sent;
+    session->sent += group->count;
+    PyObject *endpoint = Py_NewRef(peer->endpoint), *local = Py_NewRef(peer->local);
     group->items = items;
-    size_t count = 0;
+    size_t size = 0;
     for (int32_t i = group->first; i >= 0; i = seals->next[i]) {
         const Source *source = &seals->sources[i];
         const size_t packets =
             source->plan == SEGMENTS ? segments_count(&source->segmenter) : 1;
-        list_items(items + count, source, packets, PADDING, mtu);
-        count += packets;
-    }
-    for (size_t i = 0; i < count; i++) {
-        items[i].counter = group->session->sent++;
-        group->size += head_size + COUNTER_SIZE + (size_t)(items[i].size + items[i].pad) + TAG_SIZE;
-    }
-    group->outgoing = tuple_of(4, (PyObject *[]){Py_NewRef(group->endpoint), Py_NewRef(group->local),
-                                                 PyLong_FromLong(group->ecn),
-                                                 make_trains(items, count, head, head_size,
-                                                             &seals->segment)});
-    return group->outgoing;
-}
-
-/* Send what was sealed, and do what Peer.send does then. Return false with an exception set. */
-static bool
-send_group(const Group *group, InterfaceState *self, double now)
-{
-    PeerState *peer = group->peer;
-    if (!group->sealed)
-        return key_closed();
-    for (size_t i = 0; i < group->count; i++)
-        if (!group->items[i].done) {
-            PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
-            return false;
+        list_items(items, source, packets, PADDING, mtu);
+        for (size_t j = 0; j < packets; j++, items++) {
+            items->counter = counter++;
+            size += (size_t)(items->size + items->pad) + TRANSPORT_OVERHEAD;
         }
-    peer->tx_bytes += group->size;
-    if (!check_interface(self) || PyList_Append(self->outgoing, group->outgoing))
+    }
+    bool done = true;
+    for (size_t at = 0, taken, segment; done && at < group->count; at += taken) {
+        PyObject *data = make_train(group->items + at, group->count - at, head, sizeof head, &taken,
+                                    &segment);
+        done = append(seals->outgoing,
+                      tuple_of(5, (PyObject *[]){data, number_again(&seals->segment, segment),
+                                                 Py_NewRef(endpoint), Py_NewRef(local),
+                                                 PyLong_FromLong(group->ecn)}));
+    }
+    Py_DECREF(endpoint);
+    Py_DECREF(local);
+    if (!done)
         return false;
+    peer->tx_bytes += size;
     peer->keepalive_due = INFINITY;
-    if (!traversed(peer, now))
-        return false;
-    if (peer->silence_due != INFINITY || group->size <= group->count * TRANSPORT_OVERHEAD)
-        return true;
-    return will_be(peer, &peer->silence_due, now + peer->patience);
+    return traversed(peer, now) &&
+           (peer->silence_due != INFINITY || size <= group->count * TRANSPORT_OVERHEAD ||
+            will_be(peer, &peer->silence_due, now + peer->patience));
 }
 
 static bool
 seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
 {
-    size_t count = 0;
-    for (int32_t i = 0; i < seals->count; i++) {
-        Group *group = &seals->groups[i];
-        if (i + AHEAD < seals->count)
-            expect_group(&seals->groups[i + AHEAD], types);
-        if (!plan_group(seals, group, types, now))
-            return false;
-        if (!group->left)
-            count += group->count;
-    }
-    seals->items = PyMem_New(Item, count ? count : 1);
-    if (!seals->items) {
+    seals->outgoing = PyList_New(0);
+    seals->items = PyMem_New(Item, seals->messages ? seals->messages : 1);
+    if (!seals->outgoing || !seals->items) {
         PyErr_NoMemory();
         return false;
     }
     Item *items = seals->items;
     for (int32_t i = 0; i < seals->count; i++) {
         Group *group = &seals->groups[i];
-        if (group->left)
-            continue;
-        if (!place_group(seals, group, items, self->mtu))
+        if (i + AHEAD < seals->count)
+            expect_group(&seals->groups[i + AHEAD], types);
+        if (!plan_group(seals, group, types, now, items, self->mtu))
             return false;
+        Py_CLEAR(group->peer); /* while the caches have it */
         items += group->count;
     }
+    Contexts *contexts = &chacha20_poly1305[SEALING];
+    Context context;
+    if (!take_context(contexts, &context))
+        return false;
+    bool done = true;
     Py_BEGIN_ALLOW_THREADS
     for (int32_t i = 0; i < seals->count; i++) {
-        Group *group = &seals->groups[i];
-        if (i + 1 < seals->count)
-            expect_context(seals->groups[i + 1].context);
-        if (!group->left)
-            group->sealed =
-                process_alone((Key *)group->sealer, group->items, group->count, seal_in_place);
+        const Group *group = &seals->groups[i];
+        if (group->left)
+            continue;
+        done = done && give_key(&context, &group->secret);
+        for (size_t j = 0; done && j < group->count; j++) {
+            seal_in_place(&group->secret, context.openssl, &group->items[j]);
+            done = group->items[j].done;
+        }
     }
     Py_END_ALLOW_THREADS
-    bool done = true;
-    for (int32_t i = 0; done && i < seals->count; i++)
-        done = seals->groups[i].left || send_group(&seals->groups[i], self, now);
-    return done;
+    keep_context(contexts, context);
+    if (!done)
+        PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
+    if (!done || !check_interface(self))
+        return false;
+    const Py_ssize_t end = PyList_GET_SIZE(self->outgoing);
+    return !PyList_SetSlice(self->outgoing, end, end, seals->outgoing);
 }
 
 /* Seal what is plain of a tuple of frames. Return a list of those that are left. */
@@ -405,18 +359,13 @@ seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, doubl
         done = group_frame(&seals, self, types, call, (int32_t)i);
     if (done && seal_groups(&seals, self, types, now))
         left = list_left(frames, seals.left);
-    for (int32_t i = 0; i < seals.count; i++) {
-        const Group *group = &seals.groups[i];
-        Py_DECREF(group->peer);
-        Py_XDECREF(group->session);
-        Py_XDECREF(group->sealer);
-        Py_XDECREF(group->sealed_head);
-        Py_XDECREF(group->endpoint);
-        Py_XDECREF(group->local);
-        Py_XDECREF(group->outgoing);
-    }
+    for (int32_t i = 0; i < seals.count; i++)
+        Py_XDECREF(seals.groups[i].peer);
+    if (seals.groups)
+        OPENSSL_cleanse(seals.groups, (size_t)seals.count * sizeof *seals.groups);
     for (size_t i = 0; seals.sources && i < number; i++)
         segmenter_clear(&seals.sources[i].segmenter);
+    Py_XDECREF(seals.outgoing);
     Py_XDECREF(seals.segment);
     PyMem_Free(seals.groups);
     PyMem_Free(seals.sources);
@@ -439,12 +388,13 @@ interface_seal_for_peers(PyObject *self, PyTypeObject *base, PyObject *const *ar
 typedef struct {
     PeerState *peer;           /* an owned reference */
     SessionState *session;     /* an owned reference */
-    PyObject *head, *opener, *window; /* owned references, if the trains are not left */
-    const EVP_CIPHER_CTX *context;    /* the opener's */
     PyObject *addr, *local;    /* borrowed from the tuple of trains */
     int ecn;
-    bool left, opened;
+    bool left;
     int32_t first, last;
+    /* What follows is there if the trains are not left. */
+    Secret secret;
+    PyObject *window; /* an owned reference */
     Cargo cargo;
     size_t forged;
 } Way;
@@ -456,8 +406,8 @@ typedef struct {
     bool *left;
     Item *items;
     uint8_t *scratch;
-    int32_t count;
-    size_t bytes;
+    int32_t count;          /* ways */
+    size_t messages, bytes; /* at most */
 } Opens;
 
 static void
@@ -543,6 +493,7 @@ group_train(Opens *opens, InterfaceState *self, const Types *types, uint64_t cal
     SessionState *session = (SessionState *)PyTuple_GET_ITEM(found, 1);
     peer_begin(peer, call);
     opens->left[number] = false;
+    opens->messages += (size_t)PyBytes_GET_SIZE(came.data) / came.segment + 1;
     if (session->call == call) {
         Way *way = &opens->ways[session->run];
         int equal = way->ecn == came.ecn;
@@ -570,50 +521,35 @@ group_train(Opens *opens, InterfaceState *self, const Types *types, uint64_t cal
     return true;
 }
 
-/* Look whether trains can be opened here, and how many messages there are at most. */
+/* Find the messages of trains, for which there is room, or leave them. */
 static void
-plan_way(Opens *opens, Way *way, const Types *types, double now, size_t *messages)
+plan_way(Opens *opens, Way *way, const Types *types, double now, Item *items)
 {
-    PeerState *peer = way->peer;
+    const PeerState *peer = way->peer;
     const SessionState *session = way->session;
     bool plain = !peer->left && now < session->expires && (PyObject *)session != peer->next &&
-                 session->head && PyBytes_Check(session->head) && session->opener &&
-                 Py_IS_TYPE(session->opener, types->opener) && session->window &&
+                 is_head(session->head) &&
+                 is_plain_key(session->opener, types->opener, &chacha20_poly1305[OPENING]) &&
+                 ((Key *)session->opener)->head_size == TRANSPORT_HEAD_SIZE && session->window &&
                  Py_IS_TYPE(session->window, types->window) &&
-                 ((Key *)session->opener)->head_size == PyBytes_GET_SIZE(session->head) &&
                  !(now >= session->last_minute && (PyObject *)session == peer->current &&
                    !peer->last_minute);
-    Came came;
-    size_t count = 0;
+    way->cargo.items = items;
     for (int32_t i = way->first; plain && i >= 0; i = opens->next[i]) {
+        Came came;
         plain = read_came(PyTuple_GET_ITEM(opens->trains, i), &came) && is_pure(&came, session->head);
-        count += plain ? (size_t)PyBytes_GET_SIZE(came.data) / came.segment + 1 : 0;
+        if (plain)
+            unload(&way->cargo, (const uint8_t *)PyBytes_AS_STRING(came.data),
+                   (size_t)PyBytes_GET_SIZE(came.data), came.segment,
+                   (const uint8_t *)PyBytes_AS_STRING(session->head), TRANSPORT_HEAD_SIZE,
+                   &way->forged);
     }
     if (!plain) {
         leave_way(opens, way);
         return;
     }
-    *messages += count;
-    way->head = Py_NewRef(session->head);
-    way->opener = Py_NewRef(session->opener);
-    way->context = context_of(way->opener);
+    way->secret = ((Key *)session->opener)->secret;
     way->window = Py_NewRef(session->window);
-}
-
-/* Find the messages of trains. Return where the next items go. */
-static Item *
-unload_way(const Opens *opens, Way *way, Item *items)
-{
-    way->cargo.items = items;
-    for (int32_t i = way->first; i >= 0; i = opens->next[i]) {
-        Came came = {0};
-        read_came(PyTuple_GET_ITEM(opens->trains, i), &came);
-        unload(&way->cargo, (const uint8_t *)PyBytes_AS_STRING(came.data),
-               (size_t)PyBytes_GET_SIZE(came.data), came.segment,
-               (const uint8_t *)PyBytes_AS_STRING(way->head), (size_t)PyBytes_GET_SIZE(way->head),
-               &way->forged);
-    }
-    return items + way->cargo.count;
 }
 
 /* Add to a counter of the interface. Return false with an exception set. */
@@ -680,8 +616,6 @@ deliver(InterfaceState *self, const Way *way, PyObject *frame)
 static bool
 receive_way(InterfaceState *self, const Way *way, double now)
 {
-    if (!way->opened)
-        return key_closed();
     Packet single = {.segments = 1};
     Part item;
     Batch batch = {1, &single, &item};
@@ -709,34 +643,37 @@ receive_way(InterfaceState *self, const Way *way, double now)
 static bool
 open_ways(Opens *opens, InterfaceState *self, const Types *types, double now)
 {
-    size_t messages = 0;
-    for (int32_t i = 0; i < opens->count; i++)
-        plan_way(opens, &opens->ways[i], types, now, &messages);
-    opens->items = PyMem_New(Item, messages ? messages : 1);
-    Item *items = opens->items;
-    for (int32_t i = 0; items && i < opens->count; i++)
-        if (!opens->ways[i].left) {
-            items = unload_way(opens, &opens->ways[i], items);
-            opens->bytes += opens->ways[i].cargo.bytes;
-        }
+    Item *items = opens->items = PyMem_New(Item, opens->messages ? opens->messages : 1);
+    for (int32_t i = 0; items && i < opens->count; i++) {
+        Way *way = &opens->ways[i];
+        plan_way(opens, way, types, now, items);
+        if (way->left)
+            continue;
+        items += way->cargo.count;
+        opens->bytes += way->cargo.bytes;
+    }
     uint8_t *to = items ? opens->scratch = take_scratch(opens->bytes) : NULL;
     if (!to) {
         PyErr_NoMemory();
         return false;
     }
-    for (Item *item = opens->items; item < items; item++) {
-        item->out = to;
-        to += item->size;
-    }
+    Contexts *contexts = &chacha20_poly1305[OPENING];
+    Context context;
+    if (!take_context(contexts, &context))
+        return false;
     Py_BEGIN_ALLOW_THREADS
     for (int32_t i = 0; i < opens->count; i++) {
-        Way *way = &opens->ways[i];
-        if (i + 1 < opens->count)
-            expect_context(opens->ways[i + 1].context);
-        if (!way->left)
-            way->opened = process_alone((Key *)way->opener, way->cargo.items, way->cargo.count, open_one);
+        const Way *way = &opens->ways[i];
+        const bool opens_here = !way->left && give_key(&context, &way->secret);
+        for (size_t j = 0; opens_here && j < way->cargo.count; j++) {
+            Item *item = &way->cargo.items[j];
+            item->out = to;
+            to += item->size;
+            open_one(&way->secret, context.openssl, item);
+        }
     }
     Py_END_ALLOW_THREADS
+    keep_context(contexts, context);
     bool done = true;
     for (int32_t i = 0; done && i < opens->count; i++)
         done = opens->ways[i].left || receive_way(self, &opens->ways[i], now);
@@ -768,10 +705,10 @@ open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, doub
     for (int32_t i = 0; i < opens.count; i++) {
         Py_DECREF(opens.ways[i].peer);
         Py_DECREF(opens.ways[i].session);
-        Py_XDECREF(opens.ways[i].head);
-        Py_XDECREF(opens.ways[i].opener);
         Py_XDECREF(opens.ways[i].window);
     }
+    if (opens.ways)
+        OPENSSL_cleanse(opens.ways, (size_t)opens.count * sizeof *opens.ways);
     if (opens.scratch)
         keep_scratch(opens.scratch, opens.bytes);
     PyMem_Free(opens.ways);

@@ -197,19 +197,21 @@ udp_read_number(PyObject *object, Py_ssize_t *number)
     return false;
 }
 
-/* Add a message of one train, and say of how many datagrams. Return false if it is not plain, perhaps
-   with an exception set. */
+/* Add a message of an entry's train, and say of how many datagrams. The entry is held until it was sent.
+   Return false if it is not plain, perhaps with an exception set. */
 static bool
-udp_add_train(Post *post, const UdpPort *self, PyObject *addr, PyObject *local, int ecn,
-              PyObject *train, bool gso, Py_ssize_t *datagrams)
+udp_add_train(Post *post, const UdpPort *self, PyObject *entry, bool gso, Py_ssize_t *datagrams)
 {
-    Py_ssize_t segment;
-    if (!PyTuple_Check(addr) || !PyTuple_GET_SIZE(addr) ||
-        !PyUnicode_Check(PyTuple_GET_ITEM(addr, 0)) || !PyTuple_Check(train) ||
-        PyTuple_GET_SIZE(train) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(train, 0)) ||
-        !udp_read_number(PyTuple_GET_ITEM(train, 1), &segment))
+    if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) != 5)
         return false;
-    PyObject *data = PyTuple_GET_ITEM(train, 0);
+    PyObject *data = PyTuple_GET_ITEM(entry, 0), *addr = PyTuple_GET_ITEM(entry, 2);
+    PyObject *local = PyTuple_GET_ITEM(entry, 3);
+    Py_ssize_t segment, ecn;
+    if (!PyBytes_Check(data) || !udp_read_number(PyTuple_GET_ITEM(entry, 1), &segment) ||
+        !PyTuple_Check(addr) || !PyTuple_GET_SIZE(addr) ||
+        !PyUnicode_Check(PyTuple_GET_ITEM(addr, 0)) ||
+        !udp_read_number(PyTuple_GET_ITEM(entry, 4), &ecn) || ecn < 0 || ecn > 3)
+        return false;
     const Py_ssize_t size = PyBytes_GET_SIZE(data);
     const bool many = 0 < segment && segment < size;
     if (many && (!gso || (size - 1) / segment >= TRAIN_SEGMENTS_MAX))
@@ -221,70 +223,26 @@ udp_add_train(Post *post, const UdpPort *self, PyObject *addr, PyObject *local, 
     *header = (struct msghdr){.msg_iov = part, .msg_iovlen = 1};
     if (!udp_write_target(self->kept, header, envelope, self->family, addr) ||
         !envelope->to.v4.sin_port || /* it stands at the same place in both */
-        !udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local, ecn,
+        !udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local, (int)ecn,
                            many ? segment : 0))
         return false;
-    post->datagrams[post->messages++] = Py_NewRef(data);
-    post->parts = post->messages;
+    post->messages++;
     *datagrams = many ? (size - 1) / segment + 1 : 1;
     return true;
 }
 
-/* A train's place: that of its entry, and its own within that. Once a post has it, the number of its
-   datagrams: while it is sent, others may change the list of trains. */
-typedef struct {
-    Py_ssize_t entry, train, datagrams;
-} Place;
-
-/* Fill a post with the trains from a place on. Return the place behind the last one, and note where
-   each is. `plain` is false if it ends at one that is not. */
-static Place
-udp_fill(Post *post, const UdpPort *self, PyObject *entries, Place at, Place *places, bool gso,
-         bool *plain)
+/* Fill a post with the entries from a place on, and note how many datagrams each has. Return false if
+   it ends at one that is not plain. */
+static bool
+udp_fill(Post *post, const UdpPort *self, PyObject *entries, Py_ssize_t at, Py_ssize_t *datagrams,
+         bool gso)
 {
-    post->messages = post->parts = 0;
-    while (*plain && post->messages < UDP_MESSAGES_MAX && at.entry < PyList_GET_SIZE(entries)) {
-        PyObject *entry = PyList_GET_ITEM(entries, at.entry);
-        Py_ssize_t ecn;
-        *plain = PyTuple_Check(entry) && PyTuple_GET_SIZE(entry) == 4 &&
-                 udp_read_number(PyTuple_GET_ITEM(entry, 2), &ecn) && 0 <= ecn && ecn <= 3 &&
-                 PyList_Check(PyTuple_GET_ITEM(entry, 3));
-        PyObject *trains = *plain ? PyTuple_GET_ITEM(entry, 3) : NULL;
-        if (*plain && at.train >= PyList_GET_SIZE(trains)) {
-            at = (Place){at.entry + 1, 0, 0};
-            continue;
-        }
-        Place *place = &places[post->messages];
-        *place = at;
-        if (*plain) {
-            PyObject *train = Py_NewRef(PyList_GET_ITEM(trains, at.train));
-            *plain = udp_add_train(post, self, PyTuple_GET_ITEM(entry, 0), PyTuple_GET_ITEM(entry, 1),
-                                   (int)ecn, train, gso, &place->datagrams);
-            Py_DECREF(train);
-        }
-        at.train += *plain;
-    }
+    bool plain = true;
+    post->messages = 0;
+    for (; plain && post->messages < UDP_MESSAGES_MAX && at < PyList_GET_SIZE(entries); at++)
+        plain = udp_add_train(post, self, PyList_GET_ITEM(entries, at), gso, &datagrams[post->messages]);
     PyErr_Clear(); /* the transport raises it again */
-    places[post->messages] = at;
-    return at;
-}
-
-/* Return what stands from a place on. */
-static PyObject *
-udp_from(PyObject *entries, Place at)
-{
-    PyObject *left = PyList_GetSlice(entries, at.entry, PyList_GET_SIZE(entries));
-    if (!left || !at.train || !PyList_GET_SIZE(left))
-        return left;
-    PyObject *entry = PyList_GET_ITEM(left, 0), *trains = PyTuple_GET_ITEM(entry, 3);
-    PyObject *rest = PyList_GetSlice(trains, at.train, PyList_GET_SIZE(trains));
-    PyObject *shorter = rest ? Py_BuildValue("OOON", PyTuple_GET_ITEM(entry, 0),
-                                             PyTuple_GET_ITEM(entry, 1),
-                                             PyTuple_GET_ITEM(entry, 2), rest)
-                             : NULL;
-    if (!shorter || PyList_SetItem(left, 0, shorter))
-        Py_CLEAR(left);
-    return left;
+    return plain;
 }
 
 static PyObject *
@@ -307,26 +265,24 @@ udp_port_post(PyObject *object, PyObject *outgoing)
         return NULL;
     }
     Post post;
-    Place at = {0}, places[UDP_MESSAGES_MAX + 1];
+    Py_ssize_t at = 0, datagrams[UDP_MESSAGES_MAX];
     bool plain = true;
     int number = 0;
-    while (plain && !number && at.entry < PyList_GET_SIZE(entries)) {
-        at = udp_fill(&post, self, entries, at, places, gso, &plain);
+    while (plain && !number && at < PyList_GET_SIZE(entries)) {
+        plain = udp_fill(&post, self, entries, at, datagrams, gso);
         unsigned sent;
         Py_BEGIN_ALLOW_THREADS
         sent = udp_send(self->fd, &post, &number);
         Py_END_ALLOW_THREADS
-        at = places[sent];
+        at += sent;
         self->counts->messages_sent += sent;
-        for (unsigned i = 0; i < post.messages; i++) {
-            if (i < sent) {
-                self->counts->bytes_sent += (unsigned long long)PyBytes_GET_SIZE(post.datagrams[i]);
-                self->counts->datagrams_sent += (unsigned long long)places[i].datagrams;
-            }
-            Py_DECREF(post.datagrams[i]);
+        for (unsigned i = 0; i < sent; i++) {
+            self->counts->bytes_sent += (unsigned long long)post.iovecs[i].iov_len;
+            self->counts->datagrams_sent += (unsigned long long)datagrams[i];
         }
     }
-    PyObject *left = udp_leave(self) >= 0 ? udp_from(entries, at) : NULL;
+    PyObject *left =
+        udp_leave(self) >= 0 ? PyList_GetSlice(entries, at, PyList_GET_SIZE(entries)) : NULL;
     Py_DECREF(entries);
     return left;
 }

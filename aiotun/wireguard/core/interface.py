@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from ...trains import Train
 from ...udp import SocketAddress as Address
 from ..keys import KEY_SIZE
 from .allowed_ips import AllowedIPs
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Interface", "Outgoing"]
 
 
-Outgoing = tuple[Address, str | None, int, list[Train]]
-"""Datagrams for one destination, in the order to send them: where to, the address to send from
-(None: the system's choice), the ECN field, the datagrams.
+Outgoing = tuple[bytes, int, Address, str | None, int]
+"""A train (`Train`), where it goes, the address to send from (None: the system's choice), the ECN
+field: the fields of a `DatagramTrain`.
 
 A plain tuple: one with names takes as long to make as a tenth of all that a packet takes."""
 

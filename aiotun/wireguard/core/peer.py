@@ -283,10 +283,10 @@ class Peer(PeerState):
         """Send what the peer can see to be ours, to where it is known to be; its size."""
         assert self.endpoint is not None
         size = 0
-        for data, _ in trains:
+        for data, segment in trains:
             size += len(data)
+            self._interface.outgoing.append((data, segment, self.endpoint, self._local, ecn))
         self.tx_bytes += size
-        self._interface.outgoing.append((self.endpoint, self._local, ecn, trains))
         self._keepalive_due = inf
         if self.persistent_keepalive:
             self._traversed(now)

@@ -346,7 +346,7 @@ class Tunnel:
             counters.unproven += 1
             if self._cookies.take(addr[0], now):
                 reply = self._checker.reply(data, source, now)
-                self._interface.outgoing.append((addr, local, 0, [(reply, 0)]))
+                self._interface.outgoing.append((reply, 0, addr, local, 0))
             return False
         if not self._sources.take(addr[0], now):
             counters.flooded += 1
@@ -409,6 +409,6 @@ class Tunnel:
     def take_datagrams(self) -> list[tuple[Address, str | None, int, list[bytes]]]:
         """`take_trains` where nothing joins datagrams."""
         return [
-            (addr, local, ecn, [datagram for train in trains for datagram in cut(*train)])
-            for addr, local, ecn, trains in self.take_trains()
+            (addr, local, ecn, cut(data, segment))
+            for data, segment, addr, local, ecn in self.take_trains()
         ]

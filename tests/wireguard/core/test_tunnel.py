@@ -376,10 +376,12 @@ def stream(count: int, size: int = 1360, **fields: Any) -> list[bytes]:
 
 def carry(world: World, ecn: int = 0) -> None:
     """What the first side sends is in trains."""
-    for addr, _, _, trains in world.a.tunnel.take_trains():
-        assert addr == world.b.addr
-        came = [DatagramTrain(*train, world.a.addr, None, ecn) for train in trains]
-        world.b.tunnel.trains_received(came, world.now)
+    sent = world.a.tunnel.take_trains()
+    assert all(addr == world.b.addr for _, _, addr, _, _ in sent)
+    came = [
+        DatagramTrain(data, segment, world.a.addr, None, ecn) for data, segment, _, _, _ in sent
+    ]
+    world.b.tunnel.trains_received(came, world.now)
 
 
 def test_a_super_packet_stays_one(world: World) -> None:

@@ -91,15 +91,14 @@ class Run:
     def take_out(self) -> None:
         """What the center has for its peers reaches them; what they answer is under way."""
         outgoing = defaultdict(list)
-        for addr, local, ecn, trains in self.center.tunnel.take_trains():
-            for data, segment in trains:
-                for message in cut(data, segment):
-                    rest = message[4:16] if message[0] == 4 else b""
-                    outgoing[addr].append((local, ecn, len(message), message[:4], rest))
+        for data, segment, addr, local, ecn in self.center.tunnel.take_trains():
+            for message in cut(data, segment):
+                rest = message[4:16] if message[0] == 4 else b""
+                outgoing[addr].append((local, ecn, len(message), message[:4], rest))
             for number, peer in enumerate(self.peers):
                 if peer.addr == addr:
                     peer.tunnel.trains_received(
-                        [DatagramTrain(*train, CENTER, None, ecn) for train in trains], self.now
+                        [DatagramTrain(data, segment, CENTER, None, ecn)], self.now
                     )
                     peer.tunnel.take_frames()
                     self.collect(number)
@@ -110,12 +109,11 @@ class Run:
 
     def collect(self, number: int, ecn: int | None = None, joined: bool = True) -> None:
         peer = self.peers[number]
-        for _, _, own, trains in peer.tunnel.take_trains():
+        for data, segment, _, _, own in peer.tunnel.take_trains():
             outer = own if ecn is None else ecn
-            for train in trains:
-                for data, segment in [train] if joined else [(m, 0) for m in cut(*train)]:
-                    came = DatagramTrain(data, segment, peer.addr, "192.0.2.1", outer)
-                    self.under_way.append((number, came))
+            for each, size in [(data, segment)] if joined else [(m, 0) for m in cut(data, segment)]:
+                came = DatagramTrain(each, size, peer.addr, "192.0.2.1", outer)
+                self.under_way.append((number, came))
 
     def send_out(self, sizes: list[tuple[int, int, int, int]], joined: bool) -> None:
         made = [self.packet(to, 9, *rest) for to, *rest in sizes]
