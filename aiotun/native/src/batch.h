@@ -96,30 +96,40 @@ batch_bytes(const Batch *batch)
     return (Py_ssize_t)bytes;
 }
 
-/* Return a list of the frames, as bytes, that begin with the packet `from` or a later one. */
+/* Return the frame, as bytes, that begins with the packet `from` or the first later one, and put the place
+   behind it there; NULL if there is none, or with an exception set. */
+static PyObject *
+batch_next_frame(const Batch *batch, int32_t *from)
+{
+    while (*from < batch->count && batch->packets[*from].merged)
+        *from += batch->packets[*from].segments;
+    if (*from >= batch->count)
+        return NULL;
+    Head head;
+    Part parts[PARTS_MAX];
+    const int count = frame_parts(batch->packets, batch->items, *from, &head, parts);
+    *from += batch->packets[*from].segments;
+    size_t size = 0;
+    for (int i = 0; i < count; i++)
+        size += parts[i].iov_len;
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    char *to = frame ? PyBytes_AS_STRING(frame) : NULL;
+    for (int i = 0; frame && i < count; i++) {
+        memcpy(to, parts[i].iov_base, parts[i].iov_len);
+        to += parts[i].iov_len;
+    }
+    return frame;
+}
+
+/* Return a list of the frames that begin with the packet `from` or a later one. */
 static PyObject *
 batch_frames(const Batch *batch, int32_t from)
 {
-    PyObject *frames = PyList_New(0);
-    for (int32_t i = from; frames && i < batch->count; i += batch->packets[i].segments) {
-        if (batch->packets[i].merged)
-            continue;
-        Head head;
-        Part parts[PARTS_MAX];
-        const int count = frame_parts(batch->packets, batch->items, i, &head, parts);
-        size_t size = 0;
-        for (int j = 0; j < count; j++)
-            size += parts[j].iov_len;
-        PyObject *frame = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-        if (frame) {
-            char *to = PyBytes_AS_STRING(frame);
-            for (int j = 0; j < count; j++) {
-                memcpy(to, parts[j].iov_base, parts[j].iov_len);
-                to += parts[j].iov_len;
-            }
-        }
+    PyObject *frames = PyList_New(0), *frame;
+    while (frames && (frame = batch_next_frame(batch, &from)))
         if (!append(frames, frame))
             Py_CLEAR(frames);
-    }
+    if (PyErr_Occurred())
+        Py_CLEAR(frames);
     return frames;
 }

@@ -78,6 +78,8 @@ expect(const void *place, size_t size)
         __builtin_prefetch((const uint8_t *)place + at);
 }
 
+enum { AHEAD = 4 }; /* groups, or ways: memory is waited for as long as it takes to look at so many */
+
 /* Whether a session's key is one that C takes here: others are left to Python. */
 static bool
 is_plain_key(PyObject *object, PyTypeObject *type, const Contexts *contexts)
@@ -137,8 +139,6 @@ list_left(PyObject *tuple, const bool *left)
 }
 
 /* Sealing. */
-
-enum { AHEAD = 4 }; /* groups: memory is waited for as long as it takes to look at so many */
 
 /* Frames for one peer that leave with one ECN field. */
 typedef struct {
@@ -624,20 +624,19 @@ receive_way(InterfaceState *self, const Way *way, double now)
         return false;
     Outcome outcome = {.forged = way->forged};
     take_opened(&outcome, way->cargo.items, way->cargo.count, (Window *)way->window, &batch);
-    PyObject *frames = NULL;
-    if (count_drops(self, "forged", outcome.forged) &&
-        count_drops(self, "replayed", outcome.replayed) &&
-        count_drops(self, "bad_packet", outcome.malformed) &&
-        (!outcome.accepted || hear(way->peer, way, &outcome, now)) &&
-        batch_coalesce(&batch, false, (Wanted){self->tcp, self->udp, self->udp_zero_checksum}))
-        frames = batch_frames(&batch, 0);
-    bool done = frames;
-    for (Py_ssize_t i = 0; done && i < PyList_GET_SIZE(frames); i++)
-        done = deliver(self, way, PyList_GET_ITEM(frames, i));
-    Py_XDECREF(frames);
+    bool done = count_drops(self, "forged", outcome.forged) &&
+                count_drops(self, "replayed", outcome.replayed) &&
+                count_drops(self, "bad_packet", outcome.malformed) &&
+                (!outcome.accepted || hear(way->peer, way, &outcome, now)) &&
+                batch_coalesce(&batch, false, (Wanted){self->tcp, self->udp, self->udp_zero_checksum});
+    int32_t next = 0;
+    for (PyObject *frame; done && (frame = batch_next_frame(&batch, &next));) {
+        done = deliver(self, way, frame);
+        Py_DECREF(frame);
+    }
     if (many)
         batch_clear(&batch);
-    return done;
+    return done && !PyErr_Occurred();
 }
 
 static bool
@@ -646,6 +645,11 @@ open_ways(Opens *opens, InterfaceState *self, const Types *types, double now)
     Item *items = opens->items = PyMem_New(Item, opens->messages ? opens->messages : 1);
     for (int32_t i = 0; items && i < opens->count; i++) {
         Way *way = &opens->ways[i];
+        if (i + AHEAD < opens->count) {
+            const SessionState *later = opens->ways[i + AHEAD].session;
+            expect(later->opener, sizeof(Key));
+            expect(later->window, CACHE_LINE);
+        }
         plan_way(opens, way, types, now, items);
         if (way->left)
             continue;
