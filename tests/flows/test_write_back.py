@@ -173,6 +173,24 @@ def test_what_is_plain_spares_the_way_through_python(version: int, by: str) -> N
         assert run_with("python", script)[0] == sum(map(len, script[:2]))
 
 
+async def test_one_wake_up_writes_many_large_ones_back() -> None:
+    large = [frame(4, "client", ACK, 0, 60_000, 1000)] * 6
+    with contextlib.closing(Far()) as far:
+        transport, _ = await aiotun.create_device_endpoint(
+            lambda: OfTable(TablePlay()), device=far.device
+        )
+        async with contextlib.aclosing(transport):
+            transport._unwatch_readable()
+            for each in handshake(4):
+                far.put(each)
+                transport._port.read_ready()
+            before = transport.counters.frames_sent
+            for each in large:
+                far.put(each)
+            transport._port.read_ready()
+            assert transport.counters.frames_sent == before + len(large)
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_what_is_refused_is_written_later(version: int) -> None:
     large = [frame(version, "client", ACK, 0, 60_000, 1000)] * 3

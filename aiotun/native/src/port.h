@@ -457,6 +457,7 @@ rewrite_frames(Port *self, Reading *reading)
     Py_BEGIN_ALLOW_THREADS
     gather(&frames, self->channel);
     Py_END_ALLOW_THREADS
+    reading->more = frames.ends[frames.count] + FRAME_MAX > GATHERED_MAX;
     for (; plain < frames.count; plain++) {
         Rewrite *rewrite = find_rewrite(all, type, frames.bytes + frames.ends[plain],
                                         frame_size(&frames, plain), &transports[plain]);
