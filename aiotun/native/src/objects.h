@@ -40,3 +40,18 @@ append(PyObject *list, PyObject *stolen)
     Py_XDECREF(stolen);
     return done;
 }
+
+/* Exchange what two lists hold. Neither is looked at by another thread meanwhile. */
+static void
+exchange_items(PyObject *one, PyObject *other)
+{
+    PyListObject *a = (PyListObject *)one, *b = (PyListObject *)other;
+    PyObject **const items = a->ob_item;
+    const Py_ssize_t size = Py_SIZE(a), allocated = a->allocated;
+    a->ob_item = b->ob_item;
+    a->allocated = b->allocated;
+    Py_SET_SIZE(a, Py_SIZE(b));
+    b->ob_item = items;
+    b->allocated = allocated;
+    Py_SET_SIZE(b, size);
+}

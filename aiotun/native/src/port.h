@@ -95,6 +95,8 @@ leave_to_twin(Port *self, const char *name, PyObject *argument)
 static PyObject *
 take_exception(void)
 {
+    if (!PyErr_Occurred())
+        return NULL;
 #if PY_VERSION_HEX >= 0x030C0000
     return PyErr_GetRaisedException();
 #else
@@ -546,10 +548,15 @@ hand_over(Port *self, PyObject *name, PyObject *packets)
 {
     const bool each = self->delivery == EACH;
     PyObject *protocol = Py_NewRef(self->protocol); /* the callback may set another one */
-    PyObject *callback = PyObject_GetAttr(protocol, name);
-    const bool done = callback && (each ? hand_over_each(self, callback, protocol, packets)
-                                        : done_with(PyObject_CallOneArg(callback, packets)));
-    Py_XDECREF(callback);
+    bool done;
+    if (each && PyList_GET_SIZE(packets) > 1) {
+        PyObject *callback = PyObject_GetAttr(protocol, name);
+        done = callback && hand_over_each(self, callback, protocol, packets);
+        Py_XDECREF(callback);
+    }
+    else
+        done = done_with(PyObject_CallMethodOneArg(
+            protocol, name, each ? PyList_GET_ITEM(packets, 0) : packets));
     Py_DECREF(protocol);
     return done;
 }
@@ -576,9 +583,8 @@ static bool
 flush_tick(Port *self, PyObject *written)
 {
     PyObject *exception = take_exception();
-    const bool taken = !PyList_SetSlice(written, 0, 0, self->tick) &&
-                       !PyList_SetSlice(self->tick, 0, PY_SSIZE_T_MAX, NULL);
-    for (Py_ssize_t i = 0; taken && i < PyList_GET_SIZE(written); i++) {
+    exchange_items(written, self->tick);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(written); i++) {
         PyObject *port = PyList_GET_ITEM(written, i);
         if (!done_with(Py_TYPE(port) == Py_TYPE(self)
                            ? port_end_of_tick(port, NULL)
@@ -588,11 +594,9 @@ flush_tick(Port *self, PyObject *written)
             exception = later;
         }
     }
-    if (exception && taken)
+    if (exception)
         raise_exception(exception);
-    else
-        Py_XDECREF(exception);
-    return !exception && taken;
+    return !exception;
 }
 
 /* Give the protocol these packets. Nothing else is pending, and no other delivery is under way. */
