@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import aiotun
+
+ROOT = Path(__file__).parents[1]
 
 STANDARD = (
     "__future__, asyncio, concurrent.futures.thread, copy, dataclasses, ipaddress, logging, "
@@ -23,8 +26,10 @@ def imported(before: str) -> set[str]:
         f"import sys, {before}; known = set(sys.modules)\n"
         "import aiotun; print(*set(sys.modules) - known)"
     )
-    command = [sys.executable, "-c", program]
-    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    # Without `site`: an installation that is editable imports more, and hides it.
+    command = [sys.executable, "-S", "-c", program]
+    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(run.stdout.split())
 
 
 def test_only_what_is_needed_is_imported() -> None:

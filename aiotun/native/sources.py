@@ -6,26 +6,29 @@ without an error. So the build gives it the checksum of its sources, which is co
 
 from __future__ import annotations
 
+import os
 from binascii import crc32
-from pathlib import Path
 from types import ModuleType
 
 __all__ = ["SOURCES", "check", "checksum"]
 
-SOURCES = Path(__file__).with_name("src")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "src")
 
 
 def checksum(source: str) -> int:
     """31 bits, what C's long holds on each system, of a C file and of all headers."""
+    headers = (name for name in os.listdir(SOURCES) if name.endswith(".h"))
     checksum = 0
-    for path in sorted([SOURCES / source, *SOURCES.glob("*.h")]):
-        checksum = crc32(path.read_bytes(), checksum)
+    for name in sorted([source, *headers]):
+        with open(os.path.join(SOURCES, name), "rb") as file:
+            checksum = crc32(file.read(), checksum)
     return checksum & 0x7FFFFFFF
 
 
 def check(module: ModuleType, source: str) -> None:
     """Raise ImportError if it was built from other sources. Without sources nothing is compared."""
-    if (SOURCES / source).exists() and getattr(module, "SOURCES", None) != checksum(source):
+    there = os.path.exists(os.path.join(SOURCES, source))
+    if there and getattr(module, "SOURCES", None) != checksum(source):
         raise ImportError(
             f"{module.__file__} was built from other sources than those in {SOURCES}: build it "
             "anew (pip install --force-reinstall, or make in a checkout), or remove it",

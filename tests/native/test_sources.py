@@ -33,7 +33,7 @@ def test_changed_sources_are_noticed(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = built_from(sources.checksum("module.c"))
-    for path in sources.SOURCES.iterdir():
+    for path in Path(sources.SOURCES).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(sources, "SOURCES", tmp_path)
     sources.check(module, "module.c")
