@@ -70,7 +70,7 @@ async def test_it_is_opened_in_the_namespace_of_the_loops_thread() -> None:
         ({"config": DeviceConfig(), "mtu": 1400}, "both given"),
         ({"mtu": 5}, "mtu 5 is out of range"),
         ({"addresses": ["10.0.0.300/8"]}, "not an address"),
-        ({"name": "a name"}, "not possible"),
+        ({"name": "a/name"}, "not possible"),
     ],
 )
 async def test_contradictions_are_refused(keywords: dict[str, object], says: str) -> None:

@@ -14,11 +14,17 @@ import pytest
 
 from aiotun.files import create_file, locked, replace_file
 
+modes = pytest.mark.skipif(
+    sys.platform == "win32", reason="modes say nothing there: platforms/windows/test_security.py"
+)
+links = pytest.mark.skipif(sys.platform == "win32", reason="there it takes a right to make links")
+
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@modes
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "new"
     replace_file(path, b"1")
@@ -28,6 +34,7 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["new", "other"]
 
 
+@modes
 def test_a_file_that_is_there_keeps_its_mode_and_owner(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -46,6 +53,7 @@ def test_a_file_that_is_there_keeps_its_mode_and_owner(tmp_path: Path) -> None:
     assert found.st_ino != known.st_ino  # a program that has it open reads the old one to its end
 
 
+@links
 def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "file"
@@ -58,17 +66,18 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["file"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["file", pytest.param("link", marks=links)])
+def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"precious")
-    (tmp_path / "link").symlink_to("file")
-    for name in ("file", "link"):
-        with pytest.raises(FileExistsError):
-            create_file(tmp_path / name, b"new")
+    if name == "link":
+        (tmp_path / name).symlink_to("file")
+    with pytest.raises(FileExistsError):
+        create_file(tmp_path / name, b"new")
     assert path.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "fchmod"])
+@pytest.mark.parametrize("call", ["fsync", "replace", pytest.param("fchmod", marks=modes)])
 def test_a_failure_leaves_what_was_there(
     tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +96,7 @@ def test_a_failure_leaves_what_was_there(
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there it takes a right to make links")
+@links
 @pytest.mark.parametrize(("other", "waits"), [("file", True), ("link", True), ("apart/it", False)])
 def test_a_lock_is_of_the_file_itself(tmp_path: Path, other: str, waits: bool) -> None:
     """However it is called: by a link from elsewhere too."""

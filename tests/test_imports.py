@@ -36,7 +36,7 @@ def imported(name: str, path: Path) -> Iterator[str]:
     each other.
     """
     package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
-    for node in executed(ast.parse(path.read_text())):
+    for node in executed(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom):

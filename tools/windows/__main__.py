@@ -30,9 +30,12 @@ TESTS = [
     "tests/udp/windows",
     "tests/wireguard/windows",
     "tests/aead",
-    "tests/transports/test_transport.py",
+    "tests/transports",
+    "tests/framed/test_twins.py",
     "tests/capturing/test_tap.py",
+    "tests/test_device.py",
     "tests/test_options.py",
+    "tests/test_synchronous.py",
 ]
 """What is run when nothing is named: what is most about Windows. `tests` are all."""
 

@@ -327,6 +327,8 @@ WintunSendPacket(Session *session, const BYTE *data)
     *size &= ~(DWORD)IN_USE;
     if (*size < 20 || (data[0] >> 4 != 4 && data[0] >> 4 != 6))
         session->corrupt = TRUE; /* what the driver is not to be given */
+    session->adapter->packets[1]++;
+    session->adapter->bytes[1] += *size;
     advance(session->sent, &session->sent->next, session->sent->tail);
     LeaveCriticalSection(&lock);
 }
@@ -396,8 +398,6 @@ StandinPull(Adapter *adapter, BYTE *buffer)
         size = *packet;
         memcpy(buffer, packet + 1, size);
         ring->head += room_of(size);
-        adapter->packets[1]++;
-        adapter->bytes[1] += size;
     }
     LeaveCriticalSection(&lock);
     return size;
