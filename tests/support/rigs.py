@@ -23,6 +23,7 @@ from aiotun.testing.namespace import Namespace
 from aiotun.testing.pytest_plugin import require
 from aiotun.transports.base import MessageTransport
 
+AF_PACKET = 17  # linux/socket.h
 PACKET_OUTGOING = 4  # linux/if_packet.h
 ETH_P_ALL = 3  # linux/if_ether.h
 ETH_P_IP = 0x0800
@@ -110,7 +111,7 @@ class TunRig(Rig):
         self.namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # it speaks unasked
         self.device = self.namespace.run(aiotun.Device, **settings)
         self.socket = self.namespace.run(
-            socket.socket, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)
+            socket.socket, AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)
         )
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self.socket.bind((self.device.name, ETH_P_ALL))
@@ -138,9 +139,10 @@ class TunRig(Rig):
                 return packet
 
     def delete(self) -> None:
-        import outside  # of Linux
+        if sys.platform == "linux":
+            import outside
 
-        self.namespace.run(outside.delete, self.name)
+            self.namespace.run(outside.delete, self.name)
 
     def close(self) -> None:
         self.socket.close()

@@ -50,6 +50,7 @@ from .structs import (
     AF_INET,
     AF_INET6,
     DNS_INTERFACE_SETTINGS,
+    IF_OPER_STATUS_UP,
     MIB_IF_ROW2,
     MIB_IPFORWARD_ROW2,
     MIB_IPINTERFACE_ROW,
@@ -65,9 +66,6 @@ PREFERRED = 4
 
 NETMGMT = 3
 """MIB_IPPROTO_NETMGMT (nldef.h): a route that somebody set."""
-
-READY = 1
-"""IfOperStatusUp (ifdef.h)"""
 
 PATIENCE = 5.0
 """Seconds for a new interface to be known to IP, and for an address to become usable."""
@@ -385,7 +383,7 @@ class WindowsInterface(Interface):
         return InterfaceDetails(
             mac=bytes(row.PhysicalAddress[: row.PhysicalAddressLength]).hex(":") or None,
             tx_queue_len=0,
-            is_running=row.OperStatus == READY,
+            is_running=row.OperStatus == IF_OPER_STATUS_UP,
             carrier=row.MediaConnectState == 1,  # MediaConnectStateConnected (ifdef.h)
             persistent=self._queue.persistent,
             owner=None,

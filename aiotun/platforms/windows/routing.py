@@ -16,15 +16,13 @@ from .power import told_of_resumes
 from .structs import (
     AF_INET,
     AF_INET6,
+    IF_OPER_STATUS_UP,
     MIB_IF_ROW2,
     MIB_IPFORWARD_ROW2,
     MIB_IPINTERFACE_ROW,
 )
 
 __all__ = ["RouteChanges", "default_interface"]
-
-UP = 1
-"""IfOperStatusUp (ifdef.h)"""
 
 
 def default_interface(ip: IpHelper, version: int, but: int) -> int | None:
@@ -53,7 +51,7 @@ def _is_up(ip: IpHelper, luid: int) -> bool:
         ip.call("GetIfEntry2", ctypes.byref(row))
     except OSError:  # it has gone meanwhile
         return False
-    return row.OperStatus == UP
+    return row.OperStatus == IF_OPER_STATUS_UP
 
 
 def _metric(ip: IpHelper, family: int, luid: int) -> int:

@@ -30,6 +30,7 @@ __all__ = [
     "DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS",
     "DNS_INTERFACE_SETTINGS",
     "GUID",
+    "IF_OPER_STATUS_UP",
     "IP_ADDRESS_PREFIX",
     "MIB_IF_ROW2",
     "MIB_IPFORWARD_ROW2",
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 23
+
+IF_OPER_STATUS_UP = 1
+"""IfOperStatusUp (ifdef.h), as `MIB_IF_ROW2` has it."""
 
 
 class GUID(Structure):

@@ -23,6 +23,7 @@ from aiotun.platforms.windows.security import (
     privileged,
     set_access,
 )
+from aiotun.platforms.windows.structs import TOKEN_PRIVILEGES
 from aiotun.wireguard import state
 from aiotun.wireguard.state import state_directory
 
@@ -129,9 +130,9 @@ def privilege_is_used(name: str) -> bool:
     token = c_void_p()
     rights = security.TOKEN_QUERY | security.TOKEN_ADJUST_PRIVILEGES
     _advapi.OpenProcessToken(c_void_p(-1), rights, byref(token))
-    wanted = security.TOKEN_PRIVILEGES(PrivilegeCount=1, Attributes=2)
-    before, size = security.TOKEN_PRIVILEGES(), c_uint32()
-    luid = byref(wanted, security.TOKEN_PRIVILEGES.Luid.offset)
+    wanted = TOKEN_PRIVILEGES(PrivilegeCount=1, Attributes=2)
+    before, size = TOKEN_PRIVILEGES(), c_uint32()
+    luid = byref(wanted, TOKEN_PRIVILEGES.Luid.offset)
     assert _advapi.LookupPrivilegeValueW(None, name, luid)
     assert _advapi.AdjustTokenPrivileges(token, 0, byref(wanted), 16, byref(before), byref(size))
     assert _advapi.AdjustTokenPrivileges(token, 0, byref(before), 0, None, None)

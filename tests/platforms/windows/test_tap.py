@@ -27,7 +27,7 @@ from aiotun.errors import (
     NoDriverError,
     UnsupportedError,
 )
-from aiotun.platforms.windows import setupapi, tap
+from aiotun.platforms.windows import WindowsInterface, setupapi, tap
 
 CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e972-e325-11ce-bfc1-08002be10318}"
 
@@ -62,6 +62,7 @@ def test_a_new_one_is_made_and_removed(driver: TapStandIn, far: FarTap) -> None:
         assert driver.installed() == [True]
         assert (device.name, device.layer, device.mtu, device.mac) == ("Büro", "tap", 1400, MAC)
         assert list(map(str, device.addresses())) == ["10.9.0.1/24"]
+        assert isinstance(device.interface, WindowsInterface)
         assert device.interface.driver_version == (9, 26)
         assert not device.persistent
         assert far.plugged

@@ -52,7 +52,7 @@ static const Constant constants[] = {
     AS(PKTINFO, IP_PKTINFO), AS(PREFERRED, IpDadStatePreferred),
     AS(SDDL_REVISION, SDDL_REVISION_1),
     AS(SECURITY_ANONYMOUS, SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS),
-    AS(READY, IfOperStatusUp), AS(UP, IfOperStatusUp),
+    AS(IF_OPER_STATUS_UP, IfOperStatusUp),
 };
 
 API const Constant *
