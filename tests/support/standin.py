@@ -38,11 +38,13 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "StandinAdd": (c_void_p, [c_wchar_p, c_void_p, c_uint64, c_char_p]),
     "StandinBehaviour": (c_uint32, [c_void_p, c_uint32]),
     "StandinCorrupt": (None, [c_void_p]),
+    "StandinDad": (c_uint32, [c_uint32, c_uint32]),
     "StandinDns": (c_wchar_p, [c_void_p, c_uint32, c_uint32]),
     "StandinFail": (None, [c_char_p, c_uint32, c_uint32]),
     "StandinFind": (c_void_p, [c_wchar_p]),
     "StandinForget": (None, [c_void_p]),
     "StandinIpv6": (None, [c_uint32]),
+    "StandinKept": (c_uint32, [c_void_p]),
     "StandinListeners": (c_uint32, []),
     "StandinPull": (c_uint32, [c_void_p, c_char_p]),
     "StandinPush": (c_uint32, [c_void_p, c_char_p, c_uint32]),
@@ -159,6 +161,7 @@ def open_standin() -> Iterator[StandIn]:
         patch.setattr(interface, "netsh", netsh)
         yield standin
         standin.call("Ipv6", 1)
+        standin.call("Dad", 0, 0)
         standin.fail("", 0, 0)
         assert standin.call("Listeners") <= listening, "somebody still listens to changes"
 

@@ -61,9 +61,12 @@ def _open_tun(
 ) -> tuple[WindowsInterface, EventQueue]:
     _check(config, "persistent", (None, False), "an adapter of Wintun ends with its program")
     library = wintun.load(options.wintun_file)
-    name = _free_name(ip, config.name or "tun%d")
-    guid = options.guid or uuid.uuid5(NAMES, name)
-    adapter = library.create(name, options.description, guid)
+
+    def choose() -> tuple[str, uuid.UUID]:
+        name = _free_name(ip, config.name or "tun%d")
+        return name, options.guid or uuid.uuid5(NAMES, name)
+
+    adapter = library.create(choose, options.description)
     adapter.delete_driver = options.delete_driver
     queue = RingQueue(adapter, options.ring_capacity)
     try:

@@ -61,8 +61,8 @@ __all__ = ["WindowsInterface"]
 
 logger = logging.getLogger("aiotun")
 
-PREFERRED = 4
-"""IpDadStatePreferred (nldef.h): the address is usable."""
+DUPLICATE, PREFERRED = 2, 4
+"""IpDadStateDuplicate, IpDadStatePreferred (nldef.h): somebody else has it; it is usable."""
 
 NETMGMT = 3
 """MIB_IPPROTO_NETMGMT (nldef.h): a route that somebody set."""
@@ -255,7 +255,7 @@ class WindowsInterface(Interface):
             self._wait_until_usable(address)
 
     def _wait_until_usable(self, address: Address) -> None:
-        """Until then it can be bound to by nobody."""
+        """Until then it can be bound to by nobody. One that somebody else has is removed."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             row = self._address_row(address)
@@ -263,7 +263,11 @@ class WindowsInterface(Interface):
                 self._ip.call("GetUnicastIpAddressEntry", byref(row))
             if row.DadState == PREFERRED:
                 return
+            if row.DadState == DUPLICATE:
+                self.remove_address(address)
+                raise AddressError(f"another host has the address {address}")
             time.sleep(PAUSE)
+        logger.warning("%s: address %s is not usable yet", self.name, address)
 
     def remove_address(self, address: Address) -> None:
         row = self._address_row(address)

@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Callable
 from ctypes import POINTER, c_uint32, c_uint64, c_void_p, wintypes
 from functools import cache
 from typing import Any
@@ -142,13 +143,15 @@ class Wintun:
         version = self.functions["WintunGetRunningDriverVersion"]()
         return (version >> 16, version & 0xFFFF) if version else None
 
-    def create(self, name: str, description: str, guid: UUID) -> Adapter:
+    def create(self, choose: Callable[[], tuple[str, UUID]], description: str) -> Adapter:
         """Make an adapter, which is there as long as the handle is. Takes up to 15 s.
 
-        Raises `NotPermittedError` and `TunError`.
+        Its name and GUID are chosen for each attempt: somebody may have taken them meanwhile.
+        Raises `NotPermittedError`, `TunError`, and what `choose` does.
         """
         for attempt in range(ATTEMPTS):
             time.sleep(attempt * 0.1)
+            name, guid = choose()
             try:
                 handle = self.call("WintunCreateAdapter", name, description, GUID.of(guid))
             except OSError as exc:

@@ -23,7 +23,7 @@ from aiotun.errors import (
 )
 from aiotun.platforms.windows import NAMES, WindowsInterface
 
-ACCESS_DENIED, NOT_READY, HANDLE_EOF, ALREADY_EXISTS = 5, 21, 38, 183
+ACCESS_DENIED, NOT_READY, HANDLE_EOF, INVALID_PARAMETER, ALREADY_EXISTS = 5, 21, 38, 87, 183
 TIMEOUT, NOT_FOUND = 258, 1168
 
 
@@ -91,6 +91,18 @@ def test_names(standin: StandIn) -> None:
         assert aiotun.DeviceConfig(name="x" * 127).name
 
 
+def test_a_name_that_somebody_takes_meanwhile(standin: StandIn) -> None:
+    """Between the look whether it is free, and the making. Wintun renames the older one then."""
+    with aiotun.Device(**configured(name="t%d")) as first:
+        standin.fail("ConvertInterfaceAliasToLuid", INVALID_PARAMETER)
+        with aiotun.Device(**configured(name="t%d")) as second:
+            assert (first.name, second.name) == ("t0", "t1")
+        standin.fail("ConvertInterfaceAliasToLuid", INVALID_PARAMETER)
+        with pytest.raises(NameInUseError, match="'t0' exists"):
+            aiotun.Device(**configured(name="t0"))
+        assert first.name == "t0"
+
+
 @pytest.mark.parametrize("error", [ALREADY_EXISTS, NOT_FOUND, NOT_READY])
 def test_leftovers_of_a_crash_are_waited_for(standin: StandIn, error: int) -> None:
     standin.fail("WintunCreateAdapter", error, times=3)
@@ -136,6 +148,40 @@ def test_ip_knows_the_interface_a_moment_later(standin: StandIn) -> None:
     standin.fail("GetIpInterfaceEntry", NOT_FOUND, times=5)
     with aiotun.Device(**configured(addresses="10.9.0.1/24")) as device:
         assert device.mtu == 1500
+
+
+TENTATIVE, DUPLICATE = 1, 2
+"""IpDadStateTentative, IpDadStateDuplicate (nldef.h)"""
+
+
+@pytest.mark.parametrize("address", ["10.9.0.1/24", "fd09::1/64"])
+def test_an_address_is_usable_when_the_call_returns(standin: StandIn, address: str) -> None:
+    standin.call("Dad", TENTATIVE, 5)
+    with aiotun.Device(**configured(addresses=address)) as device:
+        assert standin.call("Dad", TENTATIVE, 5) == 0  # all looks were taken
+        device.set_addresses(["10.9.1.1/24"])
+        assert standin.call("Dad", 0, 0) == 0
+
+
+def test_an_address_that_stays_tentative_is_told_of(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aiotun.platforms.windows.interface.PATIENCE", 0.1)
+    standin.call("Dad", TENTATIVE, 1 << 30)
+    with aiotun.Device(**configured(addresses="10.9.0.1/24")) as device:
+        assert caplog.messages == ["tun0: address 10.9.0.1/24 is not usable yet"]
+        assert list(map(str, device.addresses())) == ["10.9.0.1/24"]
+
+
+def test_an_address_that_another_host_has(standin: StandIn) -> None:
+    with aiotun.Device(**configured(addresses="10.9.0.1/24")) as device:
+        standin.call("Dad", DUPLICATE, 1 << 30)
+        with pytest.raises(AddressError, match=r"another host has the address 10\.9\.0\.2/24"):
+            device.add_address("10.9.0.2/24")
+        assert list(map(str, device.addresses())) == ["10.9.0.1/24"]
+        with pytest.raises(AddressError, match="another host"):
+            aiotun.Device(**configured(name="f0", addresses="10.9.0.3/24"))
+        assert standin.call("Find", "f0") is None
 
 
 def test_a_machine_without_ipv6(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

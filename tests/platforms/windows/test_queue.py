@@ -108,6 +108,20 @@ async def test_ring_memory_is_given_back_though_the_protocol_raises(
         await until(lambda: protocol.transport.counters.frames_received == sent)
 
 
+@pytest.mark.usefixtures("either_port")
+@pytest.mark.parametrize("end", ["abort", "close"])
+async def test_ring_memory_is_given_back_at_an_end_within_a_batch(
+    device: aiotun.Device, far: Far, end: str
+) -> None:
+    for number in range(READ_BATCH):
+        assert far.push(packet(number))
+    async with endpoint(device, Recorder) as protocol:
+        protocol.on_packet = lambda received: getattr(protocol.transport, end)()
+        await until(lambda: protocol.named("connection_lost"))
+    assert protocol.packets == [packet(0)]
+    assert far.call("Kept") == 0
+
+
 async def test_reading_goes_on_behind_a_pause(device: aiotun.Device, far: Far) -> None:
     async with endpoint(device, Recorder) as protocol:
         protocol.transport.pause_reading()

@@ -397,6 +397,19 @@ position(const Adapter *adapter, const SOCKADDR_INET *address)
     return i;
 }
 
+static NL_DAD_STATE shown;
+static DWORD looks;
+
+/* Have so many looks at addresses see this state; how many of the order before were not taken. */
+API DWORD
+StandinDad(NL_DAD_STATE state, DWORD times)
+{
+    const DWORD left = looks;
+    shown = state;
+    looks = times;
+    return left;
+}
+
 API NETIOAPI_API
 GetUnicastIpAddressEntry(PMIB_UNICASTIPADDRESS_ROW row)
 {
@@ -410,6 +423,10 @@ GetUnicastIpAddressEntry(PMIB_UNICASTIPADDRESS_ROW row)
         result = ERROR_NOT_FOUND;
     else {
         *row = adapter->addresses[i];
+        if (looks) {
+            looks--;
+            row->DadState = shown;
+        }
         adapter->addresses[i].DadState = IpDadStatePreferred; /* when it is asked for again */
     }
     LEAVE;

@@ -36,6 +36,7 @@ struct Adapter {
     WCHAR name[257], description[257];
     Session *session;
     Ring *left; /* what was sent before the last session ended, and was not pulled yet */
+    ULONG64 kept; /* bytes of its ring that the last session took, and never gave back */
     MIB_IPINTERFACE_ROW ip[2]; /* IPv4, IPv6 */
     MIB_UNICASTIPADDRESS_ROW addresses[ADDRESSES_MAX];
     size_t address_count;

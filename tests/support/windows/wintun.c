@@ -124,12 +124,21 @@ WintunCreateAdapter(LPCWSTR name, LPCWSTR type, const GUID *guid)
         SetLastError(ERROR_INVALID_PARAMETER);
         return NULL;
     }
+    EnterCriticalSection(&lock);
+    for (Adapter *each = adapters; each; each = each->next)
+        if (guid && each->present && !memcmp(&each->guid, guid, sizeof *guid)) {
+            LeaveCriticalSection(&lock);
+            SetLastError(ERROR_ALREADY_EXISTS);
+            return NULL;
+        }
+    for (Adapter *each = adapters; each; each = each->next)
+        if (each->present && !lstrcmpW(each->name, name))
+            lstrcatW(each->name, L" 1"); /* the older one gives way */
     Adapter *adapter = calloc(1, sizeof *adapter);
     lstrcpyW(adapter->name, name);
     lstrcpyW(adapter->description, type);
     if (guid)
         adapter->guid = *guid;
-    EnterCriticalSection(&lock);
     adapter->index = ++last_index;
     adapter->luid.Value = 53ULL << 48 | (ULONG64)adapter->index << 24;
     adapter->present = TRUE;
@@ -246,6 +255,7 @@ WintunEndSession(Session *session)
 {
     EnterCriticalSection(&lock);
     session->adapter->session = NULL;
+    session->adapter->kept = session->received->next - session->received->head;
     keep_sent(session->adapter, session->sent);
     CloseHandle(session->event);
     memset(session->received, 0xDD, sizeof(Ring)); /* who uses it still shall notice */
@@ -413,6 +423,13 @@ StandinRemove(Adapter *adapter)
         SetEvent(adapter->session->event);
     LeaveCriticalSection(&lock);
     notify();
+}
+
+/* Bytes of its ring that the last session took, and never gave back. */
+API DWORD
+StandinKept(Adapter *adapter)
+{
+    return (DWORD)adapter->kept;
 }
 
 API void
