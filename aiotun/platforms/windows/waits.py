@@ -10,6 +10,7 @@ import _overlapped  # type: ignore[import-not-found]
 import _winapi
 import asyncio
 import ctypes
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from ctypes import wintypes
@@ -18,6 +19,7 @@ from ...errors import ClosedError
 
 __all__ = ["RegisteredWait", "until_set", "wait_for_events"]
 
+ERROR_IO_PENDING = 997
 INFINITE = 0xFFFFFFFF
 WAIT_TIMEOUT = 258
 WT_EXECUTEONLYONCE = 8
@@ -57,21 +59,35 @@ def wait_for_events(events: Sequence[int], timeout: float | None) -> int | None:
             return None
 
 
+_callbacks: dict[int, Callable[[], None]] = {}
+_keys = itertools.count(1)
+
+
+@_Callback
+def _called(key: int, timed_out: int) -> None:
+    """For all waits, and for good: what wine (8.0) calls late would be freed by then."""
+    callback = _callbacks.get(key)
+    if callback is not None:
+        callback()
+
+
 class RegisteredWait:
     """Calls back, in a thread of the system, each time the event is set (thread pool API), or
     only `once`: an event that nobody resets stays set."""
 
     def __init__(self, event: int, callback: Callable[[], None], *, once: bool = False) -> None:
-        self._callback = _Callback(lambda context, timed_out: callback())  # kept while registered
+        self._key = next(_keys)
+        _callbacks[self._key] = callback
         self._handle: wintypes.HANDLE | None = wintypes.HANDLE()
         if not _kernel32.RegisterWaitForSingleObject(
             ctypes.byref(self._handle),
             event,
-            self._callback,
-            None,
+            _called,
+            self._key,
             INFINITE,
             WT_EXECUTEONLYONCE * once,
         ):
+            del _callbacks[self._key]
             raise ctypes.WinError(ctypes.get_last_error())
 
     def close(self) -> None:
@@ -79,7 +95,12 @@ class RegisteredWait:
         handle, self._handle = self._handle, None
         if handle is not None:
             # With this in the place of an event it returns when no callback runs any more.
-            _overlapped.UnregisterWaitEx(handle.value, _overlapped.INVALID_HANDLE_VALUE)
+            try:
+                _overlapped.UnregisterWaitEx(handle.value, _overlapped.INVALID_HANDLE_VALUE)
+            except OSError as exc:
+                if exc.winerror != ERROR_IO_PENDING:  # as wine (8.0) says of one that is to come
+                    raise
+            del _callbacks[self._key]
 
 
 async def until_set(event: int) -> None:

@@ -6,6 +6,8 @@ import sys
 
 assert sys.platform == "win32"
 
+import _overlapped  # type: ignore[import-not-found]
+import _winapi
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +15,7 @@ from standin import LIBRARY, StandIn
 
 import aiotun
 from aiotun.interfaces import LinkChanged
+from aiotun.platforms.windows import waits
 from aiotun.platforms.windows.events import State, WindowsEvents
 from aiotun.platforms.windows.iphlpapi import IpHelper
 
@@ -34,6 +37,18 @@ def test_several_threads_ask_for_one_interrupt() -> None:
         interrupt.set()
         asked = [threads.submit(lambda: [interrupt.is_set() for _ in range(500)]) for _ in range(2)]
         assert all(all(each.result(30)) for each in asked)
+
+
+def test_a_wait_that_calls_when_it_is_closed() -> None:
+    """As wine does at times."""
+    calls: list[None] = []
+    event = _overlapped.CreateEvent(None, True, False, None)
+    wait = waits.RegisteredWait(event, lambda: calls.append(None))
+    waits._called(wait._key, 0)
+    wait.close()
+    waits._called(wait._key, 0)
+    assert len(calls) == 1
+    _winapi.CloseHandle(event)
 
 
 def test_what_changes_before_it_is_listened_to_is_told(standin: StandIn) -> None:
