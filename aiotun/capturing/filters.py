@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import errno
+import sys
 from functools import cache
 from typing import Any
 
@@ -72,11 +73,10 @@ def libpcap() -> Any:
     """The library, with the functions that are used here. Raises `UnsupportedError`."""
     name = ctypes.util.find_library("pcap")
     if name is None:
-        raise UnsupportedError(
-            errno.ENOENT,
-            "filters take libpcap, which is not here "
-            "(Debian, Ubuntu: apt-get install libpcap0.8; elsewhere: libpcap)",
-        )
+        how = "Debian, Ubuntu: apt-get install libpcap0.8; elsewhere: libpcap"
+        if sys.platform == "win32":
+            how = "record all, and filter what Wireshark shows"
+        raise UnsupportedError(errno.ENOENT, f"filters take libpcap, which is not here ({how})")
     library = ctypes.CDLL(name)
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     for function, result, arguments in (

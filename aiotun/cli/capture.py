@@ -22,6 +22,8 @@ from .messages import amount, duration, message
 
 __all__ = ["add_arguments", "main"]
 
+LISTED = "; aiotun watch shows them" if sys.platform == "linux" else ""
+
 USAGE = "aiotun capture (NAME | --new NAME) [option ...] [FILTER]"
 
 
@@ -63,7 +65,7 @@ def _target(args: argparse.Namespace, stack: ExitStack) -> Target:
     if args.wireshark:
         program = shutil.which("wireshark")
         if program is None:
-            raise ValueError("wireshark is not installed; -w FILE writes what it reads")
+            raise ValueError("wireshark is not in PATH; -w FILE writes what it reads")
         # In a session of its own: the signal that ends the capture leaves the window open.
         viewer = subprocess.Popen(
             [program, "-k", "-i", "-"], stdin=subprocess.PIPE, start_new_session=True
@@ -86,7 +88,7 @@ def _name(args: argparse.Namespace) -> str:
     if args.tap or args.address:
         raise ValueError("--tap and --address are for a device that --new makes")
     if not args.words:
-        raise ValueError("name the interface, or make one with --new; aiotun watch shows them")
+        raise ValueError("name the interface, or make one with --new" + LISTED)
     return str(args.words[0])
 
 

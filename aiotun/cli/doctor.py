@@ -21,7 +21,7 @@ __all__ = ["add_arguments", "main", "report", "verdict"]
 SECTIONS = {
     "Device": (
         "tun-node",
-        "administrator",
+        "admin",
         "wintun",
         "tun",
         "tap-driver",

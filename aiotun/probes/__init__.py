@@ -47,7 +47,7 @@ def _probes() -> dict[str, Probe]:
     if sys.platform == "win32":
         from . import windows
 
-        # Its programs are those of Linux.
-        others = everywhere.PROBES.keys() - everywhere.TOOLS.keys()
+        # Its programs, and libpcap, are those of Linux.
+        others = everywhere.PROBES.keys() - everywhere.TOOLS.keys() - {"libpcap", "qemu"}
         return windows.PROBES | {name: everywhere.PROBES[name] for name in sorted(others)}
     return dict(everywhere.PROBES)

@@ -22,6 +22,7 @@ INSTALLERS = {
     "freebsd": "pkg install",
     "netbsd": "pkgin install",
     "openbsd": "pkg_add",
+    "win32": "vcpkg install",
 }
 """How packages are installed, by how `sys.platform` begins."""
 
@@ -59,6 +60,8 @@ def _compiler() -> str:
     """How to get a C compiler and Python's headers, which come with Python but on Linux."""
     if sys.platform == "darwin":
         return "xcode-select --install"
+    if sys.platform == "win32":
+        return "Build Tools for Visual Studio, with C++"
     if sys.platform.startswith(tuple(INSTALLERS)):
         return "cc is in the base system"
     return "apt-get install gcc python3-dev"

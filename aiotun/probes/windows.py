@@ -71,7 +71,7 @@ def _dns() -> str:
 
 
 PROBES = {
-    "administrator": Probe(_administrator),
+    "admin": Probe(_administrator),
     "wintun": Probe(_wintun),
     "tun": Probe(DEVICES["tun"].attempt, "wintun"),
     "tap-driver": Probe(_tap_driver),

@@ -272,7 +272,7 @@ def test_to_standard_output_whose_reader_goes(namespace: Namespace, device: aiot
         (["cap0", "--tap"], "--tap and --address are for a device that --new makes"),
         (["cap0", "--address", "10.9.0.1/24"], "are for a device that --new makes"),
         (["--new", "cap0", "-w", "/dev/null"], "already: aiotun capture cap0 records it"),
-        (["cap0", "--wireshark"], "wireshark is not installed"),
+        (["cap0", "--wireshark"], "wireshark is not in PATH"),
     ],
     ids=str,
 )

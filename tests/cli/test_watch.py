@@ -20,13 +20,12 @@ from rich.console import Console
 from rigs import packet
 
 import aiotun
+from aiotun import cli
 from aiotun.cli import watch
 from aiotun.cli.watch import History, Sample
 from aiotun.interfaces import InterfaceStatistics
 from aiotun.metrics import Metrics
 from aiotun.testing import Namespace
-
-assert sys.platform == "linux"
 
 NOTHING = InterfaceStatistics(0, 0, 0, 0, 0, 0, 0)
 
@@ -128,6 +127,15 @@ def test_a_program_that_tells_prometheus(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.skipif(sys.platform == "linux", reason="Linux lists them")
+def test_other_systems(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--json"], ["--once", "tun0"]):
+        assert cli.main(["watch", *words]) == 1
+        said = capsys.readouterr()
+        assert said.err == "aiotun watch: only Linux lists the devices of other programs\n"
+        assert said.out == ""
 
 
 def test_rates() -> None:

@@ -16,7 +16,7 @@ from ...probes.everywhere import UVLOOP
 from .. import version
 from ..messages import duration
 from .display import Display
-from .networks import interruptible, prepare
+from .networks import interruptible, prepare, prepare_adapter
 from .ping import ping_from_kernel, ping_from_memory
 from .transfer import PATHS, Result, TransferError, transfer
 
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     )
     show = _in_memory
     if not args.memory:
-        if prepare(display):
+        if (prepare_adapter if sys.platform == "win32" else prepare)(display):
             show = _in_kernel
         else:
             display.line("Hence without a TUN: a device in memory takes its place.")

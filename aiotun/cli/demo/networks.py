@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import signal
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from ...probes import Capability, names, probe
 from ...testing import become_root
 from .display import Display
 
-__all__ = ["interruptible", "prepare"]
+__all__ = ["interruptible", "prepare", "prepare_adapter"]
 
 T = TypeVar("T")
 
@@ -38,10 +37,7 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 
 def prepare(display: Display) -> bool:
-    """Whether this process can have TUN devices in namespaces, on Windows an adapter; what it takes
-    is done then."""
-    if sys.platform == "win32":
-        return _prepare_adapter(display)
+    """Whether this process can have TUN devices in namespaces; what it takes is done then."""
     if "tun" not in names():
         display.line(f"aiotun opens no devices on {platform.system()}.")
         return False
@@ -68,9 +64,9 @@ def prepare(display: Display) -> bool:
     return False
 
 
-def _prepare_adapter(display: Display) -> bool:
+def prepare_adapter(display: Display) -> bool:
     """Whether this process can have an adapter on Windows, where it is the whole machine's."""
-    needed = [probe("administrator"), probe("wintun"), probe("tun")]
+    needed = [probe("admin"), probe("wintun"), probe("tun")]
     if needed[-1].available:
         display.line("On an adapter of Wintun, which this machine has meanwhile.")
         return True
