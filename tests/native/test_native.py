@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import super_packet, tcp, udp
+from rigs import unix_pair
 from strategies import spoiled, super_frames, traffic
 
 from aiotun import Device
@@ -174,7 +175,7 @@ def test_attributes_of_a_port_have_their_type(name: str) -> None:
 
 
 def test_a_port_is_bound_once() -> None:
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near, far = unix_pair()
     device = Device.from_fd(near.detach(), framing="vnet")
     port: Any = make_port(Mock(), Mock(), [], device, Mock())
     table, counters = native.GROTable(), device.counters
@@ -199,7 +200,7 @@ def test_packets_are_bytes() -> None:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours, theirs = unix_pair(socket.SOCK_DGRAM)
     ours.setblocking(False)
     theirs.setblocking(False)
     for end in (ours, theirs):
@@ -257,7 +258,7 @@ def test_read_frames(pair: Pair) -> None:
 def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool, unsummed: bool) -> None:
     batch = data.draw(traffic(layer, True)) + gso_split(data.draw(super_frames(layer)), layer)[:64]
     expected = GROTable(layer, tcp_on, True, unsummed).coalesce(batch)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with ours, theirs:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -274,7 +275,7 @@ def test_write_packets(layer: Layer, data: st.DataObject, tcp_on: bool, unsummed
 @given(data=st.data())
 def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
     """What the splitter made is recognised: that must show in nothing but the time it takes."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with ours, theirs:
         for end in (ours, theirs):
             end.setblocking(False)
@@ -324,7 +325,7 @@ def test_write_what_was_read_of_one_flow(
     """Frames that continue each other, whole or not, and more than one run can have."""
     layer: Layer = "tap" if tap else "tun"
     identification, seq = 0, 1
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with ours, theirs:
         for end in (ours, theirs):
             end.setblocking(False)
@@ -390,7 +391,7 @@ def test_large_frames(pair: Pair) -> None:
 @given(sizes=st.lists(st.sampled_from([1, 1024, 1025, 2048, 2049, 9000, 40000]), max_size=30))
 def test_frames_of_all_sizes(families: tuple[int, int] | None, sizes: list[int]) -> None:
     """Those that somebody holds stay as they are, whatever is read after them."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     head = b"" if families is None else bytes(4)
     waiting = [(b"%06d" % number * (size // 6 + 1))[:size] for number, size in enumerate(sizes)]
     held: list[tuple[bytes, bytes]] = []
@@ -468,7 +469,7 @@ def test_write_super(layer: Layer, data: st.DataObject, tcp_on: bool, udp_on: bo
             expected = False
     except OffloadError:
         expected = False
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = unix_pair()
     with ours, theirs:
         theirs.setblocking(False)
         assert native.write_super(ours.fileno(), frame, layer, tcp_on, udp_on) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("AIOTUN_TEST_REQUIRE", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTHONPATH", str(Path(aiotun.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(aiotun.__file__).parents[1]), prepend=os.pathsep)
 
     def run(body: str, *arguments: str) -> pytest.RunResult:
         pytester.makeconftest('pytest_plugins = ["aiotun.testing.pytest_plugin"]')

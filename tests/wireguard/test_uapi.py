@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -117,9 +118,10 @@ async def test_the_zone_of_an_endpoint_is_told() -> None:
     fake = Fake()
     await asked(fake, "set=1", f"public_key={ALICE.hex()}")
     fake.tunnel.peers[ALICE].set_endpoint(("fe80::1", 7, 0, 1))  # as a socket has it
-    assert "\nendpoint=[fe80::1%lo]:7\n" in await asked(fake, "get=1")
+    zone = socket.if_indextoname(1)
+    assert f"\nendpoint=[fe80::1%{zone}]:7\n" in await asked(fake, "get=1")
     (peer,) = snapshot(fake, InterfaceConfig(KEY)).peers
-    assert peer.endpoint == ("fe80::1%lo", 7)
+    assert peer.endpoint == (f"fe80::1%{zone}", 7)
 
 
 async def test_peers_go() -> None:
