@@ -42,7 +42,7 @@ append(PyObject *list, PyObject *stolen)
 }
 
 /* Exchange what two lists hold. Neither is looked at by another thread meanwhile. */
-static void
+static inline void
 exchange_items(PyObject *one, PyObject *other)
 {
     PyListObject *a = (PyListObject *)one, *b = (PyListObject *)other;
