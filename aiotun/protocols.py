@@ -47,9 +47,10 @@ class PacketProtocol(Callbacks):
         """One IP packet (TUN) or Ethernet frame (TAP), its checksums complete."""
 
     def packets_received(self, packets: list[bytes]) -> None:
-        """Everything that one wake-up of the loop read, at least one packet, oldest first.
+        """All that was read together, at least one packet, oldest first.
 
-        The list belongs to the protocol from now on.
+        The list belongs to the protocol from now on. Where many super-packets wait, one wake-up
+        of the loop calls this several times.
         """
 
     def super_packets_received(self, packets: list[SuperPacket]) -> None:

@@ -291,6 +291,20 @@ async def test_one_wake_up_passes_many_large_super_packets(device: Far, last: in
         assert protocol.packets == packets
 
 
+@pytest.mark.requires("native")
+async def test_one_wake_up_splits_several_batches_of_super_packets() -> None:
+    """Some, and not all that waits."""
+    frame = super_packet(tcp(payload=bytes(40_000)), 1000)
+    with contextlib.closing(Far()) as far:
+        async with endpoint(far.device, BatchRecorder) as protocol:
+            await asyncio.sleep(0)
+            for _ in range(16):
+                far.put(frame)
+            protocol.transport._port.read_ready()
+            assert [len(batch) for batch in protocol.named("packets_received")] == [160] * 3
+            await until(lambda: len(protocol.packets) == 16 * 40)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 async def test_an_exception_amid_a_delivery(device: Far, error: type[BaseException]) -> None:
     """It costs its packet alone; the others' answers leave."""

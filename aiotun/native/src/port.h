@@ -300,8 +300,9 @@ new_super_packet(const Port *self, PyObject *frame)
     return packet;
 }
 
-/* One wake-up passes on so many super-packets at most, and begins no further batch after so many. */
-enum { SUPER_PACKETS_MAX = 64 };
+/* One wake-up passes on so many super-packets at most, and begins no further batch after so many, or
+   after it has split so many. */
+enum { SUPER_PACKETS_MAX = 64, SPLIT_MAX = 12 };
 
 static bool
 read_super_packets(Port *self, Reading *reading)
@@ -675,7 +676,7 @@ port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
         frames += reading.frames;
         more = reading.more;
         reading_clear(&reading);
-    } while (done && more && frames < SUPER_PACKETS_MAX);
+    } while (done && more && frames < (self->delivery == SUPER ? SUPER_PACKETS_MAX : SPLIT_MAX));
     if (done && !frames)
         return leave_to_twin(self, "read_ready", NULL);
     if (!done)

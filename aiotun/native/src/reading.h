@@ -56,7 +56,7 @@ typedef struct {
     PyObject *malformed; /* the frame at which reading ended, or NULL */
     Py_ssize_t count, bytes; /* of packets, those within super-packets too */
     Py_ssize_t frames, super_packets;
-    bool more; /* the batch ended because it has enough large frames: more may wait */
+    bool more; /* the batch ended because it has enough of super-packets: more may wait */
 } Reading;
 
 static void
@@ -114,6 +114,7 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
         }
     }
     count_packets(reading);
+    reading->more = reading->super_packets && reading->count >= limit;
     return true;
 }
 
