@@ -91,6 +91,8 @@ NO_ICMP = "wine tells nobody who receives what ICMP said (select, recv), but the
 
 NO_END = "wine ends no overlapped send that begins, with more than fits, after the peer has closed"
 
+NO_SERVER = "nats-server takes bcryptprimitives.dll, which wine has not"
+
 WINE = {
     "framed/test_ends.py::test_anyios_broken_stream[asyncio]": NO_END,
     "framed/test_datagrams.py::test_what_icmp_says_is_logged[selector]": NO_ICMP,
@@ -109,6 +111,18 @@ WINE = {
         )
         for loop in ("asyncio", "uvloop", "selector")
     },
+    "wireguard/test_cluster.py": NO_SERVER,
+    **{
+        f"wireguard/test_peer_command.py::test_{name}": NO_SERVER
+        for name in (
+            "a_peer_from_add_to_remove",
+            "a_phone_is_paired_with_a_store",
+            "what_is_refused",
+            "where_the_store_may_stand",
+        )
+    },
+    "wireguard/test_endpoint.py::test_an_address_of_ours_is_gone": "the endpoint is asyncio's "
+    "own, which tells no address of ours",
 }
 """Those that do not run on Windows as wine (8.0) has it either."""
 
