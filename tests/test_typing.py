@@ -174,8 +174,8 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     said = dict.fromkeys(names.values(), "")
     for line in output.splitlines():
-        path, *_ = line.split(".py:")  # with a drive's colon, maybe
-        said[names[f"{Path(path).name}.py"]] += line + "\n"
+        program, *_ = line.split(".py:")  # with a drive's colon, maybe
+        said[names[f"{Path(program).name}.py"]] += line + "\n"
     return said
 
 
