@@ -37,8 +37,9 @@ logger = logging.getLogger("aiotun.wireguard")
 SOCKET_BUFFER = 4 << 20
 """Bytes to ask for, each way: some 30 ms at 1 Gbit/s while the loop does something else."""
 
-READS_MAX = 64
-"""Wake-ups that read a socket which is to be closed: they empty a buffer of that size."""
+READ_OUT = 1.0
+"""Seconds for what has come to a socket that is to be closed: asyncio's own endpoints take one
+datagram a turn of the loop."""
 
 TIMER_SLACK = 0.1
 """Seconds that a timer may be late, so that many peers' timers share a wake-up: the shortest of
@@ -466,9 +467,11 @@ async def _read_out(udp: aiotun.UdpTransport) -> None:
     """Let it deliver what has come to its socket."""
     udp.resume_reading()
     sock = udp.socket
-    for _ in range(READS_MAX):
+    deadline = time.monotonic() + READ_OUT
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0)  # which delivers what the endpoint has read already
         try:
             sock.recv(1, socket.MSG_PEEK)
-        except OSError:  # there is nothing
-            return
-        await asyncio.sleep(0)
+        except OSError as exc:
+            if exc.errno != errno.EMSGSIZE:  # which Windows says of a datagram that is longer
+                return  # there is nothing
