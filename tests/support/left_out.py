@@ -121,6 +121,12 @@ WINE = {
             "where_the_store_may_stand",
         )
     },
+    **{
+        f"wireguard/test_endpoint.py::test_what_came_to_the_old_port_is_delivered[asyncio-{each}]": (
+            "on the proactor's loop some of it is lost; nobody knows yet whether by wine"
+        )
+        for each in ("native", "python")
+    },
     "wireguard/test_endpoint.py::test_an_address_of_ours_is_gone": "the endpoint is asyncio's "
     "own, which tells no address of ours",
 }
