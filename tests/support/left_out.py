@@ -93,6 +93,8 @@ NO_END = "wine ends no overlapped send that begins, with more than fits, after t
 
 NO_SERVER = "nats-server takes bcryptprimitives.dll, which wine has not"
 
+OLD_PORT = "wireguard/test_endpoint.py::test_what_came_to_the_old_port_is_delivered"
+
 WINE = {
     "framed/test_ends.py::test_anyios_broken_stream[asyncio]": NO_END,
     "framed/test_datagrams.py::test_what_icmp_says_is_logged[selector]": NO_ICMP,
@@ -122,7 +124,7 @@ WINE = {
         )
     },
     **{
-        f"wireguard/test_endpoint.py::test_what_came_to_the_old_port_is_delivered[asyncio-{each}]": (
+        f"{OLD_PORT}[asyncio-{each}]": (
             "on the proactor's loop some of it is lost; nobody knows yet whether by wine"
         )
         for each in ("native", "python")

@@ -63,12 +63,14 @@ _callbacks: dict[int, Callable[[], None]] = {}
 _keys = itertools.count(1)
 
 
-@_Callback
-def _called(key: int, timed_out: int) -> None:
-    """For all waits, and for good: what wine (8.0) calls late would be freed by then."""
+def _call(key: int, timed_out: int) -> None:
     callback = _callbacks.get(key)
     if callback is not None:
         callback()
+
+
+_called = _Callback(_call)
+"""For all waits, and for good: what wine (8.0) calls late would be freed by then."""
 
 
 class RegisteredWait:
