@@ -13,6 +13,10 @@ from ..wireguard.core.states import InterfaceState as InterfaceState
 from ..wireguard.core.states import PeerState as PeerState
 from ..wireguard.core.states import SessionState as SessionState
 
+if sys.platform == "linux":
+    def boot_time() -> float:
+        """`time.clock_gettime(time.CLOCK_BOOTTIME)`."""
+
 class Sealer:
     """Seals packets with one key, which it keeps until it is closed or gone."""
 

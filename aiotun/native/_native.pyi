@@ -52,6 +52,9 @@ class UdpPort:
     ) -> None:
         """`limit`: datagrams after which one wake-up reads no further message."""
 
+    uses: int
+    """The transport's."""
+
     def read_ready(self) -> None: ...
     def post(self, outgoing: Posted, /) -> Posted: ...
 

@@ -39,8 +39,16 @@ class NativelyRead(Protocol):
     ) -> list[DatagramTrain]: ...
 
 
+class Uses:
+    """What a transport without a native port has of one."""
+
+    uses = 0
+
+
 class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
+
+    _port: Uses | native.UdpPort
 
     def __init__(
         self,
@@ -55,8 +63,9 @@ class SelectorUdpTransport(UdpTransport):
         self._socket = kind(sock, self.counters, self._note_error)
         self._reading = self._writing = False
         self._ready = self._read_ready
+        self._port = Uses()
         if native is not None and isinstance(self._socket, NativelyRead) and not self._remote:
-            port = native.UdpPort(
+            self._port = port = native.UdpPort(
                 self,
                 self._socket,
                 self._fd,
@@ -69,6 +78,14 @@ class SelectorUdpTransport(UdpTransport):
             )
             self._ready = port.read_ready
             self.post = port.post  # type: ignore[assignment,method-assign]
+
+    @property
+    def _uses(self) -> int:
+        return self._port.uses
+
+    @_uses.setter
+    def _uses(self, uses: int) -> None:
+        self._port.uses = uses
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         if name == "gso":

@@ -16,6 +16,7 @@ from typing import cast
 
 import aiotun
 
+from ..aead import implementation
 from ..cancelling import AsyncClosing
 from ..offload import SuperPacket
 from ..trains import cut
@@ -56,6 +57,8 @@ clock: Callable[[], float] = time.monotonic
 if sys.platform == "linux":
     # Sessions get older while the machine sleeps (clock_gettime(2)).
     clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if implementation == "native":
+        from ..native._aead import boot_time as clock
 elif sys.platform == "darwin":
     clock = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 

@@ -502,6 +502,13 @@ static PyType_Spec opener_spec = {
     .slots = opener_slots,
 };
 
+static PyMethodDef module_methods[] = {
+#ifdef __linux__
+    {"boot_time", boot_time, METH_NOARGS, "boot_time()\n--\n\nSee `wireguard.endpoint.clock`."},
+#endif
+    {0},
+};
+
 static int
 module_exec(PyObject *module)
 {
@@ -571,6 +578,7 @@ static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "aiotun.native._aead",
     .m_size = sizeof(Types),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

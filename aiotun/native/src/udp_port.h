@@ -38,11 +38,13 @@ static PyType_Spec udp_counts_spec = {
 
 #ifdef __linux__
 
-/* Attributes of the transport, and of its protocol. */
-static const char *const UDP_NAMES[] = {"_uses",    "_takes_trains", "_scheduled",     "_gathered",
-                                        "_closing", "_protocol",     "trains_received", "_end_of_tick"};
+/* Attributes of the transport, of its protocol, and of its socket. To look one up takes long after an
+   idle while, so none is looked up that is not needed. */
+static const char *const UDP_NAMES[] = {"_takes_trains", "_scheduled",      "_gathered",
+                                        "_closing",      "_protocol",       "trains_received",
+                                        "_turns",        "_end_of_tick",    "gso"};
 enum {
-    USES, TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, END_OF_TICK,
+    TAKES_TRAINS, SCHEDULED, GATHERED, CLOSING, PROTOCOL, TRAINS_RECEIVED, TURNS, END_OF_TICK, GSO,
     UDP_NAMES_COUNT
 };
 
@@ -53,18 +55,25 @@ typedef struct {
     UdpCounts *counts;
     PyTypeObject *train;
     Kept *kept;
-    int fd, family;
+    int fd, family, uses; /* `uses` is the transport's */
     Py_ssize_t limit;
 } UdpPort;
 
-/* Return whether an attribute of the transport is true, or -1 with an exception set. */
+/* Return whether an attribute of an object is true, or -1 with an exception set. */
+static int
+udp_has(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    const int has = value ? PyObject_IsTrue(value) : -1;
+    Py_XDECREF(value);
+    return has;
+}
+
+/* The same for one of the transport. */
 static int
 udp_is(const UdpPort *self, int name)
 {
-    PyObject *value = PyObject_GetAttr(self->transport, self->names[name]);
-    const int is = value ? PyObject_IsTrue(value) : -1;
-    Py_XDECREF(value);
-    return is;
+    return udp_has(self->transport, self->names[name]);
 }
 
 static bool
@@ -73,27 +82,34 @@ udp_set(const UdpPort *self, int name, PyObject *value)
     return !PyObject_SetAttr(self->transport, self->names[name], value);
 }
 
-/* Note that the socket is read or written from now on. Return false with an exception set. */
-static bool
-udp_enter(const UdpPort *self)
-{
-    PyObject *one = PyLong_FromLong(1);
-    const bool done = one && udp_set(self, USES, one);
-    Py_XDECREF(one);
-    return done;
-}
-
-/* Note that this is over. Return whether the transport is closed by now, or -1 with an exception set. */
+/* The socket is no longer read or written. Return whether the transport is closed by now, or -1 with an
+   exception set. */
 static int
-udp_leave(const UdpPort *self)
+udp_leave(UdpPort *self)
 {
     const int closing = udp_is(self, CLOSING);
     if (closing)
         return closing > 0 && done_with(PyObject_CallMethod(self->transport, "_leave", NULL)) ? 1 : -1;
-    PyObject *none = PyLong_FromLong(0);
-    const bool done = none && udp_set(self, USES, none);
-    Py_XDECREF(none);
-    return done ? 0 : -1;
+    self->uses--;
+    return 0;
+}
+
+/* See UdpTransport._end_of_tick, to which it is left where something is to be flushed. */
+static bool
+udp_end_of_tick(const UdpPort *self)
+{
+    const int gathered = udp_is(self, GATHERED);
+    if (gathered)
+        return gathered > 0 &&
+               done_with(PyObject_CallMethodNoArgs(self->transport, self->names[END_OF_TICK]));
+    PyObject *turns = PyObject_GetAttr(self->transport, self->names[TURNS]);
+    PyObject *one = turns ? PyLong_FromLong(1) : NULL;
+    PyObject *more = one ? PyNumber_Add(turns, one) : NULL;
+    const bool done = more && udp_set(self, TURNS, more) && udp_set(self, SCHEDULED, Py_False);
+    Py_XDECREF(turns);
+    Py_XDECREF(one);
+    Py_XDECREF(more);
+    return done;
 }
 
 /* Give the protocol trains, then flush what was written, wherever: see UdpTransport._hand_over. */
@@ -116,8 +132,7 @@ udp_hand_over(const UdpPort *self, PyObject *trains)
     Py_XDECREF(done);
     bool flushed;
     if (PyList_GET_SIZE(self->tick) == 1)
-        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) &&
-                  done_with(PyObject_CallMethodNoArgs(self->transport, self->names[END_OF_TICK]));
+        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) && udp_end_of_tick(self);
     else
         flushed = done_with(PyObject_CallMethod(self->transport, "_flush_tick", NULL));
     if (!exception)
@@ -133,10 +148,9 @@ static PyObject *
 udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 {
     UdpPort *self = (UdpPort *)object;
-    if (PyList_GET_SIZE(self->tick) || udp_is(self, USES) || udp_is(self, TAKES_TRAINS) <= 0)
+    if (PyList_GET_SIZE(self->tick) || self->uses || udp_is(self, TAKES_TRAINS) <= 0)
         return PyErr_Occurred() ? NULL : PyObject_CallMethod(self->transport, "_read_ready", NULL);
-    if (!udp_enter(self))
-        return NULL;
+    self->uses++;
     Received received;
     const bool read = receive_trains(&received, self->kept, self->fd, self->limit, self->train);
     PyObject *exception = read ? NULL : take_exception();
@@ -200,7 +214,7 @@ udp_read_number(PyObject *object, Py_ssize_t *number)
 /* Add a message of an entry's train, and say of how many datagrams. The entry is held until it was sent.
    Return false if it is not plain, perhaps with an exception set. */
 static bool
-udp_add_train(Post *post, const UdpPort *self, PyObject *entry, bool gso, Py_ssize_t *datagrams)
+udp_add_train(Post *post, const UdpPort *self, PyObject *entry, Py_ssize_t *datagrams)
 {
     if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) != 5)
         return false;
@@ -214,7 +228,8 @@ udp_add_train(Post *post, const UdpPort *self, PyObject *entry, bool gso, Py_ssi
         return false;
     const Py_ssize_t size = PyBytes_GET_SIZE(data);
     const bool many = 0 < segment && segment < size;
-    if (many && (!gso || (size - 1) / segment >= TRAIN_SEGMENTS_MAX))
+    if (many && ((size - 1) / segment >= TRAIN_SEGMENTS_MAX ||
+                 udp_has(self->socket, self->names[GSO]) <= 0))
         return false;
     Envelope *envelope = &post->envelopes[post->messages];
     struct msghdr *header = &post->headers[post->messages].msg_hdr;
@@ -234,13 +249,12 @@ udp_add_train(Post *post, const UdpPort *self, PyObject *entry, bool gso, Py_ssi
 /* Fill a post with the entries from a place on, and note how many datagrams each has. Return false if
    it ends at one that is not plain. */
 static bool
-udp_fill(Post *post, const UdpPort *self, PyObject *entries, Py_ssize_t at, Py_ssize_t *datagrams,
-         bool gso)
+udp_fill(Post *post, const UdpPort *self, PyObject *entries, Py_ssize_t at, Py_ssize_t *datagrams)
 {
     bool plain = true;
     post->messages = 0;
     for (; plain && post->messages < UDP_MESSAGES_MAX && at < PyList_GET_SIZE(entries); at++)
-        plain = udp_add_train(post, self, PyList_GET_ITEM(entries, at), gso, &datagrams[post->messages]);
+        plain = udp_add_train(post, self, PyList_GET_ITEM(entries, at), &datagrams[post->messages]);
     PyErr_Clear(); /* the transport raises it again */
     return plain;
 }
@@ -251,25 +265,23 @@ udp_port_post(PyObject *object, PyObject *outgoing)
     UdpPort *self = (UdpPort *)object;
     if (!PyList_Check(outgoing))
         return PyErr_Format(PyExc_TypeError, "what is posted comes in a list");
-    PyObject *offload = PyObject_GetAttrString(self->socket, "gso");
-    const int gso = offload ? PyObject_IsTrue(offload) : -1;
-    Py_XDECREF(offload);
-    if (gso < 0)
-        return NULL;
-    if (PyList_GET_SIZE(self->backlog) || udp_is(self, GATHERED) || udp_is(self, CLOSING) ||
-        udp_is(self, USES))
-        return PyErr_Occurred() ? NULL : Py_NewRef(outgoing);
+    /* A private copy: others may change the list meanwhile. Within this a finalizer may close. */
     PyObject *entries = PyList_GetSlice(outgoing, 0, PyList_GET_SIZE(outgoing));
-    if (!entries || !udp_enter(self)) { /* a private copy: others may change the list meanwhile */
-        Py_XDECREF(entries);
+    if (!entries)
         return NULL;
+    if (PyList_GET_SIZE(self->backlog) || self->uses || udp_is(self, GATHERED) ||
+        udp_is(self, CLOSING)) {
+        if (PyErr_Occurred())
+            Py_CLEAR(entries);
+        return entries;
     }
+    self->uses++;
     Post post;
     Py_ssize_t at = 0, datagrams[UDP_MESSAGES_MAX];
     bool plain = true;
     int number = 0;
     while (plain && !number && at < PyList_GET_SIZE(entries)) {
-        plain = udp_fill(&post, self, entries, at, datagrams, gso);
+        plain = udp_fill(&post, self, entries, at, datagrams);
         unsigned sent;
         Py_BEGIN_ALLOW_THREADS
         sent = udp_send(self->fd, &post, &number);
@@ -356,8 +368,14 @@ static PyMethodDef udp_port_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef udp_port_members[] = {
+    {"uses", T_INT, offsetof(UdpPort, uses), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot udp_port_slots[] = {
     {Py_tp_new, udp_port_new},
+    {Py_tp_members, udp_port_members},
     {Py_tp_dealloc, udp_port_dealloc},
     {Py_tp_traverse, udp_port_traverse},
     {Py_tp_methods, udp_port_methods},
