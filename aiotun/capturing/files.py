@@ -57,7 +57,7 @@ class Ring:
             raise ConfigError("a ring of files takes a size or a time after which a file ends")
         for name in ("size", "seconds", "files"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ConfigError(f"{name} of a ring must be above 0, not {value}")
 
 
@@ -166,9 +166,9 @@ class CaptureFile(Closing):
             if self._count is not None:
                 most = min(left, self._count - self.written)
             if self._ring is not None and self._ring.size is not None:
-                room = max(0, self._ring.size - self._size)
+                room = min(room, max(0, self._ring.size - self._size))
             if self._ring is not None and self._ring.seconds is not None:
-                until = self._begun + math.ceil(self._ring.seconds * 1e9)
+                until = self._begun + math.ceil(min(self._ring.seconds * 1e9, until - self._begun))
             blocks, packets, at = native.captured_packets(memory, at, most, room, until)
             self._file.write(blocks)
             self._size += len(blocks)

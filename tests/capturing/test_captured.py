@@ -183,6 +183,15 @@ def test_the_same_as_python(
     assert natively[:2] == recorded(blocks, False, **bounds)[:2]
 
 
+@pytest.mark.parametrize(
+    "ring", [Ring(size=1 << 70), Ring(seconds=float("inf")), Ring(seconds=1e12)], ids=str
+)
+def test_a_ring_without_an_end(ring: Ring) -> None:
+    made = block([Made(bytes(10), b"plain", 0, True, False, 0)])
+    (contents,), end, taken = recorded([made], True, ring=ring)
+    assert (len(contents.packets), end, taken) == (1, "as it should", 1)
+
+
 def test_what_is_plain_is_written_by_c() -> None:
     plain = Made(bytes(10), b"plain", 3, True, False, 0)
     super_packet = Made(

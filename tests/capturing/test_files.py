@@ -56,6 +56,7 @@ def test_a_packet_larger_than_a_file_of_the_ring(tmp_path: Path) -> None:
         ({"files": 3}, "takes a size or a time"),
         ({"size": 0}, "size of a ring must be above 0"),
         ({"seconds": -1.0}, "seconds of a ring must be above 0"),
+        ({"seconds": float("nan")}, "seconds of a ring must be above 0"),
         ({"size": 1, "files": 0}, "files of a ring must be above 0"),
     ],
     ids=str,
