@@ -74,6 +74,7 @@ class Sealer:
         """Wipe the key: natively, its copies are overwritten; else they are let go.
 
         A batch that another thread has begun goes on, and the key is wiped behind it.
+        What OpenSSL left on the stack of a thread stays there until it is overwritten.
         """
 
 class Opener:

@@ -49,7 +49,8 @@ static Contexts aes_256_gcm[] = {
     [SEALING] = {.cipher = EVP_aes_256_gcm, .seals = true},
 };
 
-/* Return false with an exception set. */
+/* Where secrets are copied this comes first: keep_context then knows of each that is closed from there on.
+   Return false with an exception set. */
 static bool
 take_context(Contexts *contexts, Context *taken)
 {

@@ -97,6 +97,10 @@ pass_on(const Crossing *self)
         PyObject *left = udp ? PyObject_CallMethodOneArg(udp, self->names[NAME_POST], outgoing) : NULL;
         Py_XDECREF(udp);
         Py_XDECREF(outgoing);
+        if (left && !PyList_Check(left)) { /* another iterable is Python, which may change the interface */
+            PyErr_SetString(PyExc_TypeError, "what is left of a post is a list");
+            Py_CLEAR(left);
+        }
         const bool done = left && check_interface(interface) && /* `post` may have changed it */
                           !PyList_SetSlice(interface->outgoing, 0, 0, left);
         Py_XDECREF(left);

@@ -245,7 +245,7 @@ plan_group(Seals *seals, Group *group, const Types *types, double now, Item *ite
     SessionState *session = (SessionState *)peer->current;
     if (group->left || peer->left || !session || !PyObject_TypeCheck(session, types->session) ||
         now >= session->expires || now >= session->rekey_due ||
-        session->sent + group->count > REKEY_AFTER_MESSAGES ||
+        session->sent > REKEY_AFTER_MESSAGES - group->count ||
         !is_plain_key(session->sealer, types->sealer, &chacha20_poly1305[SEALING]) ||
         !is_head(session->sealed_head) || !peer->endpoint || peer->endpoint == Py_None ||
         !peer->local) {
@@ -292,14 +292,8 @@ plan_group(Seals *seals, Group *group, const Types *types, double now, Item *ite
 }
 
 static bool
-seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
+plan_groups(Seals *seals, const InterfaceState *self, const Types *types, double now)
 {
-    seals->outgoing = PyList_New(0);
-    seals->items = PyMem_New(Item, seals->messages ? seals->messages : 1);
-    if (!seals->outgoing || !seals->items) {
-        PyErr_NoMemory();
-        return false;
-    }
     Item *items = seals->items;
     for (int32_t i = 0; i < seals->count; i++) {
         Group *group = &seals->groups[i];
@@ -310,25 +304,49 @@ seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
         Py_CLEAR(group->peer); /* while the caches have it */
         items += group->count;
     }
+    return true;
+}
+
+/* Seal what is not left. This does not need the GIL. */
+static bool
+seal_planned(const Seals *seals, Context *context)
+{
+    bool done = true;
+    for (int32_t i = 0; done && i < seals->count; i++) {
+        const Group *group = &seals->groups[i];
+        if (group->left)
+            continue;
+        done = give_key(context, &group->secret);
+        for (size_t j = 0; done && j < group->count; j++) {
+            seal_in_place(&group->secret, context->openssl, &group->items[j]);
+            done = group->items[j].done;
+        }
+    }
+    return done;
+}
+
+static bool
+seal_groups(Seals *seals, InterfaceState *self, const Types *types, double now)
+{
+    seals->outgoing = PyList_New(0);
+    seals->items = PyMem_New(Item, seals->messages ? seals->messages : 1);
+    if (!seals->outgoing || !seals->items) {
+        PyErr_NoMemory();
+        return false;
+    }
     Contexts *contexts = &chacha20_poly1305[SEALING];
     Context context;
     if (!take_context(contexts, &context))
         return false;
-    bool done = true;
-    Py_BEGIN_ALLOW_THREADS
-    for (int32_t i = 0; i < seals->count; i++) {
-        const Group *group = &seals->groups[i];
-        if (group->left)
-            continue;
-        done = done && give_key(&context, &group->secret);
-        for (size_t j = 0; done && j < group->count; j++) {
-            seal_in_place(&group->secret, context.openssl, &group->items[j]);
-            done = group->items[j].done;
-        }
+    const bool planned = plan_groups(seals, self, types, now);
+    bool done = planned;
+    if (planned) {
+        Py_BEGIN_ALLOW_THREADS
+        done = seal_planned(seals, &context);
+        Py_END_ALLOW_THREADS
     }
-    Py_END_ALLOW_THREADS
     keep_context(contexts, context);
-    if (!done)
+    if (planned && !done)
         PyErr_SetString(PyExc_RuntimeError, "OpenSSL could not encrypt");
     if (!done || !check_interface(self))
         return false;

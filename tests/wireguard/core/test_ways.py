@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
@@ -281,6 +281,7 @@ BEGUN = [("sleep", 181.0), ("send_out", SMALL, False), ("exchange",)]
     ]
 )
 @example([("send_frame", b"\0\1" + bytes(8), b"")])
+@example([("use_up", 0, 1, 2**64), ("send_out", SMALL, False)])
 def test_both_ways_do_the_same(script: list[tuple[Any, ...]]) -> None:
     seen = []
     for native in (True, False):
@@ -366,6 +367,24 @@ def test_an_interface_that_is_spoiled_by_what_is_called(name: str) -> None:
     tunnel: Any = None
     crossing = Crossing(ends, tunnel, interface, timers, lambda: 0.0, SuperPacket)
     with pytest.raises(TypeError, match="an interface has"):
+        crossing.super_packets_received([])
+
+
+def test_what_is_left_of_a_post_is_a_list() -> None:
+    interface: Any = InterfaceState()
+    interface.owners, interface.contacted, interface.sessions = {}, {}, {}
+    interface.outgoing, interface.incoming = [()], []
+
+    def post(outgoing: list[Any]) -> Iterator[Any]:
+        del interface.outgoing
+        yield from outgoing
+
+    ends = SimpleNamespace(udp=SimpleNamespace(post=post), _due=0.0)
+    tunnel: Any = None
+    crossing = Crossing(
+        ends, tunnel, interface, SimpleNamespace(deadline=0.0), lambda: 0.0, SuperPacket
+    )
+    with pytest.raises(TypeError, match="a post is a list"):
         crossing.super_packets_received([])
 
 
