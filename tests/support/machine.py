@@ -114,8 +114,8 @@ class Program:
     def ended(self) -> int:
         """Its status, once it has ended."""
         self.output += self.process.communicate(timeout=10)[0]
-        assert "Traceback" not in self.output
-        assert "Warning" not in self.output
+        assert "Traceback" not in self.output, self.output
+        assert "Warning" not in self.output, self.output
         return self.process.returncode
 
     def end(self, number: int) -> None:
