@@ -36,7 +36,8 @@ def main(args: argparse.Namespace) -> int:
         return 1
     parser = make_parser(filter(_is_complete, COMMANDS))
     _complete_files(parser, shtab.FILE)
-    print(shtab.complete(parser, args.shell))
+    script = shtab.complete(parser, args.shell) + "\n"
+    sys.stdout.buffer.write(script.encode())  # a shell takes no CR, which Windows would put in
     return 0
 
 

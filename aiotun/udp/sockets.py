@@ -21,6 +21,13 @@ BUFFER_MAX = (1 << 31) - 1
 # asm-generic/socket.h: beyond the system's limit, with CAP_NET_ADMIN
 FORCED = {socket.SO_SNDBUF: 32, socket.SO_RCVBUF: 33}
 
+FORBIDDEN = {
+    "linux": "ports below 1024 need CAP_NET_BIND_SERVICE",
+    "win32": "a program has this port to itself, or Windows keeps it, see "
+    "netsh interface ipv4 show excludedportrange udp: choose another one, or 0 for any",
+}
+"""What EACCES of bind(2) means, where it is not that root alone has the port."""
+
 
 async def open_socket(
     local_addr: SocketAddress | None,
@@ -95,7 +102,7 @@ def _explain(exc: OSError, addr: Any) -> OSError:
     hints = {
         errno.EADDRINUSE: "another socket has this port: choose another one, or 0 for any",
         errno.EADDRNOTAVAIL: "no interface of this host has this address",
-        errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
+        errno.EACCES: FORBIDDEN.get(sys.platform, "ports below 1024 need root"),
         errno.EAFNOSUPPORT: "this host does not speak it: take an IPv4 address, as 0.0.0.0",
     }
     hint = hints.get(exc.errno or 0)

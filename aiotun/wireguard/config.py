@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Interface,
@@ -208,10 +210,10 @@ def format_host(endpoint: tuple[Any, ...]) -> str:
     scope = endpoint[3] if len(endpoint) > 3 else 0
     if not scope:
         return host
-    try:
-        return f"{host}%{socket.if_indextoname(scope)}"
-    except OSError:  # there is no such interface any more
-        return f"{host}%{scope}"
+    if sys.platform != "win32":  # whose zones are numbers
+        with suppress(OSError):  # there is no such interface any more
+            return f"{host}%{socket.if_indextoname(scope)}"
+    return f"{host}%{scope}"
 
 
 def parse_name(text: str) -> str:

@@ -33,6 +33,8 @@ from aiotun.wireguard.stores import file as store
 from aiotun.wireguard.stores.file import ConfigFile
 
 # Keys of `wg genkey` and `wg pubkey`.
+ZONE = 1 if sys.platform == "win32" else socket.if_indextoname(1)
+
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 PEER = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 OTHER = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
@@ -366,7 +368,7 @@ def test_endpoints(text: str) -> None:
     [
         (("192.0.2.1", 7), "192.0.2.1:7"),
         (("2001:db8::1", 7, 0, 0), "[2001:db8::1]:7"),
-        (("fe80::1", 7, 0, 1), f"[fe80::1%{socket.if_indextoname(1)}]:7"),
+        (("fe80::1", 7, 0, 1), f"[fe80::1%{ZONE}]:7"),
         (("fe80::1", 7, 0, 0x7FFFFFFF), "[fe80::1%2147483647]:7"),  # its interface is gone
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sys
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -117,8 +118,8 @@ async def test_endpoints_that_wireguard_go_takes(endpoint: str) -> None:
 async def test_the_zone_of_an_endpoint_is_told() -> None:
     fake = Fake()
     await asked(fake, "set=1", f"public_key={ALICE.hex()}")
+    zone = 1 if sys.platform == "win32" else socket.if_indextoname(1)
     fake.tunnel.peers[ALICE].set_endpoint(("fe80::1", 7, 0, 1))  # as a socket has it
-    zone = socket.if_indextoname(1)
     assert f"\nendpoint=[fe80::1%{zone}]:7\n" in await asked(fake, "get=1")
     (peer,) = snapshot(fake, InterfaceConfig(KEY)).peers
     assert peer.endpoint == (f"fe80::1%{zone}", 7)

@@ -6,6 +6,7 @@ import sys
 
 assert sys.platform == "win32"
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,10 @@ def test_nothing_is_measured(adapters: StandIn, capsys: pytest.CaptureFixture[st
     probe.cache_clear()
     answer = said(capsys, "bench", "--rounds", "1", "--seconds", "0.1")
     assert "Windows has no network namespaces for it to stay in." in answer
+
+
+def test_a_script_for_a_shell_has_no_cr() -> None:
+    command = [sys.executable, "-m", "aiotun", "completion", "bash"]
+    script = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
+    assert script.endswith(b"\n")
+    assert b"\r" not in script
