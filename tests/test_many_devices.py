@@ -9,7 +9,7 @@ import threading
 
 import outside
 import pytest
-from rigs import Recorder, until
+from rigs import Recorder, end_each, until
 
 import aiotun
 from aiotun.testing.namespace import Namespace
@@ -44,19 +44,7 @@ async def test_many_devices_leave_nothing(namespace: Namespace) -> None:
         (packet,) = protocol.packets
         assert packet[28:] == bytes([number])
         assert protocol.named("device_changed") == []
-    for number, protocol in enumerate(protocols):
-        if number % 3 == 0:
-            protocol.transport.close()
-        elif number % 3 == 1:
-            protocol.transport.abort()
-        else:
-            namespace.run(outside.delete, f"t{number}")
-    ends = (protocol.transport.wait_closed() for protocol in protocols)
-    told = await asyncio.gather(*ends, return_exceptions=True)
-    for number, protocol in enumerate(protocols):
-        (error,) = protocol.named("connection_lost")
-        assert told[number] is error
-        assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)
+    await end_each(protocols, lambda number: namespace.run(outside.delete, f"t{number}"))
     assert held() == before
     await until(lambda: threading.active_count() == threads)
     assert namespace.run(socket.if_nameindex) == [(1, "lo")]

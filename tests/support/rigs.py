@@ -9,7 +9,7 @@ import functools
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import packets
@@ -313,3 +313,20 @@ async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
     while not condition():
         assert loop.time() < deadline, "it did not come about in time"
         await asyncio.sleep(0.001)
+
+
+async def end_each(protocols: Sequence[Recorder], remove: Callable[[int], object]) -> None:
+    """Close, abort or remove the devices in turn, and look at what each protocol was told."""
+    for number, protocol in enumerate(protocols):
+        if number % 3 == 0:
+            protocol.transport.close()
+        elif number % 3 == 1:
+            protocol.transport.abort()
+        else:
+            remove(number)
+    ends = (protocol.transport.wait_closed() for protocol in protocols)
+    told = await asyncio.gather(*ends, return_exceptions=True)
+    for number, protocol in enumerate(protocols):
+        (error,) = protocol.named("connection_lost")
+        assert told[number] is error
+        assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)

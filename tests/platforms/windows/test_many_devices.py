@@ -9,7 +9,7 @@ assert sys.platform == "win32"
 import asyncio
 import threading
 
-from rigs import Recorder, packet, until
+from rigs import Recorder, end_each, packet, until
 from standin import Far, StandIn, configured
 
 import aiotun
@@ -32,18 +32,6 @@ async def test_many_devices_leave_nothing(standin: StandIn) -> None:
     for number, protocol in enumerate(protocols):
         await until(lambda protocol=protocol: protocol.packets)  # type: ignore[misc]
         assert protocol.packets == [packet(number)]
-    for number, protocol in enumerate(protocols):
-        if number % 3 == 0:
-            protocol.transport.close()
-        elif number % 3 == 1:
-            protocol.transport.abort()
-        else:
-            fars[number].remove()
-    ends = (protocol.transport.wait_closed() for protocol in protocols)
-    told = await asyncio.gather(*ends, return_exceptions=True)
-    for number, protocol in enumerate(protocols):
-        (error,) = protocol.named("connection_lost")
-        assert told[number] is error
-        assert isinstance(error, aiotun.InterfaceGoneError) == (number % 3 == 2)
+    await end_each(protocols, lambda number: fars[number].remove())
     assert len(asyncio.all_tasks()) == tasks
     await until(lambda: threading.active_count() == threads)
