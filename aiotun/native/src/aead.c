@@ -509,6 +509,16 @@ static PyMethodDef module_methods[] = {
     {0},
 };
 
+/* What the messages of a large batch took would go back to the system when they are freed, and come
+   again page by page. glibc keeps twice the largest piece that it mapped and that was freed (mallopt(3),
+   M_TRIM_THRESHOLD), unless the user's environment says how much. */
+static void
+keep_freed_memory(void)
+{
+    enum { KEPT = 8 << 20 };
+    PyMem_RawFree(PyMem_RawMalloc(KEPT / 2));
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -516,6 +526,7 @@ module_exec(PyObject *module)
         PyErr_NoMemory();
         return -1;
     }
+    keep_freed_memory();
     if (PyModule_AddIntConstant(module, "SOURCES", AIOTUN_SOURCES))
         return -1;
     make_flow_keys();
