@@ -53,7 +53,7 @@ class UdpPort:
         """`limit`: datagrams after which one wake-up reads no further message."""
 
     uses: int
-    """The transport's."""
+    """See `transports.base.Uses`."""
 
     def read_ready(self) -> None: ...
     def post(self, outgoing: Posted, /) -> Posted: ...

@@ -9,19 +9,25 @@ import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ..cancelling import AsyncClosing, despite_cancellation
 from ..lease import Lendable
 from ..protocols import Callbacks
 from ..throttle import Throttle
 
-__all__ = ["MessageTransport"]
+__all__ = ["MessageTransport", "Uses"]
 
 logger = logging.getLogger("aiotun")
 
 HIGH_WATER = 1024
 """Messages that wait for what pushes back, before the protocol is paused."""
+
+
+class Uses(Protocol):
+    """What counts the calls that read or write what is below, one within the other."""
+
+    uses: int
 
 
 class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
@@ -167,7 +173,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         """For the subclass to call when what pushed back takes more."""
         if self._finished:
             return
-        self._uses += 1
+        self._port.uses += 1
         try:
             self._write_backlog()
             if not self._finished:
@@ -201,7 +207,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             return
         self.flush()
         self._stop()
-        if self._uses or self._has_backlog():
+        if self._port.uses or self._has_backlog():
             self._unwatch_readable()
         else:
             self._finish(None)
@@ -251,19 +257,19 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
             self._failure = exc
             self._to_release = functools.partial(self._release, functools.partial(self._lost, exc))
             self._unwatch()
-            if not self._uses:
+            if not self._port.uses:
                 self._unused()
 
     # A call that reads or writes may end the transport: by a callback, or when a finalizer or a
     # signal handler runs within it. What is below stays open until that call is over.
 
-    _uses: int = 0
-    """Calls that read or write what is below, one within the other."""
+    _port: Uses
+    """The subclass sets it first."""
 
     def _leave(self) -> None:
         """Such a call is over."""
-        self._uses -= 1
-        if not self._uses and self.is_closing():
+        self._port.uses -= 1
+        if not self._port.uses and self.is_closing():
             self._unused()
 
     def _unused(self) -> None:

@@ -18,7 +18,7 @@ from ..interfaces import InterfaceGone, LinkChanged
 from ..protocols import PacketProtocol
 from .base import MessageTransport
 from .closing import close_off_loop
-from .fastpath import Callback, make_port
+from .fastpath import Callback, Port, make_port
 from .flushing import tick_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     _noun = "packet"
     _protocol_kind = PacketProtocol
+    _port: Port
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
@@ -214,14 +215,6 @@ class PacketTransport(MessageTransport, asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self._port.closed
-
-    @property
-    def _uses(self) -> int:
-        return self._port.uses
-
-    @_uses.setter
-    def _uses(self, uses: int) -> None:
-        self._port.uses = uses
 
     def _fail(self, exc: Exception) -> None:
         """End because of an error after which nothing can be read or written."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..buffers import to_bytes
 from ..trains import SEGMENTS_MAX, cut
-from ..transports.base import MessageTransport
+from ..transports.base import MessageTransport, Uses
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
@@ -34,6 +34,12 @@ WRITE_BATCH = 512
 
 CHECKED_MAX = 4096
 """Addresses, with the ways to send there, of which it is remembered that they can be sent to."""
+
+
+class NoPort:
+    """Counts the uses where no native port does."""
+
+    uses = 0
 
 
 class UdpTransport(MessageTransport, asyncio.DatagramTransport):
@@ -57,6 +63,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         self._sock = sock
         self._family = int(sock.family)  # the enumeration's own hash is slow
         self._remote = peer_name(sock)
+        self._port: Uses = NoPort()
         self.counters = UdpCounters()
         """Datagrams, messages, bytes and drops, both ways."""
         self._tick = tick_of(loop)
@@ -297,7 +304,7 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
             return
         waited = bool(self._backlog)  # order: nothing overtakes what waits
         self._pack()
-        self._uses += 1
+        self._port.uses += 1
         try:
             if not waited:
                 self._write_backlog()

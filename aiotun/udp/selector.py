@@ -39,16 +39,8 @@ class NativelyRead(Protocol):
     ) -> list[DatagramTrain]: ...
 
 
-class Uses:
-    """What a transport without a native port has of one."""
-
-    uses = 0
-
-
 class SelectorUdpTransport(UdpTransport):
     """For asyncio's selector loops and uvloop."""
-
-    _port: Uses | native.UdpPort
 
     def __init__(
         self,
@@ -63,7 +55,6 @@ class SelectorUdpTransport(UdpTransport):
         self._socket = kind(sock, self.counters, self._note_error)
         self._reading = self._writing = False
         self._ready = self._read_ready
-        self._port = Uses()
         if native is not None and isinstance(self._socket, NativelyRead) and not self._remote:
             self._port = port = native.UdpPort(
                 self,
@@ -78,14 +69,6 @@ class SelectorUdpTransport(UdpTransport):
             )
             self._ready = port.read_ready
             self.post = port.post  # type: ignore[assignment,method-assign]
-
-    @property
-    def _uses(self) -> int:
-        return self._port.uses
-
-    @_uses.setter
-    def _uses(self, uses: int) -> None:
-        self._port.uses = uses
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         if name == "gso":
@@ -104,7 +87,7 @@ class SelectorUdpTransport(UdpTransport):
     def _read(
         self, receive: Callable[[int], list[Any]], deliver: Callable[[list[Any]], None]
     ) -> None:
-        self._uses += 1
+        self._port.uses += 1
         before = self.counters.datagrams_received
         try:
             received = receive(READ_BATCH)

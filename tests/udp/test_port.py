@@ -172,7 +172,7 @@ async def test_nothing_waits() -> None:
     async with receiver() as server:
         server.transport._ready()
         assert server.trains == []
-        assert server.transport._uses == 0
+        assert server.transport._port.uses == 0
 
 
 async def test_it_goes_with_its_transport() -> None:
@@ -214,7 +214,7 @@ async def post(outgoing: list[Any], *servers: Any, first: bytes = b"") -> tuple[
             )
         )
         del counters["messages_sent"]  # sent in two goes, trains do not share messages
-        assert transport._uses == 0
+        assert transport._port.uses == 0
         errors = [exc.errno for exc in client.errors]
         return left, raised, counters, errors, [sorted(server.data) for server in servers]
 
