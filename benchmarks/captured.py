@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiotun.capturing.tap import SNAP_LENGTH
+from aiotun.capturing.filters import SNAP_LENGTH
 
 from .network import Network, congestion_control, forwarding
 from .processes import Process, prepare

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..errors import ConfigError, UnsupportedError
 
-__all__ = ["Filter", "libpcap"]
+__all__ = ["SNAP_LENGTH", "Filter", "libpcap"]
 
 SNAP_LENGTH = 0x40000
-"""What a matching packet's whole is to libpcap (its MAXIMUM_SNAPLEN)."""
+"""Bytes kept of a packet, as tcpdump's default: all of them (libpcap's MAXIMUM_SNAPLEN)."""
 
 DATA_LINK_TYPES = {1: 1, 101: 12}
 """From a LINKTYPE to libpcap's own number (pcap/dlt.h): DLT_EN10MB, DLT_RAW."""

@@ -28,6 +28,7 @@ from ..codecs.pcapng_blocks import INBOUND, OUTBOUND
 from ..errors import InterfaceGoneError, NotPermittedError, UnsupportedError
 from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
+from .filters import SNAP_LENGTH
 
 __all__ = ["Captured", "PacketRing", "keeping", "link_type_of", "packets_in", "with_tag"]
 
@@ -49,7 +50,7 @@ def keeping(size: int) -> bytes:
     return struct.pack("@HBBI", BPF_RET, 0, 0, size)
 
 
-EVERYTHING = keeping(0x40000)
+EVERYTHING = keeping(SNAP_LENGTH)
 
 
 # linux/if_packet.h

@@ -16,10 +16,9 @@ from ..errors import InterfaceGoneError
 from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
 from .files import CaptureFile, Ring, Target
-from .filters import Filter
+from .filters import SNAP_LENGTH, Filter
 from .frames import packets_of
 from .linux import Captured, PacketRing, keeping, link_type_of, with_tag
-from .tap import SNAP_LENGTH
 
 __all__ = ["Recording"]
 

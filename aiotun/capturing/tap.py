@@ -18,19 +18,16 @@ from ..device import Device
 from ..errors import ConfigError
 from ..platforms.tapped import Tap
 from .files import CaptureFile, Ring, Target
-from .filters import Filter
+from .filters import SNAP_LENGTH, Filter
 from .frames import packets_of
 
 if TYPE_CHECKING:
     from ..streams import PacketStream
     from ..transports import PacketTransport
 
-__all__ = ["LINK_TYPES", "SNAP_LENGTH", "Capture", "capture"]
+__all__ = ["LINK_TYPES", "Capture", "capture"]
 
 LINK_TYPES = {"tun": LINKTYPE_RAW, "tap": LINKTYPE_ETHERNET}
-
-SNAP_LENGTH = 0x40000
-"""Bytes kept of a packet, as tcpdump's default: all of them."""
 
 BUFFER = 64 << 20
 """Bytes of packets that may wait to be written."""

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from ..capturing import Ring, capture
 from ..capturing.files import Target
-from ..capturing.tap import SNAP_LENGTH
+from ..capturing.filters import SNAP_LENGTH
 from ..device import Device
 from ..errors import InterruptError, NameInUseError
 from ..interrupt import Interrupt
