@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from ..cancelling import Closing
 from ..codecs.pcapng_blocks import (
+    UINT32_MAX,
     enhanced_packet,
     interface_description,
     interface_statistics,
@@ -64,7 +65,8 @@ class Ring:
 class CaptureFile(Closing):
     """Writes packets, `count` of them at most, and at the end how many were lost.
 
-    Any thread may write. Raises `OSError` of the file, `ConfigError` for a ring without a path.
+    Any thread may write. Raises `OSError` of the file, `ConfigError` for a ring without a path and
+    for a snap length that a file cannot tell.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class CaptureFile(Closing):
         ring: Ring | None = None,
         count: int | None = None,
     ) -> None:
+        if snap_length > UINT32_MAX:
+            raise ConfigError(f"the snap length is at most {UINT32_MAX}, not {snap_length}")
         self._head = section_header(
             application=_application(),
             system=f"{platform.system()} {platform.release()}",

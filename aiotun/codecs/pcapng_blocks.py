@@ -14,6 +14,7 @@ from ..errors import CodecError
 from .base import MAX_FRAME
 
 __all__ = [
+    "UINT32_MAX",
     "enhanced_packet",
     "interface_description",
     "interface_statistics",

@@ -66,6 +66,13 @@ def test_rings_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
         Ring(**wrong)
 
 
+def test_a_snap_length_for_which_a_file_has_no_place(tmp_path: Path) -> None:
+    path = tmp_path / "packets.pcapng"
+    with pytest.raises(ConfigError, match="at most 4294967295"):
+        CaptureFile(path, 101, name="vpn0", snap_length=1 << 32)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("then", ["write", "tell", "flush", "close"])
 def test_a_ring_whose_next_file_cannot_be_made_stays_with_the_last(
     then: str, tmp_path: Path
