@@ -63,7 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the single tests that are left out here, and of native code where it is unwanted."""
     reason = unwanted()
     for item in items:
-        if reason and any("native" in mark.args for mark in item.iter_markers("requires")):
+        required = {each for mark in item.iter_markers("requires") for each in mark.args}
+        if reason and required & {"native", "aead"}:
             item.add_marker(pytest.mark.skip(reason=f"native modules are not wanted: {reason}"))
         name = item.nodeid.removeprefix("tests/")
         for each in {name, name.partition("[")[0]} & left_out_here.keys():
