@@ -376,3 +376,22 @@ async def test_a_native_port_takes_what_a_transport_gives() -> None:
                     port.post(wrong)
             else:
                 assert port.post(wrong) == wrong
+
+
+@pytest.mark.requires("native")
+async def test_a_native_port_whose_transport_raises_is_no_longer_in_use() -> None:
+    class Transport:
+        _gathered: tuple[()] = ()
+        asked = 0
+
+        @property
+        def _closing(self) -> bool:
+            self.asked += 1
+            return 1 // (2 - self.asked) == 0  # raises when asked again
+
+    async with receiver() as server:
+        counters = server.transport.counters
+        port: Any = native.UdpPort(Transport(), None, -1, 2, [], [], counters, tuple, 9)  # type: ignore[arg-type]
+        with pytest.raises(ZeroDivisionError):
+            port.post([])
+        assert port.uses == 0

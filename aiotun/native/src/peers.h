@@ -458,9 +458,10 @@ read_came(PyObject *train, Came *came)
         return false;
     const Py_ssize_t all = PyBytes_GET_SIZE(came->data), size = PyLong_AsSsize_t(segment);
     came->segment = (size_t)(0 < size && size < all ? size : all ? all : 1);
-    came->ecn = (int)PyLong_AsLong(ecn);
+    const long field = PyLong_AsLong(ecn);
+    came->ecn = (int)field;
     if (!PyErr_Occurred())
-        return came->ecn >= 0 && came->ecn <= 3;
+        return field >= 0 && field <= 3;
     PyErr_Clear();
     return false;
 }

@@ -88,10 +88,10 @@ static int
 udp_leave(UdpPort *self)
 {
     const int closing = udp_is(self, CLOSING);
-    if (closing)
-        return closing > 0 && done_with(PyObject_CallMethod(self->transport, "_leave", NULL)) ? 1 : -1;
+    if (closing > 0)
+        return done_with(PyObject_CallMethod(self->transport, "_leave", NULL)) ? 1 : -1;
     self->uses--;
-    return 0;
+    return closing;
 }
 
 /* See UdpTransport._end_of_tick, to which it is left where something is to be flushed. */

@@ -406,3 +406,10 @@ def test_sessions_that_go_within_a_call(opening: bool, after: int) -> None:
     left = collecting_within(in_c(run, opening), [take_away], after)
     done = len(interface.incoming) if opening else len(interface.outgoing)
     assert len(left) + done == PEERS
+
+
+def test_an_ecn_field_of_more_bits_is_not_plain() -> None:
+    run = met()
+    train = run.under_way[0][1]._replace(ecn=1 << 32)
+    interface: Any = run.center.tunnel._interface
+    assert interface.open_from_peers([train], run.now) == [train]
