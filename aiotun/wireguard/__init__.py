@@ -11,7 +11,8 @@ Messages go to the logger `aiotun.wireguard`. What else this needs comes with
 from __future__ import annotations
 
 try:
-    from .config import ConfigFileError, InterfaceConfig, PeerConfig, format_config, parse_config
+    from .config import InterfaceConfig, PeerConfig
+    from .config_file import ConfigFileError, format_config, parse_config
     from .endpoint import WireGuard
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.partition(".")[0] not in ("cryptography", "nacl"):

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .config import InterfaceConfig, PeerConfig, format_host
+from .config import InterfaceConfig, PeerConfig
 from .core.allowed_ips import Network
+from .values import format_host
 
 __all__ = ["Changeable", "Changes", "Control", "PeerChange", "difference", "snapshot"]
 

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from .config import format_endpoint
 from .core.peer import Peer
 from .core.session import REJECT_AFTER_TIME
 from .endpoint import WireGuard
 from .keys import encode_key
+from .values import format_endpoint
 
 __all__ = ["Connections", "JSONFormatter"]
 

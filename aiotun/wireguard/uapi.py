@@ -21,8 +21,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from .changes import Changeable, Changes, Control, PeerChange
-from .config import format_endpoint, parse_endpoint, parse_network, quote
 from .core.allowed_ips import Network
+from .values import format_endpoint, parse_endpoint, parse_network, quote
 
 __all__ = [
     "PeerStatus",

@@ -19,18 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotun.wireguard.config import (
-    ConfigFileError,
-    InterfaceConfig,
-    PeerConfig,
-    format_config,
-    format_endpoint,
-    format_host,
-    parse_config,
-    parse_endpoint,
-)
+from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.config_file import ConfigFileError, format_config, parse_config
 from aiotun.wireguard.stores import file as store
 from aiotun.wireguard.stores.file import ConfigFile
+from aiotun.wireguard.values import format_endpoint, format_host, parse_endpoint
 
 # Keys of `wg genkey` and `wg pubkey`.
 ZONE = 1 if sys.platform == "win32" else socket.if_indextoname(1)

@@ -21,7 +21,7 @@ from nats_servers import NatsServer, cluster, nats_server
 from rigs import until
 
 from aiotun.wireguard.cli.peer import add_peer, find_peer, set_enabled
-from aiotun.wireguard.config import PeerConfig, parse_name
+from aiotun.wireguard.config import PeerConfig
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores import bucket as bucket_module
@@ -36,6 +36,7 @@ from aiotun.wireguard.stores.nats import (
     parse_address,
 )
 from aiotun.wireguard.stores.urls import open_store
+from aiotun.wireguard.values import parse_name
 
 __all__ = ["nats_server"]
 

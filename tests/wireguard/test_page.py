@@ -17,7 +17,7 @@ import pytest
 from machine import Machine, Program, program
 from rigs import until
 
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config_file import parse_config
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores.file import ConfigFile

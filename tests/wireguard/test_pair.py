@@ -22,7 +22,7 @@ from aiotun.wireguard.cli.pair import (
     new_server,
     qr_code,
 )
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config_file import parse_config
 from aiotun.wireguard.keys import public_key_of
 
 ENDPOINT = ("vpn.example.com", 51821)

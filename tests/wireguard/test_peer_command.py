@@ -11,7 +11,7 @@ import pytest
 from nats_servers import NatsServer, nats_server
 
 from aiotun.cli import main
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config_file import parse_config
 from aiotun.wireguard.keys import encode_key, public_key_of
 
 __all__ = ["nats_server"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from machine import ROOT, Machine, program
 
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config_file import parse_config
 from aiotun.wireguard.keys import decode_key, encode_key, public_key_of
 from benchmarks.wireguard.nodes import connect, give_address
 

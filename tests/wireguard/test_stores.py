@@ -16,13 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rigs import until
 
-from aiotun.wireguard.config import (
-    ConfigFileError,
-    InterfaceConfig,
-    PeerConfig,
-    format_config,
-    parse_config,
-)
+from aiotun.wireguard.config import InterfaceConfig, PeerConfig
+from aiotun.wireguard.config_file import ConfigFileError, format_config, parse_config
 from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores import file as file_module

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine import PYTHON, Machine, Program, program
 
-from aiotun.wireguard.config import ConfigFileError, parse_config
+from aiotun.wireguard.config_file import ConfigFileError, parse_config
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 
 pytestmark = [

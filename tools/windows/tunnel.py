@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from aiotun.testing import Namespace
-from aiotun.wireguard.config import parse_config
+from aiotun.wireguard.config_file import parse_config
 
 from .traffic import PORT, bridge, ping, transfer
 from .wine import ROOT, end_wine, environment

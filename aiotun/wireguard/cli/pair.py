@@ -19,21 +19,15 @@ from pathlib import Path
 import segno
 
 from ...files import create_file, locked, replace_file
-from ..config import (
-    InterfaceConfig,
-    PeerConfig,
-    format_config,
-    parse_config,
-    parse_dns,
-    parse_endpoint,
-    parse_network,
-)
+from ..config import InterfaceConfig, PeerConfig
+from ..config_file import format_config, parse_config
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
 from ..pool import Interface, free_addresses
 from ..stores.base import Change, Peers
 from ..stores.file import with_peer
 from ..stores.urls import open_store
+from ..values import parse_dns, parse_endpoint, parse_network
 from ..wg_quick import interface_name
 from .peer import add_store_argument
 

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..config import PeerConfig, format_endpoint, parse_endpoint, parse_name, parse_network
+from ..config import PeerConfig
 from ..keys import decode_key, encode_key
 from ..pool import free_addresses
 from ..stores.base import Change, Peers, Store
 from ..stores.urls import open_store
+from ..values import format_endpoint, parse_endpoint, parse_name, parse_network
 
 __all__ = ["add_arguments", "add_peer", "add_store_argument", "find_peer", "main", "set_enabled"]
 

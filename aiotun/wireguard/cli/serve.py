@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...flows.translate import is_unicast
-from ..config import parse_endpoint
 from ..logs import Connections, JSONFormatter
 from ..server import Companion, Server, Service
 from ..state import state_directory
 from ..stores.file import ConfigFile
 from ..stores.urls import open_store
 from ..timestamps import Timestamps
+from ..values import parse_endpoint
 from ..wg_quick import interface_name
 from .loop import on_signal, run
 from .peer import add_store_argument

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import aiotun
 
 from ...cancelling import AsyncClosing
-from ..config import PeerConfig, format_host
+from ..config import PeerConfig
 from ..core.tunnel import Tunnel
 from ..endpoint import clock
 from ..keys import generate_private_key, public_key_of
+from ..values import format_host
 from .encapsulation import HEADER_SIZE, link_network, unwrap, wrap
 
 __all__ = ["Link", "Server"]

@@ -28,12 +28,12 @@ from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from ..config import format_endpoint, parse_endpoint, parse_name
 from ..core.peer import Peer
 from ..endpoint import WireGuard
 from ..keys import decode_key, encode_key
 from ..stores.bucket import EMPTY, Bucket, ConflictError, UnreachableError, patiently
 from ..stores.nats import connected, parse_address
+from ..values import format_endpoint, parse_endpoint, parse_name
 from .link import Link, Server
 
 __all__ = ["Holding", "Member", "joined"]

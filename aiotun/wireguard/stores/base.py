@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from ..config import PeerConfig, parse_name
+from ..config import PeerConfig
 from ..keys import encode_key
+from ..values import parse_name
 
 __all__ = ["Change", "Decide", "Peers", "Store", "call"]
 

@@ -14,15 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...files import locked, replace_file
-from ..config import (
-    ConfigFileError,
-    InterfaceConfig,
-    PeerConfig,
-    format_config,
-    format_peer,
-    parse_config,
-    parse_name,
-)
+from ..config import InterfaceConfig, PeerConfig
+from ..config_file import ConfigFileError, format_config, format_peer, parse_config
+from ..values import parse_name
 from .base import Change, Decide, Store
 
 __all__ = ["ConfigFile", "FileStore", "peers_in", "with_peer", "without_peer"]

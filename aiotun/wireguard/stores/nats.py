@@ -22,14 +22,9 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
-from ..config import (
-    PeerConfig,
-    format_endpoint,
-    parse_endpoint,
-    parse_name,
-    parse_network,
-)
+from ..config import PeerConfig
 from ..keys import decode_key, encode_key
+from ..values import format_endpoint, parse_endpoint, parse_name, parse_network
 from . import bucket as bucket_module
 from .base import Change, Decide, Store
 from .bucket import EMPTY, Bucket, ConflictError, Snapshot, UnreachableError, patiently

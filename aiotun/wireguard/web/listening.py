@@ -17,7 +17,7 @@ except ModuleNotFoundError as exc:
         f"{exc.msg}: pip install 'aiotun[service]' brings it", name=exc.name
     ) from None
 
-from ..config import parse_endpoint
+from ..values import parse_endpoint
 
 if sys.platform != "win32":
     from ..unix_socket import bind_privately

@@ -23,9 +23,11 @@ import segno
 from aiohttp import web
 
 from ..cli.pair import add_client
-from ..config import InterfaceConfig, format_config, format_endpoint, parse_endpoint, parse_network
+from ..config import InterfaceConfig
+from ..config_file import format_config
 from ..keys import KEY_SIZE, encode_key
 from ..stores.base import Change, Peers
+from ..values import format_endpoint, parse_endpoint, parse_network
 from ..wg_quick import interface_name
 from .listening import listening
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aiotun.wireguard.config import parse_dns
 from aiotun.wireguard.system.base import split_dns
 from aiotun.wireguard.system.bsd_dns import BsdDNS
 from aiotun.wireguard.system.darwin_dns import DarwinDNS
+from aiotun.wireguard.values import parse_dns
 
 SERVERS, DOMAINS = ["10.9.0.1", "fd09::1"], ["example.net", "example.org"]
 
