@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .base import PacketCodec, StreamCodec, StreamDecoder
 
-__all__ = ["Raw", "RawStream"]
+__all__ = ["Raw", "RawStream", "is_raw"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class Raw(PacketCodec[bytes]):
 
     def decode(self, packet: bytes) -> bytes:
         return packet
+
+
+def is_raw(codec: object) -> bool:
+    """Whether its methods need not be called: items are packets. A subclass' may be others."""
+    return type(codec) is Raw
 
 
 @dataclass(frozen=True)

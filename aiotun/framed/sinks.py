@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from ..codecs.base import PacketCodec, StreamCodec
+from ..codecs.raw import is_raw
 from ..errors import ClosedError, UnsupportedError
 from ..line import Line
 from ..native import native
@@ -73,7 +74,7 @@ class TransportSink(Sink[T]):
 if native is not None:
 
     class NativeTransportSink(native.ItemSink, TransportSink[T]):
-        """Sends an item in C where there is room, and leaves all else to the twin."""
+        """Puts items in C, sends one where there is room, and leaves all else to the twin."""
 
         def __init__(
             self,
@@ -83,7 +84,8 @@ if native is not None:
             port: NativePort,
         ) -> None:
             super().__init__(protocol, codec, counters)
-            self._bind(TransportSink, protocol, self._encode, counters, port)
+            encode = None if is_raw(codec) else self._encode
+            self._bind(TransportSink, protocol, encode, counters, port)
 
 
 def make_transport_sink(

@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..codecs.base import PacketCodec, StreamCodec
+from ..codecs.raw import is_raw
 from ..errors import BusyError, ClosedError, CodecError
 from ..native import native
 from ..streams import MessageProtocol
@@ -38,6 +39,7 @@ class PacketSource(Source[T]):
         self._take = take
         self._take_many = take_many
         self._decode = codec.decode
+        self._raw = is_raw(codec)
         self._errors: deque[CodecError] = deque()
 
     async def recv(self) -> T:
@@ -64,7 +66,9 @@ class PacketSource(Source[T]):
         self.counters.received += len(items)
         return items
 
-    def _decode_all(self, packets: list[bytes]) -> list[T]:
+    def _decode_all(self, packets: list[Any]) -> list[T]:
+        if self._raw:
+            return packets
         decode = self._decode
         try:
             return list(map(decode, packets))
@@ -131,7 +135,8 @@ if native is not None:
             self, protocol: MessageProtocol, codec: PacketCodec[T], counters: FramedCounters
         ) -> None:
             super().__init__(protocol, codec, counters)
-            self._bind(TransportSource, protocol, self._decode, counters, self._errors, CodecError)
+            decode = None if self._raw else self._decode
+            self._bind(TransportSource, protocol, decode, counters, self._errors, CodecError)
 
 
 def make_transport_source(

@@ -73,34 +73,35 @@ class ItemSource:
         self,
         twin: type[sources.TransportSource[Any]],
         protocol: MessageProtocol,
-        decode: Callable[[bytes], Any],
+        decode: Callable[[bytes], Any] | None,
         counters: FramedCounters,
         errors: deque[CodecError],
         codec_error: type[CodecError],
         /,
     ) -> None:
-        """To be called once."""
+        """To be called once. Without `decode` each packet is its own item."""
 
     def recv(self) -> Coroutine[Any, Any, Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
 
 class ItemSink:
-    """What `NativeTransportSink` has in C: a call of `send` is over at once where there is room,
-    and else goes on as the twin's coroutine."""
+    """What `NativeTransportSink` has in C: `put`, and a call of `send`, which is over at once where
+    there is room, and else goes on as the twin's coroutine."""
 
     closed: bool
     def _bind(
         self,
         twin: type[sinks.TransportSink[Any]],
         protocol: MessageProtocol,
-        encode: Callable[[Any], bytes],
+        encode: Callable[[Any], bytes] | None,
         counters: FramedCounters,
         port: Port,
         /,
     ) -> None:
-        """To be called once."""
+        """To be called once. Without `encode` each item is its own packet."""
 
     def send(self, item: Any, /) -> Coroutine[Any, Any, None]: ...
+    def put(self, items: Iterable[Any], /) -> int: ...
 
 class Port:
     """What `NativePort` has in C: the attributes of `fastpath.Port` that change with each packet,

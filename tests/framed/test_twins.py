@@ -1,4 +1,4 @@
-"""Items one by one, natively and in Python: all that can be observed is the same."""
+"""Items natively and in Python: all that can be observed is the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from implementations import IMPLEMENTATIONS
 from rigs import packet, segments
 
 import aiotun
-from aiotun.codecs import PacketCodec
+from aiotun.codecs import PacketCodec, Raw
 
 
 class Odd(PacketCodec[Any]):
@@ -52,6 +52,7 @@ steps = st.one_of(
     st.tuples(st.just("call"), st.sampled_from(["recv", "next"])),
     st.tuples(st.just("task"), st.just("send"), st.sampled_from(ITEMS)),
     st.tuples(st.just("call"), st.just("send"), st.sampled_from(ITEMS)),
+    st.tuples(st.just("put"), st.lists(st.sampled_from(ITEMS), max_size=4)),
     st.tuples(st.just("drive"), numbers, st.sampled_from(["send", "next", "throw", "close"])),
     st.tuples(st.just("cancel"), numbers),
     st.tuples(st.just("turn")),
@@ -63,7 +64,8 @@ steps = st.one_of(
 
 
 class Run:
-    def __init__(self, script: list[Any]) -> None:
+    def __init__(self, codec: PacketCodec[Any], script: list[Any]) -> None:
+        self.codec = codec
         self.script = script
         self.log: list[Any] = []
         self.tasks: list[asyncio.Task[Any]] = []
@@ -73,7 +75,7 @@ class Run:
         self.far = Far()
         self.tun = await aiotun.open_device(device=self.far.device)
         close_at_once(self.tun.transport)
-        self.framed: aiotun.Framed[Any] = aiotun.Framed(self.tun, Odd())
+        self.framed: aiotun.Framed[Any] = aiotun.Framed(self.tun, self.codec)
         for name, *rest in self.script:
             try:
                 await getattr(self, name)(*rest)
@@ -107,6 +109,9 @@ class Run:
 
     async def call(self, *what: Any) -> None:
         self.calls.append(self.begin(*what))
+
+    async def put(self, items: list[Any]) -> None:
+        self.log.append(self.framed._sink.put(items))
 
     async def drive(self, number: int, how: str) -> None:
         """Do what a task does to a coroutine, by hand."""
@@ -173,12 +178,12 @@ def _ended(task: asyncio.Task[Any]) -> Any:
 
 @pytest.mark.requires("native")
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@given(st.lists(steps, min_size=5, max_size=25))
-def test_items_are_the_same(script: list[Any]) -> None:
+@given(st.sampled_from([Odd(), Raw()]), st.lists(steps, min_size=5, max_size=25))
+def test_items_are_the_same(codec: PacketCodec[Any], script: list[Any]) -> None:
     found = []
     for implementation in IMPLEMENTATIONS:
         with pytest.MonkeyPatch.context() as patch:
             use(implementation, patch)
-            found.append(asyncio.run(Run(script).run()))
+            found.append(asyncio.run(Run(codec, script).run()))
     first, second = found
     assert first == second

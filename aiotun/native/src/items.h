@@ -1,4 +1,4 @@
-/* Items that a framed end receives and sends one by one: see sources.py and sinks.py.
+/* Items that a framed end receives and sends: see sources.py and sinks.py.
 
    What a program awaits for each is a `Call`. It is over at once if an item waits, or if there is
    room; else it goes on as the coroutine of the Python twin. */
@@ -31,7 +31,7 @@ typedef struct {
     PyTypeObject *call_type;
     PyObject *twin; /* the twin's type: TransportSource or TransportSink */
     Messages *protocol;
-    PyObject *convert; /* the codec's decode or encode */
+    PyObject *convert; /* the codec's decode or encode, or NULL if an item is its packet */
     ItemCounts *counts;
     /* Of a source. */
     PyObject *errors, *codec_error; /* those that wait, and their type */
@@ -63,6 +63,13 @@ is_empty(PyObject *deque)
     return deque && !PyObject_Size(deque);
 }
 
+/* Decode a packet or encode an item. */
+static PyObject *
+converted(const ItemEnd *self, PyObject *object)
+{
+    return self->convert ? PyObject_CallOneArg(self->convert, object) : Py_NewRef(object);
+}
+
 static Outcome
 receive_item(ItemEnd *self, PyObject *Py_UNUSED(item), PyObject **result)
 {
@@ -73,7 +80,7 @@ receive_item(ItemEnd *self, PyObject *Py_UNUSED(item), PyObject **result)
     PyObject *message = PyObject_CallMethodNoArgs(protocol->kept, self->popleft);
     if (!message)
         return FAILED;
-    *result = PyObject_CallOneArg(self->convert, message);
+    *result = converted(self, message);
     Py_DECREF(message);
     if (*result)
         self->counts->received++;
@@ -82,29 +89,36 @@ receive_item(ItemEnd *self, PyObject *Py_UNUSED(item), PyObject **result)
     return *result ? DONE : FAILED;
 }
 
-static Outcome
-send_item(ItemEnd *self, PyObject *item, PyObject **result)
+/* Write an item. Return false with an exception set. */
+static bool
+put_item(ItemEnd *self, PyObject *item)
 {
     Messages *protocol = self->protocol;
-    Port *port = self->port;
-    if (self->closed || port->closed || !protocol->writable || !is_empty(protocol->writers) ||
-        protocol->written >= protocol->yield_at)
-        return LEFT;
-    PyObject *packet = PyObject_CallOneArg(self->convert, item);
+    PyObject *packet = converted(self, item);
     if (!packet)
-        return FAILED;
+        return false;
     bool done;
     if (PyBytes_CheckExact(packet) && PyBytes_GET_SIZE(packet) &&
-        PyBytes_GET_SIZE(packet) <= port->size_max) {
-        done = write_one(port, packet);
+        PyBytes_GET_SIZE(packet) <= self->port->size_max) {
+        done = write_one(self->port, packet);
         protocol->written += done;
     }
     else
         done = done_with(PyObject_CallMethod((PyObject *)protocol, "write", "((O))", packet));
     Py_DECREF(packet);
-    if (!done)
+    self->counts->sent += done;
+    return done;
+}
+
+static Outcome
+send_item(ItemEnd *self, PyObject *item, PyObject **result)
+{
+    const Messages *protocol = self->protocol;
+    if (self->closed || self->port->closed || !protocol->writable || !is_empty(protocol->writers) ||
+        protocol->written >= protocol->yield_at)
+        return LEFT;
+    if (!put_item(self, item))
         return FAILED;
-    self->counts->sent++;
     *result = Py_NewRef(Py_None);
     return DONE;
 }
@@ -114,13 +128,18 @@ static const Way RECEIVE = {"recv", receive_item}, NEXT = {"__anext__", receive_
 
 /* Calls. */
 
+static bool
+is_bound(const ItemEnd *self)
+{
+    if (!self->call_type)
+        PyErr_SetString(PyExc_RuntimeError, "this end was not bound");
+    return self->call_type;
+}
+
 static PyObject *
 new_call(PyObject *end, PyObject *item, const Way *way)
 {
-    PyTypeObject *type = ((ItemEnd *)end)->call_type;
-    if (!type)
-        return PyErr_Format(PyExc_RuntimeError, "this end was not bound");
-    Call *self = PyObject_GC_New(Call, type);
+    Call *self = is_bound((ItemEnd *)end) ? PyObject_GC_New(Call, ((ItemEnd *)end)->call_type) : NULL;
     if (!self)
         return NULL;
     self->way = way;
@@ -391,8 +410,27 @@ sink_send(PyObject *self, PyObject *item)
     return new_call(self, item, &SEND);
 }
 
-/* Set all that calls need: the twin's type, the protocol, decode or encode, the counters; of a source
-   the errors that wait and their type; of a sink the port. To be called once. */
+static PyObject *
+sink_put(PyObject *object, PyObject *items)
+{
+    ItemEnd *self = (ItemEnd *)object;
+    PyObject *iterator = is_bound(self) ? PyObject_GetIter(items) : NULL, *item;
+    if (!iterator)
+        return NULL;
+    Py_ssize_t count = 0;
+    bool done = true;
+    while (done && (item = PyIter_Next(iterator))) {
+        done = put_item(self, item);
+        count += done;
+        Py_DECREF(item);
+    }
+    Py_DECREF(iterator);
+    return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(count);
+}
+
+/* Set all that calls need: the twin's type, the protocol, decode or encode (None if an item is its
+   packet), the counters; of a source the errors that wait and their type; of a sink the port. To be
+   called once. */
 static PyObject *
 end_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
          PyObject *Py_UNUSED(names))
@@ -411,7 +449,7 @@ end_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_ss
         return NULL;
     self->twin = Py_NewRef(arguments[0]);
     self->protocol = (Messages *)Py_NewRef(arguments[1]);
-    self->convert = Py_NewRef(arguments[2]);
+    self->convert = arguments[2] == Py_None ? NULL : Py_NewRef(arguments[2]);
     self->counts = (ItemCounts *)Py_NewRef(arguments[3]);
     if (source) {
         self->errors = Py_NewRef(arguments[4]);
@@ -484,6 +522,7 @@ static PyMethodDef source_methods[] = {
 static PyMethodDef sink_methods[] = {
     BIND,
     {"send", sink_send, METH_O, NULL},
+    {"put", sink_put, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
