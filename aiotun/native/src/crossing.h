@@ -121,10 +121,10 @@ pass_on(const Crossing *self)
 
 static PyObject *
 crossing_super_packets_received(PyObject *object, PyTypeObject *base, PyObject *const *arguments,
-                                Py_ssize_t count, PyObject *Py_UNUSED(names))
+                                Py_ssize_t count, PyObject *names)
 {
     const Crossing *self = (const Crossing *)object;
-    PyObject *packets = count == 1 ? PySequence_Tuple(arguments[0]) : NULL;
+    PyObject *packets = takes(1, count, names) ? PySequence_Tuple(arguments[0]) : NULL;
     PyObject *frames = packets ? PyTuple_New(PyTuple_GET_SIZE(packets)) : NULL;
     bool done = frames;
     for (Py_ssize_t i = 0; done && i < PyTuple_GET_SIZE(packets); i++) {
@@ -176,10 +176,10 @@ write_incoming(const Crossing *self)
 
 static PyObject *
 crossing_trains_received(PyObject *object, PyTypeObject *base, PyObject *const *arguments,
-                         Py_ssize_t count, PyObject *Py_UNUSED(names))
+                         Py_ssize_t count, PyObject *names)
 {
     const Crossing *self = (const Crossing *)object;
-    PyObject *trains = count == 1 ? PySequence_Tuple(arguments[0]) : NULL;
+    PyObject *trains = takes(1, count, names) ? PySequence_Tuple(arguments[0]) : NULL;
     double now;
     const bool done = trains && read_clock(self, &now) &&
                       leave_to_tunnel(self, "_open",

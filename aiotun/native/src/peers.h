@@ -112,13 +112,23 @@ check_interface(const InterfaceState *self)
 /* What is done for objects of an interface: those of the tuple that are left, as a list. */
 typedef PyObject *(*ForPeers)(InterfaceState *self, const Types *types, PyObject *tuple, double now);
 
+/* Whether a method was given so many arguments, and none by its name. Return false with an exception
+   set. */
+static bool
+takes(Py_ssize_t wanted, Py_ssize_t count, PyObject *names)
+{
+    if (count != wanted || names)
+        PyErr_Format(PyExc_TypeError, "this takes %zd arguments, and none by its name", wanted);
+    return count == wanted && !names;
+}
+
 /* The method by which Python has it done, with the objects and the time. */
 static PyObject *
 done_for_peers(ForPeers what, PyObject *self, PyTypeObject *base, PyObject *const *arguments,
-               Py_ssize_t count)
+               Py_ssize_t count, PyObject *names)
 {
-    if (count != 2)
-        return PyErr_Format(PyExc_TypeError, "this takes 2 arguments, not %zd", count);
+    if (!takes(2, count, names))
+        return NULL;
     const double now = PyFloat_AsDouble(arguments[1]);
     PyObject *tuple = PyErr_Occurred() ? NULL : PySequence_Tuple(arguments[0]);
     PyObject *left =
@@ -395,9 +405,9 @@ seal_for_peers(InterfaceState *self, const Types *types, PyObject *frames, doubl
 
 static PyObject *
 interface_seal_for_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
-                         PyObject *Py_UNUSED(names))
+                         PyObject *names)
 {
-    return done_for_peers(seal_for_peers, self, base, arguments, count);
+    return done_for_peers(seal_for_peers, self, base, arguments, count, names);
 }
 
 /* Opening. */
@@ -743,9 +753,9 @@ open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, doub
 
 static PyObject *
 interface_open_from_peers(PyObject *self, PyTypeObject *base, PyObject *const *arguments, Py_ssize_t count,
-                          PyObject *Py_UNUSED(names))
+                          PyObject *names)
 {
-    return done_for_peers(open_from_peers, self, base, arguments, count);
+    return done_for_peers(open_from_peers, self, base, arguments, count, names);
 }
 
 /* The types. */

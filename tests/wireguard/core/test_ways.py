@@ -413,3 +413,22 @@ def test_an_ecn_field_of_more_bits_is_not_plain() -> None:
     train = run.under_way[0][1]._replace(ecn=1 << 32)
     interface: Any = run.center.tunnel._interface
     assert interface.open_from_peers([train], run.now) == [train]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [((), {}), (([], 0.0, 1), {}), (([],), {"now": 0.0})]
+)
+def test_arguments_that_are_too_few_or_have_names(
+    arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    run = met()
+    interface: Any = run.center.tunnel._interface
+    crossing: Any = run.center.tunnel.crossing(None, lambda: 0.0)
+    for method in (
+        interface.seal_for_peers,
+        interface.open_from_peers,
+        crossing.super_packets_received,
+        crossing.trains_received,
+    ):
+        with pytest.raises(TypeError, match="arguments"):
+            method(*arguments, **named)
