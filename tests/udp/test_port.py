@@ -248,6 +248,23 @@ def no_address(a: Any, b: Any) -> list[Any]:
     return [*entries(a, (b"one", 0)), *entries(("nowhere", 9), (b"x", 0)), *entries(b, (b"two", 0))]
 
 
+def ports_beyond(a: Any, b: Any) -> list[Any]:
+    return [
+        *entries(a, (b"one", 0)),
+        *entries((b[0], b[1] + 65536), (b"x", 0)),
+        *entries((b[0], b[1] - 65536), (b"x", 0)),
+        *entries((b[0], b[1] + 2**64), (b"x", 0)),
+        *entries(b, (b"two", 0)),
+    ]
+
+
+def beyond_a_zero(a: Any, b: Any) -> list[Any]:
+    return [
+        *entries((a[0] + "\0", a[1]), (b"x", 0)),
+        *entries(b, (b"y", 0), local=b[0] + "\0"),
+    ]
+
+
 def too_many(a: Any, b: Any) -> list[Any]:
     return [*entries(a, (b"one", 0), (bytes(65), 1), (b"three", 0)), *entries(b, (b"two", 0))]
 
@@ -258,7 +275,16 @@ def too_large(a: Any, b: Any) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("make", "left"),
-    [(plain, 0), (refused, 2), (port_zero, 2), (no_address, 2), (too_many, 3), (too_large, 3)],
+    [
+        (plain, 0),
+        (refused, 2),
+        (port_zero, 2),
+        (no_address, 2),
+        (ports_beyond, 4),
+        (beyond_a_zero, 2),
+        (too_many, 3),
+        (too_large, 3),
+    ],
 )
 async def test_what_is_posted_is_sent_as_ever(
     make: Callable[[Any, Any], list[Any]], left: int, way: str, monkeypatch: pytest.MonkeyPatch

@@ -55,8 +55,8 @@ native_batches(PyObject *Py_UNUSED(module), PyObject *list)
 #define UDP_GRO 104
 #endif
 
-/* See linux.py and cmsg.py. */
-enum { UDP_RECEIVE_MAX = 65536, UDP_ANCILLARY_MAX = 128 };
+/* See linux.py, cmsg.py and address.py. */
+enum { UDP_RECEIVE_MAX = 65536, UDP_ANCILLARY_MAX = 128, FLOW_MAX = 0xFFFFF };
 
 /* Return a host's address as text. An IPv4 address that is mapped to IPv6 is written as IPv4. */
 static PyObject *
@@ -82,7 +82,7 @@ udp_new_address(const struct sockaddr_storage *from)
     PyObject *host = udp_host(AF_INET6, &in->sin6_addr);
     if (IN6_IS_ADDR_V4MAPPED(&in->sin6_addr))
         return Py_BuildValue("Ni", host, ntohs(in->sin6_port));
-    return Py_BuildValue("NiII", host, ntohs(in->sin6_port), ntohl(in->sin6_flowinfo) & 0xFFFFF,
+    return Py_BuildValue("NiII", host, ntohs(in->sin6_port), ntohl(in->sin6_flowinfo) & FLOW_MAX,
                          in->sin6_scope_id);
 }
 
@@ -411,8 +411,9 @@ typedef struct {
 static bool
 udp_read_host(int family, PyObject *host, void *address)
 {
-    const char *text = PyUnicode_AsUTF8(host);
-    if (text && inet_pton(family, text, address) != 1)
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(host, &size);
+    if (text && (strlen(text) != (size_t)size || inet_pton(family, text, address) != 1))
         PyErr_Format(PyExc_ValueError, "no numeric address: %R", host);
     return !PyErr_Occurred();
 }
@@ -428,23 +429,26 @@ static bool
 udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObject *addr)
 {
     PyObject *host;
-    unsigned short port;
-    unsigned flow = 0, scope = 0;
-    if (!PyArg_ParseTuple(addr, "UH|II", &host, &port, &flow, &scope))
+    long long port, flow = 0, scope = 0;
+    if (!PyArg_ParseTuple(addr, "UL|LL", &host, &port, &flow, &scope))
         return false;
+    if (port < 0 || port > UINT16_MAX || flow < 0 || flow > FLOW_MAX || scope < 0 || scope > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "no address: %R", addr);
+        return false;
+    }
     header->msg_name = &envelope->to;
     if (family == AF_INET) {
         struct sockaddr_in *to = &envelope->to.v4;
         header->msg_namelen = sizeof *to;
-        *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+        *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
         return udp_read_host(AF_INET, host, &to->sin_addr);
     }
     struct sockaddr_in6 *to = &envelope->to.v6;
     header->msg_namelen = sizeof *to;
     *to = (struct sockaddr_in6){.sin6_family = AF_INET6,
-                                .sin6_port = htons(port),
-                                .sin6_flowinfo = htonl(flow),
-                                .sin6_scope_id = scope};
+                                .sin6_port = htons((uint16_t)port),
+                                .sin6_flowinfo = htonl((uint32_t)flow),
+                                .sin6_scope_id = (uint32_t)scope};
     uint8_t *address = to->sin6_addr.s6_addr;
     if (!udp_is_v4(host))
         return udp_read_host(AF_INET6, host, address);
