@@ -111,11 +111,15 @@ take_exception(void)
 #endif
 }
 
+/* Set an exception as it was taken. PyErr_SetObject would give it what is handled here as its context. */
 static void
 raise_exception(PyObject *stolen)
 {
-    PyErr_SetObject((PyObject *)Py_TYPE(stolen), stolen);
-    Py_DECREF(stolen);
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(stolen);
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(stolen)), stolen, PyException_GetTraceback(stolen));
+#endif
 }
 
 /* Writing. */
