@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from far import Far, close_at_once, use
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS
 from rigs import packet, segments
@@ -25,6 +25,8 @@ class Odd(PacketCodec[Any]):
             raise aiotun.CodecError("nothing")
         if item == "fault":
             raise ValueError("of the codec")
+        if item == "stop":
+            raise StopIteration("of the codec")
         return item  # type: ignore[no-any-return]
 
     def decode(self, packet: bytes) -> Any:
@@ -32,6 +34,8 @@ class Odd(PacketCodec[Any]):
             raise aiotun.CodecError("3")
         if packet[-1] == 4:
             raise ValueError("of the codec")
+        if packet[-1] == 6:
+            raise StopIteration("of the codec")
         return (packet, len(packet)) if packet[-1] == 5 else packet
 
 
@@ -44,6 +48,7 @@ ITEMS: list[Any] = [
     7,
     None,
     "fault",
+    "stop",
 ]
 numbers = st.integers(0, 3)
 steps = st.one_of(
@@ -166,7 +171,7 @@ class Run:
 
 
 def _shown(exc: BaseException) -> Any:
-    return type(exc), str(exc)
+    return type(exc), str(exc), repr(exc.__cause__)
 
 
 def _ended(task: asyncio.Task[Any]) -> Any:
@@ -179,6 +184,8 @@ def _ended(task: asyncio.Task[Any]) -> Any:
 @pytest.mark.requires("native")
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(st.sampled_from([Odd(), Raw()]), st.lists(steps, min_size=5, max_size=25))
+@example(Odd(), [("arrive", [6]), ("turn",), ("call", "recv"), ("drive", 0, "next")])
+@example(Odd(), [("call", "send", "stop"), ("drive", 0, "next")])
 def test_items_are_the_same(codec: PacketCodec[Any], script: list[Any]) -> None:
     found = []
     for implementation in IMPLEMENTATIONS:

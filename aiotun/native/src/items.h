@@ -173,6 +173,19 @@ begin_call(Call *self, PyObject *sent)
     return false;
 }
 
+/* A codec's StopIteration, which is set, is no end of this call: a coroutine makes another exception of
+   it (PEP 479). */
+static void
+raise_stop(void)
+{
+    PyObject *stop = take_exception();
+    PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+    PyObject *raised = take_exception();
+    PyException_SetCause(raised, Py_NewRef(stop));
+    PyException_SetContext(raised, stop);
+    raise_exception(raised);
+}
+
 static PySendResult
 call_am_send(PyObject *object, PyObject *value, PyObject **result)
 {
@@ -182,6 +195,8 @@ call_am_send(PyObject *object, PyObject *value, PyObject **result)
         if (!begin_call(self, value))
             return PYGEN_ERROR;
         const Outcome outcome = self->way->attempt(self->end, self->item, result);
+        if (outcome == FAILED && PyErr_ExceptionMatches(PyExc_StopIteration))
+            raise_stop();
         if (outcome != LEFT)
             return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
         if (!leave_call(self))
