@@ -290,3 +290,17 @@ def test_threads_after_a_fork(impl: Any) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], timeout=30)
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_threads_take_no_signals(impl: Any) -> None:
+    """A program may wait for a signal in one of its own threads, and block it in all of them."""
+    script = (
+        "import os, signal\n"
+        f"from {impl.__name__} import Sealer\n"
+        "Sealer(bytes(32), threads=3).seal([bytes(1400)] * 200, b'', 0)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "signal.sigwait([signal.SIGUSR1])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=30).returncode == 0

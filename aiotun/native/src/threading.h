@@ -83,6 +83,7 @@ start_thread(DWORD(WINAPI *body)(LPVOID), void *argument)
 
 #else
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 typedef pthread_mutex_t Mutex;
@@ -148,10 +149,20 @@ exchange_pointer(Shared *place, void *pointer)
     return atomic_exchange(place, pointer);
 }
 
+/* The thread takes no signal but those of its own faults: a program waits for signals in threads that
+   it knows, and blocks them in these. */
 static inline bool
 start_thread(void *(*body)(void *), void *argument)
 {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     pthread_t started;
-    return !pthread_create(&started, NULL, body, argument) && !pthread_detach(started);
+    const bool done = !pthread_create(&started, NULL, body, argument) && !pthread_detach(started);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return done;
 }
 #endif
