@@ -100,9 +100,19 @@ def test_a_keepalive(name: str) -> None:
         (b"\1\0\0\0\0\0\x14\0\x10\0" + bytes(37), OffloadError),
         ("text", TypeError),
         (bytearray(NO_OFFLOAD), TypeError),
+        ((NO_OFFLOAD, "tun"), TypeError),
         (NO_OFFLOAD + bytes((1 << 24) + 1), ValueError),
     ],
-    ids=["empty", "cut header", "cut", "checksum beyond its end", "text", "bytearray", "too large"],
+    ids=[
+        "empty",
+        "cut header",
+        "cut",
+        "checksum beyond its end",
+        "text",
+        "bytearray",
+        "tuple",
+        "too large",
+    ],
 )
 def test_frames_that_cannot_be_sealed(name: str, frame: Any, wrong: type[Exception]) -> None:
     with pytest.raises(wrong):

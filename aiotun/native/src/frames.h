@@ -84,8 +84,12 @@ static size_t
 read_source(Source *source, PyObject *frame)
 {
     size_t packets;
-    if (plan_source(source, frame, &packets) && !packets)
-        raise_malformed(frame);
+    if (plan_source(source, frame, &packets) && !packets) {
+        if (PyBytes_Check(frame))
+            raise_malformed(frame);
+        else
+            PyErr_Format(PyExc_TypeError, "a frame is bytes, not %s", Py_TYPE(frame)->tp_name);
+    }
     return packets;
 }
 
