@@ -186,6 +186,7 @@ def _ended(task: asyncio.Task[Any]) -> Any:
 @given(st.sampled_from([Odd(), Raw()]), st.lists(steps, min_size=5, max_size=25))
 @example(Odd(), [("arrive", [6]), ("turn",), ("call", "recv"), ("drive", 0, "next")])
 @example(Odd(), [("call", "send", "stop"), ("drive", 0, "next")])
+@example(Odd(), [("put", [packet(0), "stop", packet(1)])])
 def test_items_are_the_same(codec: PacketCodec[Any], script: list[Any]) -> None:
     found = []
     for implementation in IMPLEMENTATIONS:
