@@ -13,47 +13,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from ..probes import Capability, names, probe
+from ..probes import SECTIONS, Capability, names, probe
 from . import version
 
 __all__ = ["add_arguments", "main", "report", "verdict"]
-
-SECTIONS = {
-    "Device": (
-        "tun-node",
-        "admin",
-        "wintun",
-        "tun",
-        "tap-driver",
-        "tap",
-        "multi-queue",
-        "dns",
-    ),
-    "Offload": ("vnet-hdr", "tso", "uso", "native"),
-    "Encryption": ("aead",),
-    "Filters of a capture": ("libpcap",),
-    "Event loops": ("asyncio", "uvloop"),
-    "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
-    "For make interop": (
-        "ip",
-        "ping",
-        "curl",
-        "iperf3",
-        "ethtool",
-        "tshark",
-        "cargo",
-        "go",
-        "nft",
-        "wg",
-        "passt",
-        "systemd",
-        "qemu",
-        "chromium",
-        "fish",
-        "zsh",
-    ),
-}
-"""What is shown, by the names of `probes.names`."""
 
 INDENT = " " * 23
 

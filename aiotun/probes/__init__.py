@@ -13,7 +13,44 @@ from functools import cache
 from . import everywhere
 from .base import Capability, Missing, Probe
 
-__all__ = ["Capability", "names", "probe"]
+__all__ = ["SECTIONS", "Capability", "names", "probe"]
+
+SECTIONS = {
+    "Device": (
+        "tun-node",
+        "admin",
+        "wintun",
+        "tun",
+        "tap-driver",
+        "tap",
+        "multi-queue",
+        "dns",
+    ),
+    "Offload": ("vnet-hdr", "tso", "uso", "native"),
+    "Encryption": ("aead",),
+    "Filters of a capture": ("libpcap",),
+    "Event loops": ("asyncio", "uvloop"),
+    "For tests and the demo": ("netns", "userns", "mountns", "sysctl", "ipv6"),
+    "For make interop": (
+        "ip",
+        "ping",
+        "curl",
+        "iperf3",
+        "ethtool",
+        "tshark",
+        "cargo",
+        "go",
+        "nft",
+        "wg",
+        "passt",
+        "systemd",
+        "qemu",
+        "chromium",
+        "fish",
+        "zsh",
+    ),
+}
+"""What can be asked for on any system, by what it is about."""
 
 
 def names() -> tuple[str, ...]:

@@ -234,7 +234,7 @@ def test_report_fits_the_terminal() -> None:
 
 
 def test_report_shows_every_capability() -> None:
-    shown = [name for members in doctor.SECTIONS.values() for name in members]
+    shown = [name for members in probes.SECTIONS.values() for name in members]
     on_windows = {"admin", "wintun", "tap-driver", "dns"}  # a test there looks at them
     assert sorted(shown) == sorted({*probes.names(), *devices.PROBES, *on_windows})
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import aiotun
+from aiotun.testing import pytest_plugin
 
 Run = Callable[..., pytest.RunResult]
 
@@ -90,6 +92,16 @@ def test_other(n):
 
 def test_unknown_capability_is_an_error(run: Run) -> None:
     run('@pytest.mark.requires("time-travel")\ndef test(): pass').assert_outcomes(errors=1)
+
+
+def test_elsewhere_what_no_system_has_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest_plugin, "names_here", lambda: ("asyncio",))
+    monkeypatch.setattr(sys, "platform", "netbsd11")
+    with pytest.raises(pytest.skip.Exception, match="netns: not on netbsd11"):
+        pytest_plugin.require("asyncio", "netns")
+    with pytest.raises((KeyError, pytest.skip.Exception)) as caught:
+        pytest_plugin.require("time-travel")
+    assert caught.type is KeyError
 
 
 @pytest.mark.requires("netns")

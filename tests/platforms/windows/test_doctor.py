@@ -17,11 +17,10 @@ import pytest
 from standin import LIBRARY, StandIn
 from standin_tap import open_tap_standin
 
-from aiotun.cli import doctor
 from aiotun.platforms.windows import iphlpapi, wintun
 from aiotun.platforms.windows.services import is_running
 from aiotun.platforms.windows.trust import file_version, signature_fault
-from aiotun.probes import names, windows
+from aiotun.probes import SECTIONS, names, windows
 from aiotun.probes.base import Missing
 
 WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
@@ -61,7 +60,7 @@ def test_a_machine_with_it(standin: StandIn, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_report_shows_every_capability() -> None:
-    shown = {name for members in doctor.SECTIONS.values() for name in members}
+    shown = {name for members in SECTIONS.values() for name in members}
     assert set(names()) <= shown
 
 
