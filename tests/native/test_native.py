@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from unittest.mock import Mock
 
@@ -346,6 +348,63 @@ def test_write_what_was_read_of_one_flow(
             )
             received = [theirs.recv(1 << 17) for _ in range(written)]
             assert received + left == GROTable(layer).coalesce(batch)
+
+
+def test_write_what_was_read_before_the_last(pair: Pair) -> None:
+    """Where the second frame stood there is another one by now."""
+    ours, theirs = pair
+    for value in range(2):
+        theirs.send(super_packet(tcp(4, bytes([value]) * 8000), 1000))
+    before = native.read_packets(ours.fileno(), 16, "tun")[0]
+    theirs.send(super_packet(tcp(4, bytes([2]) * 60_000), 7500))
+    last = native.read_packets(ours.fileno(), 16, "tun")[0]
+    for batch in (last, before[8:]):
+        left = native.write_packets(-1, batch, "tun", True, True, False)[3]
+        assert left == GROTable().coalesce(batch)
+
+
+def test_read_while_another_thread_writes() -> None:
+    """What is read stands elsewhere than what is being written from where it was read."""
+    ours, theirs = unix_pair()
+    with ours, theirs:
+        theirs.send(super_packet(tcp(4, bytes(50_000)), 1000))
+        segments = native.read_packets(ours.fileno(), 50, "tun")[0]
+        ours.setblocking(False)
+        filled = 0
+        with contextlib.suppress(BlockingIOError):
+            while ours.send(bytes(50_000)):
+                filled += 1
+        ours.setblocking(True)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(
+                native.write_packets, ours.fileno(), segments, "tun", True, True, False
+            )
+            assert not wait([writing], 0.1).done
+            theirs.send(super_packet(tcp(4, bytes([1]) * 50_000), 1000))
+            assert native.read_packets(ours.fileno(), 50, "tun")[0] != segments
+            for _ in range(filled):
+                theirs.recv(1 << 17)
+            assert writing.result(5)[1] == 1
+        assert [theirs.recv(1 << 17)] == GROTable().coalesce(segments)
+
+
+def test_read_while_another_thread_reads() -> None:
+    """Each has a place of its own, and what the first one reads from then on is not kept."""
+    frame, other, later = (super_packet(tcp(4, bytes([n]) * 8000), 1000) for n in range(3))
+    ours, theirs = unix_pair()
+    elsewhere, their_own = unix_pair()
+    with ours, theirs, elsewhere, their_own, ThreadPoolExecutor(1) as pool:
+        theirs.send(frame)
+        reading = pool.submit(native.read_packets, ours.fileno(), 9, "tun")
+        assert not wait([reading], 0.1).done
+        their_own.send(other)
+        segments = [native.read_packets(elsewhere.fileno(), 8, "tun")[0]]
+        theirs.send(later)
+        segments.append(reading.result(5)[0][8:])
+    _overwritten = bytes([3]) * 250_000  # it takes the memory, if that was given back
+    for batch in segments:
+        left = native.write_packets(-1, batch, "tun", True, True, False)[3]
+        assert left == GROTable().coalesce(batch)
 
 
 def test_segments_of_a_tun_are_none_of_a_tap(pair: Pair) -> None:

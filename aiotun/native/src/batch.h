@@ -46,15 +46,14 @@ batch_take(Batch *batch, int32_t index, const uint8_t *data, size_t size)
     announce(&batch->packets[index], 1, false);
 }
 
-/* Make room for these packets, which are bytes, and add them. */
+/* Make room for these packets, which are bytes, and add them. The caller announces them. */
 static inline bool
 batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
 {
     if (!batch_begin(batch, count))
         return false;
-    for (int32_t i = 0; i < count; i++)
-        batch_take(batch, i, (const uint8_t *)PyBytes_AS_STRING(objects[i]),
-                   (size_t)PyBytes_GET_SIZE(objects[i]));
+    for (Py_ssize_t i = 0; i < count; i++)
+        batch->items[i] = part(PyBytes_AS_STRING(objects[i]), (size_t)PyBytes_GET_SIZE(objects[i]));
     return true;
 }
 

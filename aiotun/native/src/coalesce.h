@@ -143,6 +143,14 @@ is_candidate(Packet *p, bool udp_zero_checksum)
     return payload <= UINT16_MAX; /* hdr_len has 16 bits */
 }
 
+/* Where the payloads of all segments of a frame stand in one piece, or NULL. The frame's second segment
+   has it: that is no packet of its own as long as the segments are one. */
+static inline const uint8_t **
+payloads_of(Packet *p)
+{
+    return &p[1].data;
+}
+
 /* Set what is known of packets before they are parsed. */
 static inline void
 announce(Packet *p, int32_t segments, bool sound)
@@ -443,7 +451,7 @@ enum { PARTS_MAX = 3 + SEGMENTS_MAX };
 
 /* Fill in the parts of the frame that begins with a packet. Return how many there are. */
 static int
-frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
+frame_parts(Packet *packets, const Part *items, int32_t index, Head *head,
             Part *parts)
 {
     const Packet *run = &packets[index];
@@ -490,7 +498,11 @@ frame_parts(const Packet *packets, const Part *items, int32_t index, Head *head,
     else /* both headers are one part */
         parts[0] = part(&head->virtio, VIRTIO_SIZE + at->payload);
     for (int32_t i = index;; i = packets[i].next) {
-        for (int32_t j = i; j < i + packets[i].segments; j++)
+        const int32_t segments = packets[i].segments;
+        const uint8_t *whole = segments > 1 ? *payloads_of(&packets[i]) : NULL;
+        if (whole)
+            parts[count++] = part(whole, payloads_size(&packets[i], items + i));
+        for (int32_t j = i; !whole && j < i + segments; j++)
             parts[count++] = part((const uint8_t *)items[j].iov_base + at->payload,
                                   items[j].iov_len - at->payload);
         if (i == run->last)

@@ -61,7 +61,7 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
             return NULL;
         Plan plan;
         if (!split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame),
-                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer), &plan)) {
+                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer), false, &plan)) {
             Py_DECREF(packets);
             return NULL;
         }
@@ -243,9 +243,11 @@ module_clear(PyObject *module)
     Py_CLEAR(state->call_type);
     Py_CLEAR(state->rewrite_type);
     Py_CLEAR(state->super_packet);
-    for (size_t tap = 0; tap < 2; tap++)
+    for (size_t tap = 0; tap < 2; tap++) {
+        Py_CLEAR(state->kept.recent[tap].room);
         for (size_t i = 0; i < RECENT_MAX; i++)
             Py_CLEAR(state->kept.recent[tap].segments[i]);
+    }
     for (size_t i = 0; i < ROOMS; i++)
         Py_CLEAR(state->kept.rooms[i]);
     for (size_t i = 0; i < LARGE_MAX; i++)

@@ -86,38 +86,6 @@ count_packets(Reading *reading)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
 }
 
-/* Read and split frames until there are `limit` packets or more. Return false with an exception
-   set. */
-static bool
-read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bool tap)
-{
-    uint8_t buffer[FRAME_MAX];
-    Recent *recent = &kept->recent[tap];
-    recent->next = recent->cursor = 0;
-    Plan plan = ONE_PACKET;
-    while (plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        ptrdiff_t size;
-        Py_BEGIN_ALLOW_THREADS
-        size = read_frame(channel, &NO_FAMILIES, buffer, FRAME_MAX, NULL, 0);
-        Py_END_ALLOW_THREADS
-        if (size < 0)
-            break;
-        reading->frames++;
-        if (!split(reading->packets, recent, buffer, (size_t)size, tap, &plan))
-            return false;
-        if (plan == SEGMENTS)
-            reading->super_packets++;
-        if (plan == MALFORMED) {
-            reading->malformed = PyBytes_FromStringAndSize((const char *)buffer, size);
-            if (!reading->malformed)
-                return false;
-        }
-    }
-    count_packets(reading);
-    reading->more = reading->super_packets && reading->count >= limit;
-    return true;
-}
-
 /* Return bytes with so much room. If nobody else holds an earlier frame any more, its memory is used
    again: that spares an allocation for each packet, and glibc would give memory for the largest
    frames back to the system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */
@@ -136,6 +104,56 @@ static void
 keep_room(PyObject **kept, PyObject *stolen)
 {
     Py_XSETREF(*kept, stolen);
+}
+
+/* Begin to replace the segments. Return the room, a new reference, or NULL with an exception set. */
+static PyObject *
+renew(Recent *recent)
+{
+    PyObject *room = take_room(&recent->room, GATHERED_MAX);
+    keep_room(&recent->room, Py_XNewRef(room));
+    recent->next = recent->cursor = 0;
+    return room;
+}
+
+/* Read and split frames until there are `limit` packets or more. Return false with an exception
+   set. */
+static bool
+read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bool tap)
+{
+    Recent *recent = &kept->recent[tap];
+    PyObject *room = renew(recent);
+    if (!room)
+        return false;
+    uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
+    const uint8_t *last = frame + GATHERED_MAX - FRAME_MAX;
+    bool done = true;
+    Plan plan = ONE_PACKET;
+    while (done && plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
+        ptrdiff_t size;
+        Py_BEGIN_ALLOW_THREADS
+        size = read_frame(channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
+        Py_END_ALLOW_THREADS
+        if (size < 0)
+            break;
+        reading->frames++;
+        /* Another thread may have begun to read meanwhile, into another room. */
+        const bool stays = recent->room == room && frame + size <= last;
+        done = split(reading->packets, recent, frame, (size_t)size, tap, stays, &plan);
+        if (plan == SEGMENTS) {
+            reading->super_packets++;
+            if (stays)
+                frame += size;
+        }
+        if (plan == MALFORMED) {
+            reading->malformed = PyBytes_FromStringAndSize((const char *)frame, size);
+            done = reading->malformed;
+        }
+    }
+    Py_DECREF(room);
+    count_packets(reading);
+    reading->more = reading->super_packets && reading->count >= limit;
+    return done;
 }
 
 /* Make the bytes so many bytes long. */

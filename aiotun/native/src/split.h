@@ -16,6 +16,8 @@ enum { RECENT_MAX = 256 };
 typedef struct {
     PyObject *segments[RECENT_MAX];
     uint16_t frames[RECENT_MAX]; /* for a frame's first segment: how many the frame has */
+    const uint8_t *payloads[RECENT_MAX]; /* and where they stand in one piece, or NULL */
+    PyObject *room; /* bytes, into which frames were read last; they are there up to `next` */
     size_t next;   /* the segment that is replaced next */
     size_t cursor; /* where the segment that is written next is expected */
 } Recent;
@@ -37,11 +39,11 @@ new_segment(Recent *recent, Py_ssize_t size)
     return PyBytes_FromStringAndSize(NULL, size);
 }
 
-/* If the packets begin with all segments of a frame in order, return how many these are.
-   Otherwise return 1 if the first packet is a segment, and 0 if it is none. Packets mostly leave
-   in the order in which they came. */
+/* If the packets begin with all segments of a frame in order, return how many these are, and where
+   their payloads stand in one piece, if they do. Otherwise return 1 if the first packet is a segment,
+   and 0 if it is none. Packets mostly leave in the order in which they came. */
 static int32_t
-count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
+count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count, const uint8_t **payloads)
 {
     enum { AHEAD = 4 };
     for (size_t i = recent->cursor; i < recent->cursor + AHEAD && i < RECENT_MAX; i++) {
@@ -51,6 +53,7 @@ count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
         if (!segments || (Py_ssize_t)segments > count ||
             memcmp(packets, &recent->segments[i], segments * sizeof *packets))
             segments = 1;
+        *payloads = i < recent->next ? recent->payloads[i] : NULL;
         recent->cursor = i + segments;
         return (int32_t)segments;
     }
@@ -59,7 +62,7 @@ count_recent(Recent *recent, PyObject *const *packets, Py_ssize_t count)
 
 /* Append all segments. Return false with an exception set. */
 static bool
-append_segments(PyObject *list, Recent *recent, const Segmenter *segmenter)
+append_segments(PyObject *list, Recent *recent, const Segmenter *segmenter, bool stays)
 {
     const size_t first = recent ? recent->next : 0, count = segments_count(segmenter);
     for (size_t i = 0; i < count; i++) {
@@ -70,14 +73,18 @@ append_segments(PyObject *list, Recent *recent, const Segmenter *segmenter)
         if (!append(list, segment))
             return false;
     }
-    if (recent && recent->next < RECENT_MAX) /* then none of the frame's segments was replaced */
+    if (recent && recent->next < RECENT_MAX) { /* then none of the frame's segments was replaced */
         recent->frames[first] = (uint16_t)(recent->next - first);
+        recent->payloads[first] = stays ? segmenter->packet + segmenter->at.payload : NULL;
+    }
     return true;
 }
 
-/* Append the packets of a frame. Return what the frame was, or FAILED with an exception set. */
+/* Append the packets of a frame, and tell what it was. `stays` is whether the frame stays in the room
+   of `recent`. Return false with an exception set. */
 static bool
-split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool tap, Plan *plan)
+split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool tap, bool stays,
+      Plan *plan)
 {
     VirtioNetHeader header;
     Layout layout;
@@ -87,7 +94,7 @@ split(PyObject *list, Recent *recent, const uint8_t *frame, size_t size, bool ta
     if (*plan == SEGMENTS) {
         Segmenter segmenter;
         const bool done = segmenter_begin(&segmenter, &header, packet, size, &layout) &&
-                          append_segments(list, recent, &segmenter);
+                          append_segments(list, recent, &segmenter, stays);
         segmenter_clear(&segmenter);
         return done;
     }

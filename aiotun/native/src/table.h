@@ -23,6 +23,8 @@ table_coalesce(PyObject *self, PyObject *packets)
         return NULL;
     Batch batch;
     if (batch_of_bytes(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple))) {
+        for (int32_t i = 0; i < batch.count; i++)
+            announce(&batch.packets[i], 1, false);
         if (batch_coalesce(&batch, is_tap(table->layer), table->wanted))
             frames = batch_frames(&batch, 0);
         batch_clear(&batch);

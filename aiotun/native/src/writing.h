@@ -13,8 +13,11 @@ static void
 announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
 {
     for (int32_t i = 0; i < batch->count; i += batch->packets[i].segments) {
-        const int32_t segments = count_recent(recent, objects + i, batch->count - i);
+        const uint8_t *whole;
+        const int32_t segments = count_recent(recent, objects + i, batch->count - i, &whole);
         announce(&batch->packets[i], segments ? segments : 1, segments);
+        if (segments > 1)
+            *payloads_of(&batch->packets[i]) = whole;
     }
 }
 
@@ -46,6 +49,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     Packet single = {.segments = 1};
     Part item;
     Batch batch = {1, &single, &item};
+    PyObject *room = NULL; /* what it holds stays as it is, as long as this holds it */
     if (count == 1) {
         single.data = (const uint8_t *)PyBytes_AS_STRING(items[0]);
         item = part(single.data, (size_t)PyBytes_GET_SIZE(items[0]));
@@ -54,7 +58,9 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         if (!batch_of_bytes(&batch, items, count))
             return false;
         announce_recent(&batch, recent, items);
+        room = Py_XNewRef(recent->room);
         if (!batch_coalesce(&batch, tap, wanted)) {
+            Py_XDECREF(room);
             batch_clear(&batch);
             return false;
         }
@@ -78,6 +84,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     Py_END_ALLOW_THREADS
     if (i < batch.count)
         writing->left = batch_frames(&batch, i);
+    Py_XDECREF(room);
     if (count != 1)
         batch_clear(&batch);
     return i >= batch.count || writing->left;
