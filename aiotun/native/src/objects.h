@@ -33,6 +33,8 @@ tuple_of(Py_ssize_t count, PyObject *const *stolen)
     return tuple;
 }
 
+/* Append to a list. Return false with an exception set. */
+#ifdef Py_GIL_DISABLED /* lists have memory of another kind there */
 static bool
 append(PyObject *list, PyObject *stolen)
 {
@@ -40,6 +42,30 @@ append(PyObject *list, PyObject *stolen)
     Py_XDECREF(stolen);
     return done;
 }
+#else
+static bool
+append(PyObject *list, PyObject *stolen)
+{
+    PyListObject *to = (PyListObject *)list;
+    const Py_ssize_t size = Py_SIZE(to), room = 4 * size + 4; /* what gathers packets soon has many */
+    if (stolen && size == to->allocated) {
+        PyObject **items = PyMem_Realloc(to->ob_item, (size_t)room * sizeof *items);
+        if (items) {
+            to->ob_item = items;
+            to->allocated = room;
+        }
+        else {
+            PyErr_NoMemory();
+            Py_CLEAR(stolen);
+        }
+    }
+    if (stolen) {
+        PyList_SET_ITEM(list, size, stolen);
+        Py_SET_SIZE(to, size + 1);
+    }
+    return stolen;
+}
+#endif
 
 /* Exchange what two lists hold. Neither is looked at by another thread meanwhile. */
 static inline void

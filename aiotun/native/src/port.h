@@ -216,7 +216,7 @@ write_one(Port *self, PyObject *data)
             return false;
         self->due = true;
     }
-    return !PyList_Append(self->packets, data);
+    return append(self->packets, Py_NewRef(data));
 }
 
 static PyObject *
@@ -531,10 +531,16 @@ static bool
 hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *packets)
 {
     const Py_ssize_t count = PyList_GET_SIZE(packets);
+    const size_t bound = PyMethod_Check(callback); /* its function is called at once, with the object */
+    PyObject *function = bound ? PyMethod_GET_FUNCTION(callback) : callback;
+    PyObject *arguments[] = {NULL, bound ? PyMethod_GET_SELF(callback) : NULL, NULL};
     Py_ssize_t taken = 0;
     bool done = true;
-    while (done && taken < count && (!taken || goes_on(self, protocol)))
-        done = done_with(PyObject_CallOneArg(callback, PyList_GET_ITEM(packets, taken++)));
+    while (done && taken < count && (!taken || goes_on(self, protocol))) {
+        arguments[2] = PyList_GET_ITEM(packets, taken++);
+        done = done_with(PyObject_Vectorcall(function, arguments + 2 - bound,
+                                             (1 + bound) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+    }
     if (taken == count)
         return done;
     PyObject *exception = take_exception();
