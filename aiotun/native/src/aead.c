@@ -7,6 +7,11 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+#include "checksum.h"
 #include "contexts.h"
 #include "replay.h"
 
@@ -68,17 +73,39 @@ read_counter(const uint8_t *from)
 }
 
 static bool
-begin(const Secret *secret, EVP_CIPHER_CTX *context, uint64_t counter, const OSSL_PARAM *params)
+begin(const Secret *secret, EVP_CIPHER_CTX *context, uint64_t counter)
 {
     uint8_t nonce[NONCE_SIZE];
     memcpy(nonce, secret->nonce_head, NONCE_HEAD_SIZE);
     write_counter(nonce + NONCE_HEAD_SIZE, counter);
     PyObject *associated = secret->associated;
     int size;
-    return EVP_CipherInit_ex2(context, NULL, NULL, nonce, -1, params) &&
+    return EVP_CipherInit_ex2(context, NULL, NULL, nonce, -1, NULL) &&
            (!associated || EVP_CipherUpdate(context, NULL, &size,
                                             (const uint8_t *)PyBytes_AS_STRING(associated),
                                             (int)PyBytes_GET_SIZE(associated)));
+}
+
+#ifdef __x86_64__
+NEEDED_AT_RUN_TIME("avx") static void
+clear_upper_halves(void)
+{
+    _mm256_zeroupper();
+}
+#endif
+
+/* End a packet. OpenSSL's Poly1305 for AVX512-IFMA (poly1305_blocks_vpmadd52) leaves the upper halves of
+   vector registers in use, and the next SSE instruction would wait long for that. */
+static bool
+end(EVP_CIPHER_CTX *context, uint8_t *out)
+{
+    int written;
+    const bool done = EVP_CipherFinal_ex(context, out, &written);
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512ifma"))
+        clear_upper_halves();
+#endif
+    return done;
 }
 
 static void
@@ -97,9 +124,9 @@ seal_one(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
         OSSL_PARAM_END,
     };
     int written;
-    item->done = begin(secret, context, item->counter, NULL) &&
+    item->done = begin(secret, context, item->counter) &&
                  (!size || EVP_CipherUpdate(context, item->out, &written, in, (int)size)) &&
-                 EVP_CipherFinal_ex(context, item->out + size, &written) &&
+                 end(context, item->out + size) &&
                  EVP_CIPHER_CTX_get_params(context, tag);
 }
 
@@ -112,10 +139,11 @@ open_one(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
         OSSL_PARAM_END,
     };
     int written;
-    item->done = begin(secret, context, item->counter, tag) &&
+    item->done = begin(secret, context, item->counter) &&
+                 EVP_CIPHER_CTX_set_params(context, tag) &&
                  (!item->size ||
                   EVP_CipherUpdate(context, item->out, &written, item->in, (int)item->size)) &&
-                 EVP_CipherFinal_ex(context, item->out + item->size, &written);
+                 end(context, item->out + item->size);
 }
 
 static void
