@@ -30,18 +30,15 @@ part(const void *from, size_t size)
 }
 
 /* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. What does not
-   fit into the first room goes into the rest, which may be of size 0. */
+   fit into the room is lost. */
 static inline ptrdiff_t
-read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room, uint8_t *rest,
-           size_t rest_room)
+read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room)
 {
     uint8_t family[FAMILY_SIZE];
-    const struct iovec parts[] = {{family, FAMILY_SIZE}, {buffer, room}, {rest, rest_room}};
-    const int first = !families->any, end = rest_room ? 3 : 2;
     ssize_t size;
     do
-        size = end - first == 1 ? read((int)fd, buffer, room)
-                                : readv((int)fd, parts + first, end - first);
+        size = families->any ? readv((int)fd, (Part[]){part(family, FAMILY_SIZE), part(buffer, room)}, 2)
+                             : read((int)fd, buffer, room);
     while (size < 0 && errno == EINTR);
     if (size <= 0)
         return -1;

@@ -346,7 +346,7 @@ pass_frames(Port *self, Reading *reading)
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < SUPER_PACKETS_MAX) {
-        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX, NULL, 0);
+        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX);
         if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, wanted))
             break;
         count_frame(reading, frame, (size_t)size, self->tap);
@@ -396,7 +396,7 @@ gather(Frames *frames, Channel channel)
     frames->ends[0] = 0;
     while (frames->count < ROOMS && end + FRAME_MAX <= GATHERED_MAX) {
         const ptrdiff_t size =
-            read_frame(channel, &NO_FAMILIES, frames->bytes + end, FRAME_MAX, NULL, 0);
+            read_frame(channel, &NO_FAMILIES, frames->bytes + end, FRAME_MAX);
         if (size < 0)
             break;
         frames->ends[++frames->count] = end += (size_t)size;

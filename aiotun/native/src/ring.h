@@ -54,10 +54,9 @@ part(const void *from, size_t size)
 }
 
 /* The size of the next frame, or -1: none waits, or the adapter is gone. What does not fit into the
-   first room goes into the rest, which may be of size 0. Wintun puts no family in front. */
+   room is lost. Wintun puts no family in front. */
 static inline ptrdiff_t
-read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t room, uint8_t *rest,
-           size_t rest_room)
+read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t room)
 {
     Ring *ring = ring_of(channel);
     DWORD size;
@@ -68,12 +67,8 @@ read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t ro
     AcquireSRWLockShared(&ring->lock);
     BYTE *packet = ring->session ? ring->receive(ring->session, &size) : NULL;
     if (packet) {
-        const size_t head = size < room ? size : room, tail = size - head;
-        const size_t kept = tail < rest_room ? tail : rest_room;
-        memcpy(buffer, packet, head);
-        if (kept)
-            memcpy(rest, packet + head, kept);
-        taken = (ptrdiff_t)(head + kept);
+        taken = (ptrdiff_t)(size < room ? size : room);
+        memcpy(buffer, packet, (size_t)taken);
         ring->release(ring->session, packet);
     }
     ReleaseSRWLockShared(&ring->lock);

@@ -106,23 +106,22 @@ push(Session *session)
 static void
 read_one(Session *session, Channel channel)
 {
-    const size_t room = some_size(), rest_room = below(2) ? some_size() : 0;
-    BYTE *buffer = filled(room), *rest = filled(rest_room);
-    const ptrdiff_t taken = read_frame(channel, &NO_FAMILIES, buffer, room, rest, rest_room);
+    const size_t room = some_size();
+    BYTE *buffer = filled(room);
+    const ptrdiff_t taken = read_frame(channel, &NO_FAMILIES, buffer, room);
     if (channel == -1 || !ring.session || !session->waiting)
         assert(taken == -1);
     else {
         BYTE *packet = session->packets[0];
-        const size_t size = session->sizes[0], whole = room + rest_room;
-        assert((size_t)taken == (size < whole ? size : whole) && !session->received);
-        const size_t head = (size_t)taken < room ? (size_t)taken : room;
-        assert(!memcmp(buffer, packet, head) && !memcmp(rest, packet + head, (size_t)taken - head));
+        const size_t size = session->sizes[0];
+        assert((size_t)taken == (size < room ? size : room) && !session->received);
+        assert(!memcmp(buffer, packet, (size_t)taken));
         free(packet);
         session->waiting--;
         memmove(session->packets, session->packets + 1, sizeof *session->packets * (WAITING_MAX - 1));
         memmove(session->sizes, session->sizes + 1, sizeof *session->sizes * (WAITING_MAX - 1));
     }
-    free(buffer), free(rest);
+    free(buffer);
 }
 
 static void
