@@ -83,7 +83,8 @@ class Port:
         """The one of the protocol's methods that is called."""
         self.target: Port | None = None
         """Where all that the protocol does is to write each super-packet to that port, as a
-        relay's does. The native port then spares the way over the protocol."""
+        relay's does. The native port then spares the way over the protocol where both sides
+        have a virtio_net_hdr, or neither has."""
         self.rewrites: Mapping[bytes, Rewrite] | None = None
         """By packets' keys. Where one is plain, all that the protocol does with a packet of TCP
         without SYN, FIN and RST is to write it back, rewritten. The native port spares that too."""

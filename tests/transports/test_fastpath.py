@@ -666,6 +666,29 @@ async def test_what_is_relayed_is_counted_on_both_sides(device: Far) -> None:
             assert device.recv() == [FRAMES[3]]
 
 
+async def test_what_is_relayed_without_offload(device: Far) -> None:
+    """What the other kernel refuses is reported there, as if the protocol had written it."""
+    with contextlib.closing(Far("none")) as here, contextlib.closing(Far("none")) as there:
+        async with relayed(here, there) as (near, far):
+            for each in PACKETS:
+                here.put(each)
+            near._port.read_ready()
+            assert there.recv() == PACKETS
+            assert near.counters == Counters(
+                frames_received=4, packets_received=4, bytes_received=4 * 64
+            )
+            assert far.counters == Counters(packets_sent=4, frames_sent=4, bytes_sent=4 * 64)
+            there.put(PACKETS[3])
+            far._port.read_ready()
+            assert here.recv() == [PACKETS[3]]
+            there.refuse()
+            here.put(PACKETS[0])
+            near._port.read_ready()
+            protocol = far.get_protocol()._replaced  # type: ignore[attr-defined]
+            assert [type(exc) for exc in protocol.named("error_received")] == [OSError]
+            assert far.counters.dropped_sent == 1
+
+
 def read_frames(transport: Any, count: int) -> None:
     """Read them all, with a wake-up for each: one that is not plain may end a wake-up."""
     for _ in range(count):

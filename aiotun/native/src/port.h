@@ -329,6 +329,15 @@ read_super_packets(Port *self, Reading *reading)
     return true;
 }
 
+/* Write a super-packet to the target, which has a virtio_net_hdr if the port that it comes from does.
+   Without one all are packets, and their headers are empty. */
+static bool
+pass_frame(const Port *target, const uint8_t *frame, size_t size, Wanted wanted)
+{
+    return target->vnet_hdr ? write_super(target->channel, frame, size, target->tap, wanted)
+                            : write_frame(target->channel, frame + VIRTIO_SIZE, size - VIRTIO_SIZE);
+}
+
 /* Write to the target what is read, through one buffer. This ends at the first frame that is not
    plain, which is to be delivered. Between the look at the target and the last write this thread
    runs no Python, so no finalizer can close either port meanwhile. */
@@ -342,12 +351,17 @@ pass_frames(Port *self, Reading *reading)
     Port *target = (Port *)Py_NewRef(self->target); /* others may run while the GIL is released */
     target->uses++;
     uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
+    const size_t header = self->vnet_hdr ? 0 : VIRTIO_SIZE;
+    memset(frame, 0, header);
     const Wanted wanted = target->table->wanted;
     ptrdiff_t size = -1;
     Py_BEGIN_ALLOW_THREADS
     while (reading->frames < SUPER_PACKETS_MAX) {
-        size = read_frame(self->channel, &NO_FAMILIES, frame, FRAME_MAX);
-        if (size < 0 || !write_super(target->channel, frame, (size_t)size, self->tap, wanted))
+        size = read_frame(self->channel, &NO_FAMILIES, frame + header, FRAME_MAX - header);
+        if (size < 0)
+            break;
+        size += (ptrdiff_t)header;
+        if (!pass_frame(target, frame, (size_t)size, wanted))
             break;
         count_frame(reading, frame, (size_t)size, self->tap);
         size = -1;
@@ -370,8 +384,8 @@ static bool
 may_pass(const Port *self)
 {
     const Port *target = self->target;
-    return target && target->channel >= 0 && self->vnet_hdr && target->vnet_hdr &&
-           self->tap == target->tap && !target->closed &&
+    return target && target->channel >= 0 && self->vnet_hdr == target->vnet_hdr &&
+           !self->families.any && !target->families.any && self->tap == target->tap && !target->closed &&
            !PyList_GET_SIZE(target->packets) && !PyObject_Size(target->backlog);
 }
 
@@ -654,7 +668,8 @@ read_and_deliver(Port *self, Reading *reading)
 {
     const bool super = self->delivery == SUPER;
     const bool plain = self->base && self->reading && !PyList_GET_SIZE(self->pending) &&
-                       !PyList_GET_SIZE(self->tick) && (!super || self->vnet_hdr);
+                       !PyList_GET_SIZE(self->tick) &&
+                       (!super || self->vnet_hdr || may_pass(self));
     if (!plain)
         return true;
     self->uses++; /* another thread may end the transport while the GIL is released */
