@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import re
 
+from ..cancelling import despite_cancellation
 from .programs import run_program
 
 __all__ = ["KillSwitch"]
 
 # Without DHCP and neighbour discovery there would soon be nothing to send datagrams over.
 RULES = """\
-table inet {table}
-delete table inet {table}
 table inet {table} {{
     chain output {{
         type filter hook output priority filter; policy drop;
@@ -37,6 +36,13 @@ table inet {table} {{
 """
 
 
+GONE = """\
+table inet {table}
+delete table inet {table}
+"""
+"""Whether there was one before or not."""
+
+
 class KillSwitch:
     """That of one interface, whose datagrams carry a mark."""
 
@@ -44,6 +50,7 @@ class KillSwitch:
         self._interface = interface
         # nft takes letters, digits and /-_. in the name of a table.
         self._table = "aiotun-" + re.sub("[=+]", lambda found: f"/{ord(found[0]):x}", interface)
+        self._was_set = False
 
     async def set(self, mark: int) -> None:
         """Raises `OSError` where nft is not there or refuses it, `ValueError` without a mark."""
@@ -52,16 +59,20 @@ class KillSwitch:
                 "a kill switch tells our datagrams by their mark: set FwMark, or route everything "
                 "into the tunnel (AllowedIPs = 0.0.0.0/0, ::/0)"
             )
-        await _nft(RULES.format(table=self._table, interface=self._interface, mark=mark))
+        self._was_set = True
+        rules = RULES.format(table=self._table, interface=self._interface, mark=mark)
+        await _nft(GONE.format(table=self._table) + rules)
 
     async def close(self) -> None:
-        """Let everything pass again. Raises `OSError`."""
-        await _nft(f"delete table inet {self._table}\n")
+        """Let everything pass again, if it was to be kept from that. Raises `OSError`."""
+        if self._was_set:
+            await _nft(GONE.format(table=self._table))
 
 
 async def _nft(text: str) -> None:
+    """When cancelled, nft has ended all the same: what undoes its work comes after it."""
     try:
-        await asyncio.to_thread(run_program, "nft", "-f", "-", text=text)
+        await despite_cancellation(asyncio.to_thread(run_program, "nft", "-f", "-", text=text))
     except FileNotFoundError as exc:
         raise FileNotFoundError(
             exc.errno, "a kill switch takes the program nft: install nftables"

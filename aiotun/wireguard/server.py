@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..cancelling import end
+from ..cancelling import despite_cancellation, end
 from ..errors import UnsupportedError
 from .changes import Control, difference, snapshot
 from .config import InterfaceConfig, PeerConfig
@@ -54,6 +54,8 @@ class Companion(Protocol):
     async def run(self) -> None:
         """Until cancelled."""
 
+
+T = TypeVar("T")
 
 Service = Callable[["Server"], Coroutine[Any, Any, None]]
 """Runs while the interface is up, until cancelled."""
@@ -188,10 +190,10 @@ class Server:
             stack.push_async_callback(asyncio.to_thread, self._system.close)
         await self._become(config)
         if self._kill_switch is not None:
-            await self._kill_switch.set(self.config.fwmark)
             stack.push_async_callback(self._kill_switch.close)
+            await self._kill_switch.set(self.config.fwmark)
         if self._system is not None and config.dns:
-            missing = await asyncio.to_thread(self._system.set_dns, config.dns)
+            missing = await _in_thread(self._system.set_dns, config.dns)
             if missing is not None:
                 words = ", ".join(config.dns)
                 print(f"DNS is not set, for want of {missing}: {words}", flush=True)
@@ -263,7 +265,7 @@ class Server:
     async def _become(self, config: InterfaceConfig) -> None:
         system = self._system
         if system is not None:
-            config = await asyncio.to_thread(system.with_mark, config, self.wireguard.fwmark)
+            config = await _in_thread(system.with_mark, config, self.wireguard.fwmark)
         changes = difference(self.config, config)
         await self.control.apply(changes)
         for companion in self._companions:
@@ -274,7 +276,7 @@ class Server:
         if config.mtu != self.config.mtu:
             device.mtu = config.mtu
         if system is not None:
-            await asyncio.to_thread(system.update, config, self.wireguard.endpoints)
+            await _in_thread(system.update, config, self.wireguard.endpoints)
         if self._kill_switch is not None and config.fwmark != self.config.fwmark:
             await self._kill_switch.set(config.fwmark)
         self.config = config
@@ -292,6 +294,11 @@ class Server:
             f"UDP port {self.wireguard.listen_port}, peers: {len(self.config.peers)}, addresses: "
             f"{', '.join(map(str, self.config.addresses)) or 'none'}"
         )
+
+
+async def _in_thread(change: Callable[..., T], *args: Any) -> T:
+    """Change the system off the loop, to the end even when cancelled: it is undone next."""
+    return await despite_cancellation(asyncio.to_thread(change, *args))
 
 
 async def _until_deleted(path: Path) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -296,6 +298,44 @@ def test_a_kill_switch_without_a_mark(machine: Machine, folder: Path) -> None:
     output = machine.run(*program("serve", "--kill-switch"), cwd=folder, status=1)
     assert "set FwMark" in output
     assert machine.run("nft", "list", "tables") == ""
+
+
+# A signal while the system is being changed: the change ends first, and is undone then.
+
+
+def slow(folder: Path, program: str, then: str) -> tuple[str, Path]:
+    """A search path on which a program takes a while, and the log of its calls."""
+    log = folder / "log"
+    script = folder / program
+    script.write_text(
+        f"#!/bin/sh\necho begins $1 >> {log}\nsleep 1\necho ends $1 >> {log}\n{then}\n"
+    )
+    script.chmod(0o755)
+    log.touch()
+    return f"PATH={folder}:{os.environ['PATH']}", log
+
+
+def end_at_its_beginning(machine: Machine, folder: Path, log: Path, *command: str) -> None:
+    with machine.running(*command, cwd=folder) as server:
+        while not log.read_text():
+            time.sleep(0.01)
+        server.end(signal.SIGTERM)
+
+
+@pytest.mark.requires("nft")
+def test_a_signal_while_the_kill_switch_is_set(machine: Machine, folder: Path) -> None:
+    text = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
+    (folder / "wg0.conf").write_text(text)
+    path, log = slow(folder, "nft", f'exec {shutil.which("nft")} "$@"')
+    command = ("env", path, *program("serve", "--kill-switch"))
+    end_at_its_beginning(machine, folder, log, *command)
+    assert machine.run("nft", "list", "tables") == ""
+
+
+def test_a_signal_while_dns_is_set(machine: Machine, folder: Path) -> None:
+    path, log = slow(folder, "resolvconf", "")
+    end_at_its_beginning(machine, folder, log, "env", path, *program("serve"))
+    assert log.read_text().split("\n")[:-1] == ["begins -a", "ends -a", "begins -d", "ends -d"]
 
 
 # Time stamps that outlive the program.
