@@ -74,15 +74,33 @@ async def open_rootless(
     out of the device. The sockets of this program stay where they are.
 
     Raises `NotPermittedError` where this user may make no namespaces or may not open the TUN
-    node, and what opening a device raises. Linux only.
+    node, and what opening a device raises. Linux only. When cancelled, nothing is left behind.
     """
+    if isinstance(command, str):
+        raise TypeError('a command is a list of words, such as ["ip", "address"], not a str')
     wanted = {
         "addresses": list(map(str, addresses)),
         "routes": list(map(str, routes)),
         "mtu": mtu,
         "command": None if command is None else list(command),
     }
-    return await despite_cancellation(asyncio.to_thread(_open, wanted, mtu))
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, wanted, mtu))
+    try:
+        return await despite_cancellation(opening)
+    except asyncio.CancelledError:
+        if opening.exception() is None:
+            await despite_cancellation(asyncio.to_thread(_give_up, opening.result()))
+        raise
+
+
+def _give_up(rootless: Rootless) -> None:
+    """End the command, which nobody knows of, and close the rest."""
+    rootless.device.close()
+    for listener in rootless.listeners:
+        listener.socket.close()
+    if rootless.command is not None:
+        rootless.command.kill()
+        rootless.command.wait()
 
 
 def _open(wanted: dict[str, Any], mtu: int) -> Rootless:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from machine import Program
 from unprivileged import Unprivileged
 
 import aiotun
-from aiotun.flows import open_rootless
+from aiotun.flows import open_rootless, rootless
 from aiotun.testing import Namespace
 from tests.examples.test_flows import HOST, PORT, upstream
 
@@ -88,14 +91,41 @@ def test_a_command_that_is_not_there(somebody: Unprivileged, namespace: Namespac
 
 
 async def test_nothing_is_left_of_it(no_leaks: None) -> None:
-    rootless = await open_rootless(addresses=["10.8.0.1/24"], routes=["10.0.0.0/8"], mtu=1400)
-    assert rootless.command is None
-    assert rootless.device.mtu == 1400
-    assert [each.version for each in rootless.listeners] == [4]
+    opened = await open_rootless(addresses=["10.8.0.1/24"], routes=["10.0.0.0/8"], mtu=1400)
+    assert opened.command is None
+    assert opened.device.mtu == 1400
+    assert [each.version for each in opened.listeners] == [4]
     async with aiotun.start_flow_server(
-        None, device=rootless.device, listeners=rootless.listeners
+        None, device=opened.device, listeners=opened.listeners
     ) as server:
         assert server.flows == []
+
+
+async def test_nothing_is_left_when_cancelled(
+    no_leaks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[rootless.Rootless] = []
+    open_it = rootless._open
+
+    def opening(*args: Any) -> rootless.Rootless:
+        opened.append(open_it(*args))
+        return opened[-1]
+
+    monkeypatch.setattr(rootless, "_open", opening)
+    task = asyncio.ensure_future(open_rootless(command=["sleep", "60"]))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (left,) = opened
+    assert left.command is not None
+    assert left.command.poll() == -signal.SIGKILL
+    assert [each.socket.fileno() for each in left.listeners] == [-1, -1]
+
+
+async def test_a_command_is_a_list_of_words() -> None:
+    with pytest.raises(TypeError, match="a list of words"):
+        await open_rootless(command="ip address")
 
 
 @pytest.mark.parametrize("wrong", [{"addresses": ["10.8.0.1/32"]}, {"routes": ["nowhere"]}])
