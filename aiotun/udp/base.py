@@ -249,6 +249,8 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         if type(data) is not bytes:
             data = to_bytes(data, self._noun)
         count = -(-len(data) // segment) if 0 < segment < len(data) else 1
+        if not isinstance(count, int):
+            raise TypeError(f"a segment is an int, not {type(segment).__name__}")
         if count > SEGMENTS_MAX:
             raise ValueError(f"a train has at most {SEGMENTS_MAX} datagrams, not {count}")
         if self._closing:

@@ -75,6 +75,8 @@ async def test_trains_that_cannot_be() -> None:
             client.transport.send_train(b"text", 1, ["127.0.0.1", 9])  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="no numeric"):
             client.transport.send_train(b"text", 1, ("localhost", 9))
+        with pytest.raises(TypeError, match="a segment is an int, not float"):
+            client.transport.send_train(b"text", 1.5, server.addr)  # type: ignore[arg-type]
         client.transport.send_train(b"good", 2, server.addr)
         await until(lambda: server.data == [b"go", b"od"])
         client.transport.close()
