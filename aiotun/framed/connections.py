@@ -65,8 +65,9 @@ async def open_framed_connection(
 
     `options` are those of `loop.create_connection`, such as `server_hostname`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
-    Raises what asyncio raises: `OSError`, `ssl.SSLError` among them.
+    Raises what asyncio raises, `OSError`, `ssl.SSLError` among them, and `ConfigError`.
     """
+    _check(codec, read_size)
     options.update(_tls(ssl, options), limit=read_size)
     if path is None:
         streams = await asyncio.open_connection(host, port, **options)
@@ -94,9 +95,10 @@ async def open_framed_fd(
     and block again at the end if they did before. Terminals are to be raw (`tty.setraw`), or
     they change what passes. The sizes are those of `Framed`.
 
-    Raises `UnsupportedError` on Windows, whose loops wait for sockets alone, and `OSError` for
-    a descriptor that is none.
+    Raises `UnsupportedError` on Windows, whose loops wait for sockets alone, `ConfigError`, and
+    `OSError` for a descriptor that is none; the descriptors stay open then, and as they were.
     """
+    _check(codec, read_size)
     if sys.platform != "win32":
         from .descriptors import DescriptorStream
 
@@ -137,6 +139,7 @@ async def start_framed_server(
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
     Raises the `OSError` of an address that cannot be listened at, and `ConfigError`.
     """
+    _check(codec, read_size)
     if max_connections is not None and max_connections < 1:
         raise ConfigError(f"a server for {max_connections} connections serves none")
     loop = asyncio.get_running_loop()
@@ -151,15 +154,18 @@ async def start_framed_server(
         if not listener.sockets:  # asyncio skips a socket that it cannot make, and tells nobody
             raise OSError(errno.EADDRNOTAVAIL, f"no socket could be made to listen at {host}")
         sockets = _duplicates(listener.sockets)
+        with ExitStack() as stack:
+            for each in sockets:
+                stack.enter_context(each)
+                each.setblocking(False)
+                each.listen(options.get("backlog", BACKLOG))
+            stack.pop_all()
     except BaseException:
         listener.close()
         if path is not None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
         raise
-    for each in sockets:
-        each.setblocking(False)
-        each.listen(options.get("backlog", BACKLOG))
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
 
     async def frame(connection: socket) -> Framed[T]:
@@ -173,6 +179,14 @@ async def start_framed_server(
         return Framed((reader, writer), codec, read_size=read_size, write_size=write_size)
 
     return FramedServer(listener, sockets, frame, handler, max_connections)
+
+
+def _check(codec: object, read_size: int) -> None:
+    """Raise `ConfigError`, before anything is opened, for what no connection can be framed with."""
+    if not isinstance(codec, StreamCodec):
+        raise ConfigError(f"{codec!r} does not fit a stream of bytes: take a stream codec")
+    if read_size < 1:
+        raise ConfigError(f"read_size is at least 1, not {read_size}")
 
 
 def _duplicates(sockets: Iterable[socket]) -> tuple[socket, ...]:

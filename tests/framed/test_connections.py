@@ -21,7 +21,7 @@ from rigs import until
 
 import aiotun
 from aiotun import cancelling
-from aiotun.codecs import CapturedPacket, LengthPrefixed, Pcap
+from aiotun.codecs import CapturedPacket, LengthPrefixed, Pcap, Raw
 from aiotun.framed import connections
 from examples.tls_vpn.certificates import SERVER
 
@@ -50,6 +50,37 @@ async def test_tcp_and_its_port() -> None:
         async with await aiotun.open_framed_connection(CODEC, "127.0.0.1", port) as framed:
             await framed.send(b"one")
             assert await framed.recv() == b"one"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        pytest.param({"codec": Raw()}, "take a stream codec", id="a codec of packets"),
+        pytest.param({"codec": LengthPrefixed}, "take a stream codec", id="a class"),
+        pytest.param({"read_size": 0}, "at least 1, not 0", id="nothing read at a time"),
+    ],
+)
+async def test_what_frames_no_connection(no_leaks: None, wrong: dict[str, Any], why: str) -> None:
+    """It is told before anything is opened, and not by connections that end."""
+    given = {"codec": CODEC, **wrong}
+    with pytest.raises(aiotun.ConfigError, match=why):
+        await aiotun.start_framed_server(echo, host="127.0.0.1", port=0, **given)
+    async with await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(aiotun.ConfigError, match=why):
+            await aiotun.open_framed_connection(host="127.0.0.1", port=port, **given)
+    if sys.platform != "win32":
+        reading, writing = os.pipe()
+        with pytest.raises(aiotun.ConfigError, match=why):
+            await aiotun.open_framed_fd(fd=reading, writing=writing, **given)
+        assert os.get_blocking(reading)
+        os.close(reading)
+        os.close(writing)
+
+
+async def test_a_server_that_cannot_listen_leaves_nothing(no_leaks: None) -> None:
+    with pytest.raises(OverflowError):
+        await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0, backlog=1 << 31)
 
 
 @needs_unix_sockets
