@@ -26,6 +26,7 @@ from .errors import (
     NameInvalidError,
     RouteError,
 )
+from .kinds import check_kind
 from .options import (
     GROUPS,
     DarwinOptions,
@@ -42,6 +43,7 @@ __all__ = [
     "KeptSettings",
     "Layer",
     "Offload",
+    "check_id",
     "check_layer",
     "check_mtu",
     "check_mtu_v6",
@@ -75,6 +77,9 @@ MTU_MIN = 68
 
 MTU_MIN_IPV6 = 1280
 """RFC 8200 section 5. Linux takes the IPv6 addresses off an interface with less."""
+
+ID_MAX = 2**32 - 2
+"""Of a user or a group: what is above is no id (uid_valid, linux/uidgid.h)."""
 
 TX_QUEUE_LEN_MAX = 2**31 - 1
 """dev_change_tx_queue_len (net/core/dev.c); memory ends much sooner."""
@@ -209,11 +214,11 @@ class DeviceConfig:
         assign(self, "tx_queue_len", tx_queue_len)
         assign(self, "backpressure", bool(backpressure))
         assign(self, "multi_queue", bool(multi_queue))
-        assign(self, "persistent", persistent)
+        assign(self, "persistent", None if persistent is None else bool(persistent))
         assign(self, "owner", owner)
         assign(self, "group", group)
         assign(self, "exclusive", bool(exclusive))
-        assign(self, "carrier", carrier)
+        assign(self, "carrier", None if carrier is None else bool(carrier))
         assign(self, "ipv6_quiet", bool(ipv6_quiet))
         assign(self, "dad", bool(dad))
         assign(self, "connected_routes", bool(connected_routes))
@@ -250,6 +255,9 @@ class DeviceConfig:
             raise MACError("a TUN has no MAC address: leave it out, or make a TAP")
         if self.tx_queue_len is not None:
             check_tx_queue_len(self.tx_queue_len)
+        for whose in (self.owner, self.group):
+            if whose is not None:
+                check_id(whose)
         if self.metric is not None:
             check_metric(self.metric)
         for group in GROUPS:
@@ -327,6 +335,7 @@ def make_config(config: DeviceConfig | None, settings: DeviceSettings) -> Device
             f"config= and {', '.join(settings)} were both given: "
             "use dataclasses.replace(config, ...) to change single values"
         )
+    check_kind(config, "config=", DeviceConfig)
     return config
 
 
@@ -348,6 +357,13 @@ def check_tx_queue_len(length: int) -> None:
     number = isinstance(length, int) and not isinstance(length, bool)
     if not number or not 1 <= length <= TX_QUEUE_LEN_MAX:
         raise ConfigError(f"tx_queue_len {length!r} is out of range: 1 to {TX_QUEUE_LEN_MAX}")
+
+
+def check_id(whose: int | str) -> None:
+    """Raise `ConfigError` unless it may be the name or number of a user or group."""
+    number = isinstance(whose, int) and not isinstance(whose, bool)
+    if not isinstance(whose, str) and not (number and 0 <= whose <= ID_MAX):
+        raise ConfigError(f"{whose!r} is neither a name nor a number from 0 to {ID_MAX}")
 
 
 def parse_mac(mac: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import threading
 import time
 import warnings
@@ -24,6 +25,7 @@ from .errors import (
 from .forking import renew_in_child
 from .interfaces import Event
 from .interrupt import Interrupt, wait_for
+from .kinds import check_kind
 from .lease import Lease, Lendable
 from .logs import NamedLogger
 from .packetio import Counters, PacketReader, PacketWriter, check_packet
@@ -45,6 +47,10 @@ T = TypeVar("T")
 
 Buffer = bytearray | memoryview
 """Where a packet is received into: writable, and a sequence of bytes."""
+
+
+WAIT_MAX = 24 * 3600.0
+"""Seconds of one wait, behind which comes another: poll(2) takes 24 days at most."""
 
 
 class Device(InterfaceSettings, Closing, Lendable):
@@ -421,9 +427,12 @@ class Device(InterfaceSettings, Closing, Lendable):
         interrupt: Interrupt | None,
     ) -> bool:
         interrupts = [wake] if interrupt is None else [wake, interrupt]
-        found = wait(None if deadline is None else deadline - time.monotonic(), *interrupts)
-        self._check(interrupt)
-        return found
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            found = wait(None if left is None else min(left, WAIT_MAX), *interrupts)
+            self._check(interrupt)
+            if found or left is None or left <= WAIT_MAX:
+                return found
 
     @contextmanager
     def _waits(self, waiters: Waiters) -> Iterator[Interrupt]:
@@ -442,8 +451,10 @@ class Device(InterfaceSettings, Closing, Lendable):
         if self._shut:
             raise ClosedError
         self._check_usable()
-        if interrupt is not None and interrupt.is_set():
-            raise InterruptError(interrupt.value)
+        if interrupt is not None:
+            check_kind(interrupt, "interrupt=", Interrupt)
+            if interrupt.is_set():
+                raise InterruptError(interrupt.value)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -544,6 +555,7 @@ class DeviceLease(Lease[Device]):
 
     def __init__(self, device: Device) -> None:
         """Raises `BusyError` also while a thread waits for the device, and `ClosedError`."""
+        check_kind(device, "device=", Device)
         with device._waiting:
             device._check()
             if device._readers.count or device._writers.count:
@@ -574,7 +586,11 @@ def _scatter(packet: bytes, views: list[memoryview]) -> None:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
+    if timeout is None:
+        return None
+    if math.isnan(timeout):
+        raise ValueError("a timeout is a number of seconds, or None, not nan")
+    return time.monotonic() + timeout
 
 
 def _timed_out(what: str, timeout: float | None) -> TimeoutError:

@@ -12,6 +12,7 @@ from typing import Any
 from .config import KeptSettings, Layer
 from .device import Device
 from .errors import ClosedError, TunError, UnsupportedError
+from .kinds import check_kind
 from .platforms.base import Framing
 from .platforms.phones import find_utun_descriptor
 
@@ -39,6 +40,8 @@ def send_device(sock: socket.socket, device: Device) -> None:
     not all (super-packets of a BSD, a TAP of macOS), `BusyError` for one that a transport has, and
     what sending raises.
     """
+    check_kind(sock, "sock", socket.socket)
+    check_kind(device, "device", Device)
     device._check_usable()
     config = device.interface.config
     told = {
@@ -70,6 +73,7 @@ def receive_device(
     side closed the socket, `TunError` (EBADMSG) for a message without a descriptor, and
     what `Device.from_fd` raises; the descriptor is closed then.
     """
+    check_kind(sock, "sock", socket.socket)
     if sys.platform == "win32":
         raise _unsupported()
     flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)

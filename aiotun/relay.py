@@ -15,6 +15,7 @@ from .errors import BusyError, ClosedError, CodecError, ConfigError, OffloadErro
 from .framed import Framed
 from .framed.base import Sink, Source
 from .framed.sources import TransportSource
+from .kinds import check_kind
 from .lease import Lease, TransportLease
 from .protocols import PacketProtocol
 from .streams import PacketStream, StreamProtocol
@@ -95,6 +96,8 @@ async def relay(
     encoded is dropped (`counters` tell) unless nothing can follow it. Both ends
     stay open; no item is lost when this is cancelled.
     """
+    for end in (a, b):
+        check_kind(end, "an end of a relay", PacketStream, PacketTransport, Framed)
     ends = [end.transport if isinstance(end, PacketStream) else end for end in (a, b)]
     if ends[0] is ends[1]:
         raise BusyError(errno.EBUSY, "an end is relayed to another, not to itself")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from .addresses import Address, AddressLike, Route, RouteLike, parse_addresses
-from .config import Layer, check_mtu, check_name, check_tx_queue_len, parse_mac
+from .config import Layer, check_id, check_mtu, check_name, check_tx_queue_len, parse_mac
 from .errors import AddressError, NameInvalidError
 from .interfaces import InterfaceStatistics
 from .logs import NamedLogger
@@ -127,7 +127,7 @@ class InterfaceSettings:
 
     @carrier.setter
     def carrier(self, carrier: bool) -> None:
-        self.interface.set_carrier(carrier)
+        self.interface.set_carrier(bool(carrier))
 
     @property
     def mac(self) -> str | None:
@@ -155,7 +155,7 @@ class InterfaceSettings:
 
     @persistent.setter
     def persistent(self, persistent: bool) -> None:
-        self.interface.set_persistent(persistent)
+        self.interface.set_persistent(bool(persistent))
 
     @property
     def owner(self) -> int | None:
@@ -164,6 +164,7 @@ class InterfaceSettings:
 
     @owner.setter
     def owner(self, owner: int) -> None:
+        check_id(owner)
         self.interface.set_owner(owner)
 
     @property
@@ -173,6 +174,7 @@ class InterfaceSettings:
 
     @group.setter
     def group(self, group: int) -> None:
+        check_id(group)
         self.interface.set_group(group)
 
     @property

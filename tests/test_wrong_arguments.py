@@ -1,11 +1,17 @@
-"""What is not bytes, at every entrance for bytes: a TypeError to the caller, and nothing else."""
+"""What is not bytes at an entrance for bytes, or of another type: a TypeError, and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import functools
+import inspect
+import socket
+import time
 from array import array
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +19,20 @@ from implementations import Implementation
 from rigs import Recorder, endpoint, packet, segments, unix_pair
 
 import aiotun
+from aiotun.codecs import (
+    COBS,
+    SLIP,
+    Ethernet,
+    IPStream,
+    LengthDelimited,
+    LengthPrefixed,
+    Pcap,
+    Pcapng,
+    RawStream,
+    StreamCodec,
+    VarintPrefixed,
+)
+from aiotun.handover import receive_device, send_device
 from aiotun.offload import NO_OFFLOAD, SuperPacket, complete_checksum, is_candidate, partial_sum
 from aiotun.testing import memory_devices
 
@@ -186,3 +206,154 @@ def test_the_frame_of_a_super_packet_stays() -> None:
     super_packet = SuperPacket(NO_OFFLOAD + packet())
     with pytest.raises(AttributeError):
         super_packet.frame = None  # type: ignore[misc, assignment]
+
+
+# Framed ends: what a stream codec makes of an item leaves later, together with others.
+
+
+@not_bytes
+@pytest.mark.parametrize(
+    "codec",
+    [COBS(), SLIP(), LengthPrefixed(2), LengthDelimited(), VarintPrefixed(), RawStream()],
+    ids=lambda codec: type(codec).__name__,
+)
+async def test_framed(no_leaks: None, codec: StreamCodec[bytes], wrong: Any) -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    async with aiotun.Framed(await asyncio.open_connection(sock=ours), codec) as framed:
+        with pytest.raises(TypeError, match="a packet is bytes, bytearray or memoryview, not"):
+            await framed.send(wrong)
+        await framed.send(b"good")
+        await framed.flush()
+        assert codec.decoder().feed(await reader.read(100)) == [b"good"]
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [COBS(), SLIP(), LengthPrefixed(2), LengthDelimited(), VarintPrefixed(), IPStream(), Pcap()],
+    ids=lambda codec: type(codec).__name__,
+)
+def test_a_decoder_of_what_is_not_bytes(codec: StreamCodec[Any]) -> None:
+    decoder = codec.decoder()
+    with pytest.raises(TypeError, match="a chunk is bytes, bytearray or memoryview, not str"):
+        decoder.feed("text")  # type: ignore[arg-type]
+    assert decoder.feed(b"") == []
+
+
+async def test_a_framed_end_whose_last_items_cannot_be_sent_is_closed(no_leaks: None) -> None:
+    class Careless(RawStream):
+        def encode(self, item: bytes) -> list[bytes]:
+            return [item]
+
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    framed = aiotun.Framed(await asyncio.open_connection(sock=ours), Careless())
+    await framed.send("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await framed.aclose()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+# Objects of another type.
+
+
+async def connected(**given: Any) -> None:
+    await aiotun.create_device_endpoint(aiotun.PacketProtocol, **given)
+
+
+async def served(**given: Any) -> None:
+    near, far = memory_devices(addresses=["10.9.0.1/24"])
+    with near, far:
+        async with aiotun.start_flow_server(None, **{"device": near, **given}):
+            pass
+
+
+OBJECTS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "Device, config=": (lambda wrong: aiotun.Device(config=wrong), "config="),
+    "memory_devices, config=": (lambda wrong: memory_devices(config=wrong), "config="),
+    "create_device_endpoint, config=": (lambda wrong: connected(config=wrong), "config="),
+    "create_device_endpoint, device=": (lambda wrong: connected(device=wrong), "device="),
+    "attach_device": (lambda wrong: aiotun.attach_device(aiotun.PacketProtocol, wrong), "device="),
+    "start_flow_server, device=": (lambda wrong: served(device=wrong), "a device"),
+    "start_flow_server, clients=": (lambda wrong: served(clients=wrong), "a device"),
+    "start_flow_server, limits=": (lambda wrong: served(limits=wrong), "limits="),
+    "start_flow_server, listeners=": (lambda wrong: served(listeners=[wrong]), "listeners="),
+    "relay": (lambda wrong: aiotun.relay(wrong, object()), "an end of a relay"),  # type: ignore[call-overload]
+    "capture": (lambda wrong: aiotun.capture(wrong, "x.pcapng"), "device"),
+    "send_device": (lambda wrong: send_device(wrong, wrong), "sock"),
+    "receive_device": (lambda wrong: receive_device(wrong), "sock"),
+    "an item of Ethernet": (lambda wrong: Ethernet().encode(wrong), "EthernetFrame"),
+    "an item of Pcap": (lambda wrong: Pcap().encode(wrong), "CapturedPacket"),
+    "an item of Pcapng": (lambda wrong: Pcapng().encode(wrong), "CapturedPacket"),
+    "LengthPrefixed, adjustment=": (lambda wrong: LengthPrefixed(2, adjustment=wrong), "int"),
+}
+
+
+@pytest.mark.parametrize("wrong", ["text", 1.5, object], ids=repr)
+@pytest.mark.parametrize(("call", "names"), OBJECTS.values(), ids=OBJECTS)
+async def test_objects(call: Callable[[Any], Any], names: str, wrong: Any) -> None:
+    async def done() -> None:
+        result = call(wrong)
+        if inspect.isawaitable(result):
+            await result
+
+    with pytest.raises(TypeError, match=f"{names}.*not {type(wrong).__name__}$"):
+        await done()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"tcp"], ids=repr)
+def test_a_filter_of_a_capture(wrong: Any, ends: Ends) -> None:
+    with pytest.raises(TypeError, match="filter= has to be str"):
+        aiotun.capture(ends.device, "x.pcapng", filter=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["text", 5], ids=repr)
+def test_a_ring_and_a_file_of_a_capture(wrong: Any, ends: Ends, tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with pytest.raises(TypeError, match="ring= has to be Ring"):
+        aiotun.capture(ends.device, path, ring=wrong)
+    with pytest.raises(TypeError, match="a file is a path or open for writing, not object"):
+        aiotun.capture(ends.device, object())  # type: ignore[arg-type]
+    with pytest.raises(aiotun.ConfigError, match=r"snap length is at least 1, not 1\.5"):
+        aiotun.capture(ends.device, path, snap_length=1.5)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, object()], ids=repr)
+def test_an_interrupt(ends: Ends, wrong: Any) -> None:
+    for call in (ends.device.recv, ends.device.wait_readable, ends.device.wait_writable):
+        with pytest.raises(TypeError, match="interrupt= has to be Interrupt"):
+            call(timeout=0, interrupt=wrong)
+    with pytest.raises(TypeError, match="interrupt= has to be Interrupt"):
+        ends.device.send(packet(), interrupt=wrong)
+    check_alive(ends, ends.device.send)
+
+
+def test_a_timeout_that_is_no_number(ends: Ends) -> None:
+    with pytest.raises(ValueError, match="not nan"):
+        ends.device.recv(timeout=float("nan"))
+
+
+@pytest.mark.parametrize("timeout", [2.0**31, 2.0**63, float("inf")])
+def test_a_timeout_without_end(timeout: float) -> None:
+    near, far = memory_devices()
+    with near, far, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        receiving = thread.submit(near.recv, timeout)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            receiving.result(0.05)
+        far.send(packet())
+        assert receiving.result(5) == packet()
+
+
+def test_a_wait_that_is_longer_than_a_selector_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiotun.device.WAIT_MAX", 0.01)
+    near, far = memory_devices()
+    with near, far:
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            near.recv(timeout=0.1)
+        assert time.monotonic() - start >= 0.1

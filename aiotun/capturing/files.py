@@ -24,6 +24,7 @@ from ..codecs.pcapng_blocks import (
     section_header,
 )
 from ..errors import ConfigError
+from ..kinds import check_kind
 from ..native import native
 
 __all__ = ["CaptureFile", "Ring", "Target"]
@@ -82,6 +83,10 @@ class CaptureFile(Closing):
     ) -> None:
         if snap_length > UINT32_MAX:
             raise ConfigError(f"the snap length is at most {UINT32_MAX}, not {snap_length}")
+        if ring is not None:
+            check_kind(ring, "ring=", Ring)
+        if not isinstance(target, str | os.PathLike) and not hasattr(target, "write"):
+            raise TypeError(f"a file is a path or open for writing, not {type(target).__name__}")
         self._head = section_header(
             application=_application(),
             system=f"{platform.system()} {platform.release()}",

@@ -9,21 +9,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..cancelling import Closing
 from ..codecs import LINKTYPE_ETHERNET, LINKTYPE_RAW
 from ..codecs.pcapng_blocks import INBOUND, OUTBOUND
 from ..device import Device
 from ..errors import ConfigError
+from ..kinds import check_kind
 from ..platforms.tapped import Tap
+from ..streams import PacketStream
+from ..transports import PacketTransport
 from .files import CaptureFile, Ring, Target
 from .filters import SNAP_LENGTH, Filter
 from .frames import packets_of
-
-if TYPE_CHECKING:
-    from ..streams import PacketStream
-    from ..transports import PacketTransport
 
 __all__ = ["LINK_TYPES", "Capture", "capture"]
 
@@ -85,10 +84,12 @@ def capture(
     Raises `OSError` of the file, `ConfigError` for a wrong filter, size or ring, `BusyError` where
     another capture of this device goes on, and `ClosedError`.
     """
+    check_kind(device, "device", Device, PacketTransport, PacketStream)
+    check_kind(filter, "filter=", str)
     tapped = device if isinstance(device, Device) else device.device
     for what, value in (("snap length", snap_length), ("count", count), ("buffer", buffer)):
-        if value is not None and value < 1:
-            raise ConfigError(f"the {what} is at least 1, not {value}")
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise ConfigError(f"the {what} is at least 1, not {value!r}")
     link_type = LINK_TYPES[tapped.layer]
     compiled = Filter(filter, link_type) if filter else None
     output = CaptureFile(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TypeVar
 
+from ..buffers import to_bytes
 from ..errors import CodecError
 from .base import StreamDecoder
 
@@ -59,6 +60,8 @@ class BufferedDecoder(StreamDecoder[T]):
         return at if resume is None else resume
 
     def feed(self, data: bytes) -> list[T]:
+        if type(data) is not bytes:
+            data = to_bytes(data, "chunk")
         if self._error is not None:
             raise self._told(self._error, data)
         start, at_once = 0, not data

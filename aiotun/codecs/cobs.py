@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..buffers import to_bytes
 from ..errors import CodecError
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .delimited import DelimitedDecoder
@@ -35,6 +36,8 @@ class COBS(StreamCodec[bytes]):
     max_frame: int = MAX_FRAME
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         if len(item) > self.max_frame:
             raise CodecError(f"a packet of {len(item)} bytes is longer than {self.max_frame}")
         parts: list[bytes] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import CodecError
+from ..kinds import check_kind
 from .base import PacketCodec
 
 __all__ = ["Ethernet", "EthernetFrame", "VLANTag"]
@@ -52,6 +53,7 @@ class Ethernet(PacketCodec[EthernetFrame]):
     """Ethernet frames as `EthernetFrame` objects, their VLAN tags taken apart."""
 
     def encode(self, item: EthernetFrame) -> bytes:
+        check_kind(item, "an item", EthernetFrame)
         if not len(item.destination) == len(item.source) == MAC:
             raise CodecError("an Ethernet address that has not 6 bytes")
         if item.ethertype in TPIDS or not 0 <= item.ethertype <= 0xFFFF:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from ..buffers import to_bytes
 from ..errors import CodecError
+from ..kinds import check_kind
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
 
@@ -40,12 +42,15 @@ class LengthPrefixed(StreamCodec[bytes]):
 
     def __post_init__(self) -> None:
         _check_field(self.size, self.byteorder, self.offset)
+        check_kind(self.adjustment, "adjustment=", int)
 
     @property
     def header_size(self) -> int:
         return self.offset + self.size
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         size = len(item) - self.keep_header * self.header_size
         length = size - self.adjustment
         if not (0 <= size <= self.max_frame and 0 <= length < 1 << 8 * self.size):
@@ -90,10 +95,13 @@ class LengthDelimited(StreamCodec[bytes]):
 
     def __post_init__(self) -> None:
         _check_field(self.length_field_length, self.byteorder, self.length_field_offset)
+        check_kind(self.length_adjustment, "length_adjustment=", int)
         if self.num_skip is not None and self.num_skip < 0:
             raise ValueError(f"num_skip {self.num_skip} is negative")
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         length = len(item) - self.length_adjustment
         size = self.length_field_length
         if len(item) > self.max_frame_length or not 0 <= length < 1 << 8 * size:
@@ -114,6 +122,8 @@ class LengthDelimited(StreamCodec[bytes]):
 
 
 def _check_field(size: int, byteorder: str, offset: int) -> None:
+    check_kind(size, "the size of the length", int)
+    check_kind(offset, "the offset of the length", int)
     if not 1 <= size <= 8:
         raise ValueError(f"size {size}: a length has 1 to 8 bytes")
     if byteorder not in ("big", "little"):

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from ..errors import CodecError
+from ..kinds import check_kind
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
 from .capture import LINKTYPE_RAW, CapturedPacket
@@ -47,6 +48,7 @@ class Pcap(StreamCodec[CapturedPacket]):
         return [struct.pack("<" + FILE_HEADER, *fields)]
 
     def encode(self, item: CapturedPacket) -> list[bytes]:
+        check_kind(item, "an item", CapturedPacket)
         size = len(item.data)
         if item.link_type != self.link_type:
             raise CodecError(f"a packet of link type {item.link_type}, not {self.link_type}")

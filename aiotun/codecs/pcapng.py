@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import CodecError
+from ..kinds import check_kind
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
 from .capture import LINKTYPE_RAW, CapturedPacket
@@ -69,6 +70,7 @@ class Pcapng(StreamCodec[CapturedPacket]):
         return [section_header(), interface_description(self.link_type, self.max_frame)]
 
     def encode(self, item: CapturedPacket) -> list[bytes]:
+        check_kind(item, "an item", CapturedPacket)
         size = len(item.data)
         if item.link_type != self.link_type:
             raise CodecError(f"a packet of link type {item.link_type}, not {self.link_type}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..buffers import to_bytes
 from .base import PacketCodec, StreamCodec, StreamDecoder
 
 __all__ = ["Raw", "RawStream", "is_raw"]
@@ -30,6 +31,8 @@ class RawStream(StreamCodec[bytes]):
     """A stream without frames: an item is what one read brought, never empty."""
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         return [item] if item else []
 
     def decoder(self) -> StreamDecoder[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..buffers import to_bytes
 from ..errors import CodecError
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .delimited import DelimitedDecoder
@@ -29,6 +30,8 @@ class SLIP(StreamCodec[bytes]):
     max_frame: int = MAX_FRAME
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         if not 0 < len(item) <= self.max_frame:
             raise CodecError(f"a packet of {len(item)} bytes, not 1 to {self.max_frame}")
         # ESC first: it occurs in what END is replaced by.

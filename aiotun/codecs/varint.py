@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..buffers import to_bytes
 from ..errors import CodecError
 from .base import MAX_FRAME, StreamCodec, StreamDecoder
 from .buffered import BufferedDecoder
@@ -26,6 +27,8 @@ class VarintPrefixed(StreamCodec[bytes]):
     max_frame: int = MAX_FRAME
 
     def encode(self, item: bytes) -> list[bytes]:
+        if type(item) is not bytes:
+            item = to_bytes(item)
         length = len(item)
         if length > self.max_frame:
             raise CodecError(f"an item of {length} bytes is longer than {self.max_frame}")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..cancelling import Opening, despite_cancellation
 from ..config import DeviceConfig, DeviceSettings, make_config
+from ..device import Device
 from ..endpoints import open_off_loop
 from ..errors import ConfigError
+from ..kinds import check_kind
 from ..transports.closing import close_off_loop
 from .base import Accept, Flow, FlowLimits
 from .server import Begin, Converse, FlowServer, Options
@@ -19,8 +21,6 @@ from .udp import DatagramStream, StreamProtocol
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from ..device import Device
 
 __all__ = ["create_flow_server", "start_flow_server"]
 
@@ -148,7 +148,12 @@ async def _start(
     settings: DeviceSettings,
 ) -> FlowServer:
     loop = asyncio.get_running_loop()
+    check_kind(options.limits, "limits=", FlowLimits)
+    for listener in options.listeners or ():
+        check_kind(listener, "each of listeners=", Listener)
     devices = [each for each in (device, options.clients) if each is not None]
+    for each in devices:
+        check_kind(each, "a device of the server", Device)
     try:
         if device is None:
             config = make_config(config, settings)

@@ -148,6 +148,8 @@ async def start_framed_server(
         listener = await loop.create_server(asyncio.Protocol, host, port, **options)
     elif sys.platform == "win32":
         raise _no_unix_sockets()
+    elif not os.fspath(path):  # of which asyncio asks the first character
+        raise ConfigError("path= is empty: it is the file of a UNIX socket")
     else:
         listener = await loop.create_unix_server(asyncio.Protocol, path, **options)
     try:

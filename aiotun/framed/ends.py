@@ -181,7 +181,7 @@ class FramedWriter(AsyncClosing, Generic[T]):
             with suppress(OSError):
                 await self._sink.flush()
                 await self._sink.send_eof()
-        except asyncio.CancelledError:
+        except BaseException:
             self._sink.abort()
             if self._underneath.open_halves == {self._sink}:
                 await self._underneath.close_at_once()
@@ -303,7 +303,7 @@ class Framed(FramedReader[T], FramedWriter[T], Lendable):
         try:
             with suppress(OSError):  # what broke it, the next call was told or will be
                 await self._sink.flush()
-        except asyncio.CancelledError:
+        except BaseException:
             self._source.closed = True
             self._sink.abort()
             await self._underneath.close_at_once()

@@ -78,6 +78,12 @@ async def test_what_frames_no_connection(no_leaks: None, wrong: dict[str, Any], 
         os.close(writing)
 
 
+@needs_unix_sockets
+async def test_an_empty_path() -> None:
+    with pytest.raises(aiotun.ConfigError, match="path= is empty"):
+        await aiotun.start_framed_server(echo, CODEC, path="")
+
+
 async def test_a_server_that_cannot_listen_leaves_nothing(no_leaks: None) -> None:
     with pytest.raises(OverflowError):
         await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0, backlog=1 << 31)

@@ -210,7 +210,7 @@ class TunQueue(DescriptorQueue):
 
     def _give(self, request: int, whom: str, number: int) -> None:
         try:
-            self._ioctl(request, number)
+            self._ioctl(request, struct.unpack("=i", struct.pack("=I", number))[0])
         except OSError as exc:
             if exc.errno == errno.EINVAL:
                 raise ConfigError(f"this user namespace has no {whom} {number}") from exc

@@ -76,6 +76,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], Callable[[Namespace], Any], Any]] = {
     "not persistent": ({"persistent": False}, lambda ns: info(ns)["persist"], False),
     "owner": ({"owner": "daemon"}, lambda ns: info(ns)["user"], "daemon"),
     "owner by id": ({"owner": 12345}, lambda ns: str(info(ns)["user"]), "12345"),
+    "owner by a great id": ({"owner": 3 << 30}, lambda ns: str(info(ns)["user"]), str(3 << 30)),
     "group": ({"group": "daemon"}, lambda ns: info(ns)["group"], "daemon"),
     "group by id": ({"group": 12345}, lambda ns: str(info(ns)["group"]), "12345"),
     "up": ({"up": True}, lambda ns: "UP" in show(ns)["flags"], True),
