@@ -6,11 +6,11 @@ then no entry and no port is left in use. idle SECONDS: a connection that says n
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import random
 import socket
-import sys
 import time
 
 import aiotun
@@ -96,5 +96,11 @@ async def main(what: str, amount: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.flows.endurance", description=__doc__
+    )
+    parser.add_argument("what", choices=["transfer", "connections", "idle"])
+    parser.add_argument("amount", type=int)
+    args = parser.parse_args()
     prepare("tun", "netns")
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(args.what, args.amount))
