@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,31 @@ def test_several_threads_use_one_key_at_a_time(impl: Any) -> None:
     for thread in threads:
         thread.join()
     assert results == [THREADS_BATCH] * 40
+
+
+@pytest.mark.requires("aead")
+def test_memory_that_ends_while_threads_are_at_work() -> None:
+    """What was made is let go when no thread uses it any more, and all goes on."""
+    testcapi: Any = pytest.importorskip("_testcapi")
+    impl = IMPLEMENTATIONS["native"]
+    sealer, opener = impl.Sealer(KEY, threads=2), impl.Opener(KEY, len(HEAD), threads=2)
+    sealed = sealer.seal(THREADS_BATCH, HEAD, 0)
+    calls = [
+        (partial(sealer.seal, THREADS_BATCH, HEAD, 0), sealed),
+        (partial(opener.open, sealed), (THREADS_BATCH, list(range(300)))),
+    ]
+    for call, result in calls:
+        for before in (50, 100, 200, 280):
+            failed = False
+            testcapi.set_nomemory(before, before + 1)
+            try:
+                call()
+            except MemoryError:
+                failed = True
+            finally:
+                testcapi.remove_mem_hooks()
+            assert failed
+            assert call() == result
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)

@@ -40,6 +40,23 @@ used.close()
 pause()
 """
 
+FAILED = """
+import _testcapi
+
+used, batch = Sealer(key, threads=2), [bytes(1420)] * 300
+key[:] = bytes(32)
+used.seal(batch, b"", 0)
+_testcapi.set_nomemory(100, 101)
+try:
+    used.seal(batch, b"", 0)
+    sys.exit("there was memory")
+except MemoryError:
+    _testcapi.remove_mem_hooks()
+pause()
+used.close()
+pause()
+"""
+
 WITHIN = """
 class Peer(PeerState):
     def _will_be(self, due):
@@ -86,8 +103,15 @@ def is_found(key: bytes, pid: int) -> bool:
             ("Opener(key, 0, ", "open([bytes(1400)])"),
         ]
     ]
-    + [WITHIN],
-    ids=["seal", "open", "seal by AES", "open by AES", "closed within a call"],
+    + [WITHIN, FAILED],
+    ids=[
+        "seal",
+        "open",
+        "seal by AES",
+        "open by AES",
+        "closed within a call",
+        "without memory within a call",
+    ],
 )
 def test_a_closed_key_is_wiped(script: str) -> None:
     key = os.urandom(32)

@@ -22,7 +22,7 @@ enum {
     TAG_SIZE = 16,
     PAD_MAX = 65536,
     CONTENT_MAX = 1 << 24,
-    CHUNK = 8,         /* a thread takes so many packets at a time */
+    WAVE = 64,         /* so many packets are added at a time to those that threads share */
     SHARED_MIN = 65536 /* bytes of a batch that threads share: a smaller one costs more to share */
 };
 
@@ -48,12 +48,16 @@ typedef struct {
     bool done;
 } Item;
 
+typedef void (*Process)(const Secret *secret, EVP_CIPHER_CTX *context, Item *item);
+
+/* Items that are processed, by threads while more are added. */
 typedef struct {
     Key *key;
     Item *items;
-    size_t count;
-    void (*process)(const Secret *secret, EVP_CIPHER_CTX *context, Item *item);
-    Context *contexts; /* one for each thread */
+    Process process;
+    size_t count, shared; /* how many there are, and how many of these threads know of */
+    int threads;
+    Context contexts[POOL_THREADS_MAX]; /* one for each thread */
 } Job;
 
 static void
@@ -147,13 +151,11 @@ open_one(const Secret *secret, EVP_CIPHER_CTX *context, Item *item)
 }
 
 static void
-step(void *job, size_t index, int thread)
+process_items(void *all, size_t first, size_t end, int thread)
 {
-    Job *batch = job;
-    const size_t first = index * CHUNK;
-    const size_t end = batch->count - first < CHUNK ? batch->count : first + CHUNK;
+    Job *job = all;
     for (size_t i = first; i < end; i++)
-        batch->process(&batch->key->secret, batch->contexts[thread].openssl, &batch->items[i]);
+        job->process(&job->key->secret, job->contexts[thread].openssl, &job->items[i]);
 }
 
 /* Take a context that has this key. Return false with an exception set. */
@@ -173,27 +175,64 @@ take_context_for(Key *key, Context *taken)
     return false;
 }
 
-/* Process all items, with the GIL released. Return false with an exception set if the key was
-   closed. */
-static bool
-process(Job *batch, size_t bytes)
+static void
+keep_contexts(Job *job)
 {
-    Key *key = batch->key;
+    while (job->threads)
+        keep_context(job->key->contexts, job->contexts[--job->threads]);
+}
+
+/* Begin a job of so many bytes in all. Return false with an exception set if the key was closed. No
+   Python may run until its end, where the GIL is released. */
+static bool
+begin_job(Job *job, Key *key, Item *items, Process process, size_t bytes)
+{
     const int wanted = bytes < SHARED_MIN ? 1 : key->threads;
-    Context contexts[POOL_THREADS_MAX];
-    int threads = 0;
-    while (threads < wanted && take_context_for(key, &contexts[threads]))
-        threads++;
-    const bool done = threads == wanted;
-    if (done) {
-        batch->contexts = contexts;
-        Py_BEGIN_ALLOW_THREADS
-        pool_run(step, batch, (batch->count + CHUNK - 1) / CHUNK, threads);
-        Py_END_ALLOW_THREADS
-    }
-    while (threads)
-        keep_context(key->contexts, contexts[--threads]);
-    return done;
+    job->key = key;
+    job->items = items;
+    job->process = process;
+    job->count = job->shared = 0;
+    job->threads = 0;
+    while (job->threads < wanted && take_context_for(key, &job->contexts[job->threads]))
+        job->threads++;
+    if (job->threads == wanted)
+        return true;
+    keep_contexts(job);
+    return false;
+}
+
+/* Let threads know of the items. Return false if there are none that have time. */
+static bool
+share_items(Job *job)
+{
+    if (job->shared)
+        pool_add(job->count, false);
+    else if (job->threads == 1 || !pool_begin(process_items, job, job->count, job->threads))
+        return false;
+    job->shared = job->count;
+    return true;
+}
+
+/* There are so many items in all now. */
+static void
+add_items(Job *job, size_t count)
+{
+    job->count = count;
+    if (count - job->shared >= WAVE)
+        share_items(job);
+}
+
+/* Process what is left, with the GIL released. */
+static void
+end_job(Job *job)
+{
+    Py_BEGIN_ALLOW_THREADS
+    if (job->shared || share_items(job))
+        pool_end(job->count);
+    else
+        process_items(job, 0, job->count, 0);
+    Py_END_ALLOW_THREADS
+    keep_contexts(job);
 }
 
 static bool
@@ -289,6 +328,9 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
         PyErr_NoMemory();
         goto failed;
     }
+    Job job;
+    if (!begin_job(&job, (Key *)self, items, seal_one, bytes))
+        goto failed;
     const Py_ssize_t head_size = PyBytes_GET_SIZE(head);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *packet = PyTuple_GET_ITEM(batch, i);
@@ -297,7 +339,7 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
         PyObject *message = PyBytes_FromStringAndSize(
             NULL, head_size + COUNTER_SIZE + size + behind + TAG_SIZE);
         if (!message)
-            goto failed;
+            break;
         PyList_SET_ITEM(messages, i, message);
         uint8_t *out = (uint8_t *)PyBytes_AS_STRING(message);
         memcpy(out, PyBytes_AS_STRING(head), (size_t)head_size);
@@ -309,9 +351,10 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
             .pad = behind,
             .counter = counter + (uint64_t)i,
         };
+        add_items(&job, (size_t)i + 1);
     }
-    Job all = {.key = (Key *)self, .items = items, .count = (size_t)count, .process = seal_one};
-    if (process(&all, bytes) && all_sealed(&all))
+    end_job(&job);
+    if (job.count == (size_t)count && all_sealed(&job))
         goto done;
 failed:
     Py_CLEAR(messages);
@@ -338,14 +381,19 @@ opener_open(PyObject *self, PyObject *messages)
         PyErr_NoMemory();
         goto done;
     }
+    Job job;
+    if (!begin_job(&job, key, items, open_one, bytes))
+        goto done;
+    bool made = true;
     for (Py_ssize_t i = 0; i < all; i++) {
         PyObject *message = PyTuple_GET_ITEM(batch, i);
         const Py_ssize_t size = PyBytes_GET_SIZE(message) - front - TAG_SIZE;
         if (size < 0)
             continue;
         PyObject *packet = PyBytes_FromStringAndSize(NULL, size);
-        if (!packet)
-            goto done;
+        made = packet;
+        if (!made)
+            break;
         packets[count] = packet;
         const uint8_t *in = (const uint8_t *)PyBytes_AS_STRING(message) + front;
         items[count++] = (Item){
@@ -354,9 +402,10 @@ opener_open(PyObject *self, PyObject *messages)
             .size = size,
             .counter = read_counter(in - COUNTER_SIZE),
         };
+        add_items(&job, (size_t)count);
     }
-    Job each = {.key = key, .items = items, .count = (size_t)count, .process = open_one};
-    if (!process(&each, bytes))
+    end_job(&job);
+    if (!made)
         goto done;
     for (Py_ssize_t i = 0; i < count; i++) {
         if (!items[i].done)

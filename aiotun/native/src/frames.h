@@ -118,11 +118,10 @@ number_again(PyObject **last, size_t number)
     return Py_XNewRef(*last);
 }
 
-/* Make a train for the messages of the first packets that can be together, and say how many these
-   are. The messages are filled in later. Return its bytes, or NULL with an exception set. */
+/* Make room for a train of the first packets whose messages can be together, and say how many these
+   are. Return its bytes, or NULL with an exception set. */
 static PyObject *
-make_train(Item *items, size_t count, const uint8_t *head, size_t head_size, size_t *taken,
-           size_t *segment)
+take_train(const Item *items, size_t count, size_t head_size, size_t *taken, size_t *segment)
 {
     Train train = {0};
     size_t number = 0;
@@ -136,29 +135,68 @@ make_train(Item *items, size_t count, const uint8_t *head, size_t head_size, siz
     }
     *taken = number;
     *segment = train.segment;
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)train.size);
-    uint8_t *out = bytes ? (uint8_t *)PyBytes_AS_STRING(bytes) : NULL;
-    for (size_t i = 0; bytes && i < number; i++) {
+    return PyBytes_FromStringAndSize(NULL, (Py_ssize_t)train.size);
+}
+
+/* Give packets their places in a train that has room for them, behind heads and counters. Return how
+   many these are. */
+static size_t
+place_items(Item *items, PyObject *train, const uint8_t *head, size_t head_size)
+{
+    uint8_t *out = (uint8_t *)PyBytes_AS_STRING(train);
+    const uint8_t *end = out + PyBytes_GET_SIZE(train);
+    size_t count = 0;
+    while (out < end) {
+        Item *item = &items[count++];
         memcpy(out, head, head_size);
-        write_counter(out + head_size, items[i].counter);
-        items[i].out = out + head_size + COUNTER_SIZE;
-        out = items[i].out + items[i].size + items[i].pad + TAG_SIZE;
+        write_counter(out + head_size, item->counter);
+        item->out = out + head_size + COUNTER_SIZE;
+        out = item->out + item->size + item->pad + TAG_SIZE;
     }
+    return count;
+}
+
+/* Make a train for the messages of the first packets that can be together, and say how many these
+   are. The messages are filled in later. Return its bytes, or NULL with an exception set. */
+static PyObject *
+make_train(Item *items, size_t count, const uint8_t *head, size_t head_size, size_t *taken,
+           size_t *segment)
+{
+    PyObject *bytes = take_train(items, count, head_size, taken, segment);
+    if (bytes)
+        place_items(items, bytes, head, head_size);
     return bytes;
 }
 
-/* Make trains for all messages: a list of tuples. */
+/* Make room for trains of all messages: a list of tuples. */
 static PyObject *
-make_trains(Item *items, size_t count, const uint8_t *head, size_t head_size)
+take_trains(const Item *items, size_t count, size_t head_size)
 {
     PyObject *trains = PyList_New(0), *last = NULL;
     for (size_t at = 0, taken, segment; trains && at < count; at += taken) {
-        PyObject *bytes = make_train(items + at, count - at, head, head_size, &taken, &segment);
+        PyObject *bytes = take_train(items + at, count - at, head_size, &taken, &segment);
         if (!append(trains, tuple_of(2, (PyObject *[]){bytes, number_again(&last, segment)})))
             Py_CLEAR(trains);
     }
     Py_XDECREF(last);
     return trains;
+}
+
+/* Seal the items into trains that have room for them. Return false with an exception set. */
+static bool
+seal_into(PyObject *trains, Key *key, Item *items, PyObject *head, size_t bytes)
+{
+    Job job;
+    if (!begin_job(&job, key, items, seal_in_place, bytes))
+        return false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(trains); i++) {
+        PyObject *train = PyTuple_GET_ITEM(PyList_GET_ITEM(trains, i), 0);
+        add_items(&job, job.count + place_items(items + job.count, train,
+                                                (const uint8_t *)PyBytes_AS_STRING(head),
+                                                (size_t)PyBytes_GET_SIZE(head)));
+    }
+    end_job(&job);
+    return all_sealed(&job);
 }
 
 static PyObject *
@@ -213,10 +251,8 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
         goto done;
     for (size_t i = 0; i < count; i++)
         items[i].counter = counter + i;
-    trains = make_trains(items, count, (const uint8_t *)PyBytes_AS_STRING(head),
-                         (size_t)PyBytes_GET_SIZE(head));
-    Job all = {.key = (Key *)self, .items = items, .count = count, .process = seal_in_place};
-    if (trains && !(process(&all, bytes) && all_sealed(&all)))
+    trains = take_trains(items, count, (size_t)PyBytes_GET_SIZE(head));
+    if (trains && !seal_into(trains, (Key *)self, items, head, bytes))
         Py_CLEAR(trains);
 done:
     for (size_t i = 0; i < begun; i++)
@@ -410,9 +446,11 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
         cargo.items[i].out = to;
         to += cargo.items[i].size;
     }
-    Job each = {.key = key, .items = cargo.items, .count = cargo.count, .process = open_one};
-    if (!process(&each, cargo.bytes))
+    Job job;
+    if (!begin_job(&job, key, cargo.items, open_one, cargo.bytes))
         goto done;
+    add_items(&job, cargo.count);
+    end_job(&job);
     take_opened(&outcome, cargo.items, cargo.count, window, &batch);
     if (batch_coalesce(&batch, false, (Wanted){tcp, udp, zero}))
         frames = batch_frames(&batch, 0);

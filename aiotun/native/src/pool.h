@@ -1,40 +1,61 @@
-/* Threads that share the steps of a job; no step needs Python. */
+/* Threads that share a job, which is so many items; none needs Python. They begin while items are added. */
 
 #pragma once
 
 #include "threading.h"
 
-enum { POOL_THREADS_MAX = 64 };
+enum {
+    POOL_THREADS_MAX = 64,
+    POOL_STEP = 8,   /* a thread takes so many items at a time */
+    POOL_YIELDS = 32 /* about as long as a step takes: to sleep and be woken takes longer */
+};
 
-/* Do the step with this index. A thread does one step at a time; threads are numbered from 0. */
-typedef void (*Step)(void *job, size_t index, int thread);
+/* Process the items from `first` up to `end`. Threads are numbered from 0. */
+typedef void (*Step)(void *job, size_t first, size_t end, int thread);
 
 typedef struct {
     Mutex job_lock; /* whoever holds it has the one job that there is at a time */
-    Mutex lock;     /* it guards all that follows but `next` */
-    Condition begun, ended;
+    Mutex lock;     /* it guards all that follows but the numbers */
+    Condition begun, grown, ended;
     int workers;          /* workers that were started so far; the caller is thread 0 */
     unsigned long number; /* the number of the job, by which a worker knows a new one */
-    int wanted, at_work;  /* how many the job wants, and how many are at work */
+    int wanted;           /* how many workers may begin */
+    bool whole;           /* no items are added any more */
     Step step;
     void *job;
-    size_t count;
-    Number next;
+    Number at_work; /* workers that are; they change it with the lock */
+    Number added; /* items that may be processed; all steps but the last of a whole job are whole */
+    Number taken; /* steps that were taken, */
+    Number front; /* and how many of these by workers, from the front: the caller is at the back */
 } Pool;
 
 #define POOL_INITIALIZER                                                            \
     {                                                                               \
         .job_lock = MUTEX_INITIALIZER, .lock = MUTEX_INITIALIZER,                   \
-        .begun = CONDITION_INITIALIZER, .ended = CONDITION_INITIALIZER              \
+        .begun = CONDITION_INITIALIZER, .grown = CONDITION_INITIALIZER,             \
+        .ended = CONDITION_INITIALIZER                                              \
     }
 
 static Pool pool = POOL_INITIALIZER;
 
 static void
-pool_take_steps(int thread)
+pool_do_step(size_t index, int thread)
 {
-    for (size_t index; (index = take_number(&pool.next)) < pool.count;)
-        pool.step(pool.job, index, thread);
+    const size_t first = index * POOL_STEP, added = get_number(&pool.added);
+    pool.step(pool.job, first, added - first < POOL_STEP ? added : first + POOL_STEP, thread);
+}
+
+/* Wait until there are so many steps and one more. Return false if there will not be. */
+static bool
+pool_has_more(size_t steps)
+{
+    if (steps * POOL_STEP < get_number(&pool.added))
+        return true;
+    lock_mutex(&pool.lock);
+    while (steps * POOL_STEP >= get_number(&pool.added) && !pool.whole)
+        wait_for_condition(&pool.grown, &pool.lock);
+    unlock_mutex(&pool.lock);
+    return steps * POOL_STEP < get_number(&pool.added);
 }
 
 THREAD(pool_worker, argument)
@@ -46,10 +67,12 @@ THREAD(pool_worker, argument)
         while (done == pool.number || thread > pool.wanted)
             wait_for_condition(&pool.begun, &pool.lock);
         done = pool.number;
+        take_number(&pool.at_work);
         unlock_mutex(&pool.lock);
-        pool_take_steps(thread);
+        while (pool_has_more(take_number(&pool.taken)))
+            pool_do_step(take_number(&pool.front), thread);
         lock_mutex(&pool.lock);
-        if (!--pool.at_work)
+        if (!drop_number(&pool.at_work))
             signal_condition(&pool.ended);
     }
     return 0;
@@ -91,29 +114,52 @@ pool_register_reset(void)
 }
 #endif
 
-/* Do all steps, in at most so many threads. The caller does them alone if another job keeps the
-   workers busy. */
-static void
-pool_run(Step step, void *job, size_t count, int threads)
+/* Begin a job of `count` items, to which more may be added, in at most so many threads. Return false
+   if another job keeps the workers busy. */
+static bool
+pool_begin(Step step, void *job, size_t count, int threads)
 {
-    if (threads == 1 || !try_mutex(&pool.job_lock)) {
-        for (size_t index = 0; index < count; index++)
-            step(job, index, 0);
-        return;
-    }
+    if (!try_mutex(&pool.job_lock))
+        return false;
     lock_mutex(&pool.lock);
     pool_grow(threads - 1);
-    pool.wanted = pool.at_work = pool.workers < threads ? pool.workers : threads - 1;
+    pool.wanted = threads - 1;
     pool.step = step;
     pool.job = job;
-    pool.count = count;
-    set_number(&pool.next, 0);
+    pool.whole = false;
+    set_number(&pool.added, count - count % POOL_STEP);
+    set_number(&pool.taken, 0);
+    set_number(&pool.front, 0);
     pool.number++;
     broadcast_condition(&pool.begun);
     unlock_mutex(&pool.lock);
-    pool_take_steps(0);
+    return true;
+}
+
+/* There are `count` items now, and more if the job is not whole. */
+static void
+pool_add(size_t count, bool whole)
+{
     lock_mutex(&pool.lock);
-    while (pool.at_work)
+    set_number(&pool.added, whole ? count : count - count % POOL_STEP);
+    pool.whole = whole;
+    broadcast_condition(&pool.grown);
+    unlock_mutex(&pool.lock);
+}
+
+/* There are no more than `count` items: do what is left of them, and wait for the workers. */
+static void
+pool_end(size_t count)
+{
+    pool_add(count, true);
+    const size_t steps = (count + POOL_STEP - 1) / POOL_STEP;
+    for (size_t left = steps; take_number(&pool.taken) < steps;)
+        pool_do_step(--left, 0);
+    for (int i = 0; i < POOL_YIELDS && get_number(&pool.at_work); i++)
+        yield_processor();
+    lock_mutex(&pool.lock);
+    pool.wanted = 0; /* who comes late need not begin */
+    while (get_number(&pool.at_work))
         wait_for_condition(&pool.ended, &pool.lock);
     unlock_mutex(&pool.lock);
     unlock_mutex(&pool.job_lock);

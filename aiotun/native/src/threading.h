@@ -60,10 +60,29 @@ take_number(Number *next)
     return (size_t)(InterlockedIncrement64(next) - 1);
 }
 
-static inline void
-set_number(Number *next, size_t value)
+static inline size_t
+drop_number(Number *number)
 {
-    InterlockedExchange64(next, (LONG64)value);
+    return (size_t)InterlockedDecrement64(number);
+}
+
+static inline void
+set_number(Number *number, size_t value)
+{
+    InterlockedExchange64(number, (LONG64)value);
+}
+
+static inline size_t
+get_number(Number *number)
+{
+    return (size_t)InterlockedCompareExchange64(number, 0, 0);
+}
+
+/* Let another thread have the processor, if one waits for it. */
+static inline void
+yield_processor(void)
+{
+    SwitchToThread();
 }
 
 /* Put a pointer there, and return the one that was there. */
@@ -83,6 +102,7 @@ start_thread(DWORD(WINAPI *body)(LPVOID), void *argument)
 
 #else
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -137,10 +157,28 @@ take_number(Number *next)
     return atomic_fetch_add(next, 1);
 }
 
-static inline void
-set_number(Number *next, size_t value)
+static inline size_t
+drop_number(Number *number)
 {
-    atomic_store(next, value);
+    return atomic_fetch_sub(number, 1) - 1;
+}
+
+static inline void
+set_number(Number *number, size_t value)
+{
+    atomic_store(number, value);
+}
+
+static inline size_t
+get_number(Number *number)
+{
+    return atomic_load(number);
+}
+
+static inline void
+yield_processor(void)
+{
+    sched_yield();
 }
 
 static inline void *
