@@ -75,6 +75,7 @@ class Sealer:
 
         A batch that another thread has begun goes on, and the key is wiped behind it.
         What OpenSSL left on the stack of a thread stays there until it is overwritten.
+        A child process keeps what other threads were using of a key when it was forked.
         """
 
 class Opener:
