@@ -341,6 +341,20 @@ async def test_a_port_that_says_something_else_each_time(way: str) -> None:
             await until(lambda: [end.data for end in ends] == [[b"one"], [b"two"]])
 
 
+class Address(tuple[Any, ...]):
+    """It may have attributes."""
+
+
+async def test_no_address_is_kept_that_holds_something_else() -> None:
+    async with receiver() as server, endpoint() as client:
+        addr: Any = Address(server.transport.local_addr)
+        gone = weakref.ref(held := Acting())
+        addr.held = held
+        client.transport.post(entries(addr, (b"x", 0)))
+        del addr, held
+        assert gone() is None
+
+
 async def test_nothing_overtakes_what_gathered() -> None:
     async with receiver() as server:
         addr = server.transport.local_addr

@@ -192,9 +192,11 @@ udp_write_target(Kept *kept, struct msghdr *header, Envelope *envelope, int fami
     }
     if (!udp_write_address(header, envelope, family, addr))
         return false;
-    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(addr); i++)
-        if (!PyLong_CheckExact(PyTuple_GET_ITEM(addr, i))) /* it may say something else next time */
-            return true;
+    bool plain = PyTuple_CheckExact(addr) && PyUnicode_CheckExact(PyTuple_GET_ITEM(addr, 0));
+    for (Py_ssize_t i = 1; plain && i < PyTuple_GET_SIZE(addr); i++)
+        plain = PyLong_CheckExact(PyTuple_GET_ITEM(addr, i));
+    if (!plain) /* it may say something else next time, or hold what is to go */
+        return true;
     memcpy(place->told, &envelope->to, ADDRESS_MAX);
     Py_XSETREF(place->object, Py_NewRef(addr));
     return true;
