@@ -611,6 +611,27 @@ async def test_all_are_flushed_whatever_two_of_them_raise(
             assert third.recv() == FRAMES[:1]
 
 
+async def test_an_exit_that_comes_twice_is_no_context_of_its_own(device: Far) -> None:
+    leaving = KeyboardInterrupt()
+
+    class Leaving(Recorder):
+        def packet_received(self, packet: bytes) -> None:
+            self.transport.write(packet)
+            raise leaving
+
+        def error_received(self, exc: Exception) -> None:
+            raise leaving
+
+    async with endpoint(device.device, Leaving) as protocol:
+        await asyncio.sleep(0)
+        device.send(PACKETS[0])
+        device.refuse()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            protocol.transport._port.read_ready()
+        assert caught.value is leaving
+        assert caught.value.__context__ is not leaving
+
+
 async def test_an_exit_amid_a_delivery_and_another_at_its_end(device: Far) -> None:
     class Leaving(Recorder):
         def packet_received(self, packet: bytes) -> None:

@@ -615,7 +615,10 @@ flush_tick(Port *self, PyObject *written)
                            ? port_end_of_tick(port, NULL)
                            : PyObject_CallMethod(port, "_end_of_tick", NULL))) {
             PyObject *later = take_exception();
-            PyException_SetContext(later, exception);
+            if (later == exception) /* it is no context of its own */
+                Py_DECREF(exception);
+            else
+                PyException_SetContext(later, exception);
             exception = later;
         }
     }
