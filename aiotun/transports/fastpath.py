@@ -240,6 +240,10 @@ class Port:
         if not isinstance(packet, SuperPacket):
             raise TypeError(f"a super-packet is a SuperPacket, not {type(packet).__name__}")
         self.flush()
+        self.write_super_flushed(packet)
+
+    def write_super_flushed(self, packet: SuperPacket) -> None:
+        """Write it, as what was written before has been flushed."""
         self._use(self._write_super, packet)
 
     def _write_super(self, packet: SuperPacket) -> None:

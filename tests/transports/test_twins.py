@@ -250,6 +250,17 @@ def _shown(value: object) -> object:
     told=[("pause",)],
     framings=(FRAMINGS[0], FRAMINGS[0]),
 )
+@example(  # what the report of a refused packet writes is not flushed with that
+    script=[
+        ("write", 0, b"no packet"),
+        ("write_super", 0, SUPER_WRITES[0]),
+        ("turn",),
+        ("take", 0),
+    ],
+    reactions=[],
+    told=[("echo",)],
+    framings=(FRAMINGS[-1], FRAMINGS[0]),
+)
 @example(  # what leaves the loop has the context that it was raised with
     script=[("arrive", 0, [NO_OFFLOAD + packet(0)]), ("read", 0)],
     reactions=[("leave",)],

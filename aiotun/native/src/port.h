@@ -288,7 +288,7 @@ port_write_super(PyObject *object, PyObject *packet)
     Py_DECREF(frame);
     if (written)
         Py_RETURN_NONE;
-    return leave_to_twin(self, "write_super", packet);
+    return leave_to_twin(self, "write_super_flushed", packet);
 }
 
 /* Reading. */
