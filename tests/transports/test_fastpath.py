@@ -292,6 +292,19 @@ async def test_one_wake_up_passes_many_large_super_packets(device: Far, last: in
 
 
 @pytest.mark.requires("native")
+async def test_one_delivery_has_all_that_waits_for_a_protocol_of_super_packets() -> None:
+    """Those for one place leave together then, however many others come between them."""
+    packets = [packet(n) for n in range(150)]
+    with contextlib.closing(Far()) as far:
+        async with endpoint(far.device, SuperRecorder) as protocol:
+            await asyncio.sleep(0)
+            far.send(*packets)
+            protocol.transport._port.read_ready()
+            assert list(map(len, protocol.named("super_packets_received"))) == [150]
+            assert protocol.packets == packets
+
+
+@pytest.mark.requires("native")
 async def test_one_wake_up_splits_several_batches_of_super_packets() -> None:
     """Some, and not all that waits."""
     frame = super_packet(tcp(payload=bytes(40_000)), 1000)

@@ -308,11 +308,15 @@ new_super_packet(const Port *self, PyObject *frame)
    after it has split so many. */
 enum { SUPER_PACKETS_MAX = 64, SPLIT_MAX = 12 };
 
+/* It reads so many frames that have no virtio_net_hdr, or writes so many back. */
+enum { FRAMES_MAX = 64 };
+
+/* All that wait are read, where none is large: the more packets for one place are read together, the
+   more of them leave together. */
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families,
-                     self->read_limit))
+    if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families, ROOMS))
         return false;
     Py_ssize_t large = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++) {
@@ -393,7 +397,7 @@ may_pass(const Port *self)
 typedef struct {
     uint8_t *bytes;
     int count;
-    size_t ends[ROOMS + 1]; /* where each begins, and the last one ends */
+    size_t ends[FRAMES_MAX + 1]; /* where each begins, and the last one ends */
 } Frames;
 
 static size_t
@@ -408,7 +412,7 @@ gather(Frames *frames, Channel channel)
 {
     size_t end = frames->count = 0;
     frames->ends[0] = 0;
-    while (frames->count < ROOMS && end + FRAME_MAX <= GATHERED_MAX) {
+    while (frames->count < FRAMES_MAX && end + FRAME_MAX <= GATHERED_MAX) {
         const ptrdiff_t size =
             read_frame(channel, &NO_FAMILIES, frames->bytes + end, FRAME_MAX);
         if (size < 0)
@@ -472,8 +476,8 @@ rewrite_frames(Port *self, Reading *reading)
     PyTypeObject *type = ((State *)PyType_GetModuleState(self->base))->rewrite_type;
     PyObject *all = Py_NewRef(self->rewrites);
     const Wanted wanted = self->table->wanted;
-    Rewrite *rewrites[ROOMS];
-    size_t transports[ROOMS];
+    Rewrite *rewrites[FRAMES_MAX];
+    size_t transports[FRAMES_MAX];
     int plain = 0, written;
     Py_BEGIN_ALLOW_THREADS
     gather(&frames, self->channel);
@@ -520,7 +524,7 @@ read_batch(Port *self, Reading *reading)
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->channel, self->read_limit, self->tap);
     if (!read_frames(reading->packets, self->kept, self->channel, self->receive_many,
-                     &self->families, self->read_limit))
+                     &self->families, FRAMES_MAX))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     const Py_ssize_t last = reading->frames - 1;

@@ -20,8 +20,10 @@ is_large(ptrdiff_t size)
     return size > FRAME_MAX / 2;
 }
 
-/* Most frames without a virtio_net_hdr are packets of a usual MTU, which such room takes. */
-enum { ROOMS = 64, ROOM_SIZE = 2048 };
+/* One call reads so many frames at most: all that wait in a TUN or TAP, whose queue is as long as 500
+   where nobody says otherwise (TUN_READQ_SIZE in drivers/net/tun.c). Most of those that are not large
+   are packets of a usual MTU, which a room takes. */
+enum { ROOMS = 512, ROOM_SIZE = 2048 };
 
 /* One wake-up receives so many trains of large datagrams. */
 enum { TRAINS_KEPT = 8 };
