@@ -29,7 +29,7 @@ RUNS = (1, 16)
 """Packets of one peer in a row: every one from another, and as UDP_GRO brings them."""
 
 BATCH = 128
-"""Packets at a time, as many as one wake-up of a device's transport reads."""
+"""Packets at a time: few enough that each of 200 peers has one of them at most."""
 
 BATCHES = 40
 
