@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import packets
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packets import super_packet, tcp, udp
 from rigs import unix_pair
@@ -318,6 +318,27 @@ def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
     ),
     left_out=st.sampled_from([slice(0), slice(0), slice(3, 4), slice(-1, None)]),
 )
+@example(
+    4,
+    False,
+    [(1000, 1000, packets.ACK, False), *[(29_000, 1000, packets.ACK, False)] * 3],
+    slice(0),
+)
+@example(
+    6,
+    False,
+    [(1400, 1400, packets.ACK, False), *[(42_000, 1400, packets.ACK, False)] * 2],
+    slice(0),
+)
+@example(
+    4, True, [(1000, 1000, packets.ACK, False), *[(2500, 1000, packets.ACK, False)] * 2], slice(0)
+)
+@example(
+    4,
+    True,
+    [(1000, 1000, packets.ACK, False), *[(3000, 1000, packets.ACK | packets.PSH, False)] * 2],
+    slice(0),
+)
 def test_write_what_was_read_of_one_flow(
     version: int,
     tap: bool,
@@ -334,7 +355,8 @@ def test_write_what_was_read_of_one_flow(
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         for size, gso_size, flags, other in sent:
             ids: dict[str, Any] = {"identification": identification} if version == 4 else {}
-            packet = tcp(version, bytes(size), seq=seq, flags=flags, **ids)
+            payload = (bytes(range(251)) * (size // 251 + 1))[:size]
+            packet = tcp(version, payload, seq=seq, flags=flags, **ids)
             if other:
                 stranger = udp(4, b"stranger")
                 theirs.send(NO_OFFLOAD + (packets.ethernet(stranger) if tap else stranger))

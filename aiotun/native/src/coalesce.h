@@ -296,6 +296,36 @@ start_run(Packet *packets, int32_t index, const Part *items)
     }
 }
 
+/* Add the other segments of a frame whose first one is in the run already, as many of them as it takes.
+   Those that it leaves are a frame of their own. `items` begin with the frame. */
+static void
+merge_others(Packet *run, Packet *p, const Part *items)
+{
+    const int step = p->at.version == 4;
+    const int32_t all = p->segments;
+    int32_t taken = 1;
+    while (taken < all && !run->closed && run->steps & 1 << step) {
+        const size_t size = items[taken].iov_len - p->at.payload;
+        if (run->length + size > PACKET_MAX)
+            break;
+        taken++;
+        run->count++;
+        run->length += (uint32_t)size;
+        if (p->at.protocol == TCP)
+            run->sequence += (uint32_t)size;
+        run->closed = size < payload_size(run) || run->count == SEGMENTS_MAX;
+    }
+    const uint8_t *last = items[taken - 1].iov_base, *whole = *payloads_of(p);
+    if (p->at.protocol == TCP && last[p->at.transport + 13] & (FIN | PSH))
+        run->closed = true;
+    p->identification = (uint16_t)(p->identification + step * (taken - 1));
+    p->segments = taken;
+    if (taken < all)
+        announce(p + taken, all - taken, true);
+    if (taken + 1 < all)
+        *payloads_of(p + taken) = whole ? whole + (size_t)taken * payload_size(p) : NULL;
+}
+
 /* What is known of a flow, or of all packets between two hosts whose ports are not in sight. */
 typedef struct {
     uint32_t hash;  /* the slot is small, as the processor waits for each where there are many */
@@ -426,9 +456,9 @@ coalesce(Packet *packets, const Part *items, int32_t count, Slot *slots, size_t 
         }
         slot->packet = i;
         if (p->candidate && slot->run != NONE && merge(packets, slot->run, i)) {
-            if (p->segments > 1) { /* the others follow one by one, as far as there is room */
-                take_apart(p);
-                next = i + 1;
+            if (p->segments > 1) {
+                merge_others(&packets[slot->run], p, items + i);
+                next = i + p->segments;
                 before = p;
             }
             continue;
