@@ -296,6 +296,7 @@ async def test_one_delivery_has_all_that_waits_for_a_protocol_of_super_packets()
     """Those for one place leave together then, however many others come between them."""
     packets = [packet(n) for n in range(150)]
     with contextlib.closing(Far()) as far:
+        needs_super_packets(far)
         async with endpoint(far.device, SuperRecorder) as protocol:
             await asyncio.sleep(0)
             far.send(*packets)
