@@ -120,6 +120,7 @@ class WireGuard(AsyncClosing):
             await self._open_device()
             self.udp = await self._open_udp(self._config.listen_port)
             self.udp.resume_reading()
+            self.transport.resume_reading()
             if sys.platform == "win32":
                 self._told.enter_context(told_of_resumes(self._woke_up))
             for peer in self._config.peers:
@@ -366,6 +367,7 @@ class _Host(aiotun.PacketProtocol):
         self._wireguard._offload = queue.vnet_hdr
         self._tunnel.mtu = transport.mtu
         self._tunnel.set_offload(queue.tcp_offload, queue.udp_offload, device.udp_zero_checksum)
+        transport.pause_reading()  # until there is a socket to send by
         if queue.vnet_hdr:
             transport.set_protocol(_OffloadHost(self._wireguard))
 

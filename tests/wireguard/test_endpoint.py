@@ -483,6 +483,26 @@ def test_nobody_waits_for_a_look_up_at_the_end() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=40)
 
 
+async def test_packets_that_come_before_there_is_a_socket_are_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create = aiotun.create_udp_endpoint
+
+    async def create_late(*args: Any, **keywords: Any) -> Any:
+        await asyncio.sleep(0.02)
+        return await create(*args, **keywords)
+
+    async with end(1, peer(0)) as b:
+        with monkeypatch.context() as patch:
+            patch.setattr(aiotun, "create_udp_endpoint", create_late)
+            near, far = memory_devices()
+            far.send(packet(0, 1))
+            config = InterfaceConfig(KEYS[0], peers=(peer(1, b.wireguard.listen_port),))
+            async with WireGuard(config, device=near):
+                assert await b.recv() == packet(0, 1)
+            far.close()
+
+
 async def test_the_port_is_taken() -> None:
     async with end(0) as a:
         with pytest.raises(OSError, match="another socket has this port"):
