@@ -21,7 +21,7 @@ SETUP = PYTHONWARNINGS=ignore $(RUN) $(AS_CALLER) \
 OFFLINE = { echo "Setting up $(VENV) failed, see above. It needs the network once." >&2; exit 1; }
 
 # What the installed package is made of: a change here installs it anew.
-SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*)
+SOURCES = pyproject.toml $(wildcard setup.py aiotun/native/src/*.[ch] aiotun/native/src/*/*.h)
 
 # A dependency group of pyproject.toml, as it is locked.
 LOCKED = --require-hashes -r requirements/

@@ -10,13 +10,15 @@ from setuptools import Extension, setup
 WINDOWS = sys.platform == "win32"
 FLAGS = ["/std:c11", "/O2"] if WINDOWS else ["-std=c11", "-O3"]
 
+HEADERS = glob("aiotun/native/src/**/*.h", recursive=True)
+
 # By its path: the package imports what is built here.
 checksum = runpy.run_path("aiotun/native/sources.py")["checksum"]
 
 native = Extension(
     "aiotun.native._native",
     sources=["aiotun/native/src/module.c"],
-    depends=glob("aiotun/native/src/*.h"),
+    depends=HEADERS,
     define_macros=[("AIOTUN_SOURCES", checksum("module.c"))],
     extra_compile_args=FLAGS,
     libraries=["ws2_32"] if WINDOWS else [],
@@ -26,7 +28,7 @@ native = Extension(
 aead = Extension(
     "aiotun.native._aead",
     sources=["aiotun/native/src/aead.c"],
-    depends=glob("aiotun/native/src/*.h"),
+    depends=HEADERS,
     define_macros=[("AIOTUN_SOURCES", checksum("aead.c"))],
     # Of OpenSSL 3, whose headers it takes. What is behind it on Windows a static one calls.
     libraries=["libcrypto", "ws2_32", "advapi32", "crypt32", "user32"] if WINDOWS else ["crypto"],

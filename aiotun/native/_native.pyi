@@ -2,8 +2,8 @@
 
 `checksum`, `gso_split`, `GROTable`, `batches`, `locate` and `Rewrite` do what their Python versions
 do. The other functions read and write a channel: a descriptor of which each read(2) gives one frame
-and each write(2) takes one, or the address of a ring of Windows (src/ring.h). They end at the
-first error of any kind, and return what was done until then. The caller does the rest in
+and each write(2) takes one, or the address of a ring of Windows (src/system/ring.h). They end at
+the first error of any kind, and return what was done until then. The caller does the rest in
 Python, which raises or reports the error.
 """
 

@@ -17,10 +17,19 @@ SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "src")
 
 def checksum(source: str) -> int:
     """31 bits, what C's long holds on each system, of a C file and of all headers."""
-    headers = (name for name in os.listdir(SOURCES) if name.endswith(".h"))
+    headers = (
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(SOURCES)
+        for name in names
+        if name.endswith(".h")
+    )
     checksum = 0
-    for name in sorted([source, *headers]):
-        with open(os.path.join(SOURCES, name), "rb") as file:
+    # In an order that is the same on Windows: what is built elsewhere is looked at there.
+    for path in [
+        os.path.join(SOURCES, source),
+        *sorted(headers, key=lambda path: path.split(os.sep)),
+    ]:
+        with open(path, "rb") as file:
             checksum = crc32(file.read(), checksum)
     return checksum & 0x7FFFFFFF
 

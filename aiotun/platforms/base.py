@@ -115,7 +115,7 @@ class Queue(ABC):
         raise UnsupportedError(errno.EOPNOTSUPP, "this queue has no file descriptor")
 
     def channel(self) -> int:
-        """What native code reads and writes (native/src/system.h): the descriptor, or the ring."""
+        """What native code reads and writes: the descriptor, or the ring (native/src/system)."""
         return self.fileno()
 
     def detach(self) -> int:

@@ -68,7 +68,7 @@ def test_what_keeps_them_away(
 
 def test_none_says_that_it_needs_no_gil() -> None:
     """What their calls share has no lock of its own, so that an interpreter must lock for them."""
-    code = "".join(path.read_text() for path in Path(SOURCES).iterdir())
+    code = "".join(path.read_text() for path in Path(SOURCES).rglob("*.[ch]"))
     assert "Py_mod_exec" in code
     assert "Py_MOD_GIL_NOT_USED" not in code
     assert "PyUnstable_Module_SetGIL" not in code

@@ -136,7 +136,7 @@ def _build(folder: Path) -> None:
     python = folder / "python"
     _make(
         NATIVE / f"_native.cp{PYTHON}-win_amd64.pyd",
-        (NATIVE / "src").iterdir(),
+        (NATIVE / "src").rglob("*.[ch]"),
         NATIVE / "src" / "module.c",
         "-std=c11",
         f"-DAIOTUN_SOURCES={checksum('module.c')}",
@@ -146,7 +146,7 @@ def _build(folder: Path) -> None:
     )
     _make(
         NATIVE / f"_aead.cp{PYTHON}-win_amd64.pyd",
-        (NATIVE / "src").iterdir(),
+        (NATIVE / "src").rglob("*.[ch]"),
         NATIVE / "src" / "aead.c",
         "-std=c11",
         f"-DAIOTUN_SOURCES={checksum('aead.c')}",

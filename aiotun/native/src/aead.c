@@ -11,9 +11,9 @@
 #include <immintrin.h>
 #endif
 
-#include "checksum.h"
-#include "contexts.h"
-#include "replay.h"
+#include "offload/checksum.h"
+#include "aead/contexts.h"
+#include "aead/replay.h"
 
 /* See aead/python.py. */
 enum {
@@ -429,7 +429,7 @@ done:
     return result;
 }
 
-#include "crossing.h"
+#include "wireguard/crossing.h"
 
 static PyObject *
 key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)

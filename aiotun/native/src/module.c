@@ -11,14 +11,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "captured.h"
-#include "checksum.h"
-#include "items.h"
-#include "split.h"
+#include "capturing/captured.h"
+#include "offload/checksum.h"
+#include "framed/items.h"
+#include "offload/split.h"
 #include "state.h"
-#include "table.h"
-#include "translate.h"
-#include "udp_port.h"
+#include "offload/table.h"
+#include "flows/translate.h"
+#include "udp/udp_port.h"
 
 /* checksum and gso_split. */
 

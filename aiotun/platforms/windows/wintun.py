@@ -73,7 +73,7 @@ ATTEMPTS = 4
 
 
 class Ring(ctypes.Structure):
-    """What native code reads and writes a session by: see native/src/ring.h.
+    """What native code reads and writes a session by: see native/src/system/ring.h.
 
     `session` is NULL while there is none. Native code holds `lock`, an SRWLOCK, shared
     while it uses the session.

@@ -1,8 +1,8 @@
-/* native/src/ring.h against a model of wintun.dll, by random steps: ring SEED.
+/* native/src/system/ring.h against a model of wintun.dll, by random steps: ring SEED.
 
    All memory has exactly its size, so the address sanitizer sees who goes beyond. */
 
-#include "system.h"
+#include "system/system.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* As much of Windows as native/src/ring.h takes, for a compiler of another system that has
+/* As much of Windows as native/src/system/ring.h takes, for a compiler of another system that has
    sanitizers. A lock counts who holds it. */
 
 #pragma once

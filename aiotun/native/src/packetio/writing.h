@@ -4,9 +4,9 @@
 
 #include <Python.h>
 
-#include "batch.h"
-#include "split.h"
-#include "system.h"
+#include "../offload/batch.h"
+#include "../offload/split.h"
+#include "../system/system.h"
 
 /* Note which packets are segments of one frame. `recent` is that of their layer. */
 static void

@@ -5,7 +5,7 @@
 
 #include <Python.h>
 
-#include "segment.h"
+#include "../offload/segment.h"
 
 #ifdef __linux__
 

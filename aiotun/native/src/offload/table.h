@@ -6,7 +6,7 @@
 #include <structmember.h>
 
 #include "batch.h"
-#include "state.h"
+#include "../state.h"
 
 typedef struct {
     PyObject_HEAD

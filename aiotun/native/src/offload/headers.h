@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "system.h"
+#include "../system/system.h"
 
 enum { TCP = IPPROTO_TCP, UDP = IPPROTO_UDP };
 

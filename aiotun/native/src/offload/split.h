@@ -4,7 +4,7 @@
 
 #include <Python.h>
 
-#include "objects.h"
+#include "../objects.h"
 #include "segment.h"
 
 /* The segments that were made last. They are held, so the interpreter gives their place to

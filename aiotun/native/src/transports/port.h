@@ -9,10 +9,10 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "state.h"
-#include "table.h"
-#include "translate.h"
-#include "writing.h"
+#include "../state.h"
+#include "../offload/table.h"
+#include "../flows/translate.h"
+#include "../packetio/writing.h"
 
 /* Counters in packetio.py is a subclass of this. */
 typedef struct {

@@ -4,8 +4,8 @@
 
 #include <Python.h>
 
-#include "split.h"
-#include "system.h"
+#include "../offload/split.h"
+#include "../system/system.h"
 
 /* The largest frame: virtio_net_hdr, Ethernet header, VLAN tag, IP packet. */
 enum { FRAME_MAX = VIRTIO_SIZE + 14 + 4 + PACKET_MAX };

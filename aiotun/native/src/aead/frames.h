@@ -5,10 +5,10 @@
 
 #include <Python.h>
 
-#include "batch.h"
-#include "segment.h"
-#include "threading.h"
-#include "trains.h"
+#include "../offload/batch.h"
+#include "../offload/segment.h"
+#include "../system/threading.h"
+#include "../udp/trains.h"
 
 /* A frame whose packets are to be sealed. */
 struct Source {

@@ -5,7 +5,7 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "state.h"
+#include "../state.h"
 
 enum { KEY_MAX = 2 * 16 + 4, ROUTING = 43, FRAGMENT_HEADER = 44 };
 

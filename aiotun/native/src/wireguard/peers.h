@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "frames.h"
+#include "../aead/frames.h"
 #include "states.h"
 
 /* See peer.py, session.py, messages.py and ecn.py in wireguard/core. */

@@ -6,7 +6,7 @@
 #include <Python.h>
 
 #include "coalesce.h"
-#include "objects.h"
+#include "../objects.h"
 
 typedef struct {
     int32_t count;

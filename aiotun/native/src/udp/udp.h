@@ -4,7 +4,7 @@
 
 #include <Python.h>
 
-#include "state.h"
+#include "../state.h"
 #include "trains.h"
 
 /* Cut a list of bytes into lists, each of which can be one message. */

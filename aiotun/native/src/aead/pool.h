@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "threading.h"
+#include "../system/threading.h"
 
 enum {
     POOL_THREADS_MAX = 64,

@@ -8,7 +8,7 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "port.h"
+#include "../transports/port.h"
 
 /* MessageProtocol in streams.py is a subclass of this. */
 typedef struct {

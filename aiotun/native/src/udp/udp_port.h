@@ -6,7 +6,7 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "port.h"
+#include "../transports/port.h"
 #include "udp.h"
 
 /* UdpCounters in protocol.py is a subclass of this. */

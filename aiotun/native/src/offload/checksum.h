@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "system.h"
+#include "../system/system.h"
 
 #define NEEDED_AT_RUN_TIME(isa) __attribute__((target(isa)))
 
