@@ -12,12 +12,14 @@
 #include <Python.h>
 
 #include "capturing/captured.h"
-#include "offload/checksum.h"
-#include "framed/items.h"
-#include "offload/split.h"
-#include "state.h"
-#include "offload/table.h"
+#include "counts.h"
 #include "flows/translate.h"
+#include "framed/items.h"
+#include "offload/checksum.h"
+#include "offload/split.h"
+#include "offload/table.h"
+#include "state.h"
+#include "transports/port_type.h"
 #include "udp/udp_port.h"
 
 /* checksum and gso_split. */

@@ -81,3 +81,11 @@ exchange_items(PyObject *one, PyObject *other)
     b->allocated = allocated;
     Py_SET_SIZE(b, size);
 }
+
+/* Let go of what a call returned. Return whether it returned anything: else an exception is set. */
+static inline bool
+done_with(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result;
+}

@@ -8,7 +8,8 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "../transports/port.h"
+#include "../counts.h"
+#include "../transports/writing.h"
 
 /* MessageProtocol in streams.py is a subclass of this. */
 typedef struct {
@@ -17,12 +18,6 @@ typedef struct {
     char full, writable;
     Py_ssize_t written, yield_at;
 } Messages;
-
-/* FramedCounters in base.py is a subclass of this. */
-typedef struct {
-    PyObject_HEAD
-    unsigned long long received, sent, broken;
-} ItemCounts;
 
 /* An ItemSource or an ItemSink. _bind sets what follows `closed`; before, `call_type` is NULL. */
 typedef struct {
@@ -326,7 +321,7 @@ static PyType_Spec call_spec = {
     .slots = call_slots,
 };
 
-/* Messages and ItemCounts. */
+/* Messages. */
 
 static int
 messages_traverse(PyObject *object, visitproc visit, void *arg)
@@ -384,25 +379,6 @@ static PyType_Spec messages_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
              Py_TPFLAGS_IMMUTABLETYPE,
     .slots = messages_slots,
-};
-
-static PyMemberDef item_counts_members[] = {
-    {"received", T_ULONGLONG, offsetof(ItemCounts, received), 0, NULL},
-    {"sent", T_ULONGLONG, offsetof(ItemCounts, sent), 0, NULL},
-    {"broken", T_ULONGLONG, offsetof(ItemCounts, broken), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot item_counts_slots[] = {
-    {Py_tp_members, item_counts_members},
-    {0, NULL},
-};
-
-static PyType_Spec item_counts_spec = {
-    .name = "aiotun.native._native.ItemCounts",
-    .basicsize = sizeof(ItemCounts),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = item_counts_slots,
 };
 
 /* ItemSource and ItemSink. */

@@ -6,35 +6,9 @@
 #include <Python.h>
 #include <structmember.h>
 
-#include "../transports/port.h"
+#include "../counts.h"
+#include "../exceptions.h"
 #include "udp.h"
-
-/* UdpCounters in protocol.py is a subclass of this. */
-typedef struct {
-    PyObject_HEAD
-    unsigned long long datagrams_received, bytes_received, messages_received, dropped_received,
-        datagrams_sent, bytes_sent, messages_sent, dropped_sent;
-} UdpCounts;
-
-#define UDP_COUNT(name) {#name, T_ULONGLONG, offsetof(UdpCounts, name), 0, NULL}
-
-static PyMemberDef udp_counts_members[] = {
-    UDP_COUNT(datagrams_received), UDP_COUNT(bytes_received), UDP_COUNT(messages_received),
-    UDP_COUNT(dropped_received),   UDP_COUNT(datagrams_sent), UDP_COUNT(bytes_sent),
-    UDP_COUNT(messages_sent),      UDP_COUNT(dropped_sent),   {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot udp_counts_slots[] = {
-    {Py_tp_members, udp_counts_members},
-    {0, NULL},
-};
-
-static PyType_Spec udp_counts_spec = {
-    .name = "aiotun.native._native.UdpCounts",
-    .basicsize = sizeof(UdpCounts),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = udp_counts_slots,
-};
 
 #ifdef __linux__
 

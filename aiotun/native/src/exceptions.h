@@ -1,0 +1,36 @@
+/* Exceptions that are put aside while something else is done, and raised again. */
+
+#pragma once
+
+#include <Python.h>
+
+/* Return the exception that is set, or NULL, and set none. */
+static PyObject *
+take_exception(void)
+{
+    if (!PyErr_Occurred())
+        return NULL;
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *exception, *traceback;
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    if (traceback)
+        PyException_SetTraceback(exception, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return exception;
+#endif
+}
+
+/* Set an exception as it was taken. PyErr_SetObject would give it what is handled here as its context. */
+static void
+raise_exception(PyObject *stolen)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(stolen);
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(stolen)), stolen, PyException_GetTraceback(stolen));
+#endif
+}
