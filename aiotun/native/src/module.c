@@ -14,13 +14,16 @@
 #include "capturing/captured.h"
 #include "counts.h"
 #include "flows/translate.h"
-#include "framed/items.h"
+#include "framed/ends.h"
 #include "offload/checksum.h"
 #include "offload/split.h"
 #include "offload/table.h"
 #include "state.h"
 #include "transports/port_type.h"
-#include "udp/udp_port.h"
+#include "udp/batches.h"
+#ifdef __linux__
+#include "udp/port.h"
+#endif
 
 /* checksum and gso_split. */
 

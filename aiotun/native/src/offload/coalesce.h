@@ -10,8 +10,6 @@
 
 enum { SEGMENTS_MAX = 64 };
 
-enum { CACHE_LINE = 64 };
-
 enum { NONE = -1 };
 
 typedef enum { NO_FLOW, HOSTS, FLOW } Kind;

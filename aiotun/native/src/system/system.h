@@ -1,7 +1,6 @@
 /* What each system has in its own way: the order of bytes, protocol numbers, aligned memory, and
-   channels, of which a read gives one frame and a write takes one. Other files of this folder
-   name no header of a system but this one and the two that it includes, and threading.h (and
-   udp.h, Linux' own). */
+   channels, of which a read gives one frame and a write takes one. Outside this folder none but Linux'
+   own files (udp, captured.h, boot_time.h) names a header of a system. */
 
 #pragma once
 
@@ -13,6 +12,8 @@
 
 /* What frames are read from and written to; descriptor.h and ring.h say what it is. */
 typedef intptr_t Channel;
+
+enum { CACHE_LINE = 64 };
 
 enum { FAMILY_SIZE = 4 };
 

@@ -8,9 +8,8 @@
 
 #include "../counts.h"
 #include "../exceptions.h"
-#include "udp.h"
-
-#ifdef __linux__
+#include "receiving.h"
+#include "sending.h"
 
 /* Attributes of the transport, of its protocol, and of its socket. To look one up takes long after an
    idle while, so none is looked up that is not needed. */
@@ -364,5 +363,3 @@ static PyType_Spec udp_port_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = udp_port_slots,
 };
-
-#endif
