@@ -18,6 +18,8 @@
 #include "offload/checksum.h"
 #include "offload/split.h"
 #include "offload/table.h"
+#include "packetio/reading.h"
+#include "packetio/writing.h"
 #include "state.h"
 #include "transports/port_type.h"
 #include "udp/batches.h"

@@ -4,7 +4,7 @@
 
 #include <Python.h>
 
-#include "packetio/reading.h"
+#include "kept.h"
 
 typedef struct {
     PyObject *checksum, *gso_split; /* the twins, once they were needed; they do what is rare */

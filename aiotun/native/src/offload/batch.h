@@ -5,8 +5,9 @@
 
 #include <Python.h>
 
-#include "coalesce.h"
 #include "../objects.h"
+#include "coalesce.h"
+#include "parts.h"
 
 typedef struct {
     int32_t count;

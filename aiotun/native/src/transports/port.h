@@ -12,6 +12,7 @@
 #include "../exceptions.h"
 #include "../objects.h"
 #include "../offload/table.h"
+#include "../packetio/reading.h"
 #include "../state.h"
 
 typedef struct Port {

@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "../packetio/reading.h"
+#include "../kept.h"
 
 /* A flow label has 20 bits. */
 enum { FLOW_MAX = 0xFFFFF };
