@@ -70,21 +70,18 @@ def receive_device(
 
     Waits as the socket does: with its timeout, and without an event loop
     (`await asyncio.to_thread(receive_device, sock)`). Raises `ClosedError` when the other
-    side closed the socket, `TunError` (EBADMSG) for a message without a descriptor, and
-    what `Device.from_fd` raises; the descriptor is closed then.
+    side closed the socket, `TunError` (EBADMSG) for a message without a descriptor, `OSError`
+    (EMFILE) where this process may have no more of them, and what `Device.from_fd` raises; the
+    descriptor is closed then.
     """
     check_kind(sock, "sock", socket.socket)
-    if sys.platform == "win32":
-        raise _unsupported()
-    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-    data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_MAX, 1, flags)
+    data, descriptors = receive_descriptors(sock, MESSAGE_MAX, 1)
     if not descriptors:
         if not data:
             raise ClosedError("the other side closed the socket")
         raise TunError(errno.EBADMSG, "a message came without a descriptor")
     (fd,) = descriptors
     try:
-        os.set_inheritable(fd, False)
         told = _decode(data) or {"framing": framing, "layer": layer, "mtu": mtu}
         offload = told.pop("offload", False)
         device = Device.from_fd(fd, **told)
@@ -95,6 +92,27 @@ def receive_device(
     except BaseException:
         os.close(fd)
         raise
+
+
+def receive_descriptors(sock: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
+    """A message of at most `size` bytes, and at most so many descriptors, closed on exec.
+
+    Raises `OSError` (EMFILE) where the system could not hand over all: none stays open then.
+    """
+    if sys.platform == "win32":
+        raise _unsupported()
+    cloexec = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    data, descriptors, flags, _ = socket.recv_fds(sock, size, count, cloexec)
+    if flags & socket.MSG_CTRUNC and len(descriptors) < count:
+        for fd in descriptors:
+            os.close(fd)
+        raise OSError(
+            errno.EMFILE,
+            "a descriptor came and was lost: this process may have no more (ulimit -n)",
+        )
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    return data, descriptors
 
 
 def _decode(data: bytes) -> dict[str, Any] | None:

@@ -27,11 +27,11 @@ class Waiters:
 
     def join(self) -> Interrupt:
         """For a thread that is about to wait: what to wait for."""
-        self._threads.append(threading.get_ident())
         if self._interrupt is None:
-            self._interrupt = Interrupt()
+            self._interrupt = Interrupt()  # who gets none does not wait
         if self._ended:
             self._interrupt.set()
+        self._threads.append(threading.get_ident())
         return self._interrupt
 
     def leave(self) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +62,16 @@ def test_an_end_at_any_line_is_heard(steps: tuple[str, ...]) -> None:
         if not end.early:
             assert line > 3
             return
+
+
+def test_who_cannot_wait_is_not_counted(waiters: Waiters, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptors() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as limited:
+        limited.setattr("aiotun.waiters.Interrupt", no_descriptors)
+        with pytest.raises(OSError, match="Too many open files"):
+            waiters.join()
+    assert waiters.count == 0
+    waiters.join()
+    assert waiters.count == 1

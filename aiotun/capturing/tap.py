@@ -6,7 +6,6 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -133,17 +132,21 @@ class Capture(Tap, Closing):
         device.set_tap(self)
         # Whoever forgets to close is not kept from exiting.
         self._writer = threading.Thread(target=self._write, name="aiotun capture", daemon=True)
-        self._writer.start()
+        try:
+            self._writer.start()
+        except BaseException:
+            device.set_tap(None)
+            raise
 
     @property
     def packets(self) -> int:
-        """How many were written."""
+        """How many were written; once closed, how many the file took for sure."""
         return self._file.written
 
     @property
     def lost(self) -> int:
         """Packets that passed, and are missing in the file: they found no place in the buffer, or
-        came after an error of the file."""
+        came after an error of the file. Once closed, also those that waited for it then."""
         return self._lost
 
     def frame_read(self, frame: bytes, time: int) -> None:
@@ -243,11 +246,13 @@ class Capture(Tap, Closing):
         self._device.set_tap(None)
         self._waiting.put(None)
         self._writer.join()
-        if self.error is not None:
-            with suppress(OSError):
-                self._file.close()
-            return
+        failed = self.error is not None
+        self._try(self._tell)
+        written = self._file.written
         try:
-            self._tell()
-        finally:
             self._file.close()
+        except OSError as exc:
+            self.error = self.error or exc
+        self._lost += written - self._file.written
+        if self.error is not None and not failed:
+            raise self.error

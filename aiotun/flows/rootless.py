@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..cancelling import despite_cancellation
 from ..device import Device
 from ..errors import NotPermittedError, TunError, UnsupportedError
+from ..handover import receive_descriptors
 from .tcp import Listener, listen
 
 if TYPE_CHECKING:
@@ -114,19 +115,24 @@ def _open(wanted: dict[str, Any], mtu: int) -> Rootless:
                 pass_fds=[theirs.fileno()],
             )
         try:
-            data, descriptors, _, _ = socket.recv_fds(ours, MESSAGE_MAX, 3, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors = receive_descriptors(ours, MESSAGE_MAX, 3)
             told = json.loads(data or b'{"error": [0, "the helper ended"]}')
             if "error" in told:
                 number, text = told["error"]
                 kind = NotPermittedError if number in FORBIDDEN else TunError
                 raise kind(number or errno.EIO, f"no device without privileges: {text}")
+            try:
+                device = Device.from_fd(descriptors[0], framing=told["framing"], mtu=mtu)
+            except BaseException:
+                for fd in descriptors:
+                    os.close(fd)
+                raise
         except BaseException:
             helper.kill()
             helper.wait()
             raise
     if wanted["command"] is None:
         helper.wait()
-    device = Device.from_fd(descriptors[0], framing=told["framing"], mtu=mtu)
     listeners = [
         Listener(socket.socket(fileno=fd), tuple(map(bytes.fromhex, peers)))
         for fd, peers in zip(descriptors[1:], told["peers"], strict=True)

@@ -27,7 +27,10 @@ class _Closers:
     ) -> asyncio.Future[None]:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "aiotun-close")
-        closing = loop.run_in_executor(self._threads, close)
+        try:
+            closing = loop.run_in_executor(self._threads, close)
+        except RuntimeError:  # there can be no more threads: a limit, or the interpreter ends
+            closing = _call_here(loop, close)
         self._left += 1
         closing.add_done_callback(self._closed)
         return closing
@@ -39,13 +42,28 @@ class _Closers:
             self._threads = None
 
 
+def _call_here(loop: asyncio.AbstractEventLoop, close: Callable[[], None]) -> asyncio.Future[None]:
+    called = loop.create_future()
+    try:
+        close()
+    except Exception as exc:
+        called.set_exception(exc)
+    else:
+        called.set_result(None)
+    return called
+
+
 _closers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Closers] = WeakKeyDictionary()
 
 
 def close_off_loop(
     loop: asyncio.AbstractEventLoop, close: Callable[[], None]
 ) -> asyncio.Task[None]:
-    """Call it in a thread. The task cannot be cancelled: `asyncio.run` waits for it at its end."""
+    """Call it in a thread. The task cannot be cancelled: `asyncio.run` waits for it at its end.
+
+    Where no thread can be had it is called here, and the loop waits. It may be called once more
+    then, by a thread that there is: it has to be idempotent.
+    """
     closing = _closers.setdefault(loop, _Closers()).call(loop, close)
     return loop.create_task(_wait(closing))
 

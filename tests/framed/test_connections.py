@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from framing import needs_unix_sockets, tls_contexts
+from limits import descriptors_left
 from rigs import until
 
 import aiotun
@@ -292,26 +293,20 @@ async def test_serving_for_ever(end: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 async def test_without_descriptors_nothing_is_left_behind(kind: str, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
     path = tmp_path / "socket"
     where: dict[str, Any] = {"path": path} if kind == "unix" else {"host": "127.0.0.1", "port": 0}
     await (await aiotun.start_framed_server(echo, CODEC, **where)).aclose()  # libuv keeps one
     await asyncio.sleep(0.01)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = len(os.listdir("/proc/self/fd"))
     failed = 0
     for free in range(20):
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + free, limits[1]))
         try:
-            server = await aiotun.start_framed_server(echo, CODEC, **where)
+            with descriptors_left(free):
+                server = await aiotun.start_framed_server(echo, CODEC, **where)
         except OSError:
             failed += 1
         else:
             break
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await asyncio.sleep(0.01)
         gc.collect()
         assert not path.exists()
@@ -364,18 +359,11 @@ async def test_accepting_goes_on_once_there_are_descriptors_again(
     complaints: Complaints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ACCEPT_PAUSE", 0.1)
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0) as server:
         client = socket.create_connection(server.sockets[0].getsockname())
-        lowest_free = os.dup(client.fileno())
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-        try:
+        with descriptors_left(0):
             await until(lambda: complaints)
             await asyncio.sleep(0.25)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         async with await aiotun.open_framed_connection(CODEC, sock=client) as framed:
             await framed.send(b"late")
             assert await framed.recv() == b"late"
