@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from mmap import mmap
@@ -93,7 +94,9 @@ class CaptureFile(Closing):
         ) + interface_description(link_type, snap_length, name=name, filter=filter)
         self.snap_length = snap_length
         self.written = 0
-        """Packets, in all files."""
+        """Packets, in all files. Once it is closed, those that the files took for sure."""
+        self._flushed = 0
+        """Those of them that left the buffer."""
         self._count = count
         self._ring = ring
         self._lock = threading.Lock()
@@ -110,7 +113,11 @@ class CaptureFile(Closing):
             raise ConfigError("a ring of files takes a path, not an open file")
         else:
             self._file = target
-        self._begin(self._start)
+        try:
+            self._begin(self._start)
+        except BaseException:
+            self._give_up()
+            raise
 
     def _next_file(self) -> BinaryIO:
         path = self._path
@@ -128,7 +135,7 @@ class CaptureFile(Closing):
 
     def _begin(self, now: int) -> None:
         self._file.write(self._head)
-        self._file.flush()
+        self._flush()
         self._size = len(self._head)
         self._begun = now
 
@@ -190,15 +197,16 @@ class CaptureFile(Closing):
         old = ring.seconds is not None and now - self._begun >= ring.seconds * 1e9
         if (full or old) and self._size > len(self._head):
             self._tell(*self._told)
+            self._flush()
             ended, self._file = self._file, self._next_file()  # where there is none, this stays
-            self._begin(now)
             ended.close()
+            self._begin(now)
 
     def tell(self, received: int, dropped: int) -> None:
         """Write how many packets came, and how many of these were lost before they got here."""
         with self._lock:
             self._tell(received, dropped)
-            self._file.flush()
+            self._flush()
 
     def _tell(self, received: int, dropped: int) -> None:
         self._told = received, dropped
@@ -216,16 +224,30 @@ class CaptureFile(Closing):
         """Let what was written reach the file; a file that is closed has it."""
         with self._lock:
             if not self._file.closed:
-                self._file.flush()
+                self._flush()
+
+    def _flush(self) -> None:
+        self._file.flush()
+        self._flushed = self.written
 
     def close(self) -> None:
-        """Close a file that was opened here, flush another. Idempotent."""
+        """Close a file that was opened here, flush another. Idempotent.
+
+        Where that fails, `written` is what reached the file before.
+        """
         with self._lock:
             if self._file.closed:
                 return
-            if self._path is None:
-                self._file.flush()
-            else:
+            try:
+                self._flush()
+            finally:
+                self.written = self._flushed
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Close a file that was opened here. What waits is lost if it does not take it."""
+        if self._path is not None:
+            with suppress(OSError):
                 self._file.close()
 
 

@@ -71,7 +71,7 @@ class Recording(Closing):
 
     @property
     def packets(self) -> int:
-        """How many were written."""
+        """How many were written; once closed, how many the file took for sure."""
         return self._file.written
 
     @property

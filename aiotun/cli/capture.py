@@ -113,14 +113,15 @@ def _capture_named(args: argparse.Namespace, target: Target, interrupt: Interrup
             count=args.count,
             buffer=args.buffer,
         )
-        with recording:
-            _say(f"capturing {name}", target)
-            try:
-                recording.run(interrupt, seconds=args.seconds)
-            finally:
-                recording.tell()
-                lost = f"{recording.lost} lost because the buffer was full"
-                _say_end(recording.packets, lost)
+        try:
+            with recording:
+                _say(f"capturing {name}", target)
+                try:
+                    recording.run(interrupt, seconds=args.seconds)
+                finally:
+                    recording.tell()
+        finally:
+            _say_end(recording.packets, f"{recording.lost} lost because the buffer was full")
         return 0
     raise ValueError("only Linux shows other programs' packets; aiotun.capture shows one's own")
 
@@ -149,15 +150,17 @@ def _capture_new(args: argparse.Namespace, target: Target, interrupt: Interrupt)
             count=args.count,
             buffer=args.buffer,
         )
-        with recording:
-            _say(f"made {device.name}, and capturing what is sent to it", target)
-            with suppress(InterruptError, TimeoutError):
-                while args.count is None or recording.packets < args.count:
-                    left = None if end is None else end - time.monotonic()
-                    device.recv_many(left, interrupt=interrupt)
-                    recording.flush()
-        dropped = device.statistics().dropped_received + recording.lost
-    _say_end(recording.packets, f"{dropped} lost because the device or the buffer was full")
+        try:
+            with recording:
+                _say(f"made {device.name}, and capturing what is sent to it", target)
+                with suppress(InterruptError, TimeoutError):
+                    while args.count is None or recording.packets < args.count:
+                        left = None if end is None else end - time.monotonic()
+                        device.recv_many(left, interrupt=interrupt)
+                        recording.flush()
+        finally:
+            dropped = device.statistics().dropped_received + recording.lost
+            _say_end(recording.packets, f"{dropped} lost because the device or the buffer was full")
     return 0
 
 

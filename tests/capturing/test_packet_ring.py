@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import restricted
 from capture_files import INBOUND, OUTBOUND, read
+from limits import files_up_to
 from machine import settings
 from packets import ethernet, udp
 from rigs import packet, segments
@@ -204,6 +205,19 @@ def test_what_waits_when_the_device_goes(
         status, errors = ended(process, None)
     assert (status, errors.splitlines()[-1]) == (1, "aiotun capture: interface cap0 was deleted")
     assert len(read(path).packets) == 2
+
+
+def test_a_full_disk(namespace: Namespace, device: aiotun.Device, tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with files_up_to(2000), capturing(namespace, "cap0", "-w", str(path)) as process:
+        device.send_many([udp(4, bytes(400), sport=number) for number in range(1, 10)])
+        status, errors = ended(process, None)
+    assert status == 1
+    assert errors.splitlines() == [
+        "0 packets captured, 0 lost because the buffer was full",
+        "aiotun capture: File too large",
+    ]
+    assert path.stat().st_size == 2000
 
 
 def test_an_interface_that_is_down_for_a_while(

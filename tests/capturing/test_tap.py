@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import pytest
 from capture_files import INBOUND, OUTBOUND, read
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import files_up_to
 from rigs import MakeRig, Recorder, Rig, SuperRecorder, endpoint, open_rig, packet, segments, until
 
 import aiotun
@@ -223,6 +225,28 @@ def test_a_full_disk_ends_the_capture_and_not_the_traffic(
         assert (capture.error.errno, capture.packets, capture.lost) == (errno.ENOSPC, 0, 3)
     assert len(caplog.records) == 1
     assert "No space left" in caplog.text
+
+
+def test_what_waits_for_a_full_disk_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    near, far = memory_devices(offload=False)
+    with near, far, aiotun.capture(near, path) as capture, files_up_to(1000):
+        near.send(packet(0))
+        capture.flush()
+        near.send_many([packet(number) for number in range(1, 20)])
+        with pytest.raises(OSError, match="File too large"):
+            capture.flush()
+        capture.close()
+        assert (capture.packets, capture.lost) == (1, 19)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full: not on this system")
+def test_a_disk_that_is_full_from_the_start() -> None:
+    near, far = memory_devices()
+    with near, far:
+        with pytest.raises(OSError, match="No space left"):
+            aiotun.capture(near, "/dev/full")
+        gc.collect()  # a file that nobody has closed complains then
 
 
 def test_a_file_that_others_close_ends_the_capture_and_not_the_traffic(tmp_path: Path) -> None:
