@@ -63,6 +63,7 @@ class Waiters:
         self._threads = [each for each in self._threads if each == threading.get_ident()]
 
     def close(self) -> None:
-        """Idempotent. Nobody may be waiting."""
-        if self._interrupt is not None:
-            self._interrupt.close()
+        """Idempotent. Nobody may be waiting, or wait from now on."""
+        interrupt, self._interrupt = self._interrupt, None  # `end` may still come
+        if interrupt is not None:
+            interrupt.close()

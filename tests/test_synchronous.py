@@ -469,6 +469,14 @@ def test_shutdown_leaves_the_interface(rig: Rig) -> None:
     assert rig.device.mtu == 1500
 
 
+def test_shutdown_behind_the_end(rig: Rig) -> None:
+    """As of a signal handler that knows nothing of the end."""
+    with pytest.raises(TimeoutError):
+        rig.device.recv(timeout=0.001)
+    rig.device.close()
+    rig.device.shutdown()
+
+
 async def test_no_transport_while_a_thread_waits(rig: Rig, interrupt: aiotun.Interrupt) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(rig.device.recv, interrupt=interrupt)

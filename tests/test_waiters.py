@@ -44,6 +44,13 @@ def test_nobody_waits_after_the_end(waiters: Waiters) -> None:
     assert interrupt.is_set()
 
 
+def test_an_end_behind_the_close(waiters: Waiters) -> None:
+    waiters.join()
+    waiters.leave()
+    waiters.close()
+    waiters.end()
+
+
 STEPS = [("join",), ("join", "wake"), ("join", "wake", "sleep"), ("join", "leave")]
 
 
