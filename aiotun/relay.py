@@ -206,7 +206,7 @@ async def _relay_super_packets(
             protocol.lease.close()
     for exc in (each.result() for each in ended):
         if exc is not None:
-            raise exc
+            raise exc.with_traceback(None)
 
 
 class _RelayProtocol(PacketProtocol):

@@ -136,7 +136,10 @@ class MessageProtocol(Messages, Callbacks, ABC):
             raise self._ended()
 
     def _ended(self) -> Exception:
-        return self.transport._failure or ClosedError(f"{self.transport!r} was closed")
+        failure = self.transport._failure
+        if failure is None:
+            return ClosedError(f"{self.transport!r} was closed")
+        return failure.with_traceback(None)  # it grows with each raise
 
     @abstractmethod
     def write(self, messages: Iterable[bytes | bytearray | memoryview]) -> int:

@@ -232,7 +232,7 @@ class Capture(Tap, Closing):
             self._waiting.put(written)
             written.wait()
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # it grows with each raise
 
     def close(self) -> None:
         """End the capture, write what waits and close the file. The device stays as it is.

@@ -377,7 +377,7 @@ class FlowServer(AsyncClosing):
         """Wait until nothing is open any more. Raises as `serve_forever` does."""
         exc = await asyncio.shield(self._closed)
         if exc is not None:
-            raise exc
+            raise exc.with_traceback(None)  # it grows with each raise
 
     def close(self) -> None:
         """Cancel the handlers, reset the connections, end the conversations, close the device.

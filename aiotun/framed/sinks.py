@@ -183,7 +183,7 @@ class GatheringSink(Sink[T]):
 
     def _check_sound(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # it grows with each raise
 
 
 class ByteSink(GatheringSink[T]):

@@ -223,7 +223,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         """
         exc = await asyncio.shield(self._closed)
         if exc is not None:
-            raise exc
+            raise exc.with_traceback(None)  # it grows with each raise
 
     async def aclose(self) -> None:
         """Close, send what waits, and wait until nothing is open any more.

@@ -662,6 +662,12 @@ async def test_a_deleted_device_ends_the_server(flow_net: FlowNet) -> None:
         flow_net.namespace.run(outside.delete, device.name)
         with pytest.raises(aiotun.InterfaceGoneError):
             await asyncio.wait_for(server.serve_forever(), 5)
+        frames = []
+        for _ in range(2):
+            with pytest.raises(aiotun.InterfaceGoneError) as caught:
+                await server.wait_closed()
+            frames.append(len(caught.traceback))
+        assert frames[0] == frames[1]
 
 
 async def test_serving_ends_when_it_is_cancelled(flow_net: FlowNet) -> None:
