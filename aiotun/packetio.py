@@ -278,8 +278,9 @@ class PacketWriter:
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, or split where the queue or the kernel cannot take it.
 
-        Raises `OffloadError` when its header contradicts its bytes (the kernel
-        drops some such frames without an error), and `InterfaceGoneError`.
+        One of gso_type NONE that no device carries is refused. Raises `OffloadError`
+        when its header contradicts its bytes (the kernel drops some such frames without an
+        error), and `InterfaceGoneError`.
         """
         counters, queue, table = self._counters, self.queue, self.table
         frame = packet.frame
@@ -293,6 +294,9 @@ class PacketWriter:
         if not written:
             header = packet.header
             layout = header.check(packet.packet, queue.layer)
+            if layout is None and not 0 < len(packet) <= PACKET_MAX[queue.layer]:
+                self.refuse(packet.packet)
+                return
             if not self._takes(header, layout):
                 self.write(packet.split(queue.layer))
                 return

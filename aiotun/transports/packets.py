@@ -170,9 +170,9 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     def write_super(self, packet: SuperPacket) -> None:
         """Write a super-packet as it is, behind what was written before.
 
-        It is split where the device lacks the offload for it. Raises
-        `OffloadError` when its header contradicts its bytes, and `TypeError` for
-        what is not a `SuperPacket`.
+        It is split where the device lacks the offload for it. One of gso_type NONE that is
+        empty or too large fares as with `write`. Raises `OffloadError` when its header
+        contradicts its bytes, and `TypeError` for what is not a `SuperPacket`.
         """
         self._port.write_super(packet)
 

@@ -18,11 +18,15 @@ from rigs import (
     SuperRecorder,
     endpoint,
     open_rig,
+    packet,
     segments,
+    unix_pair,
     until,
 )
 
 import aiotun
+from aiotun.offload import NO_OFFLOAD
+from aiotun.platforms.base import Framing
 from aiotun.testing.pytest_plugin import require
 
 
@@ -146,6 +150,35 @@ async def test_a_super_packet_that_lies_raises(rig: Rig, frame: bytes, says: str
         protocol.transport.write(segments(1)[0])
         protocol.transport.flush()
         assert rig.recv() == segments(1)[0]
+
+
+@pytest.mark.parametrize("size", [0, 65536])
+@pytest.mark.parametrize("offload", [True, False])
+async def test_impossible_super_packets_are_dropped_and_reported(
+    make_rig: MakeRig, offload: bool, size: int
+) -> None:
+    wrong = aiotun.SuperPacket(NO_OFFLOAD + packet().ljust(65536)[:size])
+    with make_rig(offload=offload) as rig:
+        async with endpoint(rig.device, Recorder) as protocol:
+            protocol.transport.write_super(wrong)
+            protocol.transport.write_super(aiotun.SuperPacket(NO_OFFLOAD + packet(1)))
+            assert rig.recv() == packet(1)
+            (error,) = protocol.named("error_received")
+            assert error.errno == (errno.EMSGSIZE if size else errno.EINVAL)
+            counters = protocol.transport.counters
+            assert (counters.packets_sent, counters.dropped_sent) == (2, 1)
+
+
+@pytest.mark.parametrize("framing", ["none", "vnet", "pi", "family"])
+async def test_an_empty_super_packet_ends_no_device_of_a_descriptor(framing: Framing) -> None:
+    ours, theirs = unix_pair()
+    device = aiotun.Device.from_fd(ours.detach(), framing=framing)
+    with theirs:
+        async with endpoint(device, Recorder) as protocol:
+            protocol.transport.write_super(aiotun.SuperPacket(NO_OFFLOAD))
+            (error,) = protocol.named("error_received")
+            assert isinstance(error, aiotun.errors.PacketError)
+            assert not protocol.transport.is_closing()
 
 
 def refuse(

@@ -32,6 +32,8 @@ SUPER_WRITES: list[Any] = [
     *(aiotun.SuperPacket(frame) for frame in GROTable().coalesce(segments(3))),
     aiotun.SuperPacket(NO_OFFLOAD + packet(5)),
     aiotun.SuperPacket(b"short"),
+    aiotun.SuperPacket(NO_OFFLOAD),
+    aiotun.SuperPacket(NO_OFFLOAD + bytes(65536)),
     packet(6),
 ]
 

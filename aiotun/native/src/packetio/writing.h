@@ -107,15 +107,29 @@ write_frames(Channel channel, const Families *families, PyObject *const *frames,
     return i;
 }
 
+/* Do what PacketWriter._takes does, for a frame that check_frame took. */
+static inline bool
+takes_super(const uint8_t *frame, size_t size, bool tap, Wanted wanted, const Layout *layout)
+{
+    enum { ETHERNET_MAX = 18 }; /* with one VLAN tag, as in PACKET_MAX of packetio.py */
+    size -= VIRTIO_SIZE;
+    switch (frame[1]) {
+    case GSO_NONE:
+        return size && size <= PACKET_MAX + (tap ? ETHERNET_MAX : 0);
+    case GSO_UDP_L4:
+        return wanted.udp;
+    default:
+        return wanted.tcp && !has_extensions(layout);
+    }
+}
+
 /* Write a frame, and return whether it was written. A frame is not written if it is malformed,
-   if it is to be segmented and its protocol is not `wanted`, or if it is TCP behind extension
-   headers (see PacketWriter._takes). This does not need the GIL. */
+   if no device carries its packet, if it is to be segmented and its protocol is not `wanted`, or
+   if it is TCP behind extension headers. This does not need the GIL. */
 static bool
 write_super(Channel channel, const uint8_t *frame, size_t size, bool tap, Wanted wanted)
 {
     Layout layout;
     return check_frame(frame, size, tap, &layout) &&
-           (frame[1] == GSO_NONE ||
-            (frame[1] == GSO_UDP_L4 ? wanted.udp : wanted.tcp && !has_extensions(&layout))) &&
-           write_frame(channel, frame, size);
+           takes_super(frame, size, tap, wanted, &layout) && write_frame(channel, frame, size);
 }
