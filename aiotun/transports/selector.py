@@ -13,22 +13,28 @@ class SelectorTransport(PacketTransport):
     """For asyncio's selector loops and uvloop."""
 
     _retry: asyncio.TimerHandle | None = None
+    _comes_back = False
 
     def _watch_readable(self) -> None:
         if self._queue.direct is not None:
             self._loop.add_reader(self._queue.fileno(), self._port.read_ready)
         else:
             self._loop.add_reader(self._queue.fileno(), self._read_ready)
-            self._read_held()
+            self._come_back()
 
     def _read_ready(self) -> None:
         self._port.read_ready()
-        self._read_held()
+        self._come_back()
+
+    def _come_back(self) -> None:
+        """Read again in the loop's next turn, once: the descriptor tells nothing of held frames."""
+        if self._queue.holds_frames and self.is_reading() and not self._comes_back:
+            self._comes_back = True
+            self._loop.call_soon(self._read_held)
 
     def _read_held(self) -> None:
-        """Come back for frames of which the descriptor tells nothing."""
-        if self._queue.holds_frames and self.is_reading():
-            self._loop.call_soon(self._read_ready)
+        self._comes_back = False
+        self._read_ready()
 
     def _unwatch_readable(self) -> None:
         self._loop.remove_reader(self._queue.fileno())

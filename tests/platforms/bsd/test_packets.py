@@ -362,6 +362,22 @@ async def test_a_transport_comes_back_for_them(pause: bool) -> None:
         assert protocol.received == numbered(600)
 
 
+async def test_one_turn_reads_a_bounded_amount_of_them() -> None:
+    """Both what was read already and the descriptor have the transport read on."""
+    kernel = DarwinKernel()
+    device = open_on_model(kernel, layer="tap")
+    transport, protocol = await aiotun.create_device_endpoint(Recorder, device=device)
+    async with transport:
+        for frame in numbered(3000):
+            kernel.emit(device.name, frame)
+        most = received = 0
+        while received < 3000:
+            await asyncio.sleep(0)
+            most = max(most, len(protocol.received) - received)
+            received = len(protocol.received)
+        assert most < 3 * READ_BATCH
+
+
 def test_an_interface_of_a_feth_is_deleted() -> None:
     kernel = DarwinKernel()
     with open_on_model(kernel, layer="tap") as device:
