@@ -366,21 +366,27 @@ class Device(InterfaceSettings, Closing, Lendable):
         while True:
             with self._receiving:
                 self._check(interrupt)
-                if not self._pending:
-                    self._pending = self._reader.read()[::-1]
-                if self._pending:
-                    try:
+                try:
+                    if not self._pending:
+                        _raise_first(self._read_errors)  # of the frame behind what was received
+                        self._pending = self._reader.read()[::-1]
+                    if self._pending:
                         return take(self._pending)
-                    finally:
-                        self._tell_of_pending()
-                _raise_first(self._read_errors)
+                    _raise_first(self._read_errors)
+                finally:
+                    self._tell_of_pending()
             if not self._wait_readable(deadline, interrupt):
                 raise _timed_out("no packet came", timeout)
 
+    @property
+    def _has_pending(self) -> bool:
+        """Whether `recv` has something without reading: a packet or an error."""
+        return bool(self._pending or self._read_errors)
+
     def _tell_of_pending(self) -> None:
-        """Wake the threads that wait for packets if some were left for them."""
+        """Wake the threads that wait for packets if something was left for them."""
         with self._waiting:
-            if self._pending and self._readers.count:
+            if self._has_pending and self._readers.count:
                 self._readers.wake()
             else:
                 self._readers.sleep()
@@ -389,7 +395,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         with self._waits(self._readers) as wake:
             # This thread is known to wait before it looks here. A thread that leaves
             # packets looks at the two in the opposite order, so one of them sees the other.
-            if self._pending:
+            if self._has_pending:
                 return True
             return self._wait(self.queue.wait_readable, deadline, wake, interrupt)
 

@@ -651,6 +651,38 @@ def test_an_empty_datagram_is_dropped_and_no_end(framing: str, header: bytes) ->
         assert theirs.recv(100) == header + packet(2)
 
 
+MALFORMED = b"\0\1" + bytes(8) + packet()  # to be segmented, by no size
+
+
+def test_a_malformed_frame_is_told_of_behind_what_came_before() -> None:
+    with datagram_device("vnet") as (device, theirs):
+        for number in range(3):
+            theirs.send(FRAMINGS["vnet"] + packet(number))
+            theirs.send(MALFORMED)
+        for number in range(3):
+            assert device.recv(timeout=2) == packet(number)
+            assert device.wait_readable(0)
+            with pytest.raises(aiotun.OffloadError):
+                device.recv(timeout=0)
+        assert not device.wait_readable(0)
+        assert device.counters.dropped_received == 3
+
+
+def test_of_two_threads_one_has_the_packet_and_the_other_the_error() -> None:
+    def outcome(device: aiotun.Device) -> bytes | None:
+        try:
+            return device.recv(timeout=5)
+        except aiotun.OffloadError:
+            return None
+
+    with datagram_device("vnet") as (device, theirs), ThreadPoolExecutor(2) as pool:
+        for number in range(50):
+            outcomes = [pool.submit(outcome, device) for _ in range(2)]
+            theirs.send(FRAMINGS["vnet"] + packet(number))
+            theirs.send(MALFORMED)
+            assert {each.result(9) for each in outcomes} == {packet(number), None}
+
+
 @framings
 @pytest.mark.parametrize("factory", [Recorder, BatchRecorder, SuperRecorder])
 async def test_an_empty_datagram_on_a_loop(
