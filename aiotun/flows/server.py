@@ -292,7 +292,10 @@ class FlowServer(AsyncClosing):
     # What is served.
 
     def _claim(self, transport: asyncio.Transport) -> Flow | None:
-        host, port = transport.get_extra_info("peername")[:2]
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # it was reset before: a loop of uvloop asks the socket
+            return None
+        host, port = peer[:2]
         connection = self._connections.accept(ip_address(host).packed, port, is_open(transport))
         if connection is None or self._closing is not None:
             self.counters.drops[Drop.NO_FLOW] += 1

@@ -29,6 +29,7 @@ from rigs import until
 import aiotun
 from aiotun import cancelling
 from aiotun.flows import Decision, Flow, FlowLimits, FlowServer
+from aiotun.flows.tcp import Beginning
 
 pytestmark = pytest.mark.requires("tun", "netns")
 
@@ -678,6 +679,25 @@ async def test_serving_ends_when_it_is_cancelled(flow_net: FlowNet) -> None:
     with pytest.raises(asyncio.CancelledError):
         await serving
     await asyncio.wait_for(server.wait_closed(), 1)
+
+
+async def test_a_connection_that_was_reset_before_it_was_accepted(flow_net: FlowNet) -> None:
+    """Its socket knows of no peer any more, which uvloop asks it for."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda loop, context: complaints.append(context))
+    async with aiotun.start_flow_server(echo, device=flow_net.device()) as server:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listening,
+            socket.create_connection(listening.getsockname()) as client,
+        ):
+            accepted, _ = listening.accept()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: Beginning(server._claim, server._begin_connection), accepted
+        )
+        assert transport.is_closing()
+    assert complaints == []
 
 
 async def test_strangers_at_the_listening_socket(flow_net: FlowNet) -> None:
