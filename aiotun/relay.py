@@ -242,6 +242,9 @@ class _RelayProtocol(PacketProtocol):
                 except OffloadError as exc:
                     self.error_received(exc)
 
+    def connection_made(self, transport: PacketTransport) -> None:
+        self._replaced.connection_made(transport)
+
     def pause_writing(self) -> None:
         self._other.pause_reading()
         self._replaced.pause_writing()

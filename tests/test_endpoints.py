@@ -179,6 +179,53 @@ async def test_a_device_is_attached_in_a_callback() -> None:
         assert protocol.calls[-1] == ("connection_lost", None)
 
 
+class Unpaused(Recorder):
+    """Has all leave as soon as it hears of its transport."""
+
+    def connection_made(self, transport: aiotun.PacketTransport) -> None:
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=1000)
+
+
+@pytest.mark.parametrize("factory", [Recorder, Unpaused])
+async def test_connection_made_is_called_first(factory: type[Recorder]) -> None:
+    near, far = memory_devices(offload=False, capacity=1, push_back=True)
+    with far:
+        transport, protocol = aiotun.attach_device(factory, near)
+        transport.set_write_buffer_limits(high=1)
+        transport.writelines([b"", *map(packet, range(9))])
+        transport.flush()
+        assert protocol.calls == []
+        await until(lambda: protocol.calls)
+        transport.abort()
+        await transport.wait_closed()
+        called = [name for name, *_ in protocol.calls]
+        expected = ["connection_made", "error_received", "pause_writing", "connection_lost"]
+        if factory is Unpaused:
+            expected.insert(3, "resume_writing")
+        assert called == expected
+
+
+async def test_a_relay_before_the_protocol_heard_of_its_transport() -> None:
+    pairs = [memory_devices() for _ in range(2)]
+    attached: list[tuple[aiotun.PacketTransport, Recorder]] = []
+
+    async def relay() -> None:
+        attached.extend(aiotun.attach_device(Recorder, near) for near, _ in pairs)
+        await aiotun.relay(*(transport for transport, _ in attached))
+
+    with pairs[0][1] as left, pairs[1][1] as right:
+        relaying = asyncio.ensure_future(relay())
+        left.send(packet(1))
+        assert await asyncio.to_thread(right.recv, 2) == packet(1)
+        for transport, protocol in attached:
+            assert protocol.calls == [("connection_made",)]
+            transport.close()
+        await relaying
+        for transport, _ in attached:
+            await transport.wait_closed()
+
+
 async def test_closed_before_the_protocol_heard_of_it() -> None:
     near, far = memory_devices()
     with far:

@@ -50,7 +50,9 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         self._warned = False
         self._complaints = Throttle()
         self._closed: asyncio.Future[Exception | None] = loop.create_future()
-        self._made = self._finished = False
+        self._early: list[tuple[Any, ...]] | None = []
+        """Callbacks with their arguments, for which `connection_made` comes first; then None."""
+        self._finished = False
         self._failure: Exception | None = None
         """What ended it, from then on; `connection_lost` tells it when all is closed."""
         self._to_release: Callable[[], None] | None = None
@@ -73,8 +75,12 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         """Let the loop call `connection_made`, and read then; to be called once."""
 
         def start() -> None:
-            self._made = True
-            self._call("connection_made", self)
+            try:
+                self._call_now("connection_made", self)
+                while self._early:
+                    self._call_now(*self._early.pop(0))
+            finally:
+                self._early = None
             if not self.is_closing():
                 self._begin()
 
@@ -288,7 +294,7 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def _lost(self, exc: Exception | None) -> None:
         try:
-            if self._made:
+            if self._early is None:
                 self._call("connection_lost", exc)
         finally:
             self._closed.set_result(exc)
@@ -324,6 +330,12 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
         return self._protocol_kind
 
     def _call(self, callback: str, *args: object) -> None:
+        if self._early is None:
+            self._call_now(callback, *args)
+        else:
+            self._early.append((callback, *args))
+
+    def _call_now(self, callback: str, *args: object) -> None:
         try:
             getattr(self.get_protocol(), callback)(*args)
         except (SystemExit, KeyboardInterrupt):
