@@ -8,9 +8,9 @@ from ..device import DeviceLease
 from ..platforms.base import CallingQueue
 from ..platforms.memory import MemoryQueue
 from ..protocols import PacketProtocol
+from .calling import CallingTransport
 from .memory import MemoryTransport
 from .packets import PacketTransport
-from .ring import RingTransport
 from .selector import SelectorTransport
 
 __all__ = ["PacketTransport", "make_transport"]
@@ -23,5 +23,5 @@ def make_transport(
     if isinstance(lease.lent.queue, MemoryQueue):
         return MemoryTransport(loop, lease, protocol)
     if isinstance(lease.lent.queue, CallingQueue):
-        return RingTransport(loop, lease, protocol)
+        return CallingTransport(loop, lease, protocol)
     return SelectorTransport(loop, lease, protocol)

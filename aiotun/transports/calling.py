@@ -16,7 +16,7 @@ __all__ = ["CallingTransport"]
 
 
 class CallingTransport(PacketTransport):
-    """For every kind of loop: it only asks for `call_soon_threadsafe`."""
+    """For every kind of loop, Windows' among them: it only asks for `call_soon_threadsafe`."""
 
     _queue: CallingQueue
     _events: CallingEvents
@@ -37,6 +37,9 @@ class CallingTransport(PacketTransport):
 
     def _unwatch_readable(self) -> None:
         self._queue.on_readable = nothing
+
+    def _watch_writable(self) -> None:
+        self._write_later()
 
     def _read_soon(self) -> None:
         self._soon(self._read_turn)

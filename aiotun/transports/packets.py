@@ -44,6 +44,7 @@ class PacketTransport(MessageTransport, asyncio.Transport):
     _noun = "packet"
     _protocol_kind = PacketProtocol
     _port: Port
+    _retry: asyncio.TimerHandle | None = None
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, lease: DeviceLease, protocol: PacketProtocol
@@ -188,6 +189,22 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         if not self._finished:
             self._watch_writable()
         self._pause_protocol()
+
+    def _write_later(self) -> None:
+        """Watch a queue that tells nobody when it takes packets again: see `Queue.retry_after`."""
+        assert self._queue.retry_after is not None
+        if self._retry is None:
+            self._retry = self._loop.call_later(self._queue.retry_after, self._write_again)
+
+    def _write_again(self) -> None:
+        self._retry = None
+        self._watch_writable()  # until there is no backlog
+        self._write_ready()
+
+    def _unwatch_writable(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def _has_backlog(self) -> bool:
         return bool(self._port.writer.waiting)

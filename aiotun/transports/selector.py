@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from .packets import PacketTransport
 
 __all__ = ["SelectorTransport"]
@@ -12,7 +10,6 @@ __all__ = ["SelectorTransport"]
 class SelectorTransport(PacketTransport):
     """For asyncio's selector loops and uvloop."""
 
-    _retry: asyncio.TimerHandle | None = None
     _comes_back = False
 
     def _watch_readable(self) -> None:
@@ -42,19 +39,11 @@ class SelectorTransport(PacketTransport):
     def _watch_writable(self) -> None:
         if self._queue.retry_after is None:
             self._loop.add_writer(self._queue.fileno(), self._write_ready)
-        elif self._retry is None:
-            self._retry = self._loop.call_later(self._queue.retry_after, self._write_again)
-
-    def _write_again(self) -> None:
-        self._retry = None
-        self._write_ready()
-        if self._has_backlog() and not self._finished:
-            self._watch_writable()
+        else:
+            self._write_later()
 
     def _unwatch_writable(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        super()._unwatch_writable()
         self._loop.remove_writer(self._queue.fileno())
 
     def _watch_events(self) -> None:

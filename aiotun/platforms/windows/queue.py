@@ -24,10 +24,7 @@ from .waits import RegisteredWait, wait_for_events
 if TYPE_CHECKING:
     from ...interrupt import Interrupt
 
-__all__ = ["RETRY", "EventQueue"]
-
-RETRY = 0.001
-"""Seconds after which a full queue is tried again: no event tells that it has room."""
+__all__ = ["EventQueue"]
 
 
 class EventQueue(CallingQueue):
@@ -39,6 +36,7 @@ class EventQueue(CallingQueue):
     """
 
     vnet_hdr = tcp_offload = udp_offload = False
+    retry_after = 0.001  # no event tells that a full queue has room
     persistent = False
     """Whether the interface stays when the queue is closed."""
 
@@ -219,7 +217,7 @@ class EventQueue(CallingQueue):
         with self._lock:
             if not self._full or self._closed:
                 return True
-        pause = RETRY if timeout is None else min(timeout, RETRY)
+        pause = self.retry_after if timeout is None else min(timeout, self.retry_after)
         events = [each.event for each in interrupts]
         found = wait_for_events([*events, self._changed], pause)
         self._full = found is None and timeout is not None and timeout <= pause

@@ -227,7 +227,7 @@ async def test_a_transport_of_a_utun_tries_again() -> None:
         assert transport.get_write_buffer_size() == 3
         await until(lambda: transport.get_write_buffer_size() == 0)
         assert protocol.paused == 0
-        assert transport._retry is None  # type: ignore[attr-defined]  # nothing waits any more
+        assert transport._retry is None  # nothing waits any more
         assert [kernel.taken(device.name) for _ in range(3)] == [V4, V6, V4]
         kernel.refusals["write"] = [errno.ENOBUFS] * 100_000
         transport.write(V4)
