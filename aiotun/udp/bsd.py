@@ -39,6 +39,9 @@ ANCILLARY_MAX = 128
 CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 """What a descriptor gives that somebody else has closed."""
 
+TOLD_BY_ICMP = frozenset({errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EMSGSIZE})
+"""What a connected socket is told of (inetctlerrmap in netinet/ip_input.c of each system)."""
+
 INT = struct.Struct("=i")
 
 PKTINFO = struct.Struct("=i4s4s")
@@ -227,14 +230,16 @@ class BsdUdpSocket:
             del messages[:done]
 
     def _send(self, message: Message) -> None:
-        """Where the socket is connected, the error may be of an earlier datagram: try again."""
+        """Where the socket is connected, ICMP's error may be of an earlier datagram: try again."""
         addr, local, ecn, datagrams, _ = message
         v4 = is_v4((addr or self._remote or [""])[0])
         ancillary = encode(self._v6, v4, local if self._any else None, ecn, self._headers)
         to = () if addr is None or self._remote else (0, to_socket(addr, self._family))
         try:
             self._sock.sendmsg(datagrams, ancillary, *to)
-        except ConnectionRefusedError as exc:
+        except OSError as exc:
+            if not self._remote or exc.errno not in TOLD_BY_ICMP:
+                raise
             self._report(exc)
             self._sock.sendmsg(datagrams, ancillary, *to)
         self._counters.messages_sent += 1

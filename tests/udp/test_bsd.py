@@ -90,6 +90,27 @@ async def test_refusals_are_told_and_counted(headers: ModuleType) -> None:
         assert all(exc.errno == errno.ECONNREFUSED for exc in client.errors)
 
 
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EMSGSIZE])
+async def test_what_icmp_said_of_one_datagram_costs_no_other(
+    headers: ModuleType, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A socket that is connected tells of it in place of sending (so_error, uipc_socket.c)."""
+    async with endpoint() as far, endpoint(remote_addr=far.addr) as near:
+        sendmsg = ModelUdpSocket.sendmsg
+        left = [number]
+
+        def told(self: Any, buffers: Any, *more: Any) -> int:
+            if left:
+                raise OSError(left.pop(), os.strerror(number))
+            return sendmsg(self, buffers, *more)
+
+        monkeypatch.setattr(ModelUdpSocket, "sendmsg", told)
+        near.transport.sendto_many([b"1", b"2"])
+        await until(lambda: len(far.data) == 2)
+        assert [exc.errno for exc in near.errors] == [number]
+        assert near.transport.counters.dropped_sent == 0
+
+
 async def test_a_full_queue_loses_one_datagram(
     headers: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
