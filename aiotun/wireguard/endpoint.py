@@ -278,7 +278,8 @@ class WireGuard(AsyncClosing):
                 f"{sys.platform} marks no datagrams",
                 remedies=("leave FwMark out",),
             )
-        udp.socket.setsockopt(socket.SOL_SOCKET, option, mark)
+        # 32 bits without a sign, which an int of setsockopt(2) has.
+        udp.socket.setsockopt(socket.SOL_SOCKET, option, mark.to_bytes(4, sys.byteorder))
 
     async def _open_device(self) -> None:
         if self._device is None:

@@ -287,16 +287,19 @@ def test_the_clock_counts_sleep() -> None:
     assert before <= endpoint.clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def test_firewall_mark() -> None:
+@pytest.mark.parametrize("mark", [9, 2**31, 2**32 - 1])
+async def test_firewall_mark(mark: int) -> None:
     def marks(udp: aiotun.UdpTransport) -> int:
         sock = udp.get_extra_info("socket")
-        return sock.getsockopt(socket.SOL_SOCKET, MARKS["linux"])  # type: ignore[no-any-return]
+        return int.from_bytes(
+            sock.getsockopt(socket.SOL_SOCKET, MARKS["linux"], 4), sys.byteorder
+        )
 
     async with end(0, fwmark=7) as a:
         assert marks(a.wireguard.udp) == 7
-        await a.wireguard.set_fwmark(9)
+        await a.wireguard.set_fwmark(mark)
         await a.wireguard.set_listen_port(0)
-        assert marks(a.wireguard.udp) == a.wireguard.fwmark == 9
+        assert marks(a.wireguard.udp) == a.wireguard.fwmark == mark
 
 
 async def test_peers_come_and_go() -> None:
