@@ -200,8 +200,11 @@ class InterfaceSettings:
         Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
         """
         wanted = parse_addresses(addresses)
-        if len(set(wanted)) < len(wanted):
-            raise AddressError("an address stands twice")
+        seen = set()
+        for address in wanted:
+            if address in seen:
+                raise AddressError(f"address {address} stands twice")
+            seen.add(address)
         self.interface.set_addresses(wanted)
 
     @property

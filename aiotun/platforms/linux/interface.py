@@ -277,7 +277,13 @@ class LinuxInterface(Interface):
 
     def set_addresses(self, addresses: Sequence[Address]) -> None:
         self._losses.forget_addresses()
-        super().set_addresses(addresses)
+        # With the last IPv4 address go the routes, and for a moment there may be none: with the
+        # first of a network go the others.
+        self._losses.expect(addresses=(), routes=(AF_INET,))
+        try:
+            super().set_addresses(addresses)
+        finally:
+            self._losses.put_back(self._get_link())
 
     def broadcast(self) -> IPv4Address | None:
         found = (decode_broadcast(body) for body, _ in self._ipv4_addresses())

@@ -159,6 +159,14 @@ def test_addresses_that_were_set_meanwhile(device: aiotun.Device) -> None:
     assert addresses(device) == ["10.9.0.1/24"]
 
 
+@pytest.mark.parametrize("wanted", ["10.9.0.3/24", "10.0.0.1/8", "fd0b::1/64"])
+def test_routes_outlive_other_addresses(device: aiotun.Device, wanted: str) -> None:
+    """With the first address of a network go the others, and with the last one all routes."""
+    device.remove_route(ROUTES[1])  # its gateway needs an address
+    device.set_addresses([wanted, "fd09::1/64", "fd0a::1 peer fd0a::2/128"])
+    assert routes(device) == sorted([ROUTES[0], *ROUTES[2:]])
+
+
 def test_what_cannot_be_put_back_is_told(
     device: aiotun.Device, caplog: pytest.LogCaptureFixture
 ) -> None:
