@@ -291,9 +291,7 @@ def test_the_clock_counts_sleep() -> None:
 async def test_firewall_mark(mark: int) -> None:
     def marks(udp: aiotun.UdpTransport) -> int:
         sock = udp.get_extra_info("socket")
-        return int.from_bytes(
-            sock.getsockopt(socket.SOL_SOCKET, MARKS["linux"], 4), sys.byteorder
-        )
+        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, MARKS["linux"], 4), sys.byteorder)
 
     async with end(0, fwmark=7) as a:
         assert marks(a.wireguard.udp) == 7
