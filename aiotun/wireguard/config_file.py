@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from typing import Any, NamedTuple
 
+from ..config import MTU_MIN_IPV6
 from .config import InterfaceConfig, PeerConfig
 from .keys import decode_key, encode_key
 from .values import (
@@ -45,7 +46,7 @@ def parse_config(
     places: list[int] = []  # the line of each peer
     section: dict[str, Any] | None = None
     keys: dict[str, _Key] = {}
-    number = 0
+    number = mtu_place = 0
 
     def fail(message: str, line: int) -> ConfigFileError:
         return ConfigFileError(f"{source}, line {line}: {message}")
@@ -82,10 +83,19 @@ def parse_config(
             )
         try:
             parsed = key.parse(line.partition("=")[2])
+            section[key.field] = key.join(section.get(key.field, ()), parsed)
         except ValueError as exc:
             raise fail(f"{key.name}: {exc}", number) from None
-        section[key.field] = key.join(section.get(key.field, ()), parsed)
+        if key.field == "mtu":
+            mtu_place = number
 
+    if interface.get("mtu", MTU_MIN_IPV6) < MTU_MIN_IPV6 and any(
+        address.version == 6 for address in interface.get("addresses", ())
+    ):
+        raise fail(
+            f"MTU: IPv6 takes {MTU_MIN_IPV6} or more: raise it, or take IPv6 addresses out",
+            mtu_place,
+        )
     if "private_key" not in interface and not (interface.keys() & COMMANDS_THAT_SET_A_KEY):
         raise fail("[Interface] has no PrivateKey: `wg genkey` makes one", number)
     known_peers: dict[bytes, int] = {}
@@ -171,8 +181,9 @@ def _address(word: str) -> IPv4Interface | IPv6Interface:
 def _allowed_ips(text: str) -> list[tuple[IPv4Network | IPv6Network, bool]]:
     """Each network, and whether it is added (with or without "+") or taken away ("-")."""
     changes = []
-    for word in filter(None, _without_spaces(text).split(",")):
-        plain = word[1:] if word[0] in "+-" else word
+    words = _without_spaces(text)
+    for word in words.split(",") if words else []:
+        plain = word[1:] if word[:1] in ("+", "-") else word
         network = parse_network(plain)
         if network.network_address != ip_interface(plain).ip:
             logger.warning("AllowedIPs: %s has bits behind its prefix: it means %s", word, network)
@@ -190,6 +201,15 @@ def _last(before: object, value: Any) -> Any:
 
 def _add(before: tuple[Any, ...], value: tuple[Any, ...]) -> tuple[Any, ...]:
     return before + value
+
+
+def _add_addresses(before: tuple[Any, ...], addresses: tuple[Any, ...]) -> tuple[Any, ...]:
+    known = set(before)
+    for address in addresses:
+        if address in known:
+            raise ValueError(f"{address} stands twice: take one of them out")
+        known.add(address)
+    return before + addresses
 
 
 def _change(before: tuple[Any, ...], changes: Iterable[tuple[Any, bool]]) -> tuple[Any, ...]:
@@ -234,7 +254,7 @@ INTERFACE = _by_name(
     _one("PrivateKey", "private_key", decode_key, encode_key),
     _one("ListenPort", "listen_port", parse_port),
     _one("FwMark", "fwmark", _mark, hex),
-    _Key("Address", "addresses", _addresses, _list, _add),
+    _Key("Address", "addresses", _addresses, _list, _add_addresses),
     _one("MTU", "mtu", _mtu),
     _Key("DNS", "dns", parse_dns, _list, _add),
     _one("Table", "table", _table),

@@ -51,17 +51,24 @@ class KillSwitch:
         # nft takes letters, digits and /-_. in the name of a table.
         self._table = "aiotun-" + re.sub("[=+]", lambda found: f"/{ord(found[0]):x}", interface)
         self._was_set = False
+        self._mark = 0
 
-    async def set(self, mark: int) -> None:
-        """Raises `OSError` where nft is not there or refuses it, `ValueError` without a mark."""
+    @staticmethod
+    def check(mark: int) -> None:
+        """Raises `ValueError` where there is no mark."""
         if not mark:
             raise ValueError(
                 "a kill switch tells our datagrams by their mark: set FwMark, or route everything "
                 "into the tunnel (AllowedIPs = 0.0.0.0/0, ::/0)"
             )
-        self._was_set = True
-        rules = RULES.format(table=self._table, interface=self._interface, mark=mark)
-        await _nft(GONE.format(table=self._table) + rules)
+
+    async def set(self, mark: int) -> None:
+        """Raises `OSError` where nft is not there or refuses it."""
+        if mark != self._mark:
+            self._was_set = True
+            rules = RULES.format(table=self._table, interface=self._interface, mark=mark)
+            await _nft(GONE.format(table=self._table) + rules)
+            self._mark = mark
 
     async def close(self) -> None:
         """Let everything pass again, if it was to be kept from that. Raises `OSError`."""

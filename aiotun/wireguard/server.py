@@ -110,6 +110,8 @@ class Server:
         self._kill_switch = KillSwitch(self.name) if kill_switch else None
         self._manager = ServiceManager()
         self._becoming = asyncio.Lock()
+        self._known: InterfaceConfig | None = None
+        """What file and store said when all of it was made so; None: some of it was refused."""
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
         """Serve until cancelled, or until the interface or its UAPI socket is deleted.
@@ -122,9 +124,9 @@ class Server:
             if peer.public_key not in self._peers:
                 key = encode_key(peer.public_key)
                 logger.warning("peer %s stands in the file and not in the store: left out", key)
-        self._known = self._wanted
+        self._known = wanted = self._wanted
         async with contextlib.AsyncExitStack() as stack:
-            path = await self._up(self._known, stack, directory if uapi else None)
+            path = await self._up(wanted, stack, directory if uapi else None)
             up = stack.pop_all()
         try:
             parts = [
@@ -165,7 +167,7 @@ class Server:
         The interface has its port and its socket in the directory before the first command runs,
         so that the `wg` tool works there, and what the file says of it only behind PreUp.
         """
-        self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), peers=())
+        self.config = replace(config, private_key=bytes(KEY_SIZE), addresses=(), dns=(), peers=())
         device = None
         if self._exit is not None and sys.platform == "linux":
             from .exits import flows_exit
@@ -188,15 +190,9 @@ class Server:
         self._system = open_system(self.wireguard) if self.flows is None else None
         if self._system is not None:
             stack.push_async_callback(asyncio.to_thread, self._system.close)
-        await self._become(config)
         if self._kill_switch is not None:
             stack.push_async_callback(self._kill_switch.close)
-            await self._kill_switch.set(self.config.fwmark)
-        if self._system is not None and config.dns:
-            missing = await _in_thread(self._system.set_dns, config.dns)
-            if missing is not None:
-                words = ", ".join(config.dns)
-                print(f"DNS is not set, for want of {missing}: {words}", flush=True)
+        await self._become(config)
         await run_hooks(config.post_up, self.interface)
         print(self._status, flush=True)
         self._manager.ready(self._status)
@@ -255,31 +251,48 @@ class Server:
             if wanted == self._known:
                 return
             try:
-                await self._become(wanted)
+                await self._become(wanted, again=self._known is None)
                 self._known = wanted
                 logger.info("%s has changed: %s", self.interface, self._state)
                 self._manager.ready(self._status)
             except OSError as exc:
+                self._known = None
                 logger.error("what has changed holds in part: %s", exc.strerror or exc)
+            except ValueError as exc:
+                logger.error("%s; what held before holds on", exc)
 
-    async def _become(self, config: InterfaceConfig) -> None:
-        system = self._system
+    async def _become(self, config: InterfaceConfig, *, again: bool = False) -> None:
+        """Make all be as the configuration says, `again` what was to be so before, too.
+
+        Raises `ValueError` before anything is done. After an `OSError` a part of it holds.
+        """
+        system, device = self._system, self.wireguard.device
         if system is not None:
             config = await _in_thread(system.with_mark, config, self.wireguard.fwmark)
-        changes = difference(self.config, config)
+        if self._kill_switch is not None:
+            self._kill_switch.check(config.fwmark)
+        before = self.config
+        changes = difference(before, config)
         await self.control.apply(changes)
+        self.config = config
         for companion in self._companions:
             companion.place([change.public_key for change in changes.peers])
-        device = self.wireguard.device
-        if config.addresses != self.config.addresses:
-            device.set_addresses(config.addresses)
-        if config.mtu != self.config.mtu:
+        if again or config.mtu != before.mtu:  # first, as an IPv6 address takes one of 1280
             device.mtu = config.mtu
+        if again or config.addresses != before.addresses:
+            device.set_addresses(config.addresses)
+            left = {address.interface for address in device.addresses()}
+            for address in left.intersection(before.addresses).difference(config.addresses):
+                device.remove_address(address)  # a link-local one
         if system is not None:
             await _in_thread(system.update, config, self.wireguard.endpoints)
-        if self._kill_switch is not None and config.fwmark != self.config.fwmark:
+        if self._kill_switch is not None:
             await self._kill_switch.set(config.fwmark)
-        self.config = config
+        if system is not None and (again or config.dns != before.dns):
+            missing = await _in_thread(system.set_dns, config.dns)
+            if missing is not None:
+                words = ", ".join(config.dns)
+                print(f"DNS is not set, for want of {missing}: {words}", flush=True)
 
     async def _save(self) -> None:
         await self.file.save(snapshot(self.wireguard, self.config))

@@ -117,6 +117,56 @@ def test_what_changes_in_the_file_changes_the_system(machine: Machine, tmp_path:
         server.end(signal.SIGTERM)
 
 
+REFUSED = """\
+[Interface]
+PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
+Address = 10.9.0.7/24, ff02::9/64
+MTU = 1280
+[Peer]
+PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+AllowedIPs = 10.30.0.0/16
+[Peer]
+PublicKey = TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=
+AllowedIPs = 10.40.0.0/16
+"""
+"""Addresses of which the kernel takes the first."""
+
+
+@pytest.mark.requires("ipv6")
+def test_a_file_that_is_put_back(machine: Machine, tmp_path: Path) -> None:
+    """What was made of one that the system refuses in part is undone."""
+    path = tmp_path / "wg9.conf"
+    text = REFUSED.partition("[Peer]\nPublicKey = Tr")[0].replace("MTU = 1280\n", "")
+    text = text.replace("10.9.0.7/24, ff02::9/64", "10.9.0.1/24, fe80::9/64")
+    path.write_text(text)
+    path.chmod(0o600)
+
+    def shown() -> list[str]:
+        return [
+            machine.run("ip", "-oneline", "address", "show", "wg9"),
+            machine.run("ip", "link", "show", "wg9"),
+            machine.run("ip", "route"),
+            machine.run("wg", "show", "wg9", "peers"),
+        ]
+
+    with machine.running(*program("serve", str(path))) as server:
+        server.wait_for("wg9 is up")
+        before = shown()
+        assert "10.30.0.0/16 dev wg9" in before[2]
+        path.write_text(REFUSED)
+        server.wait_for("what has changed holds in part: address ff02::9/64 cannot be added")
+        path.write_text(text)
+        server.wait_for("wg9 has changed")
+        assert shown() == before
+        path.write_text(text.replace("10.9.0.1/24, fe80::9", "10.9.0.2/24, fe80::7"))
+        server.wait_for("wg9 has changed")
+        addresses, _, routes, _ = shown()
+        assert "10.30.0.0/16 dev wg9" in routes
+        assert "fe80::7" in addresses
+        assert "fe80::9" not in addresses
+        server.end(signal.SIGTERM)
+
+
 EVERYTHING = [
     "0.0.0.0/0, ::/0",
     "0.0.0.0/1, 128.0.0.0/1, ::/1, 8000::/1",

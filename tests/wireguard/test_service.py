@@ -241,8 +241,14 @@ def test_dns_is_set_and_undone(
     with machine.running("env", path, *program("serve"), cwd=folder) as server:
         server.wait_for("wg0 is up")
         assert (folder / "asked").read_text().splitlines() == up
+        (folder / "wg0.conf").write_text(TEXT.replace("DNS = ", "DNS = # "))
+        server.wait_for("wg0 has changed")
+        assert (folder / "asked").read_text().splitlines() == [*up, down]
+        (folder / "wg0.conf").write_text(TEXT)
+        server.wait_for("wg0 has changed")
+        assert (folder / "asked").read_text().splitlines() == [*up, down, *up]
         server.end(signal.SIGTERM)
-    assert (folder / "asked").read_text().splitlines() == [*up, down]
+    assert (folder / "asked").read_text().splitlines() == [*up, down, *up, down]
 
 
 def test_dns_that_is_refused(machine: Machine, folder: Path) -> None:
@@ -297,6 +303,25 @@ def test_nothing_leaves_but_through_the_interface(machine: Machine, folder: Path
 def test_a_kill_switch_without_a_mark(machine: Machine, folder: Path) -> None:
     output = machine.run(*program("serve", "--kill-switch"), cwd=folder, status=1)
     assert "set FwMark" in output
+    assert machine.run("nft", "list", "tables") == ""
+
+
+@pytest.mark.requires("nft")
+def test_a_kill_switch_that_loses_its_mark(machine: Machine, folder: Path) -> None:
+    """The file is refused as a whole, and nothing else leaves all the same."""
+    marked = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
+    (folder / "wg0.conf").write_text(marked)
+    with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        before = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
+        (folder / "wg0.conf").write_text(TEXT)
+        server.wait_for("set FwMark.*; what held before holds on")
+        after = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
+        assert after == before
+        (folder / "wg0.conf").write_text(marked.replace("FwMark = 7", "FwMark = 8"))
+        server.wait_for("wg0 has changed")
+        assert "meta mark 0x00000008 accept" in machine.run("nft", "list", "ruleset")
+        server.end(signal.SIGTERM)
     assert machine.run("nft", "list", "tables") == ""
 
 

@@ -60,7 +60,8 @@ class System(ABC):
 
     @abstractmethod
     def set_dns(self, words: Iterable[str]) -> str | None:
-        """Have name servers asked and domains searched, as wg-quick(8) has it.
+        """Have name servers asked and domains searched, as wg-quick(8) has it, in place of those
+        that were set before; without any that is undone.
 
         Returns what is missing where nothing can: "resolvectl or resolvconf", say.
         """

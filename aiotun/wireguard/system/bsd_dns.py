@@ -29,7 +29,10 @@ class BsdDNS:
         """The line before and behind what is ours in the file."""
 
     def set(self, servers: list[str], domains: list[str]) -> str | None:
-        """Raises `OSError`."""
+        """As `System.set_dns`. Raises `OSError`."""
+        self.close()
+        if not (servers or domains):
+            return None
         lines = [f"nameserver {server}\n" for server in servers]
         search = [f"search {' '.join(domains)}\n"] if domains else []
         if shutil.which("resolvconf"):  # FreeBSD and NetBSD have openresolv's
@@ -52,6 +55,7 @@ class BsdDNS:
         if undo:
             try_program(*undo)
         if self._written:
+            self._written = False
             try:
                 self._write([])
             except OSError as exc:

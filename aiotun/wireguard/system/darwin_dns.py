@@ -17,9 +17,10 @@ class DarwinDNS:
         self._is_set = False
 
     def set(self, servers: list[str], domains: list[str]) -> str | None:
-        """Raises `OSError`."""
+        """As `System.set_dns`. Raises `OSError`."""
+        self.close()
         if not servers:
-            return "a name server"
+            return "a name server" if domains else None
         lines = ["d.init", f"d.add ServerAddresses * {' '.join(servers)}"]
         if domains:
             lines.append(f"d.add SearchDomains * {' '.join(domains)}")

@@ -25,7 +25,9 @@ class LinuxDNS:
     def set(self, words: Iterable[str]) -> str | None:
         """As `System.set_dns`. Raises `OSError` where the program refuses it."""
         servers, domains = split_dns(words)
-        if _has_resolved():
+        if not (servers or domains):
+            self.close()
+        elif _has_resolved():
             self._undo = ("resolvectl", "revert", self._interface)
             run_program("resolvectl", "dns", self._interface, *servers)
             # "~.": whatever the name, ask here first.
