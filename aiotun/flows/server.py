@@ -137,13 +137,14 @@ class FlowServer(AsyncClosing):
         )
         try:
             for each in listeners:
-                self._servers.append(
-                    await self._loop.create_server(
-                        lambda: Beginning(self._claim, self._begin_connection),
-                        sock=each.socket,
-                        backlog=BACKLOG,
-                    )
+                server = await self._loop.create_server(
+                    lambda: Beginning(self._claim, self._begin_connection),
+                    sock=each.socket,
+                    backlog=BACKLOG,
+                    start_serving=False,  # or a cancellation leaves one that serves to nobody
                 )
+                self._servers.append(server)
+                await server.start_serving()
         except BaseException:
             self._stop_listening()
             for each in listeners[len(self._servers) :]:

@@ -53,8 +53,11 @@ async def open_uapi(
             connections.discard(task)
             writer.close()
 
-    server = await asyncio.start_unix_server(serve, sock=_listen(path), limit=REQUEST_MAX)
+    server = await asyncio.start_unix_server(
+        serve, sock=_listen(path), limit=REQUEST_MAX, start_serving=False
+    )
     try:
+        await server.start_serving()  # here, as one that is cancelled there serves on
         yield path
     finally:
         path.unlink(missing_ok=True)

@@ -170,6 +170,12 @@ async def test_a_cancelled_start_leaves_nothing(flow_net: FlowNet, when: int) ->
         await asyncio.sleep(0.05)
     else:
         await server.aclose()
+    # Another one, whose descriptors have the same numbers.
+    async with aiotun.start_flow_server(echo, device=flow_net.device()):
+        reader, writer = await flow_net.connect()
+        writer.write(b"hello")
+        assert await asyncio.wait_for(reader.readexactly(5), 30) == b"hello"
+        writer.close()
 
 
 def test_flows_are_imported_when_they_are_asked_for() -> None:

@@ -52,6 +52,19 @@ async def test_a_request_without_end_is_not_kept(
         await ask(path, "get=1")
 
 
+async def test_nothing_listens_when_it_is_cancelled(tmp_path: Path) -> None:
+    for when in range(5):
+        uapi = open_uapi(Control(Fake()), "wg9", tmp_path)
+        opening = asyncio.ensure_future(uapi.__aenter__())
+        for _ in range(when):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            await uapi.__aexit__(None, None, None)
+        assert not os.listdir(tmp_path)
+
+
 async def test_a_name_in_use_and_a_socket_left_behind(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "wg9.sock"))

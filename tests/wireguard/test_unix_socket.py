@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -45,6 +46,23 @@ def test_one_that_listens_stays(tmp_path: Path) -> None:
         assert caught.value.errno == errno.EADDRINUSE
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("place", ["s", ("127.0.0.1", 0)], ids=["unix", "tcp"])
+async def test_nothing_listens_when_it_is_cancelled(
+    no_leaks: None, tmp_path: Path, place: str | tuple[str, int]
+) -> None:
+    for when in range(8):
+        where = str(tmp_path / place) if isinstance(place, str) else place
+        served = listening(web.Application(), where)
+        opening = asyncio.ensure_future(served.__aenter__())
+        for _ in range(when):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            await served.__aexit__(None, None, None)
+        assert not os.listdir(tmp_path)
 
 
 async def test_an_application_there(tmp_path: Path) -> None:

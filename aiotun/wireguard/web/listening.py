@@ -57,21 +57,26 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
         if sys.platform != "win32" and isinstance(place, str):
-            assert runner.server is not None
-            server = await asyncio.get_running_loop().create_unix_server(
-                runner.server, sock=bind_privately(Path(place))
+            server = await loop.create_unix_server(
+                runner.server, sock=bind_privately(Path(place)), start_serving=False
             )
-            try:
-                yield place
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place)
-                server.close()
         else:
             assert not isinstance(place, str)  # see `parse_place`
-            await web.TCPSite(runner, *place).start()
-            host, port = runner.addresses[0][:2]
-            yield f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+            server = await loop.create_server(runner.server, *place, start_serving=False)
+        try:
+            await server.start_serving()  # here, as one that is cancelled there serves on
+            if isinstance(place, str):
+                yield place
+            else:
+                host, port = server.sockets[0].getsockname()[:2]
+                yield f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        finally:
+            if isinstance(place, str):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)
+            server.close()
     finally:
         await runner.cleanup()
