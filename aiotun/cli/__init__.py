@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, metadata
+
+from .messages import message
 
 __all__ = ["COMMANDS", "main", "make_parser", "version"]
 
@@ -29,17 +33,50 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` if none is given) and return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     try:
-        parser = make_parser(name for name in COMMANDS if name in argv)
-        args, rest = parser.parse_known_args(argv)
-        if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
-            args.error(f"unrecognized arguments: {' '.join(rest)}")
-        args.rest = rest
-        status: int = args.main(args)
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        status = 130  # 128 + SIGINT, as shells count
+        return 128 + signal.SIGINT  # as shells count
+    except BrokenPipeError:  # whoever read it has gone
+        _discard_output()
+        return 0
+    except OSError as exc:  # a full disk, above all
+        _discard_output()
+        print(f"aiotun: {message(exc)}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = make_parser(name for name in COMMANDS if name in argv)
+    if not argv:
+        parser.exit(2, parser.format_help())
+    args, rest = parser.parse_known_args(argv)
+    if rest and ("words" not in args or any(word.startswith("-") for word in rest)):
+        args.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    status: int = args.main(args)
     return status
+
+
+def _open_standard_streams() -> None:
+    """Open those that are closed as the null device.
+
+    Else what is opened next gets their descriptors, at which libuv aborts, and `print` to a
+    standard error that is not there writes to standard output.
+    """
+    for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, to the end
+
+
+def _discard_output() -> None:
+    """Take what is not written yet nowhere: Python would try again at its end, and complain."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def make_parser(names: Iterable[str]) -> argparse.ArgumentParser:

@@ -53,9 +53,8 @@ def main(args: argparse.Namespace) -> int:
         with _interrupted_by_signals() as interrupt, ExitStack() as stack:
             target = _target(args, stack)
             return (_capture_new if args.new else _capture_named)(args, target, interrupt)
-    except BrokenPipeError:  # whoever read it has gone
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:
+        raise  # `aiotun.cli` ends in silence
     except (OSError, ValueError) as exc:
         print(f"aiotun capture: {message(exc)}", file=sys.stderr)
         return 1

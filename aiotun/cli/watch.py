@@ -83,8 +83,8 @@ def main(args: argparse.Namespace) -> int:
     """Show until interrupted."""
     try:
         (_print_json if args.json else _show)(args)
-    except BrokenPipeError:  # whoever read it has gone
-        sys.stderr.close()
+    except BrokenPipeError:
+        raise  # `aiotun.cli` ends in silence
     except ModuleNotFoundError as exc:
         print(f"aiotun watch: {exc.name} is missing: pip install 'aiotun[cli]'", file=sys.stderr)
         return 1
@@ -176,11 +176,11 @@ def _show(args: argparse.Namespace) -> None:
 
     console = Console()
     with suppress(KeyboardInterrupt):
-        if args.once:
+        if args.once or not console.is_terminal:
             for histories in _moments(args):
                 console.print(render(histories))
             return
-        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
             for histories in _moments(args):
                 live.update(render(histories), refresh=True)
 

@@ -40,7 +40,7 @@ def check(module: ModuleType, source: str) -> None:
     if there and getattr(module, "SOURCES", None) != checksum(source):
         raise ImportError(
             f"{module.__file__} was built from other sources than those in {SOURCES}: build it "
-            "anew (pip install --force-reinstall, or make in a checkout), or remove it",
+            "anew (pip install --force-reinstall, or make demo in a checkout), or remove it",
             name=module.__name__,
             path=module.__file__,
         )

@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,13 @@ def test_version_of_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(cli, "metadata", missing)
     assert cli.version() == "run from its source, not installed"
+
+
+def test_without_a_command_all_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([])
+    shown = capsys.readouterr().err
+    assert set(cli.COMMANDS) <= set(shown.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["doctor", "--no-such-option"]])
@@ -117,3 +125,42 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(doctor, "main", interrupted)
     assert cli.main(["doctor"]) == 130
+
+
+SHORT = ["--help", "doctor", "demo --memory --seconds 0.1"]
+"""Commands that print something anywhere, and end."""
+
+
+def command(words: str) -> list[str]:
+    return [sys.executable, "-m", "aiotun", *words.split()]
+
+
+@pytest.mark.parametrize("words", SHORT)
+def test_a_reader_that_has_gone(words: str) -> None:
+    with subprocess.Popen(
+        command(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", SHORT[1:])  # argparse passes over it
+def test_a_full_disk(words: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command(words), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "aiotun: No space left on device\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(closed: str) -> None:
+    shell = ["sh", "-c", f'"$0" "$@" {closed}', *command("demo --memory --seconds 0.1")]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert ("Done in" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))

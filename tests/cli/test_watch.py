@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -106,6 +108,19 @@ def test_what_goes_wrong(
 @pytest.mark.requires("netns")
 def test_no_device(namespace: Namespace) -> None:
     assert output(namespace, "--once") == "no TUN or TAP device here\n"
+
+
+@pytest.mark.requires("netns")
+def test_each_picture_goes_into_a_pipe(namespace: Namespace) -> None:
+    with started(namespace) as process:
+        assert process.stdout
+        late = Timer(20, process.kill)
+        late.start()
+        shown = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+    late.cancel()
+    assert shown == ["no TUN or TAP device here\n"] * 2
+    assert process.returncode == 0
 
 
 @pytest.mark.requires("tun", "netns")

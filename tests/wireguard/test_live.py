@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
+from collections.abc import AsyncIterator
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from aiotun.wireguard.cli.status import render
+from aiotun.wireguard.cli import status as command
+from aiotun.wireguard.cli.status import Look, render
 from aiotun.wireguard.keys import encode_key, public_key_of
 from aiotun.wireguard.uapi import PeerStatus, Status
 
@@ -90,3 +94,22 @@ def test_the_first_picture_has_no_rates() -> None:
     assert "0 bit/s" in text
     assert "1 MB" in text
     assert "dropped: nothing" in text
+
+
+def test_each_picture_goes_into_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown() -> int:
+        return capsys.readouterr().out.count(encode_key(ALICE))
+
+    async def look(path: Path) -> Look:
+        return Look(status(0, 0), {}, 0.0)
+
+    async def looks(path: Path, before: Look) -> AsyncIterator[tuple[Look, Look]]:
+        assert shown() == 1
+        yield before, Look(status(1, 1), {}, 1.0)
+        assert shown() == 1
+
+    monkeypatch.setattr(command, "_look", look)
+    monkeypatch.setattr(command, "_looks", looks)
+    asyncio.run(command._show(Path("wg9.sock")))

@@ -41,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as exc:
         print(f"aiotun wireguard: {exc}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise  # `aiotun.cli` ends in silence
     except (OSError, ValueError) as exc:
         print(f"aiotun wireguard: {message(exc)}", file=sys.stderr)
         return 1

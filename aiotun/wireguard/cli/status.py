@@ -11,7 +11,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,14 +73,19 @@ async def _show(path: Path, *, once: bool = False, as_json: bool = False) -> Non
                 print(json.dumps(as_object(label(path), before, after)), flush=True)
         return
     picture = render(label(path), first.status, None, 0, first.counters)
+    console = Console()
     if once:
-        Console().print(picture)
+        console.print(picture)
         return
-    with Live(picture, auto_refresh=False) as live:
+    with ExitStack() as stack:
+        show: Callable[[Group], None] = console.print
+        if console.is_terminal:
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
+            show = partial(live.update, refresh=True)
+        show(picture)
         async for before, after in _looks(path, first):
             seconds = after.moment - before.moment
-            picture = render(label(path), after.status, before.status, seconds, after.counters)
-            live.update(picture, refresh=True)
+            show(render(label(path), after.status, before.status, seconds, after.counters))
 
 
 async def _look(path: Path) -> Look:
