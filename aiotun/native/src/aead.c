@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include "aead/replay.h"
+#include "aead/state.h"
 #include "aead/types.h"
 #include "wireguard/boot_time.h"
 #include "wireguard/crossing.h"

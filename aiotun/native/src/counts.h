@@ -5,6 +5,10 @@
 #include <Python.h>
 #include <structmember.h>
 
+#include <stddef.h>
+
+#define COUNT(type, name) {#name, T_ULONGLONG, offsetof(type, name), 0, NULL}
+
 /* Counters in packetio.py is a subclass of this. */
 typedef struct {
     PyObject_HEAD
@@ -12,19 +16,17 @@ typedef struct {
         dropped_received, packets_sent, bytes_sent, frames_sent, super_packets_sent, dropped_sent;
 } Counts;
 
-#define COUNT(name) {#name, T_ULONGLONG, offsetof(Counts, name), 0, NULL}
-
 static PyMemberDef counts_members[] = {
-    COUNT(frames_received),
-    COUNT(super_packets_received),
-    COUNT(packets_received),
-    COUNT(bytes_received),
-    COUNT(dropped_received),
-    COUNT(packets_sent),
-    COUNT(bytes_sent),
-    COUNT(frames_sent),
-    COUNT(super_packets_sent),
-    COUNT(dropped_sent),
+    COUNT(Counts, frames_received),
+    COUNT(Counts, super_packets_received),
+    COUNT(Counts, packets_received),
+    COUNT(Counts, bytes_received),
+    COUNT(Counts, dropped_received),
+    COUNT(Counts, packets_sent),
+    COUNT(Counts, bytes_sent),
+    COUNT(Counts, frames_sent),
+    COUNT(Counts, super_packets_sent),
+    COUNT(Counts, dropped_sent),
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -47,12 +49,16 @@ typedef struct {
         datagrams_sent, bytes_sent, messages_sent, dropped_sent;
 } UdpCounts;
 
-#define UDP_COUNT(name) {#name, T_ULONGLONG, offsetof(UdpCounts, name), 0, NULL}
-
 static PyMemberDef udp_counts_members[] = {
-    UDP_COUNT(datagrams_received), UDP_COUNT(bytes_received), UDP_COUNT(messages_received),
-    UDP_COUNT(dropped_received),   UDP_COUNT(datagrams_sent), UDP_COUNT(bytes_sent),
-    UDP_COUNT(messages_sent),      UDP_COUNT(dropped_sent),   {NULL, 0, 0, 0, NULL},
+    COUNT(UdpCounts, datagrams_received),
+    COUNT(UdpCounts, bytes_received),
+    COUNT(UdpCounts, messages_received),
+    COUNT(UdpCounts, dropped_received),
+    COUNT(UdpCounts, datagrams_sent),
+    COUNT(UdpCounts, bytes_sent),
+    COUNT(UdpCounts, messages_sent),
+    COUNT(UdpCounts, dropped_sent),
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot udp_counts_slots[] = {
@@ -74,9 +80,9 @@ typedef struct {
 } ItemCounts;
 
 static PyMemberDef item_counts_members[] = {
-    {"received", T_ULONGLONG, offsetof(ItemCounts, received), 0, NULL},
-    {"sent", T_ULONGLONG, offsetof(ItemCounts, sent), 0, NULL},
-    {"broken", T_ULONGLONG, offsetof(ItemCounts, broken), 0, NULL},
+    COUNT(ItemCounts, received),
+    COUNT(ItemCounts, sent),
+    COUNT(ItemCounts, broken),
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -50,6 +50,31 @@ typedef struct {
     PyObject *rewritten;           /* the large frame that a Rewrite made last */
 } Kept;
 
+static void
+kept_clear(Kept *kept)
+{
+    for (size_t tap = 0; tap < 2; tap++) {
+        Py_CLEAR(kept->recent[tap].room);
+        for (size_t i = 0; i < RECENT_MAX; i++)
+            Py_CLEAR(kept->recent[tap].segments[i]);
+    }
+    for (size_t i = 0; i < ROOMS; i++)
+        Py_CLEAR(kept->rooms[i]);
+    for (size_t i = 0; i < LARGE_MAX; i++)
+        Py_CLEAR(kept->large[i]);
+    for (size_t i = 0; i < TRAINS_KEPT; i++)
+        Py_CLEAR(kept->trains[i]);
+    for (size_t i = 0; i < ADDRESSES_KEPT; i++) {
+        Py_CLEAR(kept->addresses[i].object);
+        Py_CLEAR(kept->targets[i].object);
+    }
+    free(kept->received);
+    kept->received = NULL;
+    free(kept->gathered);
+    kept->gathered = NULL;
+    Py_CLEAR(kept->rewritten);
+}
+
 /* Return bytes with so much room. If nobody else holds an earlier frame any more, its memory is used
    again: that spares an allocation for each packet, and glibc would give memory for the largest
    frames back to the system, and take it again page by page (M_TRIM_THRESHOLD in mallopt(3)). */

@@ -47,7 +47,7 @@ native_checksum(PyObject *module, PyObject *args, PyObject *keywords)
     if (!plain || PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) {
         PyErr_Clear();
         State *state = PyModule_GetState(module);
-        PyObject *checksum = twin(&state->checksum, "aiotun.offload.checksum", "checksum");
+        PyObject *checksum = imported(&state->checksum, "aiotun.offload.checksum", "checksum");
         return checksum ? PyObject_Call(checksum, args, keywords) : NULL;
     }
     uint16_t value = (uint16_t)~fold(sum(buffer.buf, (size_t)buffer.len) + htonl((uint32_t)add));
@@ -77,7 +77,7 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
         Py_DECREF(packets);
     }
     State *state = PyModule_GetState(module);
-    PyObject *gso_split = twin(&state->gso_split, "aiotun.offload.segment", "gso_split");
+    PyObject *gso_split = imported(&state->gso_split, "aiotun.offload.segment", "gso_split");
     return gso_split ? PyObject_Call(gso_split, args, keywords) : NULL;
 }
 
@@ -250,26 +250,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->call_type);
     Py_CLEAR(state->rewrite_type);
     Py_CLEAR(state->super_packet);
-    for (size_t tap = 0; tap < 2; tap++) {
-        Py_CLEAR(state->kept.recent[tap].room);
-        for (size_t i = 0; i < RECENT_MAX; i++)
-            Py_CLEAR(state->kept.recent[tap].segments[i]);
-    }
-    for (size_t i = 0; i < ROOMS; i++)
-        Py_CLEAR(state->kept.rooms[i]);
-    for (size_t i = 0; i < LARGE_MAX; i++)
-        Py_CLEAR(state->kept.large[i]);
-    for (size_t i = 0; i < TRAINS_KEPT; i++)
-        Py_CLEAR(state->kept.trains[i]);
-    for (size_t i = 0; i < ADDRESSES_KEPT; i++) {
-        Py_CLEAR(state->kept.addresses[i].object);
-        Py_CLEAR(state->kept.targets[i].object);
-    }
-    free(state->kept.received);
-    state->kept.received = NULL;
-    free(state->kept.gathered);
-    state->kept.gathered = NULL;
-    Py_CLEAR(state->kept.rewritten);
+    kept_clear(&state->kept);
     return 0;
 }
 

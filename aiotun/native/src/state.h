@@ -14,27 +14,18 @@ typedef struct {
     Kept kept;
 } State;
 
+/* Return what a module in Python has by that name, as a borrowed reference. It is imported when it is
+   first needed, because this module is loaded before those. */
 static PyObject *
-import_from(const char *module, const char *name)
+imported(PyObject **kept, const char *from, const char *name)
 {
-    PyObject *imported = PyImport_ImportModule(module);
-    if (!imported)
-        return NULL;
-    PyObject *found = PyObject_GetAttrString(imported, name);
-    Py_DECREF(imported);
-    return found;
-}
-
-/* Return a Python twin, as a borrowed reference. It is imported when it is first needed, because
-   this module is loaded before the twins' modules. */
-static PyObject *
-twin(PyObject **found, const char *module, const char *name)
-{
-    if (!*found) {
-        PyObject *imported = import_from(module, name);
-        Py_XSETREF(*found, imported); /* another call may have found it meanwhile */
+    if (!*kept) {
+        PyObject *module = PyImport_ImportModule(from);
+        PyObject *found = module ? PyObject_GetAttrString(module, name) : NULL;
+        Py_XDECREF(module);
+        Py_XSETREF(*kept, found); /* another call may have found it meanwhile */
     }
-    return *found;
+    return *kept;
 }
 
 /* A converter for PyArg_ParseTuple. It takes None, or a tuple of the numbers for IPv4 and IPv6. */

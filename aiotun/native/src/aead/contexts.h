@@ -92,10 +92,12 @@ give_key(Context *context, const Secret *secret)
     return true;
 }
 
-/* Wipe a key, here and in the contexts. */
+/* Wipe a key, here and in the contexts. Of one that was closed they have nothing any more. */
 static void
 forget_key(Contexts *contexts, Secret *secret)
 {
+    if (!secret->number)
+        return;
     OPENSSL_cleanse(secret->key, KEY_SIZE);
     secret->number = 0;
     contexts->closed++;

@@ -8,6 +8,7 @@
 #include "cargo.h"
 #include "job.h"
 #include "sources.h"
+#include "state.h"
 #include "trains.h"
 
 /* A call that needs no more of these allocates no memory for them: with many peers, each peer has
@@ -123,15 +124,15 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"trains", "head", "window", "tcp", "udp", "udp_zero_checksum", NULL};
     Key *key = (Key *)self;
-    PyObject *trains, *head, *window_object;
+    const Types *types = PyType_GetModuleState(Py_TYPE(self)); /* which has no subclasses */
+    PyObject *trains, *head, *window;
     int tcp = 1, udp = 1, zero = 0;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|ppp:open_frames", names, &trains, &head,
-                                     &window_object, &tcp, &udp, &zero))
+                                     &window, &tcp, &udp, &zero))
         return NULL;
-    if (!is_window(window_object))
+    if (!Py_IS_TYPE(window, types->window))
         return PyErr_Format(PyExc_TypeError, "a window is a ReplayWindow of this module, not %s",
-                            Py_TYPE(window_object)->tp_name);
-    Window *window = (Window *)window_object;
+                            Py_TYPE(window)->tp_name);
     const size_t head_size = (size_t)PyBytes_GET_SIZE(head);
     if (PyBytes_GET_SIZE(head) != key->head_size)
         return PyErr_Format(PyExc_ValueError, "the head has %zd bytes, not %zd", key->head_size,
@@ -179,7 +180,7 @@ opener_open_frames(PyObject *self, PyObject *args, PyObject *keywords)
         goto done;
     add_items(&job, cargo.count);
     end_job(&job);
-    take_opened(&outcome, cargo.items, cargo.count, window, &batch);
+    take_opened(&outcome, cargo.items, cargo.count, (Window *)window, &batch);
     if (batch_coalesce(&batch, false, (Wanted){tcp, udp, zero}))
         frames = batch_frames(&batch, 0);
 done:

@@ -68,12 +68,6 @@ window_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static bool
-is_window(PyObject *object)
-{
-    return Py_TYPE(object)->tp_dealloc == window_dealloc;
-}
-
 static PyMethodDef window_methods[] = {
     {"accept", window_accept_method, METH_O,
      "accept($self, counter, /)\n--\n\n"

@@ -14,7 +14,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
                                    "threads", NULL};
     static char *opener_names[] = {"key",        "head_size",       "algorithm",
                                    "nonce_head", "associated_data", "threads", NULL};
-    Py_buffer secret, nonce_head = {.buf = NULL};
+    Py_buffer secret, nonce_head = {.obj = NULL};
     PyObject *associated = NULL;
     const char *algorithm = "chacha20-poly1305";
     Py_ssize_t head_size = 0;
@@ -32,7 +32,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
                      algorithm);
     else if (secret.len != KEY_SIZE)
         PyErr_Format(PyExc_ValueError, "a key has %d bytes, not %zd", KEY_SIZE, secret.len);
-    else if (nonce_head.buf && nonce_head.len != NONCE_HEAD_SIZE)
+    else if (nonce_head.obj && nonce_head.len != NONCE_HEAD_SIZE)
         PyErr_Format(PyExc_ValueError, "a nonce's head has %d bytes, not %zd", NONCE_HEAD_SIZE,
                      nonce_head.len);
     else if (head_size < 0 || head_size > CONTENT_MAX)
@@ -46,7 +46,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
         key->contexts = &(chacha ? chacha20_poly1305 : aes_256_gcm)[seal ? SEALING : OPENING];
         key->secret.number = ++numbers;
         memcpy(key->secret.key, secret.buf, KEY_SIZE);
-        if (nonce_head.buf)
+        if (nonce_head.obj)
             memcpy(key->secret.nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
         if (associated && PyBytes_GET_SIZE(associated))
             key->secret.associated = Py_NewRef(associated);
@@ -59,7 +59,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
             Py_CLEAR(key);
     }
     PyBuffer_Release(&secret);
-    if (nonce_head.buf)
+    if (nonce_head.obj)
         PyBuffer_Release(&nonce_head);
     return (PyObject *)key;
 }

@@ -28,7 +28,7 @@ locate(const uint8_t *frame, size_t end, Located *at)
     size_t transport = VIRTIO_SIZE + IPV6_SIZE;
     uint8_t protocol;
     if (version == 4) {
-        transport = VIRTIO_SIZE + (ip[0] & 0x0F) * 4;
+        transport = VIRTIO_SIZE + (ip[0] & 0x0F) * 4u;
         if (ip[0] < 0x45 || get16(ip + 2) != size || transport + 8 > end)
             return false;
         protocol = get16(ip + 6) & FRAGMENT ? FRAGMENT_HEADER : ip[9];
@@ -39,7 +39,7 @@ locate(const uint8_t *frame, size_t end, Located *at)
         protocol = ip[6];
         while (is_extension(protocol) && protocol != ROUTING) {
             protocol = frame[transport];
-            transport += 8 + frame[transport + 1] * 8;
+            transport += 8 + frame[transport + 1] * 8u;
             if (transport + 8 > end)
                 return false;
         }

@@ -21,9 +21,9 @@ static bool
 batch_begin(Batch *batch, Py_ssize_t count)
 {
     const size_t each = sizeof(Packet) + sizeof(Part), room = (size_t)(count ? count : 1) * each;
-    batch->packets = count <= INT32_MAX
-                         ? allocate_aligned(CACHE_LINE, (room + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
-                         : NULL;
+    const bool fits = count <= INT32_MAX && room / each >= (size_t)count && room <= SIZE_MAX - CACHE_LINE;
+    batch->packets =
+        fits ? allocate_aligned(CACHE_LINE, (room + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE) : NULL;
     if (!batch->packets) {
         PyErr_NoMemory();
         return false;

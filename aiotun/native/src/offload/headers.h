@@ -168,7 +168,7 @@ find_payload(const uint8_t *packet, size_t size, Layout *layout)
         protocol = packet[ip + 6];
         while (is_extension(protocol) && transport + 2 <= size) {
             protocol = packet[transport];
-            transport += 8 + packet[transport + 1] * 8;
+            transport += 8 + packet[transport + 1] * 8u;
         }
     }
     if (end != size || (protocol != TCP && protocol != UDP))

@@ -61,7 +61,7 @@ frame_parts(Packet *packets, const Part *items, int32_t index, Head *head,
         parts[count++] = part(ip, at->payload - at->ip);
     }
     else /* both headers are one part */
-        parts[0] = part(&head->virtio, VIRTIO_SIZE + at->payload);
+        parts[0] = part(head, VIRTIO_SIZE + at->payload);
     for (int32_t i = index;; i = packets[i].next) {
         const int32_t segments = packets[i].segments;
         const uint8_t *whole = segments > 1 ? *payloads_of(&packets[i]) : NULL;

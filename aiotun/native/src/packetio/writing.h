@@ -21,9 +21,8 @@ announce_recent(Batch *batch, Recent *recent, PyObject *const *objects)
     }
 }
 
-/* The function that follows does not need the GIL. */
-
-/* Write a packet as it is. The kernel takes a small packet faster in one piece than in two. */
+/* Write a packet as it is. The kernel takes a small packet faster in one piece than in two. This does
+   not need the GIL. */
 static bool
 write_packet(Channel channel, const uint8_t *packet, size_t size)
 {

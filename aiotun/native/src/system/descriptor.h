@@ -87,7 +87,7 @@ receive_many(Channel fd, ReceiveMany call, uint8_t *rooms, size_t size, size_t *
     return count;
 }
 
-/* Whether all was taken; errno tells why not. */
+/* Whether all was taken. If not, the twin tries again, and tells why. */
 static inline bool
 write_parts(Channel fd, const Part *parts, int count)
 {

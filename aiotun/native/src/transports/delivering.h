@@ -18,7 +18,7 @@ static bool
 hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *packets)
 {
     const Py_ssize_t count = PyList_GET_SIZE(packets);
-    const size_t bound = PyMethod_Check(callback); /* its function is called at once, with the object */
+    const size_t bound = PyMethod_Check(callback) ? 1 : 0; /* its function is called at once, with the object */
     PyObject *function = bound ? PyMethod_GET_FUNCTION(callback) : callback;
     PyObject *arguments[] = {NULL, bound ? PyMethod_GET_SELF(callback) : NULL, NULL};
     Py_ssize_t taken = 0;

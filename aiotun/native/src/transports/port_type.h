@@ -35,13 +35,11 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
 {
     Port *self = (Port *)object;
     State *state = PyType_GetModuleState(base);
-    if (!state->super_packet)
-        state->super_packet = import_from("aiotun.offload.superpacket", "SuperPacket");
-    PyObject *tuple = PyTuple_New(count);
-    if (!state->super_packet || !tuple) {
-        Py_XDECREF(tuple);
+    PyObject *super_packet =
+        imported(&state->super_packet, "aiotun.offload.superpacket", "SuperPacket");
+    PyObject *tuple = super_packet ? PyTuple_New(count) : NULL; /* for PyArg_ParseTuple */
+    if (!tuple)
         return NULL;
-    }
     for (Py_ssize_t i = 0; i < count; i++)
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
     PyObject *twin, *layer, *table, *backlog, *counters;
@@ -61,7 +59,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->backlog = Py_NewRef(backlog);
         self->counts = (Counts *)Py_NewRef(counters);
         self->table = (Table *)Py_NewRef(table);
-        self->super_packet = Py_NewRef(state->super_packet);
+        self->super_packet = Py_NewRef(super_packet);
         self->kept = &state->kept;
         self->channel = channel;
         self->tap = is_tap(layer);
@@ -165,7 +163,8 @@ port_set(PyObject *object, PyObject *value, void *closure)
 {
     const Attribute *attribute = closure;
     if (!value || (attribute->list && !PyList_Check(value))) {
-        PyErr_Format(PyExc_TypeError, "this attribute is %s", attribute->list ? "a list" : "there");
+        PyErr_SetString(PyExc_TypeError,
+                        value ? "this attribute is a list" : "this attribute cannot be deleted");
         return -1;
     }
     PyObject **place = (PyObject **)((char *)object + attribute->at);

@@ -25,8 +25,8 @@ frame_size(const Frames *frames, int i)
 static void
 gather(Frames *frames, Channel channel)
 {
-    size_t end = frames->count = 0;
-    frames->ends[0] = 0;
+    size_t end = frames->ends[0] = 0;
+    frames->count = 0;
     while (frames->count < FRAMES_MAX && end + FRAME_MAX <= GATHERED_MAX) {
         const ptrdiff_t size =
             read_frame(channel, &NO_FAMILIES, frames->bytes + end, FRAME_MAX);

@@ -13,6 +13,10 @@
 /* A flow label has 20 bits. */
 enum { FLOW_MAX = 0xFFFFF };
 
+/* The highest bits of a hash are an address's place among those that are kept. */
+enum { ADDRESS_SHIFT = 24 };
+_Static_assert(ADDRESSES_KEPT == 1 << (32 - ADDRESS_SHIFT), "one for each");
+
 /* Return a host's address as text. An IPv4 address that is mapped to IPv6 is written as IPv4. */
 static PyObject *
 udp_host(int family, const void *address)
@@ -51,7 +55,7 @@ udp_kept(Kept *kept, const uint8_t *told)
         memcpy(&word, told + i, sizeof word);
         number = (number ^ word) * UINT32_C(0x9E3779B1); /* as Fibonacci hashing does */
     }
-    return &kept->addresses[number >> 24];
+    return &kept->addresses[number >> ADDRESS_SHIFT];
 }
 
 /* Return the object that is kept for an address, or NULL. */
@@ -91,18 +95,10 @@ udp_local(Kept *kept, int family, const struct in6_addr *local)
     return known ? known : udp_keep(kept, told, udp_host(family, local));
 }
 
-/* A message's address and control messages. */
-typedef struct {
-    union {
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } to;
-    union {
-        struct cmsghdr aligned;
-        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) +
-                      CMSG_SPACE(sizeof(int))];
-    } control;
-} Envelope;
+typedef union {
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} SocketAddress;
 
 static bool
 udp_read_host(int family, PyObject *host, void *address)
@@ -120,9 +116,9 @@ udp_is_v4(PyObject *host)
     return PyUnicode_FindChar(host, ':', 0, PyUnicode_GET_LENGTH(host), 1) < 0;
 }
 
-/* See to_socket in address.py. */
+/* Write an address where a message has it: see to_socket in address.py. */
 static bool
-udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObject *addr)
+udp_write_address(struct msghdr *header, SocketAddress *written, int family, PyObject *addr)
 {
     PyObject *host;
     long long port, flow = 0, scope = 0;
@@ -132,14 +128,14 @@ udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObjec
         PyErr_Format(PyExc_ValueError, "no address: %R", addr);
         return false;
     }
-    header->msg_name = &envelope->to;
+    header->msg_name = written;
     if (family == AF_INET) {
-        struct sockaddr_in *to = &envelope->to.v4;
+        struct sockaddr_in *to = &written->v4;
         header->msg_namelen = sizeof *to;
         *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
         return udp_read_host(AF_INET, host, &to->sin_addr);
     }
-    struct sockaddr_in6 *to = &envelope->to.v6;
+    struct sockaddr_in6 *to = &written->v6;
     header->msg_namelen = sizeof *to;
     *to = (struct sockaddr_in6){.sin6_family = AF_INET6,
                                 .sin6_port = htons((uint16_t)port),
@@ -150,4 +146,33 @@ udp_write_address(struct msghdr *header, Envelope *envelope, int family, PyObjec
         return udp_read_host(AF_INET6, host, address);
     memset(address + 10, 0xFF, 2); /* mapped: RFC 4291, section 2.5.5.2 */
     return udp_read_host(AF_INET, host, address + 12);
+}
+
+/* Write an address as udp_write_address does. The last ones that were written are kept: a peer's is the
+   same object from packet to packet. */
+static bool
+udp_write_target(Kept *kept, struct msghdr *header, SocketAddress *written, int family,
+                 PyObject *addr)
+{
+    _Static_assert(sizeof *written == ADDRESS_MAX, "of either family");
+    const uint32_t number = (uint32_t)((uintptr_t)addr >> 4) * UINT32_C(0x9E3779B1);
+    KeptAddress *place = &kept->targets[number >> ADDRESS_SHIFT];
+    sa_family_t told;
+    memcpy(&told, place->told, sizeof told);
+    if (place->object == addr && told == family) {
+        memcpy(written, place->told, ADDRESS_MAX);
+        header->msg_name = written;
+        header->msg_namelen = family == AF_INET ? sizeof written->v4 : sizeof written->v6;
+        return true;
+    }
+    if (!udp_write_address(header, written, family, addr))
+        return false;
+    bool plain = PyTuple_CheckExact(addr) && PyUnicode_CheckExact(PyTuple_GET_ITEM(addr, 0));
+    for (Py_ssize_t i = 1; plain && i < PyTuple_GET_SIZE(addr); i++)
+        plain = PyLong_CheckExact(PyTuple_GET_ITEM(addr, i));
+    if (!plain) /* it may say something else next time, or hold what is to go */
+        return true;
+    memcpy(place->told, written, ADDRESS_MAX);
+    Py_XSETREF(place->object, Py_NewRef(addr));
+    return true;
 }

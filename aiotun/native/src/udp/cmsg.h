@@ -54,6 +54,13 @@ udp_describe(Kept *kept, struct msghdr *message)
     return found;
 }
 
+/* Room for the control messages of one that is sent. */
+typedef union {
+    struct cmsghdr aligned;
+    uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+                  CMSG_SPACE(sizeof(int))];
+} Control;
+
 /* Add a control message behind the others. Return where its bytes go, which the caller fills in. */
 static void *
 udp_add_control(struct msghdr *header, int level, int type, size_t size)
@@ -70,10 +77,10 @@ udp_add_control(struct msghdr *header, int level, int type, size_t size)
 
 /* See encode in cmsg.py. */
 static bool
-udp_write_control(struct msghdr *header, Envelope *envelope, bool v4, PyObject *local, int ecn,
+udp_write_control(struct msghdr *header, Control *control, bool v4, PyObject *local, int ecn,
                   Py_ssize_t segment)
 {
-    header->msg_control = envelope->control.bytes;
+    header->msg_control = control->bytes;
     if (segment) {
         const uint16_t size = (uint16_t)segment;
         memcpy(udp_add_control(header, IPPROTO_UDP, UDP_SEGMENT, sizeof size), &size, sizeof size);

@@ -147,34 +147,6 @@ udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
-/* Write an address as udp_write_address does. The last ones that were written are kept: a peer's is the
-   same object from packet to packet. */
-static bool
-udp_write_target(Kept *kept, struct msghdr *header, Envelope *envelope, int family, PyObject *addr)
-{
-    _Static_assert(sizeof envelope->to == ADDRESS_MAX, "of either family");
-    const uint32_t number = (uint32_t)((uintptr_t)addr >> 4) * UINT32_C(0x9E3779B1);
-    KeptAddress *place = &kept->targets[number >> 24];
-    sa_family_t told;
-    memcpy(&told, place->told, sizeof told);
-    if (place->object == addr && told == family) {
-        memcpy(&envelope->to, place->told, ADDRESS_MAX);
-        header->msg_name = &envelope->to;
-        header->msg_namelen = family == AF_INET ? sizeof envelope->to.v4 : sizeof envelope->to.v6;
-        return true;
-    }
-    if (!udp_write_address(header, envelope, family, addr))
-        return false;
-    bool plain = PyTuple_CheckExact(addr) && PyUnicode_CheckExact(PyTuple_GET_ITEM(addr, 0));
-    for (Py_ssize_t i = 1; plain && i < PyTuple_GET_SIZE(addr); i++)
-        plain = PyLong_CheckExact(PyTuple_GET_ITEM(addr, i));
-    if (!plain) /* it may say something else next time, or hold what is to go */
-        return true;
-    memcpy(place->told, &envelope->to, ADDRESS_MAX);
-    Py_XSETREF(place->object, Py_NewRef(addr));
-    return true;
-}
-
 /* Read a number. Return false if it is none that fits, with no exception set. */
 static bool
 udp_read_number(PyObject *object, Py_ssize_t *number)
@@ -211,10 +183,10 @@ udp_add_train(Post *post, const UdpPort *self, PyObject *entry, Py_ssize_t *data
     struct iovec *part = &post->iovecs[post->messages];
     *part = (struct iovec){PyBytes_AS_STRING(data), (size_t)size};
     *header = (struct msghdr){.msg_iov = part, .msg_iovlen = 1};
-    if (!udp_write_target(self->kept, header, envelope, self->family, addr) ||
+    if (!udp_write_target(self->kept, header, &envelope->to, self->family, addr) ||
         !envelope->to.v4.sin_port || /* it stands at the same place in both */
-        !udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local, (int)ecn,
-                           many ? segment : 0))
+        !udp_write_control(header, &envelope->control, udp_is_v4(PyTuple_GET_ITEM(addr, 0)), local,
+                           (int)ecn, many ? segment : 0))
         return false;
     post->messages++;
     *datagrams = many ? (size - 1) / segment + 1 : 1;

@@ -13,6 +13,12 @@
    (UIO_MAXIOV of linux/uio.h). */
 enum { UDP_MESSAGES_MAX = 64, UDP_PARTS_MAX = 1024 };
 
+/* What stands beside a message's datagrams. */
+typedef struct {
+    SocketAddress to;
+    Control control;
+} Envelope;
+
 /* What one system call sends. References to the datagrams are held until it has returned. */
 typedef struct {
     unsigned messages, parts;
@@ -51,8 +57,8 @@ udp_add_message(Post *post, int family, PyObject *remote, PyObject *addr, PyObje
         PyErr_SetString(PyExc_TypeError, "an address is a tuple of a host and a port");
         return false;
     }
-    return (addr == Py_None || udp_write_address(header, envelope, family, addr)) &&
-           udp_write_control(header, envelope, udp_is_v4(PyTuple_GET_ITEM(to, 0)), local, ecn,
+    return (addr == Py_None || udp_write_address(header, &envelope->to, family, addr)) &&
+           udp_write_control(header, &envelope->control, udp_is_v4(PyTuple_GET_ITEM(to, 0)), local, ecn,
                              count > 1 ? (Py_ssize_t)header->msg_iov->iov_len : segment);
 }
 

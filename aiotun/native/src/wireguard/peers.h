@@ -8,6 +8,7 @@
 
 #include "../aead/cipher.h"
 #include "../aead/key.h"
+#include "../aead/state.h"
 #include "../system/system.h"
 #include "states.h"
 

@@ -42,11 +42,6 @@ typedef struct {
     char tcp, udp, udp_zero_checksum;
 } InterfaceState;
 
-/* The types of this module that others of it look at. */
-typedef struct {
-    PyTypeObject *sealer, *opener, *window, *session, *peer, *interface;
-} Types;
-
 #define FIELD(type, kind, field, name) {name, kind, offsetof(type, field), 0, NULL}
 
 static PyMemberDef session_members[] = {
