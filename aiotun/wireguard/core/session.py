@@ -36,7 +36,7 @@ PADDING = 16
 class Session(SessionState):
     """Seals frames to trains of transport messages, and opens them; one side of a handshake."""
 
-    __slots__ = ("created", "index", "initiator")
+    __slots__ = ("created", "head", "index", "initiator")
 
     def __init__(self, index: int, remote_index: int, keys: Keys, now: float, initiator: bool):
         self.index = index

@@ -33,7 +33,6 @@ if TYPE_CHECKING or implementation == "python":
             "sealed_head",
             "_sealer",
             "last_minute",
-            "head",
             "_opener",
             "_window",
         )
@@ -44,7 +43,6 @@ if TYPE_CHECKING or implementation == "python":
         sealed_head: bytes
         _sealer: Sealer
         last_minute: float
-        head: bytes
         _opener: Opener
         _window: ReplayWindow
 

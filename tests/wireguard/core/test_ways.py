@@ -266,6 +266,13 @@ BEGUN = [("sleep", 181.0), ("send_out", SMALL, False), ("exchange",)]
 )
 @example(
     [
+        ("send_in", 0, SMALL, 0, False),
+        ("send_in", 1, [(1, 40, 0, 4)] * 2, 0, False),
+        ("mix", 2),
+    ]
+)
+@example(
+    [
         ("send_in", 0, [(0, 40, 2, 4)], 0, False),
         ("send_in", 0, [(0, 40, 2, 4)], 3, False),
         ("arrive", 0, False, False),

@@ -32,6 +32,7 @@ typedef struct {
     uint8_t *scratch;
     int32_t count;          /* ways */
     size_t messages, bytes; /* at most */
+    bool mixed;             /* messages in one train begin with different heads */
 } Opens;
 
 static void
@@ -72,18 +73,15 @@ read_came(PyObject *train, Came *came)
     return false;
 }
 
-/* Whether all messages of a train begin with the head. */
+/* Whether all messages of a train begin as the first one, whose head is there. */
 static bool
-is_pure(const Came *came, PyObject *head)
+is_pure(const Came *came)
 {
     const char *data = PyBytes_AS_STRING(came->data);
-    const size_t size = (size_t)PyBytes_GET_SIZE(came->data), length = (size_t)PyBytes_GET_SIZE(head);
-    size_t at = 0;
-    do {
-        if (size - at < length || memcmp(data + at, PyBytes_AS_STRING(head), length))
+    const size_t size = (size_t)PyBytes_GET_SIZE(came->data);
+    for (size_t at = came->segment; at < size; at += came->segment)
+        if (size - at < TRANSPORT_HEAD_SIZE || memcmp(data + at, data, TRANSPORT_HEAD_SIZE))
             return false;
-        at += came->segment;
-    } while (at < size);
     return true;
 }
 
@@ -118,6 +116,7 @@ group_train(Opens *opens, InterfaceState *self, const Types *types, uint64_t cal
     SessionState *session = (SessionState *)PyTuple_GET_ITEM(found, 1);
     peer_begin(peer, call);
     opens->left[number] = false;
+    opens->mixed = !is_pure(&came);
     opens->messages += (size_t)PyBytes_GET_SIZE(came.data) / came.segment + 1;
     if (session->call == call) {
         Way *way = &opens->ways[session->run];
@@ -153,7 +152,6 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, Item *items)
     const PeerState *peer = way->peer;
     const SessionState *session = way->session;
     bool plain = !peer->left && now < session->expires && (PyObject *)session != peer->next &&
-                 is_head(session->head) &&
                  is_plain_key(session->opener, types->opener, &chacha20_poly1305[OPENING]) &&
                  ((Key *)session->opener)->head_size == TRANSPORT_HEAD_SIZE && session->window &&
                  Py_IS_TYPE(session->window, types->window) &&
@@ -162,12 +160,11 @@ plan_way(Opens *opens, Way *way, const Types *types, double now, Item *items)
     way->cargo.items = items;
     for (int32_t i = way->first; plain && i >= 0; i = opens->next[i]) {
         Came came;
-        plain = read_came(PyTuple_GET_ITEM(opens->trains, i), &came) && is_pure(&came, session->head);
+        plain = read_came(PyTuple_GET_ITEM(opens->trains, i), &came);
+        const uint8_t *data = plain ? (const uint8_t *)PyBytes_AS_STRING(came.data) : NULL;
         if (plain)
-            unload(&way->cargo, (const uint8_t *)PyBytes_AS_STRING(came.data),
-                   (size_t)PyBytes_GET_SIZE(came.data), came.segment,
-                   (const uint8_t *)PyBytes_AS_STRING(session->head), TRANSPORT_HEAD_SIZE,
-                   &way->forged);
+            unload(&way->cargo, data, (size_t)PyBytes_GET_SIZE(came.data), came.segment, data,
+                   TRANSPORT_HEAD_SIZE, &way->forged);
     }
     if (!plain) {
         leave_way(opens, way);
@@ -327,9 +324,11 @@ open_from_peers(InterfaceState *self, const Types *types, PyObject *trains, doub
     if (!done)
         PyErr_NoMemory();
     const uint64_t call = ++calls;
-    for (size_t i = 0; done && i < number; i++)
+    for (size_t i = 0; done && !opens.mixed && i < number; i++)
         done = group_train(&opens, self, types, call, (int32_t)i);
-    if (done && open_ways(&opens, self, types, now))
+    if (opens.mixed) /* whose its messages are, Python finds out: nothing is to overtake them */
+        left = done ? PySequence_List(trains) : NULL;
+    else if (done && open_ways(&opens, self, types, now))
         left = list_left(trains, opens.left);
     for (int32_t i = 0; i < opens.count; i++) {
         Py_DECREF(opens.ways[i].peer);

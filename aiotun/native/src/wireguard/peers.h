@@ -90,12 +90,6 @@ is_plain_key(PyObject *object, PyTypeObject *type, const Contexts *contexts)
            !key->secret.associated;
 }
 
-static bool
-is_head(PyObject *object)
-{
-    return object && PyBytes_Check(object) && PyBytes_GET_SIZE(object) == TRANSPORT_HEAD_SIZE;
-}
-
 /* Whether an interface is what C relies on. This is asked anew wherever Python may have run: it may
    have changed the attributes. Return false with an exception set. */
 static bool

@@ -105,6 +105,12 @@ expect_group(const Group *group, const Types *types)
     expect(peer->endpoint, CACHE_LINE);
 }
 
+static bool
+is_head(PyObject *object)
+{
+    return object && PyBytes_Check(object) && PyBytes_GET_SIZE(object) == TRANSPORT_HEAD_SIZE;
+}
+
 /* Give a group's messages their key, counters and places, and do what Peer.send does, or leave the group.
    Return false with an exception set. */
 static bool

@@ -17,7 +17,7 @@ typedef struct {
     unsigned long long sent;
     PyObject *sealed_head, *sealer;
     double last_minute;
-    PyObject *head, *opener, *window;
+    PyObject *opener, *window;
     int32_t run; /* in the call that opens, if that is `call` */
     uint64_t call;
 } SessionState;
@@ -51,7 +51,6 @@ static PyMemberDef session_members[] = {
     FIELD(SessionState, T_OBJECT_EX, sealed_head, "sealed_head"),
     FIELD(SessionState, T_OBJECT_EX, sealer, "_sealer"),
     FIELD(SessionState, T_DOUBLE, last_minute, "last_minute"),
-    FIELD(SessionState, T_OBJECT_EX, head, "head"),
     FIELD(SessionState, T_OBJECT_EX, opener, "_opener"),
     FIELD(SessionState, T_OBJECT_EX, window, "_window"),
     {0},
