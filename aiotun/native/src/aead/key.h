@@ -1,4 +1,4 @@
-/* A Sealer's or an Opener's own. */
+/* Key: what a Sealer and an Opener are. */
 
 #pragma once
 

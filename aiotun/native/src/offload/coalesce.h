@@ -1,5 +1,5 @@
-/* GROTable: see coalesce.py. Nothing here needs the GIL or an allocator of Python's. The packets
-   are in memory that the caller holds. */
+/* GROTable: see coalesce.py. Nothing here, and in what this includes, needs the GIL or an allocator of
+   Python's. The packets are in memory that the caller holds. */
 
 #pragma once
 

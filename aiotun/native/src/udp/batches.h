@@ -1,4 +1,4 @@
-/* Datagrams in batches, each of which can leave as one message: see messages.py. */
+/* Datagrams in batches, each of which can leave as one message: see trains.py. */
 
 #pragma once
 
