@@ -112,6 +112,7 @@ class Server:
         self._becoming = asyncio.Lock()
         self._known: InterfaceConfig | None = None
         """What file and store said when all of it was made so; None: some of it was refused."""
+        self._reload_wanted = asyncio.Event()
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
         """Serve until cancelled, or until the interface or its UAPI socket is deleted.
@@ -133,6 +134,7 @@ class Server:
                 self.wireguard.wait_closed(),
                 self._follow_file(),
                 self._follow_store(revision),
+                self._follow_reloads(),
             ]
             if self._system is not None:
                 parts.append(self._system.follow(lambda: self.wireguard.endpoints))
@@ -146,18 +148,9 @@ class Server:
             self._manager.stopping()
             await self._down(up)
 
-    async def reload(self) -> None:
-        """Become what file and store say now; log what cannot be."""
-        if not hasattr(self, "_system"):
-            return  # it is not up yet, and reads them anyway
-        self._manager.reloading()
-        try:
-            self._settings = await self.file.load()
-            self._peers, _ = await self.store.peers()
-        except (OSError, ValueError) as exc:
-            logger.error("%s; what held before holds on", exc)
-        await self._change()
-        self._manager.ready(self._status)
+    def reload(self) -> None:
+        """Become what file and store say, as soon as the interface is up; log what cannot be."""
+        self._reload_wanted.set()
 
     async def _up(
         self, config: InterfaceConfig, stack: contextlib.AsyncExitStack, directory: Path | None
@@ -223,6 +216,18 @@ class Server:
         enabled = tuple(peer for peer in self._peers.values() if peer.enabled)
         return replace(self._settings, peers=enabled)
 
+    async def _follow_reloads(self) -> None:
+        while await self._reload_wanted.wait():
+            self._reload_wanted.clear()
+            self._manager.reloading()
+            try:
+                self._settings = await self.file.load()
+                self._peers, _ = await self.store.peers()
+            except (OSError, ValueError) as exc:
+                logger.error("%s; what held before holds on", exc)
+            await self._change()
+            self._manager.ready(self._status)
+
     async def _follow_file(self) -> None:
         async with contextlib.aclosing(self.file.watch()) as configs:
             async for config in configs:
@@ -270,6 +275,8 @@ class Server:
         if system is not None:
             config = await _in_thread(system.with_mark, config, self.wireguard.fwmark)
         if self._kill_switch is not None:
+            # A mark that came with the routes of a peer stays when that peer goes.
+            config = replace(config, fwmark=config.fwmark or self.wireguard.fwmark)
             self._kill_switch.check(config.fwmark)
         before = self.config
         changes = difference(before, config)

@@ -308,14 +308,14 @@ def test_a_kill_switch_without_a_mark(machine: Machine, folder: Path) -> None:
 
 @pytest.mark.requires("nft")
 def test_a_kill_switch_that_loses_its_mark(machine: Machine, folder: Path) -> None:
-    """The file is refused as a whole, and nothing else leaves all the same."""
+    """It keeps the mark, so that nothing else leaves all the same."""
     marked = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
     (folder / "wg0.conf").write_text(marked)
     with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
         server.wait_for("wg0 is up")
         before = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
         (folder / "wg0.conf").write_text(TEXT)
-        server.wait_for("set FwMark.*; what held before holds on")
+        server.wait_for("wg0 has changed")
         after = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
         assert after == before
         (folder / "wg0.conf").write_text(marked.replace("FwMark = 7", "FwMark = 8"))
@@ -323,6 +323,21 @@ def test_a_kill_switch_that_loses_its_mark(machine: Machine, folder: Path) -> No
         assert "meta mark 0x00000008 accept" in machine.run("nft", "list", "ruleset")
         server.end(signal.SIGTERM)
     assert machine.run("nft", "list", "tables") == ""
+
+
+@pytest.mark.requires("nft")
+def test_a_kill_switch_stays_when_no_peer_takes_everything(machine: Machine, folder: Path) -> None:
+    """Its mark came with the peer's routes; the peer goes all the same."""
+    everything = TEXT.replace("10.9.0.2/32", "0.0.0.0/0")
+    (folder / "wg0.conf").write_text(everything)
+    with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
+        server.wait_for("wg0 is up")
+        rules = machine.run("nft", "list", "ruleset")
+        assert "meta mark 0x0000ca6c accept" in rules
+        (folder / "wg0.conf").write_text(everything.partition("# phone")[0])
+        server.wait_for("wg0 has changed: .* peers: 0, ")
+        assert machine.run("nft", "list", "ruleset") == rules
+        server.end(signal.SIGTERM)
 
 
 # A signal while the system is being changed: the change ends first, and is undone then.
@@ -355,6 +370,26 @@ def test_a_signal_while_the_kill_switch_is_set(machine: Machine, folder: Path) -
     command = ("env", path, *program("serve", "--kill-switch"))
     end_at_its_beginning(machine, folder, log, *command)
     assert machine.run("nft", "list", "tables") == ""
+
+
+@pytest.mark.requires("nft")
+def test_a_reload_while_the_interface_comes_up_waits(
+    machine: Machine, folder: Path, manager: socket.socket
+) -> None:
+    text = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
+    (folder / "wg0.conf").write_text(text)
+    path, log = slow(folder, "nft", f'exec {shutil.which("nft")} "$@"')
+    environment = ("env", path, f"NOTIFY_SOCKET={folder}/notify")
+    command = (*environment, *program("serve", "--kill-switch"))
+    with machine.running(*command, cwd=folder) as server:
+        while not log.read_text():
+            time.sleep(0.01)
+        (folder / "wg0.conf").write_text(text.replace("51820", "51999"))
+        server.process.send_signal(signal.SIGHUP)
+        assert manager.recv(1000).startswith(b"READY=1\nSTATUS=wg0 is up at UDP port 51820, ")
+        assert manager.recv(1000).startswith(b"RELOADING=1\n")
+        assert b"UDP port 51999" in manager.recv(1000)
+        server.end(signal.SIGTERM)
 
 
 def test_a_signal_while_dns_is_set(machine: Machine, folder: Path) -> None:

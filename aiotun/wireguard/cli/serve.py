@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import logging
 import signal
@@ -118,15 +117,8 @@ async def _serve(args: argparse.Namespace) -> None:
             kill_switch=args.kill_switch,
             exit=_allowed(args),
         )
-        reloads: set[asyncio.Task[None]] = set()
-
-        def reload() -> None:
-            task = asyncio.ensure_future(server.reload())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
         if sys.platform != "win32":  # where a file that changes is read anyway
-            on_signal(signal.SIGHUP, reload)
+            on_signal(signal.SIGHUP, server.reload)
         await server.run(uapi=not args.no_uapi)
 
 
