@@ -162,8 +162,7 @@ class WireGuard(AsyncClosing):
             return
         address = None
         if config.endpoint is not None:
-            self._names.forget(config.public_key)
-            self._named.pop(config.public_key, None)
+            self._forget_name(config.public_key)
             address = _numeric(config.endpoint, self._family)
         peer = self.tunnel.set_peer(config, clock(), address)
         if config.endpoint is not None and address is None:
@@ -171,6 +170,11 @@ class WireGuard(AsyncClosing):
             found = partial(self._found, peer, peer.rx_bytes)
             self._names.look_up(peer.public_key, config.endpoint, self._family, found)
         self._pass_on()
+
+    def _forget_name(self, public_key: bytes) -> None:
+        """The peer's endpoint is no name, or there is no such peer any more."""
+        self._names.forget(public_key)
+        self._named.pop(public_key, None)
 
     def _found(self, peer: Peer, heard: int, address: Address) -> None:
         """Set the address that a name led to, unless more than these bytes were heard of the peer:
@@ -191,11 +195,12 @@ class WireGuard(AsyncClosing):
     def remove_peer(self, public_key: bytes) -> None:
         """Raises `KeyError`."""
         self.tunnel.remove_peer(public_key)
-        self._names.forget(public_key)
-        self._named.pop(public_key, None)
+        self._forget_name(public_key)
 
     def set_private_key(self, private_key: bytes) -> None:
+        """Take another key. All sessions end; a peer that has the same key is removed."""
         self.tunnel.set_private_key(private_key)
+        self._forget_name(self.tunnel.public_key)
 
     async def set_listen_port(self, port: int) -> None:
         """Listen at another port (0: any); what has come to the old one is delivered.
@@ -299,6 +304,7 @@ class WireGuard(AsyncClosing):
         self._told.close()
         if self._timer is not None:
             self._timer.cancel()
+        self._due = -math.inf  # what still comes until both are closed sets no other
         ends = [getattr(self, name) for name in ("transport", "udp") if hasattr(self, name)]
         await asyncio.gather(*(end.aclose() for end in ends))
 

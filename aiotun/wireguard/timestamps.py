@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..cancelling import despite_cancellation
 from ..files import replace_file
 from .core.peer import Peer
 from .endpoint import WireGuard
@@ -63,7 +64,7 @@ class Timestamps:
         try:
             while True:
                 await asyncio.sleep(INTERVAL)
-                await asyncio.to_thread(self.write)
+                await despite_cancellation(asyncio.to_thread(self.write))
         finally:
             self.write()
 

@@ -106,6 +106,14 @@ async def test_one_cancellation_ends_an_interface_that_pushes_back(
     far.close()
 
 
+async def test_what_comes_while_it_closes_sets_no_timer() -> None:
+    async with end(0, peer(1, 9)) as a:
+        pass
+    timer = a.wireguard._timer
+    a.wireguard.send([packet(0, 1)])  # which begins a handshake
+    assert a.wireguard._timer is timer
+
+
 async def passes(sender: End, receiver: End, number: int = 0) -> None:
     one = packet(0, 1, number) if sender.wireguard.tunnel.private_key == KEYS[0] else packet(1, 0)
     await sender.host.send(one)
@@ -401,7 +409,7 @@ async def test_a_name_keeps_nobody_back(names: Names) -> None:
             await until(lambda: "x.example" in names.asked)
 
 
-@pytest.mark.parametrize("instead", ["an address", "another name", "gone", "heard"])
+@pytest.mark.parametrize("instead", ["an address", "another name", "gone", "own", "heard"])
 async def test_a_name_that_is_not_wanted_any_more(names: Names, instead: str) -> None:
     async with end(1, peer(0)) as b, end(0, to_name(1, 9)) as a:
         port, key = b.wireguard.listen_port, PUBLIC[1]
@@ -413,13 +421,15 @@ async def test_a_name_that_is_not_wanted_any_more(names: Names, instead: str) ->
             a.wireguard.set_peer(to_name(1, port, "other.example"))
         elif instead == "gone":
             a.wireguard.remove_peer(key)
+        elif instead == "own":
+            a.wireguard.set_private_key(KEYS[1])
         else:
             b.wireguard.set_peer(peer(0, a.wireguard.listen_port))
             await passes(b, a)
         names.known["vpn.example"] = "192.0.2.1"
         asked = len(names.asked)
         await until(lambda: not a.wireguard._names._tasks)
-        if instead == "gone":
+        if instead in ("gone", "own"):
             assert key not in a.wireguard.tunnel.peers
             assert len(names.asked) == asked
         else:

@@ -130,6 +130,7 @@ class Link(AsyncClosing):
     async def aclose(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._due = -math.inf  # what still comes until it is closed sets no other
         if hasattr(self, "udp"):
             await self.udp.aclose()
 
