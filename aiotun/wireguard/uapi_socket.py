@@ -40,18 +40,20 @@ async def open_uapi(
     Raises `OSError`, and `ValueError` unless it is the name of an interface.
     """
     path = socket_path(name, directory)
-    connections: set[asyncio.Task[None]] = set()
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        connections.add(task)
+        connections[task] = writer
         try:
             if server.is_serving():
                 await converse(control, SocketStream(reader, writer))
-        finally:
-            connections.discard(task)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        finally:
+            del connections[task]
 
     server = await asyncio.start_unix_server(
         serve, sock=_listen(path), limit=REQUEST_MAX, start_serving=False
@@ -62,8 +64,9 @@ async def open_uapi(
     finally:
         path.unlink(missing_ok=True)
         server.close()
-        for task in connections:
+        for task, writer in connections.items():
             task.cancel()
+            writer.transport.abort()  # who does not read its answers keeps nobody waiting
         await asyncio.gather(*connections, return_exceptions=True)
         await server.wait_closed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -40,6 +41,23 @@ async def test_conversation_over_the_socket(tmp_path: Path) -> None:
     assert not path.exists()
     assert await reader.read() == b""
     leave.close()
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["in the middle", "at the end"])
+async def test_who_reads_no_answers_keeps_nobody_waiting(tmp_path: Path, more: bool) -> None:
+    fake = Fake()
+    with socket.socket(socket.AF_UNIX) as client:
+        async with open_uapi(Control(fake), "wg9", tmp_path) as path:
+            await ask(path, "\n".join(FULL))
+            client.connect(str(path))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:  # more than the sockets hold of answers
+                    client.send(b"get=1\n\n" * 100)
+                    await asyncio.sleep(0)
+            if not more:
+                client.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0)
 
 
 async def test_a_request_without_end_is_not_kept(
