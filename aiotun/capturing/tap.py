@@ -227,9 +227,12 @@ class Capture(Tap, Closing):
 
     def flush(self) -> None:
         """Wait until what was captured is in the file. Raises its `OSError`."""
-        if not self._ended:
-            written = threading.Event()
-            self._waiting.put(written)
+        written = threading.Event()
+        with self._lock:
+            waits = not self._ended
+            if waits:
+                self._waiting.put(written)
+        if waits:
             written.wait()
         if self.error is not None:
             raise self.error.with_traceback(None)  # it grows with each raise
@@ -240,9 +243,10 @@ class Capture(Tap, Closing):
 
         Raises the `OSError` of a file that cannot take the rest.
         """
-        if self._ended:
-            return
-        self._ended = True
+        with self._lock:  # what `flush` asks for stands before the end
+            if self._ended:
+                return
+            self._ended = True
         self._device.set_tap(None)
         self._waiting.put(None)
         self._writer.join()

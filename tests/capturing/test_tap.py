@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_both_directions_of_a_device(rig: Rig, tmp_path: Path) -> None:
     begun = time.time_ns()
     with aiotun.capture(rig.device, path) as capture:
         rig.send(packet(1))
-        received = rig.device.recv(timeout=2)
+        received = rig.device.recv(timeout=20)
         rig.device.send(packet(2))
     rig.device.send(packet(3))
     assert capture.packets == 2
@@ -220,7 +221,7 @@ def test_a_full_disk_ends_the_capture_and_not_the_traffic(
         with aiotun.capture(near, Full()) as capture:
             for number in range(3):
                 near.send(packet(number))
-                assert far.recv(timeout=2) == packet(number)
+                assert far.recv(timeout=20) == packet(number)
         assert capture.error is not None
         assert (capture.error.errno, capture.packets, capture.lost) == (errno.ENOSPC, 0, 3)
     assert len(caplog.records) == 1
@@ -255,9 +256,31 @@ def test_a_file_that_others_close_ends_the_capture_and_not_the_traffic(tmp_path:
         with aiotun.capture(near, file) as capture:
             file.close()
             near.send(packet(1))
-            assert far.recv(timeout=2) == packet(1)
+            assert far.recv(timeout=20) == packet(1)
         assert capture.error is not None
         assert (capture.error.errno, capture.lost) == (errno.EBADF, 1)
+
+
+def test_a_flush_while_another_thread_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    closing: list[threading.Thread] = []
+
+    class Queue(SimpleQueue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            if isinstance(item, threading.Event):
+                closing.append(threading.Thread(target=capture.close))
+                closing[0].start()
+                closing[0].join(0.5)  # it may have to wait
+            super().put(item)
+
+    monkeypatch.setattr(tap, "SimpleQueue", Queue)
+    near, far = memory_devices()
+    with near, far:
+        capture = aiotun.capture(near, io.BytesIO())
+        flushing = threading.Thread(target=capture.flush, daemon=True)
+        flushing.start()
+        flushing.join(20)
+        assert not flushing.is_alive()
+        closing[0].join()
 
 
 @given(frame=st.binary(max_size=100), split=st.booleans(), layer=st.sampled_from(["tun", "tap"]))
@@ -311,7 +334,7 @@ def test_what_a_slow_file_does_not_take_is_told_and_holds_nothing_up(
         with aiotun.capture(near, file, buffer=3 * size) as capture:
             for number in range(8):
                 near.send(packet(number))
-                assert far.recv(timeout=2) == packet(number)
+                assert far.recv(timeout=20) == packet(number)
             assert (capture.packets, capture.lost) == (0, 5)
             file.go_on.set()
             capture.flush()
