@@ -47,7 +47,7 @@ def test_a_program(namespace: Namespace, tmp_path: Path, name: str) -> None:
     namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAMS[name]]
     done = namespace.run(
-        subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=30
+        subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=50
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

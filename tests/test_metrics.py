@@ -39,7 +39,7 @@ def test_a_device_and_its_kernel(rig: Rig) -> None:
     Metrics(registry).add(rig.device)
     rig.device.send_many([packet(1), packet(2)])
     rig.send(packet(3))
-    rig.device.recv(timeout=2)
+    rig.device.recv(timeout=20)
     name = rig.device.name
     found = samples(registry)
     assert found["aiotun_device_packets_total", name, "sent"] == 2

@@ -25,7 +25,9 @@ shift
 [ $# -gt 0 ] || set -- $tests
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT INT TERM
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 cp -R aiotun tests tools pyproject.toml setup.py README.md LICENSE "$scratch"
 cd "$scratch"
 rm -f aiotun/native/*.so

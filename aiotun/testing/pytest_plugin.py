@@ -32,7 +32,7 @@ from .namespace import Namespace
 
 __all__ = ["namespace", "no_leaks", "require"]
 
-GRACE = 1.0
+GRACE = 5.0
 """Seconds that something may take to close after its test ended: a TUN takes some 16 ms."""
 
 

@@ -70,7 +70,7 @@ def test_interrupted() -> None:
             assert bench.poll() is None
         time.sleep(0.5)  # within the first transfer
         os.kill(bench.pid, signal.SIGINT)
-        _, errors = bench.communicate(timeout=10)
+        _, errors = bench.communicate(timeout=50)
     assert (bench.returncode, complaints(errors)) == (130, "")
 
 

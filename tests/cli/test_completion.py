@@ -17,7 +17,7 @@ def script(tmp_path: Path, shell: str) -> Path:
 
 
 def output(*command: str) -> list[str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 

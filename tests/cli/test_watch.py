@@ -39,7 +39,7 @@ def started(namespace: Namespace, *arguments: str, **changes: Any) -> subprocess
 
 def output(namespace: Namespace, *arguments: str, status: int = 0) -> str:
     with started(namespace, *arguments) as process:
-        found = process.communicate(timeout=20)[0]
+        found = process.communicate(timeout=50)[0]
     assert process.returncode == status, found
     return found
 

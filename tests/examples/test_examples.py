@@ -65,7 +65,7 @@ def ping(namespace: Namespace, source: str, target: str, count: int = 3) -> None
         family, protocol = socket.AF_INET6, socket.IPPROTO_ICMPV6
         headers = 40
     with namespace.run(socket.socket, family, socket.SOCK_RAW, protocol) as raw:
-        raw.settimeout(5)
+        raw.settimeout(20)
         raw.bind((source, 0))
         raw.connect((target, 0))
         for sequence in range(count):
@@ -124,7 +124,7 @@ def test_the_first_program_of_readme_says_that_its_interface_was_deleted(
                 time.sleep(0.01)
         first.wait_for(r"\w")
         namespace.run(outside.delete, "vpn0")
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=50)
     assert process.returncode == 1
     assert "InterfaceGoneError: " in output
 
@@ -166,15 +166,15 @@ with socket.create_connection(("10.9.0.1", 7777), 10) as tcp:
 @loops
 def test_forwarder(namespace: Namespace, loop: str) -> None:
     with namespace.run(socket.create_server, ("0.0.0.0", 7777)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(20)
         with running(namespace, loop, "forwarder.py", sys.executable, "-c", CLIENT) as example:
             tcp, _ = listener.accept()
-            tcp.settimeout(10)
+            tcp.settimeout(20)
             with tcp, tcp.makefile("rb") as stream:
                 assert stream.read() == bytes(range(256)) * 4000
                 tcp.sendall(b"all of it")
             example.wait_for("all of it")
-            example.output += example.process.communicate(timeout=10)[0]
+            example.output += example.process.communicate(timeout=50)[0]
     assert example.process.returncode == 0, example.output
     assert re.search(r"\d+ packets to it, \d+ from it", example.output)
     assert interfaces(namespace) == ["lo"]
@@ -203,7 +203,7 @@ def test_forwarder_ends_with_its_command(namespace: Namespace, loop: str, number
 def test_forwarder_hands_on_the_exit_status(namespace: Namespace) -> None:
     exits = (sys.executable, "-c", "raise SystemExit(7)")
     with running(namespace, "asyncio", "forwarder.py", *exits) as example:
-        example.process.communicate(timeout=10)
+        example.process.communicate(timeout=50)
     assert example.process.returncode == 7
 
 
@@ -215,7 +215,7 @@ def test_offload_batches(namespace: Namespace, loop: str, number: int) -> None:
     with running(namespace, loop, "offload_batches.py") as example:
         example.wait_for("reflects UDP around 10.9.0.1/24")
         with namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(5)
+            udp.settimeout(20)
             udp.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
             udp.sendto(data, ("10.9.0.2", 7))
             answers = [udp.recvfrom(2000) for _ in range(8)]
@@ -292,7 +292,7 @@ def test_namespace_events(namespace: Namespace, loop: str) -> None:
             blue.run(outside.set_mtu, "vpn0", 1400)
             example.wait_for(r"LinkChanged\(name='vpn0', mtu=1400, up=True")
             blue.run(outside.delete, "vpn0")
-            example.output += example.process.communicate(timeout=10)[0]
+            example.output += example.process.communicate(timeout=50)[0]
     assert "the end: " in example.output
     assert "was deleted" in example.output
     assert example.process.returncode == 1  # a service manager starts it again

@@ -8,13 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from machine import ROOT, Program, settings
+from outside import wait_for_listener
 
 import aiotun
 from aiotun.testing import Namespace
@@ -135,14 +134,6 @@ def test_proxy(namespace: Namespace, kind: str) -> None:
     assert "nobody: ConnectionRefusedError" in proxy.output
     answer = "b'HELLO'" if kind == "socks5" else "ConnectionRefusedError"
     assert f"udp: {answer}" in proxy.output
-
-
-def wait_for_listener(namespace: Namespace, port: int) -> None:
-    table = Path("/proc/thread-self/net/tcp")
-    deadline = time.monotonic() + 10
-    while f":{port:04X} 00000000:0000 0A" not in namespace.run(table.read_text):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_page(namespace: Namespace) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import packets
 import pytest
+from outside import wait_for_listener
 
 import aiotun
 from aiotun.files import create_file
@@ -89,7 +90,7 @@ class VPN:
         program = self.programs.pop(who)
         program.terminate()
         with program:
-            assert await asyncio.to_thread(program.wait, 10) == 0
+            assert await asyncio.to_thread(program.wait, 30) == 0
 
     async def run(self, who: str, *command: str) -> str:
         return await asyncio.to_thread(self.namespaces[who].command, *command)
@@ -166,7 +167,7 @@ async def transfer(vpn: VPN, sender: str, receiver: str, size: int) -> None:
             return file.read()
 
     with server:
-        server.settimeout(10)
+        server.settimeout(20)
         _, received = await asyncio.gather(asyncio.to_thread(send), asyncio.to_thread(receive))
     same = received == data
     assert same
@@ -208,7 +209,7 @@ async def assert_closed(framed: aiotun.Framed[bytes]) -> None:
             await framed.recv()
 
     with pytest.raises((OSError, aiotun.CodecError)):
-        await asyncio.wait_for(end(), 5)
+        await asyncio.wait_for(end(), 20)
     await framed.aclose()
 
 
@@ -223,7 +224,7 @@ async def test_iperf3_and_ping_between_the_clients(tmp_path: Path) -> None:
         out = await vpn.run("bob", "ping", "-6", "-c", "5", "-i", "0.01", "-W", "2", "fd08::2")
         assert "5 packets transmitted, 5 received" in out
         server = asyncio.ensure_future(vpn.run("bob", "iperf3", "-s", "-1"))
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(wait_for_listener, vpn.namespaces["bob"], 5201)
         out = await vpn.run("alice", "iperf3", "-c", INSIDE["bob"], "-J", "-t", "2")
         await server
         assert json.loads(out)["end"]["sum_received"]["bytes"] > 4 << 20
@@ -240,7 +241,7 @@ async def test_a_silent_side_is_noticed_and_a_living_one_is_not() -> None:
         assert not alive.done()
         other.cancel()
         with pytest.raises(TimeoutError, match="silent"):
-            await asyncio.wait_for(alive, 5)
+            await asyncio.wait_for(alive, 20)
         for task in receiving:
             task.cancel()
         await asyncio.wait(receiving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import sysconfig
@@ -43,12 +44,14 @@ class NatsServer:
 
     def wait(self, timeout: float = 20.0) -> None:
         """Until it takes connections."""
+        assert self._process is not None
         deadline = time.monotonic() + timeout
-        while True:
+        while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection((self.host, self.port)):
                 return
-            assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
+        log = self._folder / "log"
+        pytest.fail(log.read_text() if log.exists() else "it has not even begun a log")
 
     def kill(self) -> None:
         """As a machine goes that loses its power."""
@@ -59,10 +62,11 @@ class NatsServer:
 
 
 def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody gets from the system until the server has it (ip_local_port_range)."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,3 +230,13 @@ def _request(kind: int, body: bytes, flags: int = 0) -> None:
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def wait_for_listener(namespace: Namespace, port: int) -> None:
+    """Until a TCP socket listens at all addresses, or at one: proc_net(5), state 0A."""
+    listening = re.compile(rf":{port:04X} 0+:0000 0A")
+    tables = [Path("/proc/thread-self/net", name) for name in ("tcp", "tcp6")]
+    deadline = time.monotonic() + 20
+    while not any(listening.search(namespace.run(table.read_text)) for table in tables):
+        assert time.monotonic() < deadline, f"nobody listens at port {port}"
+        time.sleep(0.01)

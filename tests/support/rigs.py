@@ -306,7 +306,7 @@ def check_limits_at_once(
     assert len(calls.named("pause_writing")) == 2
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
     """Let the loop run until the condition holds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

@@ -131,8 +131,10 @@ def test_no_leaks(run: Run) -> None:
     head = """
 import threading
 from aiotun.probes import linux
+from aiotun.testing import pytest_plugin
 from aiotun.testing.namespace import enter_namespace
 
+pytest_plugin.GRACE = 1.0
 enter_namespace()
 kept = []
 

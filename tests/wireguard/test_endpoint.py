@@ -53,7 +53,7 @@ class End:
         self.host = host
 
     async def recv(self) -> bytes:
-        return await asyncio.wait_for(self.host.recv(), 5)
+        return await asyncio.wait_for(self.host.recv(), 20)
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +99,7 @@ async def test_one_cancellation_ends_an_interface_that_pushes_back(
     using = asyncio.ensure_future(use())
     await written.wait()
     using.cancel()
-    await asyncio.wait([using], timeout=5)
+    await asyncio.wait([using], timeout=20)
     assert using.cancelled()
     with pytest.raises(aiotun.ClosedError):
         near.recv()
@@ -527,14 +527,14 @@ async def test_the_interface_is_deleted() -> None:
         assert isinstance(interface, MemoryInterface)
         interface.delete()
         with pytest.raises(aiotun.InterfaceGoneError):
-            await asyncio.wait_for(a.wireguard.wait_closed(), 5)
+            await asyncio.wait_for(a.wireguard.wait_closed(), 20)
 
 
 async def test_the_socket_fails() -> None:
     async with end(0) as a:
         cast(asyncio.Protocol, a.wireguard.udp.get_protocol()).connection_lost(OSError(9, "bad"))
         with pytest.raises(OSError, match="bad"):
-            await asyncio.wait_for(a.wireguard.wait_closed(), 5)
+            await asyncio.wait_for(a.wireguard.wait_closed(), 20)
 
 
 async def test_flow_control() -> None:

@@ -93,7 +93,7 @@ def tcp(client: Node, host: str, port: int) -> socket.socket:
 
 def udp(client: Node, host: str, port: int) -> socket.socket:
     sock = client.namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(5)
+    sock.settimeout(20)
     sock.connect((host, port))
     return sock
 
@@ -150,7 +150,7 @@ def kept_from_peers(host: Namespace, beyond: Namespace, client: Node) -> None:
                 heard.recv(100)
         allowed = host.run(socket.create_server, ("0.0.0.0", ALLOWED))
         with allowed, tcp(client, UPLINK[0], ALLOWED):
-            allowed.settimeout(5)
+            allowed.settimeout(20)
             allowed.accept()[0].close()
 
 
@@ -171,11 +171,11 @@ async def test_what_a_refused_peer_gets(version: int, destination: str) -> None:
             device.set_addresses([f"{INSIDE[4][0]}/24", f"{INSIDE[6][0]}/64"])
             async with aiotun.open_device(device=device) as peers:
                 await peers.send(packets.tcp(version, flags=packets.SYN, **ends))
-                reset = await asyncio.wait_for(peers.recv(), 10)
+                reset = await asyncio.wait_for(peers.recv(), 20)
                 at, protocol = (33, reset[9]) if version == 4 else (53, reset[6])
                 assert (protocol, reset[at]) == (packets.TCP, packets.RST | packets.ACK)
                 await peers.send(packets.udp(version, b"anybody?", **ends))
-                error = await asyncio.wait_for(peers.recv(), 10)
+                error = await asyncio.wait_for(peers.recv(), 20)
                 unreachable = {4: (packets.ICMP, 3, 3), 6: (packets.ICMPV6, 1, 4)}
                 at, protocol = (20, error[9]) if version == 4 else (40, error[6])
                 assert (protocol, *error[at : at + 2]) == unreachable[version]

@@ -90,7 +90,7 @@ async def site(file: Path) -> AsyncIterator[Site]:
     server = Server(ConfigFile(file), "wg9")
     task = asyncio.ensure_future(server.run(uapi=False))
     try:
-        await until(lambda: hasattr(server, "config") and server.config.peers, timeout=20)
+        await until(lambda: hasattr(server, "config") and server.config.peers)
         async with (
             listening(Page(server, TOKEN).app(), ("127.0.0.1", 0)) as url,
             aiohttp.ClientSession() as session,

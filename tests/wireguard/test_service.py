@@ -141,7 +141,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """What systemd is to a unit."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(50)
         yield manager
 
 

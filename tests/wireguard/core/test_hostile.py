@@ -66,7 +66,7 @@ def test_a_flood_of_handshakes() -> None:
             Process(attacker, sys.executable, *flood, "2000") as flooding,
             Process(server.namespace, *receive) as receiver,
         ):
-            receiver.wait_for("listening", 5)
+            receiver.wait_for("listening", 20)
             flooding.wait_for("ready", 20)
             before, start = server.process.cpu_seconds(), time.monotonic()
             time.sleep(1)
