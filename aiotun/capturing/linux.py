@@ -30,7 +30,15 @@ from ..interrupt import Interrupt
 from ..offload import VirtioNetHeader
 from .filters import SNAP_LENGTH
 
-__all__ = ["Captured", "PacketRing", "keeping", "link_type_of", "packets_in", "with_tag"]
+__all__ = [
+    "Captured",
+    "PacketRing",
+    "is_ready",
+    "keeping",
+    "link_type_of",
+    "packets_in",
+    "with_tag",
+]
 
 # linux/if_ether.h
 ETH_P_ALL = 0x0003
@@ -64,6 +72,7 @@ TP_STATUS_VLAN_VALID = 0x10
 TP_STATUS_VLAN_TPID_VALID = 0x40
 STATUS_OFFSET = 8
 """Of a block's status in it (struct tpacket_hdr_v1, behind two words of tpacket_block_desc)."""
+STATUS = struct.Struct("=I")
 BLOCK = struct.Struct("=III")
 """Its status, the number of its packets, where the first one is."""
 PACKET = struct.Struct("=IIIIIIHHIIH")
@@ -172,7 +181,7 @@ class PacketRing(Closing):
         if not self._wait(at, timeout, interrupts):
             return
         yield from packets_in(self._map, at, take)
-        struct.pack_into("=I", self._map, at + STATUS_OFFSET, 0)  # TP_STATUS_KERNEL
+        STATUS.pack_into(self._map, at + STATUS_OFFSET, 0)  # TP_STATUS_KERNEL
         self._next = (self._next + 1) % self._blocks
 
     def _wait(self, at: int, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> bool:
@@ -182,13 +191,13 @@ class PacketRing(Closing):
         poll.register(self._socket, select.POLLIN)
         for interrupt in interrupts:
             poll.register(interrupt.fileno(), select.POLLIN)
-        while not self._map[at + STATUS_OFFSET] & TP_STATUS_USER:
+        while not is_ready(self._map, at):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             found = dict(poll.poll(left if left is None else left * 1000))
             if found.get(self._socket.fileno(), 0) & select.POLLERR:
                 self._check()  # it was down, which says nothing of packets
             elif not found or set(found) != {self._socket.fileno()}:
-                return bool(self._map[at + STATUS_OFFSET] & TP_STATUS_USER)
+                return is_ready(self._map, at)
         return True
 
     def _check(self) -> None:
@@ -208,6 +217,11 @@ class PacketRing(Closing):
         """Idempotent."""
         self._map.close()
         self._socket.close()
+
+
+def is_ready(memory: Memory, block: int) -> bool:
+    """Whether the kernel handed over the block there."""
+    return bool(STATUS.unpack_from(memory, block + STATUS_OFFSET)[0] & TP_STATUS_USER)
 
 
 def packets_in(memory: Memory, block: int, take: Take | None) -> Iterator[Captured]:

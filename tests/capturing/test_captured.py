@@ -78,6 +78,16 @@ def block(packets: list[Made]) -> bytearray:
     return head + b"".join(made)
 
 
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
+def test_a_block_is_ready_by_its_whole_status(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    """Its first byte says nothing where numbers begin with their greatest."""
+    monkeypatch.setattr(linux, "STATUS", struct.Struct(f"{order}I"))
+    memory = bytearray(linux.STATUS_OFFSET + linux.STATUS.size)
+    assert not linux.is_ready(memory, 0)
+    linux.STATUS.pack_into(memory, linux.STATUS_OFFSET, linux.TP_STATUS_USER)
+    assert linux.is_ready(memory, 0)
+
+
 HEADERS = st.builds(
     partial(struct.pack, "=BBHHHH"),
     st.sampled_from([0, 1, 2]),
