@@ -138,8 +138,20 @@ async def test_without_the_token(site: Site, path: str, authorization: str) -> N
 
 
 @pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "localhost"]
+)
+async def test_where_a_browser_finds_it(site: Site, host: str) -> None:
+    assert (await site.ask("GET", "api/events", Host=host, Origin=f"http://{host}"))[0] == 200
+
+
+@pytest.mark.parametrize(
     "headers",
-    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8080"}],
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example:8080"},
+        {"Host": "[::1"},
+    ],
 )
 async def test_another_site(site: Site, headers: dict[str, str]) -> None:
     """Even with the token, and also under a name of its own that leads here."""

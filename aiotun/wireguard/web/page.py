@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import segno
 from aiohttp import web
@@ -92,11 +93,11 @@ class Page:
 
     def _check(self, request: web.Request) -> None:
         # A name that leads here may be another site's (DNS rebinding).
-        host = request.host.rpartition(":")[0] or request.host
         try:
-            local = ip_address(host.strip("[]")).is_loopback
+            host = urlsplit(f"//{request.host}").hostname or ""  # a browser leaves out port 80
+            local = host == "localhost" or ip_address(host).is_loopback
         except ValueError:
-            local = host == "localhost"
+            local = False
         origin = request.headers.get("Origin")
         if not local or origin not in (None, f"http://{request.host}"):
             raise web.HTTPForbidden(text="this is another site's request")
