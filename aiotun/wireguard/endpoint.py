@@ -456,7 +456,8 @@ class _Network(aiotun.UdpProtocol):
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("to the network: %s", exc)
-        self._wireguard.tunnel.forget_sources()  # one of them may be no address of ours any more
+        if not isinstance(exc, aiotun.errors.PathMTUError):  # which says nothing of addresses
+            self._wireguard.tunnel.forget_sources()  # one of them may be ours no more
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self._replaced:

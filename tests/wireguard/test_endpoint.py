@@ -560,6 +560,17 @@ async def test_an_address_of_ours_is_gone() -> None:
         await passes(b, a)
 
 
+async def test_a_narrow_path_changes_no_address() -> None:
+    async with end(1, peer(0)) as b, end(0, peer(1, b.wireguard.listen_port)) as a:
+        await passes(a, b)
+        (known,) = b.wireguard.tunnel.peers.values()
+        protocol = b.wireguard.udp.get_protocol()
+        protocol.error_received(aiotun.errors.PathMTUError(1280, known.endpoint))
+        assert known._local == "127.0.0.1"
+        protocol.error_received(OSError(errno.EADDRNOTAVAIL, "it is gone"))
+        assert known._local is None
+
+
 async def test_port_zero() -> None:
     """A datagram can be forged to come from there, and none can go there."""
     async with end(0) as a:
