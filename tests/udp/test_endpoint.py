@@ -743,6 +743,7 @@ async def test_extra_infos(backend: Backend) -> None:
         assert repr(client.transport) == f"<{name} {info('sockname')} open>"
         assert client.transport.get_protocol() is client
     assert repr(client.transport) == f"<{name} {info('sockname')} closed>"
+    assert info("receive_buffer", "closed") == "closed"
 
 
 async def test_names_are_looked_up() -> None:
