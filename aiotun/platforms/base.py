@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from ..errors import UnsupportedError
 
@@ -174,6 +174,8 @@ class Interface(ABC):
 
     config: DeviceConfig
     """What it was asked to be. Some of that goes on counting, see `KeptSettings`."""
+    takes_once: ClassVar[tuple[int, ...]] = (4, 6)
+    """The IP versions of which the system takes an address once, whatever its prefix and peer."""
 
     @property
     @abstractmethod
@@ -220,8 +222,15 @@ class Interface(ABC):
     def set_addresses(self, addresses: Sequence[Address]) -> None:
         """Make these the addresses: add what is missing, then remove all others.
 
-        Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
+        One that only changes its prefix or peer is removed first where the system takes an
+        address once. Link-local IPv6 addresses stay, the system makes them. Raises `AddressError`.
         """
+        changed = {
+            each.interface.ip for each in addresses if each.interface.version in self.takes_once
+        }
+        for address in self.addresses():
+            if address.interface.ip in changed and address not in addresses:
+                self.remove_address(address)
         self._add_missing(addresses)
         for address in self.addresses():
             link_local = address.interface.version == 6 and address.interface.ip.is_link_local

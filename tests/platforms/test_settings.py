@@ -302,9 +302,13 @@ def test_addresses_that_are_refused(system: System) -> None:
 
 def test_all_addresses_are_set(system: System) -> None:
     device = system.open(addresses=TWO)
-    wanted = ["10.12.0.1/24", "10.9.0.1/16", "fd0b::1/64"]
-    device.set_addresses(wanted)
-    assert texts(device) == wanted
+    for wanted in (
+        ["10.12.0.1/24", "10.9.0.1/16", "fd0b::1/64"],
+        ["10.9.0.1/24", "fd0b::1/48"],  # the same ones, but for the prefix
+        ["fd0b::1 peer fd0b::2/128"],
+    ):
+        device.set_addresses(wanted)
+        assert texts(device) == wanted
 
 
 def test_routes(system: System) -> None:

@@ -7,7 +7,6 @@ import sys
 assert sys.platform != "win32"
 
 import errno
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -294,15 +293,6 @@ class BsdInterface(Interface):
         self._closed = True
         self._events.close()
         self._control.close()
-
-    def set_addresses(self, addresses: Sequence[Address]) -> None:
-        """What differs in its prefix or peer goes first: the system takes an address once."""
-        for present in self.addresses():
-            if present not in addresses and any(
-                present.interface.ip == wanted.interface.ip for wanted in addresses
-            ):
-                self.remove_address(present)
-        super().set_addresses(addresses)
 
     def _interfaces(self) -> Interfaces:
         if self._closed:

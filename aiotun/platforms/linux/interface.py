@@ -99,6 +99,8 @@ class LinuxInterface(Interface):
     `InterfaceGoneError`, until it comes back with the same index.
     """
 
+    takes_once = (6,)
+
     def __init__(self, queue: TunQueue, config: DeviceConfig) -> None:
         """Find the queue's interface and make it what `config` says."""
         self._queue = queue
