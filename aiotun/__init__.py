@@ -97,10 +97,12 @@ __all__ = [
 __version__ = "1.0.0rc1"
 
 if TYPE_CHECKING:
+    from . import aead as aead
     from . import flows as flows
     from . import handover as handover
     from . import metrics as metrics
     from . import testing as testing
+    from . import wireguard as wireguard
     from .capturing import capture as capture
     from .flows import create_flow_server, start_flow_server
 else:
@@ -109,7 +111,7 @@ else:
         """Import what most programs do without when it is asked for."""
         import importlib
 
-        if name in ("flows", "handover", "metrics", "testing"):
+        if name in ("aead", "flows", "handover", "metrics", "testing", "wireguard"):
             return importlib.import_module(f".{name}", __name__)
         if name in ("create_flow_server", "start_flow_server"):
             return getattr(importlib.import_module(".flows", __name__), name)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -53,3 +55,21 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     graph = {name: set(imported(name, path)) for name, path in MODULES.items()}
     assert graph["aiotun.device"] >= {"aiotun.config", "aiotun.platforms.base"}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def bound(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """What the package's imports from its modules bind, in order, and whether to a module.
+
+    `from .checksum import partial_sum` binds `checksum` as well, to a type checker.
+    """
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            yield node.module.partition(".")[0], True
+            yield from ((alias.asname or alias.name, False) for alias in node.names)
+
+
+@pytest.mark.parametrize("name", [n for n, path in MODULES.items() if path.stem == "__init__"])
+def test_no_module_takes_the_place_of_what_is_imported(name: str) -> None:
+    found = list(bound(ast.parse(MODULES[name].read_text("utf-8"))))
+    imported_names = {each for each, is_module in found if not is_module}
+    assert not {each for each, is_module in dict(found).items() if is_module} & imported_names

@@ -38,6 +38,14 @@ def test_only_what_is_needed_is_imported() -> None:
     assert not {name for name in found if name.startswith(LATER)}
 
 
+def test_what_most_do_without_is_imported_when_it_is_asked_for() -> None:
+    program = (
+        "import aiotun; print(aiotun.aead.Sealer, aiotun.flows.Flow, aiotun.handover.send_device, "
+        "aiotun.metrics.Metrics, aiotun.testing.Namespace, aiotun.wireguard.WireGuard)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_names() -> None:
     assert sorted(aiotun.__all__) == sorted(set(aiotun.__all__))
     assert all(hasattr(aiotun, name) for name in aiotun.__all__)
