@@ -132,8 +132,11 @@ class ConfigError(TunError, ValueError):
     One that the system refuses has the system's errno.
     """
 
-    def __init__(self, message: str, number: int | None = None) -> None:
-        super().__init__(errno.EINVAL if number is None else number, message)
+    def __init__(
+        self, message: str, number: int | None = None, *, remedies: tuple[str, ...] = ()
+    ) -> None:
+        number = errno.EINVAL if number is None else number
+        super().__init__(number, message, remedies=remedies)
 
 
 class NameInvalidError(ConfigError):

@@ -278,7 +278,7 @@ class MemoryInterface(Interface):
     def add_address(self, address: Address) -> None:
         self._queue.check_open()
         if address in self._addresses:
-            raise AddressError(f"the interface has address {address} already")
+            raise AddressError(f"the interface has address {address} already", errno.EEXIST)
         self._addresses.append(address)
         self._events.put(AddressAdded(address))
 

@@ -292,10 +292,11 @@ def test_addresses(system: System) -> None:
 def test_addresses_that_are_refused(system: System) -> None:
     device = system.open(addresses=TWO)
     for address in ("10.9.0.1/24", "fd09::1/64"):
-        with pytest.raises(AddressError, match="cannot be added"):
+        with pytest.raises(AddressError, match=r"cannot be added: .* has it already") as caught:
             device.add_address(address)
+        assert caught.value.errno == errno.EEXIST
     for address in ("10.9.0.2/24", "10.9.0.1/16", "fd09::2/64"):
-        with pytest.raises(AddressError, match="cannot be removed"):
+        with pytest.raises(AddressError, match="cannot be removed: the interface lacks it"):
             device.remove_address(address)
     assert texts(device) == TWO
 
@@ -319,14 +320,15 @@ def test_routes(system: System) -> None:
         return sorted(str(route).partition(" metric")[0] for route in device.routes())
 
     assert found() == routes
-    with pytest.raises(RouteError, match=rf"\[Errno {errno.EEXIST}\] .*: File exists"):
+    words = rf"\[Errno {errno.EEXIST}\] .*: 10\.8\.0\.0/16 .*{device.name} exists already: .*remove"
+    with pytest.raises(RouteError, match=words):
         device.add_route("10.8.0.0/16")
     device.remove_route("10.8.0.0/16")
     device.remove_route("fd08::/64")
-    with pytest.raises(RouteError, match="cannot be removed"):
+    with pytest.raises(RouteError, match="cannot be removed: it does not exist"):
         device.remove_route("10.8.0.0/16")
     assert found() == routes[:3]
-    with pytest.raises(RouteError):
+    with pytest.raises(RouteError, match="gateway: add an address or a route first"):
         system.open().add_route("10.4.0.0/16 via 172.16.0.1")
     device.add_route("fd0c::/64 via fd09::2")
     assert found() == [*routes[:3], "fd0c::/64 via fd09::2"]

@@ -124,7 +124,9 @@ class BsdInterface(Interface):
 
     def add_address(self, address: Address) -> None:
         if any(address.interface.ip == each.interface.ip for each in self.addresses()):
-            raise AddressError(f"address {address} cannot be added: the interface has it already")
+            raise AddressError(
+                f"address {address} cannot be added: the interface has it already", errno.EEXIST
+            )
         first = not self.addresses()
         self._add_address(address)
         if first and self._system.counts_present_addresses:

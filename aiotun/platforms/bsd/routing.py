@@ -99,9 +99,28 @@ class Routing:
                 remedies=("run as root",),
             ) from exc
         except OSError as exc:
-            raise RouteError(f"route {route} cannot be {done}: {exc.strerror}", exc.errno) from exc
+            reason, remedies = self._reason(exc, route)
+            raise RouteError(
+                f"route {route} cannot be {done}: {reason}", exc.errno, remedies=remedies
+            ) from exc
         finally:
             kernel.close(fd)
+
+    def _reason(self, exc: OSError, route: Route) -> tuple[str | None, tuple[str, ...]]:
+        """What the error means for a route that was to be added or removed, and what helps."""
+        if exc.errno == errno.EEXIST:
+            for each in self.table():
+                if each.route is not None and each.route.destination == route.destination:
+                    link = self.interfaces(each.index).links.get(each.index)
+                    name = link.name if link else each.index
+                    return f"{each.route} by {name} exists already", ("remove that one first",)
+            return "one to this network exists already", ("remove that one first",)
+        if exc.errno == errno.ESRCH:
+            return "it does not exist", ()
+        if exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            remedy = "add an address or a route first whose network has the gateway"
+            return "nothing leads to its gateway", (remedy,)
+        return exc.strerror, ()
 
     def _interface(self, route: Route, index: int) -> bytes:
         """The sockaddr that stands for the interface in a route without a gateway."""

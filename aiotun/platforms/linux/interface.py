@@ -404,7 +404,16 @@ class LinuxInterface(Interface):
             raise
 
     def set_tx_queue_len(self, length: int) -> None:
-        self._request(RTM_SETLINK, encode_link(self._index, tx_queue_len=length))
+        try:
+            self._request(RTM_SETLINK, encode_link(self._index, tx_queue_len=length))
+        except NotPermittedError as exc:
+            # EPERM also means that the driver found no memory (the NOTIFY_BAD of
+            # tun_device_event in drivers/net/tun.c). Who may not set it may not leave it, either.
+            present = self.details().tx_queue_len
+            self._request(RTM_SETLINK, encode_link(self._index, tx_queue_len=present))
+            raise ConfigError(
+                f"tx_queue_len {length}: the system has no memory for it", errno.ENOMEM
+            ) from exc
 
     def set_carrier(self, carrier: bool) -> None:
         self._queue.set_carrier(carrier)
@@ -486,9 +495,13 @@ def _link(answer: bytes) -> Link:
 
 def _explain_address(exc: OSError, address: Address, done: str) -> None:
     """Raise what the error means for an address that was to be added or removed."""
-    what = f"address {address} cannot be {done}: {exc.strerror}"
-    if exc.errno in (errno.EEXIST, errno.EADDRNOTAVAIL, errno.ENXIO):  # ENXIO: without IPv6
-        raise AddressError(what, exc.errno) from exc
+    what = f"address {address} cannot be {done}"
+    if exc.errno == errno.EEXIST:
+        raise AddressError(f"{what}: the interface has it already", exc.errno) from exc
+    if exc.errno in (errno.EADDRNOTAVAIL, errno.ENXIO):  # ENXIO: without IPv6
+        reason = "no interface can have it" if done == "added" else "the interface lacks it"
+        raise AddressError(f"{what}: {reason} ({exc.strerror})", exc.errno) from exc
+    what += f": {exc.strerror}"
     if exc.errno == errno.EINVAL:
         hint = " (IPv6 needs an MTU of 1280 or more)" if address.interface.version == 6 else ""
         raise AddressError(what + hint, exc.errno) from exc

@@ -7,13 +7,15 @@ import sys
 assert sys.platform == "linux"
 
 import errno
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from ...addresses import Route
 from ...errors import RouteError, UnsupportedError
 from .netlink import NetlinkSocket
-from .remedies import NO_IPV6
+from .remedies import NO_IPV6, Trouble
+from .rtnetlink.links import RTM_GETLINK, decode_link, encode_link
 from .rtnetlink.messages import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 from .rtnetlink.routes import (
     RT_TABLE_MAIN,
@@ -25,6 +27,7 @@ from .rtnetlink.routes import (
     RTN_LOCAL,
     RTN_MULTICAST,
     RouteEntry,
+    as_kept,
     decode_kind,
     decode_route,
     encode_lookup,
@@ -46,6 +49,20 @@ __all__ = ["RT_TABLE_MAIN", "RouteEntry", "Routing", "Rule"]
 
 HERE = (RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST)
 """Kinds of routes by which packets come to this host, if not to it alone."""
+
+_NO_WAY = Trouble(
+    "the interface leads to no such gateway",
+    ("add an address or a route first whose network has the gateway",),
+)
+
+TROUBLES = {
+    errno.EEXIST: Trouble("it exists already", ()),
+    errno.ESRCH: Trouble("it does not exist", ()),
+    errno.ENETDOWN: Trouble("the interface is not up", ("set it up first (Device.up)",)),
+    errno.ENETUNREACH: _NO_WAY,
+    errno.EHOSTUNREACH: _NO_WAY,
+}
+"""By the errno of adding or removing a route or a rule."""
 
 
 class Routing:
@@ -77,8 +94,29 @@ class Routing:
             body = encode_route(index, route, table)
             self._netlink.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
         except OSError as exc:
-            _explain(exc, f"route {route} cannot be added")
+            what = f"route {route} cannot be added"
+            if exc.errno == errno.EEXIST:
+                raise RouteError(
+                    f"{what}: {self._in_the_way(route, table)} exists already",
+                    exc.errno,
+                    remedies=("give it another metric", "remove the other first"),
+                ) from exc
+            _explain(exc, what)
             raise
+
+    def _in_the_way(self, route: Route, table: int) -> str:
+        """The route to the same network with the same metric, as ip-route(8) shows it."""
+        wanted = as_kept(route)._replace(gateway=None)
+        with suppress(OSError):  # it went meanwhile, or its interface
+            for entry in self.routes(table):
+                if as_kept(entry.route)._replace(gateway=None) != wanted:
+                    continue
+                if entry.index is None:
+                    return str(entry.route)
+                (answer,) = self._netlink.request(RTM_GETLINK, encode_link(entry.index))
+                link = decode_link(answer)
+                return f"{entry.route} dev {link.name if link else entry.index}"
+        return "one with this network and metric"
 
     def remove_route(self, route: Route, index: int, table: int = RT_TABLE_MAIN) -> None:
         """Raises `RouteError` when it is not there."""
@@ -127,14 +165,10 @@ class Routing:
 
 def _explain(exc: OSError, what: str) -> None:
     """Raise what the error means for a route or rule that was to be added or removed."""
-    if exc.errno in (
-        errno.EEXIST,
-        errno.ESRCH,
-        errno.EINVAL,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTUNREACH,
-    ):
+    if exc.errno in TROUBLES:
+        reason, remedies = TROUBLES[exc.errno]
+        raise RouteError(f"{what}: {reason}", exc.errno, remedies=remedies) from exc
+    if exc.errno == errno.EINVAL:
         raise RouteError(f"{what}: {exc.strerror}", exc.errno) from exc
     if exc.errno in (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
         raise UnsupportedError(

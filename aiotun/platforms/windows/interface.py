@@ -245,7 +245,9 @@ class WindowsInterface(Interface):
                 self._ip.call("CreateUnicastIpAddressEntry", byref(row))
             except OSError as exc:
                 if exc.winerror == ERROR_OBJECT_ALREADY_EXISTS:
-                    raise AddressError(f"the interface has address {address} already") from exc
+                    raise AddressError(
+                        f"the interface has address {address} already", errno.EEXIST
+                    ) from exc
                 if exc.winerror == ERROR_NOT_FOUND and address.interface.version == 6:
                     raise _no_ipv6() from exc
                 if exc.winerror == ERROR_INVALID_PARAMETER:
@@ -306,7 +308,11 @@ class WindowsInterface(Interface):
                 self._ip.call("CreateIpForwardEntry2", byref(self._route_row(route)))
             except OSError as exc:
                 if exc.winerror == ERROR_OBJECT_ALREADY_EXISTS:
-                    raise RouteError(f"the route {route} is there already") from exc
+                    raise RouteError(
+                        f"route {route} exists already, if with another metric",
+                        errno.EEXIST,
+                        remedies=("remove that one first",),
+                    ) from exc
                 if exc.winerror == ERROR_NOT_FOUND and route.destination.version == 6:
                     raise _no_ipv6() from exc
                 if exc.winerror in (ERROR_INVALID_PARAMETER, ERROR_NOT_FOUND):

@@ -186,8 +186,8 @@ def test_statistics_of_packets_that_nobody_read(namespace: Namespace) -> None:
 @pytest.mark.parametrize(
     ("present", "address", "words"),
     [
-        (["10.9.0.1/24"], "10.9.0.1/24", "already|File exists"),
-        (["fd09::1/64"], "fd09::1/65", "already|File exists"),
+        (["10.9.0.1/24"], "10.9.0.1/24", "already"),
+        (["fd09::1/64"], "fd09::1/65", "already"),
         ([], "ff02::5/64", "multicast|Cannot assign"),
         ([], "::1/128", "loopback|Cannot assign"),
         ([], "::/64", "Invalid|Cannot assign"),
@@ -207,9 +207,7 @@ def test_address_that_cannot_be_added(
 def test_address_that_cannot_be_removed(namespace: Namespace, address: str) -> None:
     with (
         opened(namespace, addresses=["10.9.0.1/24", "fd09::1/64"]) as (interface, _),
-        pytest.raises(
-            AddressError, match=f"{address} cannot be removed: .*(not found|Cannot assign)"
-        ),
+        pytest.raises(AddressError, match=f"{address} cannot be removed: the interface lacks it"),
     ):
         interface.remove_address(Address.parse(address))
 

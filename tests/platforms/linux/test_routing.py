@@ -155,7 +155,9 @@ def test_rules(
 def test_errors(routing: Routing, interface: LinuxInterface, version: Literal[4, 6]) -> None:
     rule = Rule(version, 100, 1, priority=50)
     routing.add_rule(rule)
-    with pytest.raises(RouteError, match=r"rule priority 50 fwmark 0x1 table 100 .*added.*exists"):
+    with pytest.raises(
+        RouteError, match=r"rule priority 50 fwmark 0x1 table 100 .*added: it exists already$"
+    ):
         routing.add_rule(rule)
     routing.remove_rule(rule)
     with pytest.raises(RouteError, match=r"fwmark 0x1 table 100 cannot be removed: there is no"):

@@ -270,15 +270,34 @@ def test_routes(namespace: Namespace) -> None:
             "10.7.0.0/16 via 10.9.0.2 metric 5",
         }
         assert str(device.broadcast) == "10.9.0.255"
-        with pytest.raises(
-            errors.RouteError, match=rf"\[Errno {errno.EEXIST}\] .* cannot be added: .*exists"
-        ):
-            device.add_route("10.8.0.0/16")
-        with pytest.raises(errors.RouteError, match=r"10.5.0.0/16 cannot be removed"):
+        with pytest.raises(errors.RouteError, match=r"10.5.0.0/16 cannot be removed: it does not"):
             device.remove_route("10.5.0.0/16")
         device.down()
         with pytest.raises(errors.RouteError, match="not up"):
             device.add_route("10.5.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "other"),
+    [
+        ("10.8.0.0/16 via 10.9.0.2", "10.8.0.0/16", "10.8.0.0/16 metric 1"),
+        ("10.8.0.0/16 metric 7", "10.8.0.0/16 metric 7", "10.8.0.0/16"),
+        ("fd08::/64", "fd08::/64 metric 1024", "fd08::/64"),
+    ],
+)
+def test_a_route_that_exists(namespace: Namespace, present: str, wanted: str, other: str) -> None:
+    with (
+        namespace.run(aiotun.Device, name="vpn1", addresses="10.9.0.1/24", routes=present) as one,
+        namespace.run(aiotun.Device, addresses="10.7.0.1/24") as device,
+    ):
+        (kept,) = one.routes()
+        words = f"{wanted} cannot be added: {kept} dev vpn1 exists already: give it another metric"
+        with pytest.raises(errors.RouteError, match=f"{words}; or remove the other") as caught:
+            device.add_route(wanted)
+        assert caught.value.errno == errno.EEXIST
+        namespace.command("ip", "route", "add", "unreachable", "10.6.0.0/16")
+        with pytest.raises(errors.RouteError, match=r"added: 10\.6\.0\.0/16 exists already"):
+            device.add_route("10.6.0.0/16")
 
 
 def test_set_addresses(namespace: Namespace) -> None:
@@ -417,6 +436,9 @@ def test_wrong_values_at_run_time(namespace: Namespace) -> None:
             device.mac = "02:00:00:00:00:01"
         with pytest.raises(aiotun.ConfigError, match="tx_queue_len 0 is out of range"):
             device.tx_queue_len = 0
+        with pytest.raises(aiotun.ConfigError, match="no memory") as caught:
+            device.tx_queue_len = 2**31 - 1
+        assert caught.value.errno == errno.ENOMEM
     with (
         namespace.run(aiotun.Device, layer="tap") as device,
         pytest.raises(errors.MACError, match="for groups"),

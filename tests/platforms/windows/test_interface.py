@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 assert sys.platform == "win32"
@@ -55,7 +56,7 @@ def test_addresses(device: aiotun.Device) -> None:
 
 def test_routes(device: aiotun.Device) -> None:
     device.add_route("10.10.0.0/16 metric 5")
-    with pytest.raises(RouteError, match="already"):
+    with pytest.raises(RouteError, match=rf"\[Errno {errno.EEXIST}\] .*already.*: remove"):
         device.add_route("10.10.0.0/16")
     device.add_route("10.10.0.0/16 via 10.9.0.2")
     with pytest.raises(RouteError, match="IP version"):
