@@ -15,9 +15,10 @@ except ImportError as exc:
         "pip install cryptography"
     ) from exc
 
+from ..kinds import check_kind
 from ..offload import GROTable
 from ..trains import Train
-from .algorithms import COUNTER_SIZE, KEY_SIZE, NONCE_HEAD_SIZE, TAG_SIZE, Algorithm
+from .algorithms import COUNTER_MAX, COUNTER_SIZE, KEY_SIZE, NONCE_HEAD_SIZE, TAG_SIZE, Algorithm
 from .frames import Opened, open_frames, seal_frames
 from .replay import ReplayWindow
 
@@ -38,10 +39,13 @@ class _Key:
         self,
         key: Buffer,
         algorithm: Algorithm,
-        nonce_head: bytes,
+        nonce_head: Buffer,
         associated_data: bytes,
         threads: int,
     ) -> None:
+        key, nonce_head = _whole(key), _whole(nonce_head)
+        check_kind(associated_data, "associated_data=", bytes)
+        check_kind(threads, "threads=", int)
         if algorithm not in get_args(Algorithm):
             known = " or ".join(get_args(Algorithm))
             raise ValueError(f"the algorithm is {known}, not {algorithm}")
@@ -54,7 +58,7 @@ class _Key:
         if not 1 <= threads <= THREADS_MAX:
             raise ValueError(f"threads are 1 to {THREADS_MAX}, not {threads}")
         cipher = ChaCha20Poly1305 if algorithm == "chacha20-poly1305" else AESGCM
-        self._cipher: ChaCha20Poly1305 | AESGCM | None = cipher(bytes(key))
+        self._cipher: ChaCha20Poly1305 | AESGCM | None = cipher(key)
         self._nonce_head = nonce_head
         self._associated_data = associated_data
 
@@ -75,7 +79,7 @@ class Sealer(_Key):
         key: Buffer,
         algorithm: Algorithm = "chacha20-poly1305",
         *,
-        nonce_head: bytes = bytes(NONCE_HEAD_SIZE),
+        nonce_head: Buffer = bytes(NONCE_HEAD_SIZE),
         associated_data: bytes = b"",
         threads: int = 1,
     ) -> None:
@@ -89,10 +93,11 @@ class Sealer(_Key):
         pad: int = 1,
         limit: int = sys.maxsize,
     ) -> list[bytes]:
+        check_kind(head, "head", bytes)
         if not 1 <= pad <= PAD_MAX:
             raise ValueError(f"pad is 1 to {PAD_MAX} bytes, not {pad}")
         batch = _batch(packets)
-        if not 0 <= counter <= (1 << 64) - max(len(batch), 1):
+        if not 0 <= counter <= COUNTER_MAX - max(len(batch) - 1, 0):
             raise OverflowError("a counter has 64 bits")
         encrypt = self._open_cipher().encrypt
         messages = []
@@ -125,10 +130,11 @@ class Opener(_Key):
         head_size: int,
         algorithm: Algorithm = "chacha20-poly1305",
         *,
-        nonce_head: bytes = bytes(NONCE_HEAD_SIZE),
+        nonce_head: Buffer = bytes(NONCE_HEAD_SIZE),
         associated_data: bytes = b"",
         threads: int = 1,
     ) -> None:
+        check_kind(head_size, "head_size", int)
         if not 0 <= head_size <= PACKET_MAX:
             raise ValueError(f"a head has 0 to {PACKET_MAX} bytes, not {head_size}")
         super().__init__(key, algorithm, nonce_head, associated_data, threads)
@@ -165,6 +171,15 @@ class Opener(_Key):
         if len(head) != self._head_size:
             raise ValueError(f"the head has {self._head_size} bytes, not {len(head)}")
         return open_frames(self, trains, head, window, GROTable("tun", tcp, udp, udp_zero_checksum))
+
+
+def _whole(secret: Buffer) -> bytes:
+    with memoryview(secret) as view:
+        if not view.c_contiguous:
+            raise ValueError(
+                "the bytes of a key, and of a nonce's head, have to lie one behind the other"
+            )
+        return view.tobytes()
 
 
 def _batch(packets: Iterable[bytes]) -> list[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .algorithms import COUNTER_MAX
+
 __all__ = ["WINDOW", "ReplayWindow"]
 
 BLOCK = 64
@@ -20,13 +22,18 @@ class ReplayWindow:
     __slots__ = ("_blocks", "_limit", "_newest")
 
     def __init__(self, limit: int) -> None:
-        """Counters from `limit` on are never accepted."""
+        """Counters from `limit` on are never accepted.
+
+        Raises `OverflowError` for one beyond 64 bits, here and in `accept`.
+        """
+        _check(limit)
         self._limit = limit
         self._blocks = [0] * BLOCKS
         self._newest = -1
 
     def accept(self, counter: int, /) -> bool:
         """Whether an authentic datagram's counter is new; it is not afterwards."""
+        _check(counter)
         block, bit = counter // BLOCK, 1 << counter % BLOCK
         index = block % BLOCKS
         if counter > self._newest:
@@ -44,3 +51,8 @@ class ReplayWindow:
         """Make the blocks ready that come after the newest counter's, up to this one."""
         for block in range(max(self._newest // BLOCK + 1, last - BLOCKS + 1), last + 1):
             self._blocks[block % BLOCKS] = 0
+
+
+def _check(counter: int) -> None:
+    if not 0 <= counter <= COUNTER_MAX:
+        raise OverflowError("a counter has 64 bits")

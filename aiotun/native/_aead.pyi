@@ -25,11 +25,11 @@ class Sealer:
         key: Buffer,
         algorithm: Algorithm = "chacha20-poly1305",
         *,
-        nonce_head: bytes = bytes(4),
+        nonce_head: Buffer = bytes(4),
         associated_data: bytes = b"",
         threads: int = 1,
     ) -> None:
-        """`key` has 32 bytes, `nonce_head` four: they begin each nonce.
+        """`key` has 32 bytes, `nonce_head` four: they begin each nonce. Both are copied.
 
         `associated_data` is authenticated with each packet, and not sent. As many as
         `threads` share a batch of 64 KiB or more (natively, where the system has
@@ -87,7 +87,7 @@ class Opener:
         head_size: int,
         algorithm: Algorithm = "chacha20-poly1305",
         *,
-        nonce_head: bytes = bytes(4),
+        nonce_head: Buffer = bytes(4),
         associated_data: bytes = b"",
         threads: int = 1,
     ) -> None:
@@ -126,7 +126,10 @@ class ReplayWindow:
     """What `aead.replay.ReplayWindow` is."""
 
     def __init__(self, limit: int) -> None:
-        """Counters from `limit` on are never accepted."""
+        """Counters from `limit` on are never accepted.
+
+        Raises `OverflowError` for one beyond 64 bits, here and in `accept`.
+        """
 
     def accept(self, counter: int, /) -> bool:
         """Whether an authentic datagram's counter is new; it is not afterwards."""

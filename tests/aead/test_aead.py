@@ -267,6 +267,12 @@ def test_a_closed_key_does_nothing_more(impl: Any) -> None:
         (lambda impl: impl.Sealer(KEY, nonce_head=b"123"), "a nonce's head has 4 bytes, not 3"),
         (lambda impl: impl.Sealer(KEY, threads=0), "threads are 1 to 64, not 0"),
         (lambda impl: impl.Sealer(KEY, threads=65), "threads are 1 to 64, not 65"),
+        (lambda impl: impl.Sealer(KEY, threads=2**70), "threads are 1 to 64, not"),
+        (lambda impl: impl.Sealer(memoryview(KEY * 2)[::2]), "one behind the other"),
+        (lambda impl: impl.Opener(memoryview(KEY)[::-1], 0), "one behind the other"),
+        (lambda impl: impl.Sealer(KEY, nonce_head=memoryview(KEY)[::8]), "one behind the other"),
+        (lambda impl: impl.Opener(KEY, 2**70), "a head has 0 to 16777216 bytes, not"),
+        (lambda impl: impl.Sealer(KEY).seal([b""], b"", 0, 2**70), "pad is 1 to 65536 bytes, not"),
         (lambda impl: impl.Opener(KEY, -1), "a head has 0 to 16777216 bytes, not -1"),
         (lambda impl: impl.Sealer(KEY).seal([b""], b"", 0, 0), "pad is 1 to 65536 bytes, not 0"),
         (lambda impl: impl.Sealer(KEY).seal([bytes((1 << 24) + 1)], b"", 0), "at most 16777216"),
@@ -276,6 +282,33 @@ def test_a_closed_key_does_nothing_more(impl: Any) -> None:
 def test_wrong_values(impl: Any, make: Callable[[Any], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(impl)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda impl: impl.Sealer("k" * 32),
+        lambda impl: impl.Sealer([0] * 32),
+        lambda impl: impl.Sealer(KEY, nonce_head="head"),
+        lambda impl: impl.Sealer(KEY, associated_data=bytearray(4)),
+        lambda impl: impl.Sealer(KEY, threads=1.0),
+        lambda impl: impl.Opener(KEY, 1.0),
+        lambda impl: impl.Sealer(KEY).seal([], bytearray(8), 0),
+    ],
+)
+def test_wrong_types(impl: Any, make: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError):
+        make(impl)
+
+
+def test_a_key_of_another_format(impl: Any) -> None:
+    (message,) = impl.Sealer(KEY).seal([b"x"], b"", 0)
+    sealer = impl.Sealer(memoryview(KEY).cast("I"), nonce_head=memoryview(bytes(4)).cast("I"))
+    assert sealer.seal([b"x"], b"", 0, 1, 2**70) == [message]
+    nonce_head = bytearray(4)
+    sealer = impl.Sealer(KEY, nonce_head=nonce_head)
+    nonce_head[:] = b"head"
+    assert sealer.seal([b"x"], b"", 0) == [message]
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"x"), memoryview(b"x")])

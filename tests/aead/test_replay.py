@@ -41,6 +41,19 @@ def test_cases(
     assert [window.accept(counter) for counter in counters] == accepted
 
 
+@pytest.mark.parametrize("kind", IMPLEMENTATIONS)
+@pytest.mark.parametrize("wrong", [-1, -(2**70), 2**64])
+def test_a_counter_has_64_bits(kind: type[ReplayWindow | aead.ReplayWindow], wrong: int) -> None:
+    with pytest.raises(OverflowError, match="a counter has 64 bits"):
+        kind(wrong)
+    window = kind(LIMIT)
+    for _ in range(2):
+        with pytest.raises(OverflowError, match="a counter has 64 bits"):
+            window.accept(wrong)
+        window.accept(5)
+    assert window.accept(2**64 - 1 - 2**13 - 1)
+
+
 steps = st.one_of(
     st.integers(-5, 5),
     st.integers(-WINDOW - 3, WINDOW + 3),

@@ -10,6 +10,31 @@
 /* See aead/python.py. */
 enum { PAD_MAX = 65536, CONTENT_MAX = 1 << 24 };
 
+/* A converter for PyArg_ParseTuple: an integer, as far as a Py_ssize_t reaches. */
+static int
+clip(PyObject *number, void *result)
+{
+    Py_ssize_t *clipped = result;
+    *clipped = PyNumber_AsSsize_t(number, NULL);
+    return *clipped != -1 || !PyErr_Occurred();
+}
+
+/* A converter for PyArg_ParseTuple: a buffer whose bytes lie one behind the other. */
+static int
+get_secret(PyObject *object, void *result)
+{
+    if (!object) {
+        PyBuffer_Release(result);
+        return 1;
+    }
+    if (!PyObject_GetBuffer(object, result, PyBUF_SIMPLE))
+        return Py_CLEANUP_SUPPORTED;
+    if (PyErr_ExceptionMatches(PyExc_BufferError))
+        PyErr_SetString(PyExc_ValueError,
+                        "the bytes of a key, and of a nonce's head, have to lie one behind the other");
+    return 0;
+}
+
 static bool
 check_pad(Py_ssize_t pad)
 {

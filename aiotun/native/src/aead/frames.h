@@ -38,8 +38,8 @@ sealer_seal_frames(PyObject *self, PyObject *args, PyObject *keywords)
     static char *names[] = {"frames", "head", "counter", "pad", "limit", NULL};
     PyObject *frames, *head, *number;
     Py_ssize_t pad = 1, limit = PY_SSIZE_T_MAX;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal_frames", names, &frames, &head,
-                                     &number, &pad, &limit))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|O&O&:seal_frames", names, &frames, &head,
+                                     &number, clip, &pad, clip, &limit))
         return NULL;
     PyObject *tuple = PySequence_Tuple(frames), *trains = NULL;
     if (!tuple)

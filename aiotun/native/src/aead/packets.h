@@ -33,8 +33,8 @@ sealer_seal(PyObject *self, PyObject *args, PyObject *keywords)
     static char *names[] = {"packets", "head", "counter", "pad", "limit", NULL};
     PyObject *packets, *head, *first;
     Py_ssize_t pad = 1, limit = PY_SSIZE_T_MAX;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|nn:seal", names, &packets, &head, &first,
-                                     &pad, &limit))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OSO|O&O&:seal", names, &packets, &head, &first,
+                                     clip, &pad, clip, &limit))
         return NULL;
     if (!check_pad(pad))
         return NULL;

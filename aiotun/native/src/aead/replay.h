@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arguments.h"
+
 enum { REPLAY_BLOCK = 64, REPLAY_BLOCKS = 128 };
 
 typedef struct {
@@ -40,8 +42,8 @@ window_accept(Window *window, uint64_t counter)
 static PyObject *
 window_accept_method(PyObject *self, PyObject *number)
 {
-    const unsigned long long counter = PyLong_AsUnsignedLongLong(number);
-    if (PyErr_Occurred())
+    uint64_t counter;
+    if (!read_first_counter(number, 1, &counter))
         return NULL;
     return PyBool_FromLong(window_accept((Window *)self, counter));
 }
@@ -53,8 +55,8 @@ window_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     PyObject *number;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!:ReplayWindow", names, &PyLong_Type, &number))
         return NULL;
-    const unsigned long long limit = PyLong_AsUnsignedLongLong(number);
-    Window *window = PyErr_Occurred() ? NULL : (Window *)type->tp_alloc(type, 0);
+    uint64_t limit;
+    Window *window = read_first_counter(number, 1, &limit) ? (Window *)type->tp_alloc(type, 0) : NULL;
     if (window)
         window->limit = limit;
     return (PyObject *)window;

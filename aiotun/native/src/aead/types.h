@@ -17,13 +17,13 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
     Py_buffer secret, nonce_head = {.obj = NULL};
     PyObject *associated = NULL;
     const char *algorithm = "chacha20-poly1305";
-    Py_ssize_t head_size = 0;
-    int threads = 1;
-    if (seal ? !PyArg_ParseTupleAndKeywords(args, keywords, "y*|s$y*Si:Sealer", sealer_names,
-                                            &secret, &algorithm, &nonce_head, &associated, &threads)
-             : !PyArg_ParseTupleAndKeywords(args, keywords, "y*n|s$y*Si:Opener", opener_names,
-                                            &secret, &head_size, &algorithm, &nonce_head,
-                                            &associated, &threads))
+    Py_ssize_t head_size = 0, threads = 1;
+    if (seal ? !PyArg_ParseTupleAndKeywords(args, keywords, "O&|s$O&SO&:Sealer", sealer_names,
+                                            get_secret, &secret, &algorithm, get_secret, &nonce_head,
+                                            &associated, clip, &threads)
+             : !PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|s$O&SO&:Opener", opener_names,
+                                            get_secret, &secret, clip, &head_size, &algorithm,
+                                            get_secret, &nonce_head, &associated, clip, &threads))
         return NULL;
     Key *key = NULL;
     const bool chacha = !strcmp(algorithm, "chacha20-poly1305");
@@ -40,7 +40,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
     else if (associated && PyBytes_GET_SIZE(associated) > CONTENT_MAX)
         PyErr_Format(PyExc_ValueError, "associated data has at most %d bytes", CONTENT_MAX);
     else if (threads < 1 || threads > POOL_THREADS_MAX)
-        PyErr_Format(PyExc_ValueError, "threads are 1 to %d, not %d", POOL_THREADS_MAX, threads);
+        PyErr_Format(PyExc_ValueError, "threads are 1 to %d, not %zd", POOL_THREADS_MAX, threads);
     else if ((key = (Key *)type->tp_alloc(type, 0))) {
         static uint64_t numbers; /* the GIL guards it */
         key->contexts = &(chacha ? chacha20_poly1305 : aes_256_gcm)[seal ? SEALING : OPENING];
@@ -50,7 +50,7 @@ key_new(PyTypeObject *type, PyObject *args, PyObject *keywords, bool seal)
             memcpy(key->secret.nonce_head, nonce_head.buf, NONCE_HEAD_SIZE);
         if (associated && PyBytes_GET_SIZE(associated))
             key->secret.associated = Py_NewRef(associated);
-        key->threads = threads;
+        key->threads = (int)threads;
         key->head_size = head_size;
         Context context;
         if (take_context(key->contexts, &context))
