@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import select
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict
@@ -88,6 +89,34 @@ async def test_each_delivery_is_a_turn() -> None:
         send(client, server, b"b")
         await until(lambda: server.data == [b"a", b"b"])
         assert (server.transport.turns, server.transport._scheduled) == (2, False)
+
+
+async def test_an_exit_amid_a_delivery_and_another_at_its_end() -> None:
+    """Both are told, and what the second one came from."""
+
+    class Leaving(Acting):
+        def error_received(self, exc: Exception) -> None:
+            try:
+                raise exc
+            except Exception:
+                raise SystemExit from None
+
+    async with endpoint(factory=Leaving) as server, endpoint() as client:  # type: ignore[arg-type]
+        asyncio.get_running_loop().remove_reader(server.transport._fd)
+
+        def leave(trains: list[aiotun.DatagramTrain]) -> None:
+            server.transport._note_error(ValueError("noted"))
+            server.transport.sendto(b"still sent", client.addr)
+            raise KeyboardInterrupt
+
+        server.act = leave
+        send(client, server, b"a")
+        assert select.select([server.transport._fd], [], [], 10)[0]
+        with pytest.raises(SystemExit) as caught:
+            server.transport._ready()
+        assert str(caught.value.__context__) == "noted"
+        assert isinstance(caught.value.__context__.__context__, KeyboardInterrupt)  # type: ignore[union-attr]
+        await until(lambda: client.data == [b"still sent"])
 
 
 async def test_an_exception_is_reported_and_costs_that_call_alone() -> None:

@@ -4,6 +4,8 @@
 
 #include <Python.h>
 
+#include <stdbool.h>
+
 /* Return the exception that is set, or NULL, and set none. */
 static PyObject *
 take_exception(void)
@@ -33,4 +35,34 @@ raise_exception(PyObject *stolen)
 #else
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(stolen)), stolen, PyException_GetTraceback(stolen));
 #endif
+}
+
+/* A `finally`: what is raised in it has the exception before it as its context. */
+typedef struct {
+    PyObject *exception, *type, *value, *traceback; /* the last three are what was handled before */
+} Finally;
+
+static void
+begin_finally(Finally *block)
+{
+    block->exception = take_exception();
+    if (!block->exception)
+        return;
+    PyErr_GetExcInfo(&block->type, &block->value, &block->traceback);
+    PyErr_SetExcInfo(Py_NewRef((PyObject *)Py_TYPE(block->exception)), Py_NewRef(block->exception),
+                     PyException_GetTraceback(block->exception));
+}
+
+/* Return false with an exception set, if there is one: from within, or else from before. */
+static bool
+end_finally(Finally *block)
+{
+    if (!block->exception)
+        return !PyErr_Occurred();
+    PyErr_SetExcInfo(block->type, block->value, block->traceback);
+    if (PyErr_Occurred())
+        Py_DECREF(block->exception);
+    else
+        raise_exception(block->exception);
+    return false;
 }

@@ -30,14 +30,11 @@ hand_over_each(Port *self, PyObject *callback, PyObject *protocol, PyObject *pac
     }
     if (taken == count)
         return done;
-    PyObject *exception = take_exception();
-    const bool kept = !PyList_SetSlice(packets, 0, taken, NULL) &&
-                      !PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets);
-    if (kept && exception)
-        raise_exception(exception);
-    else
-        Py_XDECREF(exception);
-    return done && kept;
+    Finally block;
+    begin_finally(&block);
+    if (!PyList_SetSlice(packets, 0, taken, NULL))
+        PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets);
+    return end_finally(&block);
 }
 
 /* Call the protocol. Return false with an exception set. */
@@ -80,24 +77,19 @@ complain(Port *self, PyObject *where)
 static bool
 flush_tick(Port *self, PyObject *written)
 {
-    PyObject *exception = take_exception();
+    Finally block;
+    begin_finally(&block);
     exchange_items(written, self->tick);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(written); i++) {
         PyObject *port = PyList_GET_ITEM(written, i);
         if (!done_with(Py_TYPE(port) == Py_TYPE(self)
                            ? port_end_of_tick(port, NULL)
                            : PyObject_CallMethod(port, "_end_of_tick", NULL))) {
-            PyObject *later = take_exception();
-            if (later == exception) /* it is no context of its own */
-                Py_DECREF(exception);
-            else
-                PyException_SetContext(later, exception);
-            exception = later;
+            end_finally(&block);
+            begin_finally(&block);
         }
     }
-    if (exception)
-        raise_exception(exception);
-    return !exception;
+    return end_finally(&block);
 }
 
 /* Give the protocol these packets. Nothing else is pending, and no other delivery is under way. */

@@ -59,15 +59,10 @@ leave(Port *self, bool done)
         self->uses--;
         return done;
     }
-    PyObject *exception = done ? NULL : take_exception();
-    done = done_with(leave_to_twin(self, "_leave", NULL));
-    if (!exception)
-        return done;
-    if (done)
-        raise_exception(exception);
-    else
-        Py_DECREF(exception);
-    return false;
+    Finally block;
+    begin_finally(&block);
+    done_with(leave_to_twin(self, "_leave", NULL));
+    return end_finally(&block);
 }
 
 static void

@@ -101,20 +101,14 @@ udp_hand_over(const UdpPort *self, PyObject *trains)
         done = PyObject_CallMethod(self->transport, "_complain", "Os", raised, "trains_received");
         Py_DECREF(raised);
     }
-    PyObject *exception = done ? NULL : take_exception();
     Py_XDECREF(done);
-    bool flushed;
-    if (PyList_GET_SIZE(self->tick) == 1)
-        flushed = !PyList_SetSlice(self->tick, 0, 1, NULL) && udp_end_of_tick(self);
-    else
-        flushed = done_with(PyObject_CallMethod(self->transport, "_flush_tick", NULL));
-    if (!exception)
-        return flushed;
-    if (flushed)
-        raise_exception(exception);
-    else
-        Py_DECREF(exception);
-    return false;
+    Finally block;
+    begin_finally(&block);
+    if (PyList_GET_SIZE(self->tick) != 1)
+        done_with(PyObject_CallMethod(self->transport, "_flush_tick", NULL));
+    else if (!PyList_SetSlice(self->tick, 0, 1, NULL))
+        udp_end_of_tick(self);
+    return end_finally(&block);
 }
 
 static PyObject *
@@ -125,12 +119,11 @@ udp_port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
         return PyErr_Occurred() ? NULL : PyObject_CallMethod(self->transport, "_read_ready", NULL);
     self->uses++;
     Received received;
-    const bool read = receive_trains(&received, self->kept, self->fd, self->limit, self->train);
-    PyObject *exception = read ? NULL : take_exception();
+    receive_trains(&received, self->kept, self->fd, self->limit, self->train);
+    Finally block;
+    begin_finally(&block);
     const int closing = udp_leave(self);
-    if (exception)
-        raise_exception(exception);
-    bool done = read && closing >= 0;
+    bool done = end_finally(&block);
     if (done &&
         (closing || !received.datagrams || (received.number && received.number != EAGAIN)))
         done = done_with(PyObject_CallMethod(self->transport, "_take_rest", "Onni", received.trains,
