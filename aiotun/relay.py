@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -123,12 +122,16 @@ async def _relay_items(
     a._sink.check_open()
     b._sink.check_open()
 
+    def chosen(items: Iterator[Any]) -> Iterator[Any]:
+        # No builtins: a StopIteration of these would end them, and nobody hear of the rest.
+        for item in items:
+            if filter is None or filter(item):
+                yield item if map is None else map(item)
+
+    choose = chosen if filter or map else iter
+
     def pass_on(items: Iterable[Any], sink: Sink[Any]) -> None:
-        if filter is not None:
-            items = builtins.filter(filter, items)
-        if map is not None:
-            items = builtins.map(map, items)
-        _put(sink, iter(items))
+        _put(sink, iter(items), choose)
 
     passing = [
         asyncio.ensure_future(_pass_items(reader._source, writer._sink, pass_on))
@@ -169,11 +172,13 @@ async def _pass_items(
                     raise
 
 
-def _put(sink: Sink[Any], items: Iterator[Any]) -> None:
-    """Put all items. An item that raises is dropped, and the iterator goes on behind it."""
+def _put(
+    sink: Sink[Any], items: Iterator[Any], choose: Callable[[Iterator[Any]], Iterator[Any]]
+) -> None:
+    """Put what is chosen. An item that raises is dropped, and the iterator goes on behind it."""
     while True:
         try:
-            sink.put(items)
+            sink.put(choose(items))
             return
         except (CodecError, PacketError):
             pass

@@ -19,6 +19,7 @@ from ..line import Line
 from ..throttle import Throttle
 from .bytestreams import loaded_class
 from .ends import BUFFER, Framed
+from .sources import check_read_size
 
 if sys.platform != "win32":
     from socket import AF_UNIX
@@ -75,7 +76,7 @@ async def open_framed_connection(
         raise _no_unix_sockets()
     else:
         streams = await asyncio.open_unix_connection(path, **options)
-    return Framed(streams, codec, read_size=read_size, write_size=write_size)
+    return _framed(streams, codec, read_size, write_size)
 
 
 async def open_framed_fd(
@@ -102,8 +103,14 @@ async def open_framed_fd(
     if sys.platform != "win32":
         from .descriptors import DescriptorStream
 
-        stream = DescriptorStream(fd, fd if writing is None else writing, closefd)
-        return Framed(stream, codec, read_size=read_size, write_size=write_size)
+        stream = DescriptorStream(fd, fd if writing is None else writing)
+        try:
+            framed = Framed(stream, codec, read_size=read_size, write_size=write_size)
+        except BaseException:
+            await stream.aclose()
+            raise
+        stream.closefd = closefd
+        return framed
     raise UnsupportedError(errno.EOPNOTSUPP, "Windows' event loops wait for sockets alone")
 
 
@@ -178,7 +185,7 @@ async def start_framed_server(
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Framed((reader, writer), codec, read_size=read_size, write_size=write_size)
+        return _framed((reader, writer), codec, read_size, write_size)
 
     return FramedServer(listener, sockets, frame, handler, max_connections)
 
@@ -187,8 +194,21 @@ def _check(codec: object, read_size: int) -> None:
     """Raise `ConfigError`, before anything is opened, for what no connection can be framed with."""
     if not isinstance(codec, StreamCodec):
         raise ConfigError(f"{codec!r} does not fit a stream of bytes: take a stream codec")
-    if read_size < 1:
-        raise ConfigError(f"read_size is at least 1, not {read_size}")
+    check_read_size(read_size)
+
+
+def _framed(
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    codec: StreamCodec[T],
+    read_size: int,
+    write_size: int,
+) -> Framed[T]:
+    """A connection's framed end. If the codec raises, the connection is over."""
+    try:
+        return Framed(streams, codec, read_size=read_size, write_size=write_size)
+    except BaseException:
+        streams[1].transport.abort()
+        raise
 
 
 def _duplicates(sockets: Iterable[socket]) -> tuple[socket, ...]:

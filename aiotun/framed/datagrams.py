@@ -48,10 +48,12 @@ class DatagramProtocol(MessageProtocol, UdpProtocol):
         count = 0
         try:
             for datagram in messages:
+                if type(datagram) is not bytes:
+                    datagram = to_bytes(datagram, "datagram")
                 if len(datagram) > DATAGRAM_MAX:
-                    size = len(to_bytes(datagram, "datagram"))
                     raise PacketError(
-                        errno.EMSGSIZE, f"a datagram has {DATAGRAM_MAX} bytes at most, not {size}"
+                        errno.EMSGSIZE,
+                        f"a datagram has {DATAGRAM_MAX} bytes at most, not {len(datagram)}",
                     )
                 sendto(datagram)
                 count += 1

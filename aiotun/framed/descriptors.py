@@ -19,9 +19,10 @@ __all__ = ["DescriptorStream"]
 class DescriptorStream:
     """A `ByteStream` on `add_reader` and `add_writer`, which every loop of a Unix has."""
 
-    def __init__(self, reading: int, writing: int, closefd: bool) -> None:
+    def __init__(self, reading: int, writing: int) -> None:
         self._blocked = {fd: os.get_blocking(fd) for fd in (reading, writing)}
-        self._closefd = closefd
+        self.closefd = False
+        """Whether the descriptors end with it; else they block again if they did before."""
         self._reader, self._writer = _Wait(reading), _Wait(writing)
         self._is_terminal = os.isatty(reading)
         for fd in self._blocked:
@@ -75,7 +76,7 @@ class DescriptorStream:
         side.end()
         blocked = self._blocked.pop(side.fd, None)
         if blocked is not None:
-            if self._closefd:
+            if self.closefd:
                 os.close(side.fd)
             else:
                 os.set_blocking(side.fd, blocked)

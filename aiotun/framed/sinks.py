@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import errno
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from ..buffers import to_bytes
 from ..codecs.base import PacketCodec, StreamCodec
 from ..codecs.raw import is_raw
 from ..errors import ClosedError, UnsupportedError
@@ -62,7 +63,8 @@ class TransportSink(Sink[T]):
     def put(self, items: Iterable[T]) -> int:
         before = self._protocol.written
         try:
-            return self._protocol.write(map(self._encode, items))
+            # No map(): a StopIteration of the codec would end it, and nobody hear of the rest.
+            return self._protocol.write(self._encode(item) for item in items)
         finally:
             self.counters.sent += self._protocol.written - before
 
@@ -101,8 +103,16 @@ def make_transport_sink(
 class GatheringSink(Sink[T]):
     """Gathers what one tick puts, and sends it from a task: a cancelled sender cuts nothing."""
 
-    def __init__(self, size: int, counters: FramedCounters) -> None:
+    def __init__(
+        self,
+        codec: PacketCodec[T] | StreamCodec[T],
+        encode: Callable[[T], list[bytes]],
+        size: int,
+        counters: FramedCounters,
+    ) -> None:
         super().__init__(counters)
+        self._codec = codec
+        self._encode = encode
         self._size = size
         self._out: list[bytes] = []
         self._unsent = 0
@@ -110,8 +120,12 @@ class GatheringSink(Sink[T]):
         self._error: Exception | None = None
         self._line = Line(lambda: self._sending is None or not self.full)
 
-    @abstractmethod
-    def _encode(self, item: T) -> Iterable[bytes]: ...
+    def _as_bytes(self, buffers: Iterable[object]) -> list[bytes]:
+        """What a codec made of an item, copied if it is mutable."""
+        try:
+            return [to_bytes(each, "buffer") for each in buffers]
+        except TypeError as exc:
+            raise TypeError(f"{self._codec!r} makes no bytes of it: {exc}") from exc
 
     @abstractmethod
     async def _send(self, buffers: list[bytes]) -> None: ...
@@ -134,7 +148,14 @@ class GatheringSink(Sink[T]):
         start, count = len(out), 0
         try:
             for item in items:
-                out += encode(item)
+                buffers = encode(item)
+                if type(buffers) is not list:
+                    buffers = self._as_bytes(buffers)
+                for each in buffers:
+                    if type(each) is not bytes:
+                        buffers = self._as_bytes(buffers)
+                        break
+                out += buffers
                 count += 1
         finally:
             self._unsent += sum(map(len, out[start:]))
@@ -190,13 +211,9 @@ class ByteSink(GatheringSink[T]):
     def __init__(
         self, stream: ByteStream, codec: StreamCodec[T], size: int, counters: FramedCounters
     ) -> None:
-        super().__init__(size, counters)
+        super().__init__(codec, codec.encode, size, counters)
         self._stream = stream
-        self._codec = codec
-        self._out += codec.preamble  # leaves with the first item, or with the first flush
-
-    def _encode(self, item: T) -> list[bytes]:
-        return self._codec.encode(item)
+        self._out += self._as_bytes(codec.preamble)  # leaves with the first item or flush
 
     async def _send(self, buffers: list[bytes]) -> None:
         await self._stream.send(b"".join(buffers))
@@ -217,12 +234,8 @@ class PacketSink(GatheringSink[T]):
     def __init__(
         self, stream: PacketStreamLike, codec: PacketCodec[T], size: int, counters: FramedCounters
     ) -> None:
-        super().__init__(size, counters)
+        super().__init__(codec, lambda item: [codec.encode(item)], size, counters)
         self._stream = stream
-        self._codec = codec
-
-    def _encode(self, item: T) -> tuple[bytes]:
-        return (self._codec.encode(item),)
 
     async def _send(self, buffers: list[bytes]) -> None:
         await self._stream.send_many(buffers)

@@ -12,15 +12,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ..codecs.base import PacketCodec, StreamCodec
+from ..codecs.base import PacketCodec, StreamCodec, StreamDecoder
 from ..codecs.raw import is_raw
-from ..errors import BusyError, ClosedError, CodecError
+from ..errors import BusyError, ClosedError, CodecError, ConfigError
+from ..kinds import check_kind
 from ..native import native
 from ..streams import MessageProtocol
 from .base import FramedCounters, Source
 from .bytestreams import ByteStream, own_errors
 
-__all__ = ["ByteSource", "PacketSource", "TransportSource", "make_transport_source"]
+__all__ = [
+    "ByteSource",
+    "PacketSource",
+    "TransportSource",
+    "check_read_size",
+    "make_transport_source",
+]
 
 T = TypeVar("T")
 
@@ -38,6 +45,7 @@ class PacketSource(Source[T]):
         super().__init__(counters)
         self._take = take
         self._take_many = take_many
+        self._codec = codec
         self._decode = codec.decode
         self._raw = is_raw(codec)
         self._errors: deque[CodecError] = deque()
@@ -71,15 +79,18 @@ class PacketSource(Source[T]):
             return packets
         decode = self._decode
         try:
-            return list(map(decode, packets))
+            items = list(map(decode, packets))
         except CodecError:  # rare: once more, one by one
-            items: list[T] = []
+            items = []
             for packet in packets:
                 try:
                     items.append(decode(packet))
                 except CodecError as exc:
                     self._errors.append(exc)
             return items
+        if len(items) < len(packets):  # what ends a map
+            raise RuntimeError(f"{self._codec!r} raised StopIteration")
+        return items
 
     def _raise_error(self) -> None:
         if self._errors:
@@ -147,6 +158,12 @@ def make_transport_source(
     return kind(protocol, codec, counters)
 
 
+def check_read_size(size: int) -> None:
+    """Raise `ConfigError` for what no read can ask for: an empty one is the end of a stream."""
+    if size < 1:
+        raise ConfigError(f"read_size is at least 1, not {size}")
+
+
 class ByteSource(Source[T]):
     """Decodes all that one read gives."""
 
@@ -154,8 +171,10 @@ class ByteSource(Source[T]):
         self, stream: ByteStream, codec: StreamCodec[T], size: int, counters: FramedCounters
     ) -> None:
         super().__init__(counters)
+        check_read_size(size)
         self._stream = stream
         self._decoder = codec.decoder()
+        check_kind(self._decoder, f"what {codec!r}.decoder() returns", StreamDecoder)
         self._size = size
         self._items: deque[T] = deque()
         self._reading = False
@@ -183,6 +202,8 @@ class ByteSource(Source[T]):
             items: list[T] = []
             while not items:  # an item or an error that waits comes before further reading
                 items = feed(b"") or feed(await self._receive())
+                if type(items) is not list:
+                    check_kind(items, f"what {self._decoder!r}.feed() returns", list)
         except CodecError:
             self.counters.broken += 1
             raise

@@ -132,7 +132,8 @@ async def test_nothing_is_watched_when_nobody_waits(end: str) -> None:
     near, far = socket.socketpair()
     with near:
         fd = far.detach()
-        stream = DescriptorStream(fd, fd, True)
+        stream = DescriptorStream(fd, fd)
+        stream.closefd = True
         receiving = asyncio.ensure_future(stream.receive(10))
         await asyncio.sleep(0.01)
         if end == "data":
@@ -156,7 +157,8 @@ async def test_nothing_is_watched_when_it_is_closed(monkeypatch: pytest.MonkeyPa
     near, far = socket.socketpair()
     with near:
         fd = far.detach()
-        stream = DescriptorStream(fd, fd, True)
+        stream = DescriptorStream(fd, fd)
+        stream.closefd = True
         tasks = [
             asyncio.ensure_future(stream.receive(10)),
             asyncio.ensure_future(stream.send(bytes(1 << 22))),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from framing import HALF_CLOSING, LINKS, UNIX, link
 from rigs import until
 
 import aiotun
-from aiotun.codecs import SLIP, LengthPrefixed, RawStream
+from aiotun.codecs import SLIP, LengthPrefixed, RawStream, StreamDecoder
 
 every_link = pytest.mark.parametrize("kind", LINKS)
 
@@ -422,6 +424,106 @@ async def test_a_recoverable_error_costs_one_frame() -> None:
         assert await b.recv() == b"fine"
         assert (b.counters.received, b.counters.broken) == (2, 1)
         back.stream[1].close()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["text", b"bytes", None, ["text"], [b"head", None], [5]], ids=repr
+)
+async def test_an_item_that_a_codec_makes_no_bytes_of(wrong: Any) -> None:
+    """It is told where that happens, and the connection goes on."""
+
+    class Careless(RawStream):
+        def encode(self, item: bytes) -> list[bytes]:
+            if item == b"generated":
+                generated: Any = (each for each in (b"head", bytearray(b"body")))
+                return generated  # type: ignore[no-any-return]
+            return wrong if item == b"wrong" else [item]
+
+    async with link("tcp", Careless()) as (a, b):
+        with pytest.raises(TypeError, match=r"Careless.* makes no bytes of it: "):
+            await a.send_all([b"first", b"wrong", b"never"])
+        with pytest.raises(TypeError, match=r"Careless.* makes no bytes of it: "):
+            await a.send(b"wrong")
+        await a.send(b"generated")
+        await a.send_eof()
+        assert b"".join([item async for item in b]) == b"firstheadbody"
+        assert a.counters.sent == 2
+
+
+class NoPreamble(RawStream):
+    @property
+    def preamble(self) -> list[bytes]:
+        return b"preamble"  # type: ignore[return-value]
+
+
+class NoDecoder(RawStream):
+    def decoder(self) -> StreamDecoder[bytes]:
+        return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        (NoPreamble(), r"NoPreamble\(\) makes no bytes of it: .*not int"),
+        (NoDecoder(), r"NoDecoder\(\)\.decoder\(\) returns has to be StreamDecoder, not NoneType"),
+    ],
+    ids=repr,
+)
+async def test_a_codec_that_begins_wrong(no_leaks: None, codec: RawStream, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with pytest.raises(TypeError, match=words):
+            await aiotun.open_framed_connection(codec, *server.getsockname())
+        connection, _ = server.accept()
+        reader, writer = await asyncio.open_connection(sock=connection)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows' loops wait for sockets alone")
+async def test_descriptors_stay_with_who_gave_them_to_a_codec_that_begins_wrong() -> None:
+    fds = os.pipe()
+    try:
+        with pytest.raises(TypeError, match="StreamDecoder"):
+            await aiotun.open_framed_fd(NoDecoder(), fds[0], writing=fds[1])
+        assert [os.get_blocking(fd) for fd in fds] == [True, True]
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("wrong", [None, b"bytes", (b"item",), "text"])
+async def test_a_decoder_that_returns_no_items(wrong: Any) -> None:
+    class Decoder(StreamDecoder[bytes]):
+        unused = b""
+
+        def feed(self, data: bytes) -> list[bytes]:
+            return wrong if data else []
+
+        def eof(self) -> None:
+            pass
+
+    class Careless(RawStream):
+        def decoder(self) -> StreamDecoder[bytes]:
+            return Decoder()
+
+    async with link("tcp", Careless()) as (a, b):
+        await a.send(b"item")
+        await a.flush()
+        with pytest.raises(TypeError, match=r"Decoder.*\.feed\(\) returns has to be list"):
+            await b.recv()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+async def test_a_read_of_nothing(size: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader, writer = await asyncio.open_connection(sock=ours)
+        with pytest.raises(aiotun.ConfigError, match="read_size is at least 1"):
+            aiotun.Framed((reader, writer), RawStream(), read_size=size)
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "anyio"])

@@ -308,6 +308,51 @@ async def test_any_stream_of_packets() -> None:
     assert stream.closed
 
 
+class Stopping(Number):
+    """Raises StopIteration for one number of several."""
+
+    def encode(self, item: int) -> bytes:
+        return super().encode(item) if item != 1 else next(iter(()))
+
+    def decode(self, packet: bytes) -> int:
+        number = super().decode(packet)
+        return number if number != 1 else next(iter(()))
+
+
+@pytest.mark.parametrize("last", [1, 2])
+async def test_a_codec_that_stops_is_told_and_ends_no_batch_in_silence(rig: Rig, last: int) -> None:
+    async with aiotun.open_device(device=rig.device) as tun:
+        framed = aiotun.Framed(tun, Stopping())
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await framed.send(1)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await framed.send_all(range(last + 1))
+        await framed.send_all([3, 4])
+        await framed.flush()
+        assert [rig.recv() for _ in range(3)] == [packet(n) for n in (0, 3, 4)]
+        for n in range(last + 1):
+            rig.send(packet(n))
+        await until(lambda: len(tun._protocol.kept) == last + 1)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await framed.recv_many()
+        rig.send(packet(5))
+        assert await framed.recv() == 5
+
+
+async def test_a_packet_that_a_codec_makes_no_bytes_of() -> None:
+    class Careless(Number):
+        def encode(self, item: int) -> bytes:
+            return super().encode(item) if item else "text"  # type: ignore[return-value]
+
+    stream = Loop()
+    async with aiotun.Framed(stream, Careless()) as framed:
+        with pytest.raises(TypeError, match=r"Careless.* makes no bytes of it: .*not str"):
+            await framed.send_all([1, 0, 2])
+        await framed.send(3)
+        await framed.flush()
+        assert await framed.recv_many() == [1, 3]
+
+
 async def test_a_stream_codec_does_not_fit_a_device() -> None:
     rig = MemoryRig()
     async with aiotun.open_device(device=rig.device) as tun:

@@ -38,6 +38,33 @@ async def test_both_directions(kind: str) -> None:
         assert not relaying.done()
 
 
+@pytest.mark.parametrize("option", ["filter", "map"])
+@pytest.mark.parametrize("last", [b"stop", b"b"])
+async def test_a_filter_or_map_that_stops_is_told_and_ends_no_batch_in_silence(
+    option: str, last: bytes
+) -> None:
+    def stop(item: bytes) -> bytes:
+        return item if item != b"stop" else next(iter(()))
+
+    options: dict[str, Any] = {option: stop}
+    async with relayed(**options) as ((a, d), relaying):
+        await a.send_all([b"a", b"stop", last])
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(relaying, 5)
+        assert await d.recv() == b"a"
+
+
+async def test_what_a_map_refuses_is_dropped_alone() -> None:
+    def refuse(item: bytes) -> bytes:
+        if item == b"refused":
+            raise aiotun.CodecError("of the test")
+        return item
+
+    async with relayed(map=refuse) as ((a, d), _):
+        await a.send_all([b"a", b"refused", b"b", b"refused", b"c"])
+        assert [await d.recv() for _ in range(3)] == [b"a", b"b", b"c"]
+
+
 async def test_it_ends_when_one_side_does() -> None:
     async with relayed() as ((a, d), relaying):
         await a.send_all([b"1", b"2"])

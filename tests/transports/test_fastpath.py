@@ -666,10 +666,10 @@ async def test_an_exit_amid_a_delivery_and_another_at_its_end(device: Far) -> No
             protocol.transport._port.read_ready()
         refused = caught.value.__context__
         assert isinstance(refused, OSError)
-        causes = [refused]
-        while causes[-1].__context__ is not None:
-            causes.append(causes[-1].__context__)
-        assert isinstance(causes[-1], KeyboardInterrupt)
+        first: BaseException = refused
+        while first.__context__ is not None:
+            first = first.__context__
+        assert isinstance(first, KeyboardInterrupt)
 
 
 # Relayed: the native port passes frames on without the protocol.

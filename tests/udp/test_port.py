@@ -101,7 +101,8 @@ async def test_an_exit_amid_a_delivery_and_another_at_its_end() -> None:
             except Exception:
                 raise SystemExit from None
 
-    async with endpoint(factory=Leaving) as server, endpoint() as client:  # type: ignore[arg-type]
+    ends: Any = endpoint(factory=Leaving)  # type: ignore[arg-type]
+    async with ends as server, endpoint() as client:
         asyncio.get_running_loop().remove_reader(server.transport._fd)
 
         def leave(trains: list[aiotun.DatagramTrain]) -> None:

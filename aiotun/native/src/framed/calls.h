@@ -70,13 +70,15 @@ begin_call(Call *self, PyObject *sent)
     return false;
 }
 
-/* A codec's StopIteration, which is set, is no end of this call: a coroutine makes another exception of
-   it (PEP 479). */
+/* If the exception that is set is a codec's StopIteration, make of it what coroutines and generators do
+   (PEP 479): it is no end of theirs. */
 static void
-raise_stop(void)
+raise_no_stop(const char *who)
 {
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration))
+        return;
     PyObject *stop = take_exception();
-    PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+    PyErr_Format(PyExc_RuntimeError, "%s raised StopIteration", who);
     PyObject *raised = take_exception();
     PyException_SetCause(raised, Py_NewRef(stop));
     PyException_SetContext(raised, stop);
@@ -92,8 +94,8 @@ call_am_send(PyObject *object, PyObject *value, PyObject **result)
         if (!begin_call(self, value))
             return PYGEN_ERROR;
         const Outcome outcome = self->way->attempt(self->end, self->item, result);
-        if (outcome == FAILED && PyErr_ExceptionMatches(PyExc_StopIteration))
-            raise_stop();
+        if (outcome == FAILED)
+            raise_no_stop("coroutine");
         if (outcome != LEFT)
             return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
         if (!leave_call(self))

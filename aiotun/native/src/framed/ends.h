@@ -40,8 +40,8 @@ sink_put(PyObject *object, PyObject *items)
         Py_DECREF(item);
     }
     Py_DECREF(iterator);
-    if (!done && PyErr_ExceptionMatches(PyExc_StopIteration)) /* a codec's ends map(), which the twin calls */
-        PyErr_Clear();
+    if (!done)
+        raise_no_stop("generator");
     return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(count);
 }
 
