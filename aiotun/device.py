@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 from . import platforms
@@ -28,7 +28,7 @@ from .interrupt import Interrupt, wait_for
 from .kinds import check_kind
 from .lease import Lease, Lendable
 from .logs import NamedLogger
-from .packetio import Counters, PacketReader, PacketWriter, check_packet
+from .packetio import PACKET_MAX, Counters, PacketReader, PacketWriter, check_packet
 from .platforms.base import Framing, Interface, Queue
 from .platforms.tapped import Tap, TappedQueue
 from .settings import InterfaceSettings
@@ -307,9 +307,14 @@ class Device(InterfaceSettings, Closing, Lendable):
         errno).
         `InterfaceGoneError` and `ClosedError` are raised at once.
         """
-        batch = [each if type(each) is bytes else to_bytes(each) for each in packets]
-        for packet in batch:
-            check_packet(packet, self.layer)
+        batch = cast("list[bytes]", list(packets))
+        # The interpreter's loops take longer than C does to coalesce.
+        if {*map(type, batch)} - {bytes}:
+            batch = list(map(to_bytes, batch))
+        sizes = {*map(len, batch)}
+        if sizes and not 0 < min(sizes) <= max(sizes) <= PACKET_MAX[self.layer]:
+            for packet in batch:
+                check_packet(packet, self.layer)
         deadline = _deadline(timeout)
         if not self._acquire_sending(deadline, interrupt):
             raise _timed_out("no packet was sent", timeout)

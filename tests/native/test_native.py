@@ -385,6 +385,21 @@ def test_write_what_was_read_before_the_last(pair: Pair) -> None:
         assert left == GROTable().coalesce(batch)
 
 
+def test_read_more_than_there_is_room_for_at_once(pair: Pair) -> None:
+    ours, theirs = pair
+    sent = []
+    for value in range(7):
+        sent.append(super_packet(tcp(4, bytes([value]) * 60_000), 7500))
+        sent.append(NO_OFFLOAD + udp(4, bytes([value]) * 8000))
+    for frame in sent:
+        theirs.send(frame)
+    batch, _, frames, super_packets, _ = native.read_packets(ours.fileno(), 128, "tun")
+    assert (frames, super_packets) == (14, 7)
+    assert batch == [packet for frame in sent for packet in gso_split(frame)]
+    left = native.write_packets(-1, batch, "tun", True, True, False)[3]
+    assert left == GROTable().coalesce(batch)
+
+
 def test_read_while_another_thread_writes() -> None:
     """What is read stands elsewhere than what is being written from where it was read."""
     ours, theirs = unix_pair()

@@ -58,10 +58,10 @@ batch_of_bytes(Batch *batch, PyObject *const *objects, Py_ssize_t count)
     return true;
 }
 
-/* Find the runs of all packets that were added. The caller has the GIL, which is released for
-   the work. Return false with an exception set. */
+/* Find the runs of all packets that were added. Return whether there was memory for it. This does not
+   need the GIL. */
 static bool
-batch_coalesce(Batch *batch, bool tap, Wanted wanted)
+batch_find_runs(Batch *batch, bool tap, Wanted wanted)
 {
     if (batch->count == 1) { /* of many peers, each sends one */
         batch->packets->count = 0;
@@ -75,16 +75,25 @@ batch_coalesce(Batch *batch, bool tap, Wanted wanted)
     size_t slots_count = 2;
     while (slots_count * 3 < announced * 4)
         slots_count *= 2;
-    Slot *slots;
-    Py_BEGIN_ALLOW_THREADS
-    slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
+    Slot *slots = PyMem_RawCalloc(slots_count, sizeof(Slot));
     if (slots)
         coalesce(batch->packets, batch->items, batch->count, slots, slots_count - 1, tap, wanted);
     PyMem_RawFree(slots);
-    Py_END_ALLOW_THREADS
-    if (!slots)
-        PyErr_NoMemory();
     return slots;
+}
+
+/* The same for a caller that has the GIL, which is released for the work. Return false with an
+   exception set. */
+static bool
+batch_coalesce(Batch *batch, bool tap, Wanted wanted)
+{
+    bool done;
+    Py_BEGIN_ALLOW_THREADS
+    done = batch_find_runs(batch, tap, wanted);
+    Py_END_ALLOW_THREADS
+    if (!done)
+        PyErr_NoMemory();
+    return done;
 }
 
 static inline Py_ssize_t

@@ -8,6 +8,9 @@
 #include "../offload/split.h"
 #include "../system/system.h"
 
+/* The GIL is released once for so many frames at most. */
+enum { BATCH_MAX = 128 };
+
 /* What one call read. The caller makes the list before it looks at the descriptor: making it may
    run finalizers, which may close the descriptor. From that look to the last read no finalizer
    runs. */
@@ -56,8 +59,37 @@ renew(Recent *recent)
     return room;
 }
 
-/* Read and split frames until there are `limit` packets or more. Return false with an exception
-   set. */
+/* Read frames, one behind the other, until they have `limit` packets, are BATCH_MAX, end behind `last`,
+   or one is malformed. Put their sizes there, and return how many they are; `*more` is whether another
+   may wait. This does not need the GIL. */
+static int
+read_run(Channel channel, uint8_t *frame, const uint8_t *last, size_t limit, bool tap,
+         ptrdiff_t *sizes, bool *more)
+{
+    int count = 0;
+    for (size_t packets = 0; packets < limit && count < BATCH_MAX && frame <= last;) {
+        const ptrdiff_t size = read_frame(channel, &NO_FAMILIES, frame, FRAME_MAX);
+        if (size < 0) {
+            *more = false;
+            break;
+        }
+        sizes[count++] = size;
+        VirtioNetHeader header;
+        Layout layout;
+        const Plan plan = plan_split(frame, (size_t)size, tap, &header, &layout);
+        if (plan == MALFORMED) {
+            *more = false;
+            break;
+        }
+        packets += plan == SEGMENTS ? weigh(frame, (size_t)size, tap).packets : 1;
+        frame += size;
+    }
+    return count;
+}
+
+/* Read and split frames until there are `limit` packets or more. The GIL is released once for all
+   frames that the room takes: where several threads read and write, each release may cost a change of
+   threads. Return false with an exception set. */
 static bool
 read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bool tap)
 {
@@ -65,29 +97,32 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
     PyObject *room = renew(recent);
     if (!room)
         return false;
-    uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(room);
-    const uint8_t *last = frame + GATHERED_MAX - FRAME_MAX;
-    bool done = true;
-    Plan plan = ONE_PACKET;
-    while (done && plan != MALFORMED && PyList_GET_SIZE(reading->packets) < limit) {
-        ptrdiff_t size;
+    uint8_t *next = (uint8_t *)PyBytes_AS_STRING(room);
+    const uint8_t *last = next + GATHERED_MAX - FRAME_MAX;
+    ptrdiff_t sizes[BATCH_MAX];
+    bool done = true, more = true;
+    while (done && more && PyList_GET_SIZE(reading->packets) < limit) {
+        const size_t wanted = (size_t)(limit - PyList_GET_SIZE(reading->packets));
+        int count;
         Py_BEGIN_ALLOW_THREADS
-        size = read_frame(channel, &NO_FAMILIES, frame, FRAME_MAX);
+        count = read_run(channel, next, last, wanted, tap, sizes, &more);
         Py_END_ALLOW_THREADS
-        if (size < 0)
-            break;
-        reading->frames++;
-        /* Another thread may have begun to read meanwhile, into another room. */
-        const bool stays = recent->room == room && frame + size <= last;
-        done = split(reading->packets, recent, frame, (size_t)size, tap, stays, &plan);
-        if (plan == SEGMENTS) {
-            reading->super_packets++;
-            if (stays)
-                frame += size;
-        }
-        if (plan == MALFORMED) {
-            reading->malformed = PyBytes_FromStringAndSize((const char *)frame, size);
-            done = reading->malformed;
+        const uint8_t *frame = next;
+        for (int i = 0; done && i < count; frame += sizes[i++]) {
+            /* Another thread may have begun to read meanwhile, into another room. */
+            const bool stays = recent->room == room && frame + sizes[i] <= last;
+            Plan plan;
+            reading->frames++;
+            done = split(reading->packets, recent, frame, (size_t)sizes[i], tap, stays, &plan);
+            if (plan == SEGMENTS) {
+                reading->super_packets++;
+                if (stays)
+                    next = (uint8_t *)frame + sizes[i];
+            }
+            if (plan == MALFORMED) {
+                reading->malformed = PyBytes_FromStringAndSize((const char *)frame, sizes[i]);
+                done = reading->malformed;
+            }
         }
     }
     Py_DECREF(room);

@@ -58,16 +58,13 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
             return false;
         announce_recent(&batch, recent, items);
         room = Py_XNewRef(recent->room);
-        if (!batch_coalesce(&batch, tap, wanted)) {
-            Py_XDECREF(room);
-            batch_clear(&batch);
-            return false;
-        }
     }
     *writing = (Writing){.bytes = batch_bytes(&batch)};
     int32_t i = 0;
+    bool found;
     Py_BEGIN_ALLOW_THREADS
-    for (; i < batch.count; i += batch.packets[i].segments) {
+    found = batch_find_runs(&batch, tap, wanted);
+    for (; found && i < batch.count; i += batch.packets[i].segments) {
         const Packet *p = &batch.packets[i];
         if (p->merged)
             continue;
@@ -81,12 +78,14 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         writing->super_packets += p->count > 1;
     }
     Py_END_ALLOW_THREADS
-    if (i < batch.count)
+    if (!found)
+        PyErr_NoMemory();
+    else if (i < batch.count)
         writing->left = batch_frames(&batch, i);
     Py_XDECREF(room);
     if (count != 1)
         batch_clear(&batch);
-    return i >= batch.count || writing->left;
+    return found && (i >= batch.count || writing->left);
 }
 
 /* Write frames up to the first error. Return how many were written. */
