@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import aiotun
@@ -75,6 +76,13 @@ async def each_item(source: aiotun.Framed[bytes], sink: aiotun.Framed[bytes]) ->
         await sink.send(item)
 
 
+def pump(source: aiotun.Device, sink: aiotun.Device) -> None:
+    """One direction, without a loop, in a thread of its own."""
+    while True:
+        with suppress(aiotun.InterfaceDownError, aiotun.errors.PacketError, aiotun.OffloadError):
+            sink.send_many(source.recv_many())
+
+
 def run(main: Coroutine[Any, Any, None], loop: str) -> None:
     if loop == "uvloop":
         import uvloop
@@ -92,7 +100,7 @@ def run(main: Coroutine[Any, Any, None], loop: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=[*PROTOCOLS, "relay", "framed", "items"])
+    parser.add_argument("mode", choices=[*PROTOCOLS, "relay", "framed", "items", "sync"])
     parser.add_argument("names", nargs=2)
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "rloop"], default="asyncio")
     parser.add_argument("--no-offload", dest="offload", action="store_false")
@@ -102,6 +110,10 @@ def main() -> None:
         aiotun.Device(name=name, offload=args.offload, multi_queue=args.queues > 1)
         for name in args.names
     )
+    if args.mode == "sync":
+        threading.Thread(target=pump, args=(a, b), daemon=True).start()
+        print("ready", flush=True)
+        pump(b, a)
     pairs = [(a, b), *((a.open_queue(), b.open_queue()) for _ in range(args.queues - 1))]
     barrier = threading.Barrier(len(pairs), lambda: print("ready", flush=True))
     work = forward if args.mode in PROTOCOLS else relay

@@ -83,6 +83,15 @@ ROWS: dict[str, Row] = {
         "tun-rs-async-offload",
         *("packet", "--queues", "2"),
     ),
+    "sync": Row(
+        "aiotun", "aiotun, no loop, a thread a direction", ("sync",), "tun-rs-sync-offload"
+    ),
+    "sync-plain": Row(
+        "aiotun",
+        "aiotun, no loop, a thread a direction, no offload",
+        ("sync", "--no-offload"),
+        "tun-rs-sync-plain",
+    ),
     "pure-asyncio": Row(
         "aiotun",
         "aiotun, one call a packet, pure Python, asyncio",
@@ -97,7 +106,9 @@ ROWS: dict[str, Row] = {
     **_tun_rs("framed-offload", "framed, offload"),
     **_tun_rs("framed-one-thread-offload", "framed, offload, one thread"),
     **_tun_rs("async-plain", "async, no offload"),
+    **_tun_rs("async-one-thread-plain", "async, no offload, one thread"),
     **_tun_rs("framed-plain", "framed, no offload"),
+    **_tun_rs("framed-one-thread-plain", "framed, no offload, one thread"),
     **_tun_rs("sync-plain", "sync, no offload"),
     "wireguard-go-offload": Row("wireguard-go", "wireguard-go's tun, offload", ("offload",)),
     "wireguard-go-plain": Row("wireguard-go", "wireguard-go's tun, no offload", ("plain",)),
