@@ -54,6 +54,17 @@ def test_a_program(namespace: Namespace, tmp_path: Path, name: str) -> None:
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.requires("tun", "netns", "ping")
+def test_the_test_of_a_program(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "how-to" / "tests.md").read_text()
+    switch = re.findall(r"^    (pytest_plugins = .*)$", text, re.M)
+    (tmp_path / "conftest.py").write_text("\n".join(switch))
+    (tmp_path / "test_it.py").write_text(PROGRAMS["tests-0"])
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error::pytest.PytestUnknownMarkWarning"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert "1 passed" in done.stdout, done.stdout
+
+
 @pytest.mark.requires("uso")
 def test_a_readiness_that_stands_for_many_packets(namespace: Namespace) -> None:
     """What select-loop.md says of offload: the descriptor tells of none that were split."""
