@@ -64,8 +64,10 @@ def replace_file(path: Path, data: bytes) -> None:
                 _keep_attributes(number, name, target)
             os.fsync(number)
         _rename(name, target)
-    except BaseException:
+    except BaseException as exc:
         os.unlink(name)
+        if isinstance(exc, OSError) and exc.filename is None:  # write(2) names no file
+            exc.filename = str(path)
         raise
 
 

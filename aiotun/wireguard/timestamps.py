@@ -6,6 +6,7 @@ Without it whoever recorded an initiation could have it answered once more after
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import Iterable
@@ -37,12 +38,17 @@ class Timestamps:
 
     def serve(self, wireguard: WireGuard) -> None:
         """Read the file, if it is there. Raises `OSError`; nonsense is logged."""
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                errno.ENOTDIR, "time stamps take a directory: make it, or name another", str(folder)
+            )
         self._peers = wireguard.tunnel.peers
         try:
             self._known = _decode(self._path.read_bytes())
         except FileNotFoundError:
             pass
-        except ValueError:
+        except (ValueError, RecursionError):
             logger.error("%s holds no time stamps: it is made anew", self._path)
         wireguard.tunnel.on_handshake(self._shook_hands)
         self.place(self._peers)

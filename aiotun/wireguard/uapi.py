@@ -131,7 +131,10 @@ def encode_names(interface: Changeable) -> str:
 def decode_names(text: str) -> dict[bytes, str]:
     """What `encode_names` wrote. Raises `ValueError`."""
     lines = (line.partition("=") for line in text.splitlines())
-    return {_key(key): str(json.loads(name)) for key, _, name in lines}
+    try:
+        return {_key(key): str(json.loads(name)) for key, _, name in lines}
+    except RecursionError:
+        raise ValueError("a name is too deeply nested") from None
 
 
 @dataclass

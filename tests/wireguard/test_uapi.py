@@ -19,7 +19,14 @@ from aiotun.wireguard.changes import Control, difference, snapshot
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.noise import Keys
 from aiotun.wireguard.keys import encode_key
-from aiotun.wireguard.uapi import Status, answer, decode_get, decode_set, encode_get
+from aiotun.wireguard.uapi import (
+    Status,
+    answer,
+    decode_get,
+    decode_names,
+    decode_set,
+    encode_get,
+)
 
 
 def refused(number: int) -> str:
@@ -361,3 +368,11 @@ async def test_the_endpoint_of_a_peer_whose_name_was_not_found_is_kept() -> None
     await asked(fake, "set=1", f"public_key={ALICE.hex()}", f"public_key={BOB.hex()}")
     known = replace(BEFORE, peers=(replace(A, endpoint=("vpn.example", 7)), B))
     assert [peer.endpoint for peer in snapshot(fake, known).peers] == [("vpn.example", 7), None]
+
+
+@pytest.mark.parametrize(
+    "line", ["00", "00=", f"{ALICE.hex()}=x", f"{ALICE.hex()}={'[' * 100_000}"]
+)
+def test_names_that_are_none(line: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (each says something else)
+        decode_names(line)
