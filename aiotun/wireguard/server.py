@@ -110,6 +110,8 @@ class Server:
         self._kill_switch = KillSwitch(self.name) if kill_switch else None
         self._manager = ServiceManager()
         self._becoming = asyncio.Lock()
+        """Held from before file and store are read until the interface is so: what was read
+        earlier takes the place of nothing that was read later."""
         self._known: InterfaceConfig | None = None
         """What file and store said when all of it was made so; None: some of it was refused."""
         self._reload_wanted = asyncio.Event()
@@ -220,51 +222,53 @@ class Server:
         while await self._reload_wanted.wait():
             self._reload_wanted.clear()
             self._manager.reloading()
-            try:
-                self._settings = await self.file.load()
-                self._peers, _ = await self.store.peers()
-            except (OSError, ValueError) as exc:
-                logger.error("%s; what held before holds on", exc)
-            await self._change()
+            async with self._becoming:
+                try:
+                    self._settings = await self.file.load()
+                    self._peers, _ = await self.store.peers()
+                except (OSError, ValueError) as exc:
+                    logger.error("%s; what held before holds on", exc)
+                await self._change()
             self._manager.ready(self._status)
 
     async def _follow_file(self) -> None:
         async with contextlib.aclosing(self.file.watch()) as configs:
             async for config in configs:
-                if replace(config, peers=()) != replace(self._settings, peers=()):
-                    self._settings = config
-                    with contextlib.suppress(OSError, ValueError):
-                        self._peers, _ = await self.store.peers()
-                    await self._change()
+                async with self._becoming:
+                    if replace(config, peers=()) != replace(self._settings, peers=()):
+                        self._settings = config
+                        with contextlib.suppress(OSError, ValueError):
+                            self._peers, _ = await self.store.peers()
+                        await self._change()
 
     async def _follow_store(self, revision: Any) -> None:
         async with contextlib.aclosing(self.store.watch(revision)) as found:
             async for changes in found:
-                for key, peer in changes:
-                    if peer is None:
-                        self._peers.pop(key, None)
-                    else:
-                        self._peers[key] = peer
-                with contextlib.suppress(OSError, ValueError):
-                    self._settings = await self.file.load()
-                await self._change()
+                async with self._becoming:
+                    for key, peer in changes:
+                        if peer is None:
+                            self._peers.pop(key, None)
+                        else:
+                            self._peers[key] = peer
+                    with contextlib.suppress(OSError, ValueError):
+                        self._settings = await self.file.load()
+                    await self._change()
 
     async def _change(self) -> None:
         """Become what file and store say. Who changed the one may have changed the other too."""
-        async with self._becoming:
-            wanted = self._wanted
-            if wanted == self._known:
-                return
-            try:
-                await self._become(wanted, again=self._known is None)
-                self._known = wanted
-                logger.info("%s has changed: %s", self.interface, self._state)
-                self._manager.ready(self._status)
-            except OSError as exc:
-                self._known = None
-                logger.error("what has changed holds in part: %s", exc.strerror or exc)
-            except ValueError as exc:
-                logger.error("%s; what held before holds on", exc)
+        wanted = self._wanted
+        if wanted == self._known:
+            return
+        try:
+            await self._become(wanted, again=self._known is None)
+            self._known = wanted
+            logger.info("%s has changed: %s", self.interface, self._state)
+            self._manager.ready(self._status)
+        except OSError as exc:
+            self._known = None
+            logger.error("what has changed holds in part: %s", exc.strerror or exc)
+        except ValueError as exc:
+            logger.error("%s; what held before holds on", exc)
 
     async def _become(self, config: InterfaceConfig, *, again: bool = False) -> None:
         """Make all be as the configuration says, `again` what was to be so before, too.

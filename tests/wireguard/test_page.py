@@ -180,6 +180,19 @@ async def test_a_request_that_cannot_be(site: Site, file: Path, body: Any) -> No
     assert len(peers_of(file)) == 1
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/json; charset=none-such"},
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "deflate"},
+    ],
+)
+async def test_a_body_that_is_not_what_it_says(site: Site, headers: dict[str, str]) -> None:
+    status, text = await site.ask("POST", "api/peers", b"no JSON", **headers)
+    assert (status, text) == (400, "the request is no JSON")
+
+
 async def test_a_configuration_that_no_code_has_room_for(site: Site, file: Path) -> None:
     """The key in it is nowhere else: it is in the answer all the same."""
     networks = ",".join(f"10.{n}.0.0/16" for n in range(250))

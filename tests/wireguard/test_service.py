@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -21,12 +21,16 @@ from machine import PYTHON, Machine, program
 from prometheus_client.parser import text_string_to_metric_families
 
 from aiotun import Datagram
+from aiotun.cancelling import end
 from aiotun.metrics import WIREGUARD
 from aiotun.testing import memory_devices
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.endpoint import WireGuard
-from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.keys import decode_key, encode_key, generate_private_key, public_key_of
+from aiotun.wireguard.server import Server
+from aiotun.wireguard.stores.base import Change, Decide, Store
+from aiotun.wireguard.stores.file import ConfigFile
 from aiotun.wireguard.timestamps import Timestamps
 from aiotun.wireguard.web.listening import parse_place
 
@@ -398,6 +402,58 @@ def test_a_signal_while_dns_is_set(machine: Machine, folder: Path) -> None:
     assert log.read_text().split("\n")[:-1] == ["begins -a", "ends -a", "begins -d", "ends -d"]
 
 
+class Slow(Store[None]):
+    """Peers that are read and then handed over, as slowly as one likes."""
+
+    def __init__(self) -> None:
+        self.now: dict[bytes, PeerConfig] = {}
+        self.read, self.hand_over = asyncio.Event(), asyncio.Event()
+        self.changed: asyncio.Queue[Change] = asyncio.Queue()
+
+    async def peers(self) -> tuple[dict[bytes, PeerConfig], None]:
+        peers = self.now.copy()
+        self.read.set()
+        await self.hand_over.wait()
+        return peers, None
+
+    async def watch(self, revision: None) -> AsyncGenerator[list[Change], None]:
+        while True:
+            yield [await self.changed.get()]
+
+    async def _change(self, decide: Decide) -> Change:
+        raise NotImplementedError
+
+
+async def test_a_reload_undoes_no_later_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has read may be older than what was found meanwhile."""
+    store = Slow()
+    server = Server(ConfigFile(folder / "wg0.conf"), "wg0", store=store)
+    server._peers, server._system = {}, None
+    done: asyncio.Queue[int] = asyncio.Queue()
+
+    async def change() -> None:
+        done.put_nowait(len(server.peers))
+
+    monkeypatch.setattr(server, "_change", change)
+    monkeypatch.setattr(Server, "_status", "")
+    parts = [server._follow_store(None), server._follow_reloads()]
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    server.reload()
+    await store.read.wait()
+    key = decode_key(PHONE)
+    store.now[key] = PeerConfig(key)
+    store.changed.put_nowait(Change(key, store.now[key]))
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    store.hand_over.set()
+    for _ in range(2):
+        await done.get()
+    await end(tasks)
+    assert server.peers == store.now
+
+
 # Time stamps that outlive the program.
 
 
@@ -434,7 +490,9 @@ async def test_an_initiation_is_a_replay_after_a_restart(tmp_path: Path) -> None
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"x": 1}', b'{"00": "00"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"x": 1}', b'{"00": "00"}', b"\xff", b"[" * 100_000]
+)
 async def test_a_file_of_time_stamps_that_is_none(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -444,3 +502,11 @@ async def test_a_file_of_time_stamps_that_is_none(
         async with WireGuard(InterfaceConfig(generate_private_key()), device=near) as wireguard:
             Timestamps(tmp_path / "wg0.timestamps").serve(wireguard)
     assert "holds no time stamps" in caplog.text
+
+
+async def test_time_stamps_without_a_directory(tmp_path: Path) -> None:
+    near, far = memory_devices()
+    with far:
+        async with WireGuard(InterfaceConfig(generate_private_key()), device=near) as wireguard:
+            with pytest.raises(NotADirectoryError, match="make it, or name another"):
+                Timestamps(tmp_path / "none" / "wg0.timestamps").serve(wireguard)

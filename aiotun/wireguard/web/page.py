@@ -232,8 +232,8 @@ def _file(path: Path) -> Handler:
 async def _fields(request: web.Request, *names: str) -> dict[str, str]:
     """The fields of a JSON object, all of them text."""
     try:
-        found = await request.json()
-    except (ValueError, RecursionError):
+        found = json.loads(await request.read())  # UTF-8, whatever charset is named
+    except (ValueError, RecursionError, web.RequestPayloadError):
         raise web.HTTPBadRequest(text="the request is no JSON") from None
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in names):
         raise web.HTTPBadRequest(text=f"the request takes these as text: {', '.join(names)}")
