@@ -180,7 +180,11 @@ async def start_framed_server(
     async def frame(connection: socket) -> Framed[T]:
         if connection.family in (AF_INET, AF_INET6):
             # asyncio does so for sockets that say what protocol they are of: not on Windows.
-            connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            try:
+                connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            except OSError:  # EINVAL of macOS: the client has reset it
+                connection.close()
+                raise
         reader = asyncio.StreamReader(read_size, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)

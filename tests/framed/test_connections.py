@@ -53,6 +53,31 @@ async def test_tcp_and_its_port() -> None:
             assert await framed.recv() == b"one"
 
 
+async def test_a_connection_whose_socket_refuses_an_option(
+    monkeypatch: pytest.MonkeyPatch, complaints: Complaints
+) -> None:
+    """As macOS' does once the client has reset it: the next one is served all the same."""
+    set_option = socket.socket.setsockopt
+    refused: list[socket.socket] = []
+
+    def refuse_once(self: socket.socket, *arguments: Any) -> None:
+        if not refused:
+            refused.append(self)
+            raise OSError(errno.EINVAL, "of the test")
+        set_option(self, *arguments)
+
+    async with await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        monkeypatch.setattr(socket.socket, "setsockopt", refuse_once)
+        with socket.socket() as client:
+            client.connect(address)
+            await until(lambda: refused and refused[0].fileno() < 0)
+        async with await aiotun.open_framed_connection(CODEC, *address) as framed:
+            await framed.send(b"one")
+            assert await framed.recv() == b"one"
+    assert complaints == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
