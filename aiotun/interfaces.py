@@ -46,6 +46,7 @@ class InterfaceDetails:
     mac: str | None
     """None for a TUN."""
     tx_queue_len: int
+    """Packets; 0 where the system does not tell (Windows, macOS, the BSDs)."""
     is_running: bool
     """Whether packets can pass: the interface is up and has a carrier."""
     carrier: bool
