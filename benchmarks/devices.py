@@ -8,6 +8,7 @@ own. It needs what `aiotun demo` needs, and COUNT times three descriptors (`ulim
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -167,11 +168,14 @@ def table(count: int) -> Table:
 
 
 def main() -> None:
-    count, *way = sys.argv[1:] or [str(COUNT)]
-    if way:
-        print(json.dumps(_measure(way[0], int(count))))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.devices", description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=COUNT, help=f"of devices ({COUNT})")
+    parser.add_argument("way", nargs="?", choices=(WITHOUT_LOOP, *LOOPS), help="one, as JSON")
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(_measure(args.way, args.count)))
     else:
-        print(table(int(count)).markdown())
+        print(table(args.count).markdown())
 
 
 if __name__ == "__main__":

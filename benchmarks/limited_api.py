@@ -7,6 +7,7 @@ shortest time of each counts: what else runs only adds.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -88,8 +89,11 @@ def timings(native: ModuleType) -> dict[str, float]:
 
 
 def main() -> None:
-    if len(sys.argv) == 2:
-        print(json.dumps(timings(load(Path(sys.argv[1])))))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limited_api", description=__doc__)
+    parser.add_argument("module", type=Path, nargs="?", help="a built one to time alone, as JSON")
+    args = parser.parse_args()
+    if args.module:
+        print(json.dumps(timings(load(args.module))))
         return
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         modules = build(Path(first), {}), build(Path(second), FUNCTIONS)
