@@ -25,7 +25,7 @@ from .errors import (
 from .forking import renew_in_child
 from .interfaces import Event
 from .interrupt import Interrupt, wait_for
-from .kinds import check_kind
+from .kinds import check_fd, check_kind
 from .lease import Lease, Lendable
 from .logs import NamedLogger
 from .packetio import PACKET_MAX, Counters, PacketReader, PacketWriter, check_packet
@@ -114,8 +114,10 @@ class Device(InterfaceSettings, Closing, Lendable):
         `DeviceConfig`.
 
         Raises `UnsupportedError` when the system cannot tell (so for a macvtap), and
-        `ConfigError` for what no device has. The descriptor stays open then, and as it was.
+        `ConfigError` for what no device has, `ValueError` for a number that no descriptor has.
+        The descriptor stays open then, and as it was.
         """
+        check_fd(fd, "fd")
         config = DeviceConfig(**AS_FOUND, **kept)
         return cls.from_parts(
             *platforms.adopt(fd, config, closefd=closefd, layer=layer, framing=framing, mtu=mtu)

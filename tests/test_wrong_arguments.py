@@ -321,6 +321,19 @@ def test_a_ring_and_a_file_of_a_capture(wrong: Any, ends: Ends, tmp_path: Path) 
     assert not path.exists()
 
 
+@pytest.mark.parametrize("wrong", [-1, 1 << 31, 1 << 40, -(1 << 70)])
+@pytest.mark.parametrize("framing", [None, "none"])
+def test_a_descriptor_out_of_range(wrong: int, framing: Any) -> None:
+    with pytest.raises(ValueError, match=f"fd has to be 0 to 2147483647, not {wrong}"):
+        aiotun.Device.from_fd(wrong, framing=framing)
+
+
+@pytest.mark.parametrize("wrong", ["text", 1.5, True, None])
+def test_a_descriptor_of_another_type(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"fd has to be int, not {type(wrong).__name__}"):
+        aiotun.Device.from_fd(wrong)
+
+
 @pytest.mark.parametrize("wrong", ["text", 5, object()], ids=repr)
 def test_an_interrupt(ends: Ends, wrong: Any) -> None:
     for call in (ends.device.recv, ends.device.wait_readable, ends.device.wait_writable):

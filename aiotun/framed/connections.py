@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..cancelling import AsyncClosing, end
 from ..codecs.base import StreamCodec
 from ..errors import ClosedError, CodecError, ConfigError, UnsupportedError
+from ..kinds import check_fd, check_number
 from ..line import Line
 from ..throttle import Throttle
 from .bytestreams import loaded_class
@@ -36,6 +37,11 @@ T = TypeVar("T")
 
 BACKLOG = 100
 """Connections that may wait to be accepted; asyncio's own limit."""
+
+BACKLOG_MAX = 2**31 - 1
+"""listen(2) takes a C int."""
+
+PORT_MAX = 0xFFFF
 
 ACCEPT_PAUSE = 1.0
 """Seconds without accepting once that failed, for want of descriptors say; asyncio's own."""
@@ -66,9 +72,10 @@ async def open_framed_connection(
 
     `options` are those of `loop.create_connection`, such as `server_hostname`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
-    Raises what asyncio raises, `OSError`, `ssl.SSLError` among them, and `ConfigError`.
+    Raises what asyncio raises, `OSError`, `ssl.SSLError` among them, `ConfigError`, and
+    `ValueError` for a port that cannot be.
     """
-    _check(codec, read_size)
+    _check(codec, read_size, port)
     options.update(_tls(ssl, options), limit=read_size)
     if path is None:
         streams = await asyncio.open_connection(host, port, **options)
@@ -96,10 +103,14 @@ async def open_framed_fd(
     and block again at the end if they did before. Terminals are to be raw (`tty.setraw`), or
     they change what passes. The sizes are those of `Framed`.
 
-    Raises `UnsupportedError` on Windows, whose loops wait for sockets alone, `ConfigError`, and
-    `OSError` for a descriptor that is none; the descriptors stay open then, and as they were.
+    Raises `UnsupportedError` on Windows, whose loops wait for sockets alone, `ConfigError`,
+    `ValueError` for a number that no descriptor has, and `OSError` for a descriptor that is none;
+    the descriptors stay open then, and as they were.
     """
     _check(codec, read_size)
+    check_fd(fd, "fd")
+    if writing is not None:
+        check_fd(writing, "writing=")
     if sys.platform != "win32":
         from .descriptors import DescriptorStream
 
@@ -144,9 +155,12 @@ async def start_framed_server(
 
     `options` are those of `loop.create_server`, such as `backlog`,
     `ssl_handshake_timeout` (seconds) and `sock`; the sizes those of `Framed`.
-    Raises the `OSError` of an address that cannot be listened at, and `ConfigError`.
+    Raises the `OSError` of an address that cannot be listened at, `ConfigError`, and `ValueError`
+    for a port or a backlog that cannot be.
     """
-    _check(codec, read_size)
+    _check(codec, read_size, port)
+    backlog = options.get("backlog", BACKLOG)
+    check_number(backlog, "backlog=", 0, BACKLOG_MAX)
     if max_connections is not None and max_connections < 1:
         raise ConfigError(f"a server for {max_connections} connections serves none")
     loop = asyncio.get_running_loop()
@@ -167,7 +181,7 @@ async def start_framed_server(
             for each in sockets:
                 stack.enter_context(each)
                 each.setblocking(False)
-                each.listen(options.get("backlog", BACKLOG))
+                each.listen(backlog)
             stack.pop_all()
     except BaseException:
         listener.close()
@@ -194,11 +208,13 @@ async def start_framed_server(
     return FramedServer(listener, sockets, frame, handler, max_connections)
 
 
-def _check(codec: object, read_size: int) -> None:
-    """Raise `ConfigError`, before anything is opened, for what no connection can be framed with."""
+def _check(codec: object, read_size: int, port: object = None) -> None:
+    """Raise `ConfigError`, or `ValueError` for the port, before anything is opened."""
     if not isinstance(codec, StreamCodec):
         raise ConfigError(f"{codec!r} does not fit a stream of bytes: take a stream codec")
     check_read_size(read_size)
+    if isinstance(port, int):  # not None, nor the name of a service
+        check_number(port, "port", 0, PORT_MAX)
 
 
 def _framed(

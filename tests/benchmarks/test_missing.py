@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="what is measured is not on Windows"
+)
+
 ROOT = Path(__file__).parents[2]
 
 WITHOUT = """

@@ -110,9 +110,36 @@ async def test_an_empty_path() -> None:
         await aiotun.start_framed_server(echo, CODEC, path="")
 
 
-async def test_a_server_that_cannot_listen_leaves_nothing(no_leaks: None) -> None:
+async def test_a_server_that_cannot_listen_leaves_nothing(
+    no_leaks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiotun.framed.connections.BACKLOG_MAX", 1 << 31)
     with pytest.raises(OverflowError):
         await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0, backlog=1 << 31)
+
+
+@pytest.mark.parametrize("wrong", [-1, 65536, 1 << 40])
+async def test_a_port_out_of_range(no_leaks: None, wrong: int) -> None:
+    for call in (
+        aiotun.open_framed_connection(CODEC, "127.0.0.1", wrong),
+        aiotun.start_framed_server(echo, CODEC, "127.0.0.1", wrong),
+    ):
+        with pytest.raises(ValueError, match=f"port has to be 0 to 65535, not {wrong}"):
+            await call
+
+
+@pytest.mark.parametrize("wrong", [-1, 1 << 31, 1 << 70])
+async def test_a_backlog_out_of_range(no_leaks: None, wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"backlog= has to be 0 to 2147483647, not {wrong}"):
+        await aiotun.start_framed_server(echo, CODEC, "127.0.0.1", 0, backlog=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1 << 31, 1 << 70])
+async def test_a_descriptor_out_of_range(no_leaks: None, wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"fd has to be 0 to 2147483647, not {wrong}"):
+        await aiotun.open_framed_fd(CODEC, wrong)
+    with pytest.raises(ValueError, match=f"writing= has to be 0 to 2147483647, not {wrong}"):
+        await aiotun.open_framed_fd(CODEC, 0, writing=wrong)
 
 
 @needs_unix_sockets
