@@ -88,7 +88,7 @@ def _beside(
         forwarding(ROWS[f"{mode}-uvloop"], congestion_control()) as network,
         Process(network.a, "sh", "-c", 'exec "$@" 2>&1', "sh", *command) as recorder,
     ):
-        recorder.wait_for("capturing", timeout=10)
+        recorder.wait_for("capturing", timeout=20)
         before = _passed(network)
 
         def end() -> dict[str, float]:

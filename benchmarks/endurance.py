@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forwarding(row, congestion_control()) as network,
         Process(network.b, "iperf3", "--server", "--forceflush") as server,
     ):
-        server.wait_for("listening", timeout=5)
+        server.wait_for("listening", timeout=20)
         with Process(network.a, "iperf3", "--client", ADDRESS_B, "--bytes", total) as client:
             growth = _watch(network, client, args.packets)
     print(f"{row.title}: {growth / 1e6:+.2f} MB after the first tenth")

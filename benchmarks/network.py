@@ -81,12 +81,12 @@ def forwarding(row: Row, tcp: str) -> Iterator[Network]:
             namespace.sysctl("net.ipv4.tcp_congestion_control", tcp)
         command = (*row.command, "tun0", "tun1")
         with Process(a, *command, environment=row.environment) as forwarder:
-            forwarder.wait_for("ready", timeout=10)
+            forwarder.wait_for("ready", timeout=20)
             a.command("ip", "link", "set", "tun1", "netns", f"/proc/{os.getpid()}/fd/{b.fileno()}")
             _configure(a, "tun0", ADDRESS_A, ADDRESS_B)
             _configure(b, "tun1", ADDRESS_B, ADDRESS_A)
-            with Process(a, "ping", "-n", "-c", "3", "-i", "0.1", "-w", "5", ADDRESS_B) as ping:
-                ping.finish(timeout=10)
+            with Process(a, "ping", "-n", "-c", "3", "-i", "0.1", "-w", "20", ADDRESS_B) as ping:
+                ping.finish(timeout=30)
             yield Network(a, b, forwarder)
 
 

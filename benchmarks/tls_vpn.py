@@ -134,7 +134,7 @@ def measure(vpn: VPN, direction: str, seconds: float) -> Metrics:
         serve = ("iperf3", "--server", "--one-off", "--forceflush")
         send = ("iperf3", "--client", vpn.inside, "--json", "--time", f"{seconds:.0f}")
         with Process(namespaces["server"], *serve) as server:
-            server.wait_for("listening", timeout=5)
+            server.wait_for("listening", timeout=20)
             with Process(namespaces["client"], *send, *DIRECTIONS[direction]) as client:
                 before = sum(program.cpu_seconds() for program in programs)
                 metrics = parse_iperf(client.finish(seconds + SETUP))

@@ -75,7 +75,7 @@ def _iperf(*arguments: str) -> Callable[[Network, float], Metrics]:
 @contextmanager
 def _server(network: Network) -> Iterator[None]:
     with Process(network.b, "iperf3", "--server", "--one-off", "--forceflush") as server:
-        server.wait_for("listening", timeout=5)
+        server.wait_for("listening", timeout=20)
         yield
 
 

@@ -91,7 +91,7 @@ def _transfer(sender: Node, receiver: Node, address: str, seconds: float) -> Met
     serve = ("iperf3", "--server", "--one-off", "--forceflush")
     send = ("iperf3", "--client", address, "--json", "--time", f"{seconds:.0f}")
     with Process(receiver.namespace, *serve) as server:
-        server.wait_for("listening", timeout=5)
+        server.wait_for("listening", timeout=20)
         with Process(sender.namespace, *send) as client:
             before = [node.process.cpu_seconds() for node in nodes]
             metrics = parse_iperf(client.finish(seconds + SETUP))

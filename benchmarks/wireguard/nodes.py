@@ -48,7 +48,7 @@ OWN_RUN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec 
 """Gives a program a /run of its own: the UAPI socket is named after the interface only,
 and network namespaces do not separate it."""
 
-START = 10.0
+START = 20.0
 """Seconds that a program may take to come up."""
 
 
@@ -154,7 +154,7 @@ class Node(Closing):
     def ask(self, *lines: str) -> list[str]:
         """The lines of the answer to a request; raises `OSError` with what `errno=` says."""
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(5)
+            control.settimeout(20)
             control.connect(f"/proc/{self.process.pid}/root/run/wireguard/{INTERFACE}.sock")
             control.sendall("".join(f"{line}\n" for line in (*lines, "")).encode())
             answer = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -53,7 +54,7 @@ def test_peers_rates_and_drops() -> None:
     assert encode_key(ALICE) in text
     assert "[2001:db8::1]:51820" in text
     assert "fd00::2/128" in text
-    assert "1 h 2 min 5 s ago" in text
+    assert re.search(r"1 h 2 min \d+ s ago", text)
     assert "3 MB" in text
     assert "8 Mbit/s" in text
     assert "1.2 kB" in text
