@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -157,9 +158,10 @@ def transfer(near: Namespace, far: Namespace, address: str) -> None:
     """TCP to the far one. Raises `RuntimeError` if nothing arrives."""
     server = far.run(subprocess.Popen, ["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            if "5201" in far.command("ss", "-ltn"):
-                break
+        while "5201" not in far.command("ss", "-ltn"):
+            if server.poll() is not None:
+                raise RuntimeError("iperf3 did not begin")
+            time.sleep(0.05)
         said = near.command("iperf3", "-c", address, "-t", str(SECONDS), "-J")
     finally:
         server.kill()
