@@ -374,8 +374,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             with self._receiving:
                 self._check(interrupt)
                 try:
-                    if not self._pending:
-                        _raise_first(self._read_errors)  # of the frame behind what was received
+                    if not (self._pending or self._read_errors):
                         self._pending = self._reader.read()[::-1]
                     if self._pending:
                         return take(self._pending)
@@ -385,15 +384,10 @@ class Device(InterfaceSettings, Closing, Lendable):
             if not self._wait_readable(deadline, interrupt):
                 raise _timed_out("no packet came", timeout)
 
-    @property
-    def _has_pending(self) -> bool:
-        """Whether `recv` has something without reading: a packet or an error."""
-        return bool(self._pending or self._read_errors)
-
     def _tell_of_pending(self) -> None:
         """Wake the threads that wait for packets if something was left for them."""
         with self._waiting:
-            if self._has_pending and self._readers.count:
+            if (self._pending or self._read_errors) and self._readers.count:
                 self._readers.wake()
             else:
                 self._readers.sleep()
@@ -402,7 +396,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         with self._waits(self._readers) as wake:
             # This thread is known to wait before it looks here. A thread that leaves
             # packets looks at the two in the opposite order, so one of them sees the other.
-            if self._has_pending:
+            if self._pending or self._read_errors:
                 return True
             return self._wait(self.queue.wait_readable, deadline, wake, interrupt)
 
