@@ -33,7 +33,14 @@ from aiotun.codecs import (
     VarintPrefixed,
 )
 from aiotun.handover import receive_device, send_device
-from aiotun.offload import NO_OFFLOAD, SuperPacket, complete_checksum, is_candidate, partial_sum
+from aiotun.offload import (
+    NO_OFFLOAD,
+    SuperPacket,
+    VirtioNetHeader,
+    complete_checksum,
+    is_candidate,
+    partial_sum,
+)
 from aiotun.testing import memory_devices
 
 NOT_BYTES: dict[str, Any] = {
@@ -63,6 +70,22 @@ OFFLOAD: dict[str, Callable[[Implementation, Any], object]] = {
     "complete_checksum": lambda _, wrong: complete_checksum(wrong, 0, 0),
     "is_candidate": lambda _, wrong: is_candidate(wrong),
 }
+
+
+OF_A_LAYER: dict[str, Callable[[Implementation, Any], object]] = {
+    "gso_split": lambda offload, layer: offload.gso_split(NO_OFFLOAD + packet(), layer),
+    "GROTable": lambda offload, layer: offload.GROTable(layer),
+    "VirtioNetHeader.layout": lambda _, layer: VirtioNetHeader(gso_type=1, gso_size=1).layout(
+        packet(), layer
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", ["TAP", "", None, b"tun"])
+@pytest.mark.parametrize("call", OF_A_LAYER.values(), ids=OF_A_LAYER)
+def test_no_layer(offload_impl: Implementation, call: Callable[..., object], layer: object) -> None:
+    with pytest.raises(ValueError, match=f"a layer is 'tun' or 'tap', not {layer!r}"):
+        call(offload_impl, layer)
 
 
 @not_bytes

@@ -22,6 +22,7 @@ from .headers import (
     TRANSPORT_SIZE,
     UDP,
     URG,
+    check_layer,
     find_ip,
 )
 from .virtio import GSO_TYPE, NO_OFFLOAD, VirtioNetHeader
@@ -72,7 +73,7 @@ class GROTable:
     `tcp` and `udp` say what is coalesced at all; they may be changed at any time. So may
     `udp_zero_checksum`: whether UDP over IPv4 without a checksum (a field of 0, RFC 768) is
     coalesced too, among itself. It has checksums once it was segmented again; the kernel's
-    own GRO leaves it alone.
+    own GRO leaves it alone. Raises `ValueError` for what is no layer.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class GROTable:
         udp: bool = True,
         udp_zero_checksum: bool = False,
     ) -> None:
+        check_layer(layer)
         self.layer: Final = layer
         self.tcp = tcp
         self.udp = udp

@@ -24,6 +24,7 @@ __all__ = [
     "TRANSPORT_SIZE",
     "UDP",
     "URG",
+    "check_layer",
     "find_ip",
     "find_payload",
     "find_transport",
@@ -61,6 +62,12 @@ VLAN_TYPES = (0x8100, 0x88A8)
 """IEEE 802.1Q and 802.1ad (linux/if_ether.h)."""
 IP_TYPES = {0x0800: 4, 0x86DD: 6}
 """EtherTypes of IPv4 and IPv6 (linux/if_ether.h)."""
+
+
+def check_layer(layer: Layer) -> None:
+    """Raise `ValueError` for what is no layer."""
+    if layer not in ("tun", "tap"):
+        raise ValueError(f"a layer is 'tun' or 'tap', not {layer!r}")
 
 
 def find_ip(packet: bytes, layer: Layer) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from struct import pack_into
 from typing import TYPE_CHECKING
 
 from .checksum import checksum, complete_checksum, partial_sum, pseudo_header_sum
-from .headers import ADDRESSES_SIZE, CHECKSUM_OFFSET, CWR, FIN, IP_SIZE, PSH, TCP, UDP
+from .headers import ADDRESSES_SIZE, CHECKSUM_OFFSET, CWR, FIN, IP_SIZE, PSH, TCP, UDP, check_layer
 from .virtio import Layout, VirtioNetHeader
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ def gso_split(frame: bytes, layer: Layer = "tun") -> list[bytes]:
     its partial checksum completed. Segments are made as tcp_gso_segment,
     __udp_gso_segment and inet_gso_segment in the kernel make them. Raises
     `OffloadError` for a frame whose headers contradict its bytes or that would
-    make more than 4 MiB, and `TypeError` for a frame that is not bytes.
+    make more than 4 MiB, `TypeError` for a frame that is not bytes, and `ValueError` for
+    what is no layer.
     """
     if not isinstance(frame, bytes):
         raise TypeError(f"a frame is bytes, not {type(frame).__name__}")
+    check_layer(layer)
     header = VirtioNetHeader.unpack(frame)
     packet = frame[VirtioNetHeader.SIZE :]
     if header.gso_type:

@@ -13,6 +13,7 @@ from .headers import (
     TCP,
     TRANSPORT_SIZE,
     UDP,
+    check_layer,
     find_ip,
     find_payload,
     find_transport,
@@ -143,6 +144,7 @@ class VirtioNetHeader(_Fields):
         segmentation demands (include/linux/virtio_net.h, net/ipv4/tcp_offload.c,
         net/ipv4/udp_offload.c), and that lengths say what is there.
         """
+        check_layer(layer)
         self._check_hdr_len(packet)
         found = find_ip(packet, layer)
         if found is None:

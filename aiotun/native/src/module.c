@@ -59,8 +59,9 @@ static PyObject *
 native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"frame", "layer", NULL};
-    PyObject *frame, *layer = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O:gso_split", names, &frame, &layer))
+    PyObject *frame;
+    bool tap = false;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O&:gso_split", names, &frame, to_tap, &tap))
         return NULL;
     if (PyBytes_Check(frame)) {
         PyObject *packets = PyList_New(0);
@@ -68,7 +69,7 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
             return NULL;
         Plan plan;
         if (!split(packets, NULL, (const uint8_t *)PyBytes_AS_STRING(frame),
-                   (size_t)PyBytes_GET_SIZE(frame), layer && is_tap(layer), false, &plan)) {
+                   (size_t)PyBytes_GET_SIZE(frame), tap, false, &plan)) {
             Py_DECREF(packets);
             return NULL;
         }
@@ -88,13 +89,13 @@ native_read_packets(PyObject *module, PyObject *args)
 {
     Py_ssize_t channel;
     Py_ssize_t limit;
-    PyObject *layer;
+    bool tap;
     State *state = PyModule_GetState(module);
     Reading reading = {0};
-    if (!PyArg_ParseTuple(args, "nnU:read_packets", &channel, &limit, &layer))
+    if (!PyArg_ParseTuple(args, "nnO&:read_packets", &channel, &limit, to_tap, &tap))
         return NULL;
     reading.packets = PyList_New(0);
-    if (!reading.packets || !read_packets(&reading, &state->kept, channel, limit, is_tap(layer))) {
+    if (!reading.packets || !read_packets(&reading, &state->kept, channel, limit, tap)) {
         reading_clear(&reading);
         return NULL;
     }
@@ -123,15 +124,15 @@ native_write_packets(PyObject *module, PyObject *args)
 {
     int tcp, udp, zero;
     Py_ssize_t channel;
-    PyObject *packets, *layer;
+    bool tap;
+    PyObject *packets;
     State *state = PyModule_GetState(module);
-    if (!PyArg_ParseTuple(args, "nOUppp:write_packets", &channel, &packets, &layer, &tcp, &udp,
+    if (!PyArg_ParseTuple(args, "nOO&ppp:write_packets", &channel, &packets, to_tap, &tap, &tcp, &udp,
                           &zero))
         return NULL;
     PyObject *tuple = tuple_of_bytes(packets);
     if (!tuple)
         return NULL;
-    const bool tap = is_tap(layer);
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
                                     &state->kept.recent[tap], channel, tap,
@@ -165,12 +166,12 @@ native_write_super(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int tcp, udp;
     Py_ssize_t channel;
-    PyObject *frame, *layer;
-    if (!PyArg_ParseTuple(args, "nSUpp:write_super", &channel, &frame, &layer, &tcp, &udp))
+    bool tap;
+    PyObject *frame;
+    if (!PyArg_ParseTuple(args, "nSO&pp:write_super", &channel, &frame, to_tap, &tap, &tcp, &udp))
         return NULL;
     const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
     const size_t size = (size_t)PyBytes_GET_SIZE(frame);
-    const bool tap = is_tap(layer);
     bool written;
     Py_BEGIN_ALLOW_THREADS
     written = write_super(channel, data, size, tap, (Wanted){.tcp = tcp, .udp = udp});

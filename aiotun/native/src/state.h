@@ -47,10 +47,16 @@ to_families(PyObject *object, void *result)
     return false;
 }
 
-static bool
-is_tap(PyObject *layer)
+/* For PyArg_ParseTuple's "O&": whether a layer is that of a TAP, as check_layer in headers.py does. */
+static int
+to_tap(PyObject *layer, void *tap)
 {
-    return PyUnicode_Check(layer) && !PyUnicode_CompareWithASCIIString(layer, "tap");
+    const bool is_str = PyUnicode_Check(layer);
+    *(bool *)tap = is_str && !PyUnicode_CompareWithASCIIString(layer, "tap");
+    if (*(bool *)tap || (is_str && !PyUnicode_CompareWithASCIIString(layer, "tun")))
+        return true;
+    PyErr_Format(PyExc_ValueError, "a layer is 'tun' or 'tap', not %R", layer);
+    return false;
 }
 
 /* Return the packets as a tuple, which no one else can change. Raise TypeError unless each is

@@ -10,7 +10,7 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *layer;
+    bool tap;
     Wanted wanted;
 } Table;
 
@@ -25,7 +25,7 @@ table_coalesce(PyObject *self, PyObject *packets)
     if (batch_of_bytes(&batch, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple))) {
         for (int32_t i = 0; i < batch.count; i++)
             announce(&batch.packets[i], 1, false);
-        if (batch_coalesce(&batch, is_tap(table->layer), table->wanted))
+        if (batch_coalesce(&batch, table->tap, table->wanted))
             frames = batch_frames(&batch, 0);
         batch_clear(&batch);
     }
@@ -37,18 +37,16 @@ static PyObject *
 table_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"layer", "tcp", "udp", "udp_zero_checksum", NULL};
-    PyObject *layer = NULL;
+    bool tap = false;
     int tcp = 1, udp = 1, zero = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|Uppp:GROTable", names, &layer, &tcp, &udp,
-                                     &zero))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O&ppp:GROTable", names, to_tap, &tap, &tcp,
+                                     &udp, &zero))
         return NULL;
     Table *self = (Table *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
-    self->layer = layer ? Py_NewRef(layer) : PyUnicode_FromString("tun");
-    self->wanted = (Wanted){tcp, udp, zero};
-    if (!self->layer)
-        Py_CLEAR(self);
+    if (self) {
+        self->tap = tap;
+        self->wanted = (Wanted){tcp, udp, zero};
+    }
     return (PyObject *)self;
 }
 
@@ -56,17 +54,26 @@ static void
 table_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(((Table *)self)->layer);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMemberDef table_members[] = {
-    {"layer", T_OBJECT_EX, offsetof(Table, layer), READONLY, NULL},
     {"tcp", T_BOOL, offsetof(Table, wanted.tcp), 0, NULL},
     {"udp", T_BOOL, offsetof(Table, wanted.udp), 0, NULL},
     {"udp_zero_checksum", T_BOOL, offsetof(Table, wanted.udp_zero_checksum), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+table_layer(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(((Table *)self)->tap ? "tap" : "tun");
+}
+
+static PyGetSetDef table_properties[] = {
+    {"layer", table_layer, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef table_methods[] = {
@@ -83,6 +90,7 @@ static PyType_Slot table_slots[] = {
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_members, table_members},
     {Py_tp_methods, table_methods},
+    {Py_tp_getset, table_properties},
     {0, NULL},
 };
 

@@ -42,14 +42,15 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++)
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
-    PyObject *twin, *layer, *table, *backlog, *counters;
+    PyObject *twin, *table, *backlog, *counters;
     int vnet_hdr;
+    bool tap;
     Py_ssize_t channel, call = 0;
     Families families;
     Py_ssize_t read_limit, limit, size_max;
     const bool valid = PyArg_ParseTuple(
-        tuple, "O!nUpO&O!OO!nnn|n:_bind", &PyType_Type, &twin, &channel, &layer, &vnet_hdr, to_families,
-        &families, state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
+        tuple, "O!nO&pO&O!OO!nnn|n:_bind", &PyType_Type, &twin, &channel, to_tap, &tap, &vnet_hdr,
+        to_families, &families, state->table_type, &table, &backlog, state->counts_type, &counters, &read_limit, &limit,
         &size_max, &call);
     if (valid && self->base)
         PyErr_SetString(PyExc_RuntimeError, "a port is bound once");
@@ -62,7 +63,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->super_packet = Py_NewRef(super_packet);
         self->kept = &state->kept;
         self->channel = channel;
-        self->tap = is_tap(layer);
+        self->tap = tap;
         self->vnet_hdr = vnet_hdr;
         self->families = families;
         self->receive_many = (ReceiveMany)call;
