@@ -92,11 +92,11 @@ class SelectorUdpTransport(UdpTransport):
         try:
             received = receive(READ_BATCH)
         except OSError as exc:
+            received = []
             self._end(exc)
-            return
         finally:
             self._leave()
-        if self._closing:  # since a finalizer, or a signal handler, closed it meanwhile
+        if self._closing:  # or a finalizer, or a signal handler, closed it meanwhile
             self.counters.dropped_received += self.counters.datagrams_received - before
         elif received:
             deliver(received)

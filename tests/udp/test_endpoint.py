@@ -679,6 +679,20 @@ async def test_a_descriptor_closed_by_others_ends_the_transport() -> None:
         assert client.named("connection_lost") == [caught.value]
 
 
+async def test_what_came_before_a_descriptor_was_closed_is_counted_as_dropped() -> None:
+    async with endpoint() as server:
+        transport: Any = server.transport
+
+        def receive(limit: int) -> list[aiotun.Datagram]:
+            transport.counters.datagrams_received += 2
+            raise OSError(errno.EBADF, "of the test")
+
+        transport._read(receive, transport._deliver)
+        with pytest.raises(OSError, match="of the test"):
+            await transport.wait_closed()
+        assert transport.counters.dropped_received == 2
+
+
 async def test_an_unclosed_transport_warns() -> None:
     transport, _ = await aiotun.create_udp_endpoint(aiotun.UdpProtocol, ("127.0.0.1", 0))
     transport.pause_reading()  # or the loop would hold it
