@@ -12,12 +12,14 @@ assert sys.platform == "linux"
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import logging
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from ...addresses import Route
+from ...config import MTU_MIN_IPV6
 from ...device import Device
 from ...errors import RouteError, UnsupportedError
 from ...platforms.linux.netlink import NetlinkSocket
@@ -86,6 +88,15 @@ class Linux(System):
             self._routing.add_route(Route.parse(network), self._index, table)
         except UnsupportedError as exc:  # nothing of that IP version can be routed
             logger.warning("%s", exc)
+        except OSError as exc:
+            if exc.errno != errno.ENODEV or network.version == 4:
+                raise
+            logger.warning(
+                "no route leads to %s: the interface has no IPv6, for which its MTU must be %d or "
+                "more",
+                network,
+                MTU_MIN_IPV6,
+            )
         else:
             self._present.routes[network] = table
 

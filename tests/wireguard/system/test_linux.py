@@ -176,3 +176,19 @@ def test_without_ipv6_the_rest_is_routed(
         assert shown(namespace, 51820) == ["default4"]
         routes.close()
     assert "fd01::/16" in caplog.text
+
+
+@pytest.mark.requires("ipv6")
+def test_an_mtu_that_is_too_small_for_ipv6(
+    namespace: Namespace, device: aiotun.Device, routes: Linux, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest is routed, and all of it once there is IPv6."""
+    wanted = config("fd01::/16", "10.1.0.0/16")
+    device.mtu = 1279
+    routes.update(wanted)
+    assert shown(namespace, "main") == ["10.1.0.0/16"]
+    assert "no route leads to fd01::/16: " in caplog.text
+    assert "1280 or more" in caplog.text
+    device.mtu = 1280
+    routes.update(wanted)
+    assert shown(namespace, "main") == ["10.1.0.0/16", "fd01::/16"]
