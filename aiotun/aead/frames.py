@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..kinds import check_kind
 from ..offload import GROTable, gso_split
 from ..trains import Train, batches, cut
 
@@ -52,7 +53,13 @@ def open_frames(
     opener: Opener, trains: Iterable[Train], head: bytes, window: ReplayWindow, table: GROTable
 ) -> Opened:
     """See `Opener.open_frames` in `_aead.pyi`."""
-    messages = [message for data, segment in trains for message in cut(data, segment)]
+    messages: list[bytes] = []
+    for data, segment in trains:
+        if type(data) is not bytes:
+            check_kind(data, "what a train holds", bytes)
+        if type(segment) is not int:
+            check_kind(segment, "a train's segment", int)
+        messages += cut(data, segment)
     own = [message for message in messages if message.startswith(head)]
     authentic, counters = opener.open(own)
     new = [window.accept(counter) for counter in counters]

@@ -44,6 +44,7 @@ class _Key:
         threads: int,
     ) -> None:
         key, nonce_head = _whole(key), _whole(nonce_head)
+        check_kind(algorithm, "algorithm", str)
         check_kind(associated_data, "associated_data=", bytes)
         check_kind(threads, "threads=", int)
         if algorithm not in get_args(Algorithm):
@@ -93,7 +94,8 @@ class Sealer(_Key):
         pad: int = 1,
         limit: int = sys.maxsize,
     ) -> list[bytes]:
-        check_kind(head, "head", bytes)
+        if type(head) is not bytes:
+            check_kind(head, "head", bytes)
         if not 1 <= pad <= PAD_MAX:
             raise ValueError(f"pad is 1 to {PAD_MAX} bytes, not {pad}")
         batch = _batch(packets)
@@ -168,6 +170,8 @@ class Opener(_Key):
         udp: bool = True,
         udp_zero_checksum: bool = False,
     ) -> Opened:
+        if type(head) is not bytes:
+            check_kind(head, "head", bytes)
         if len(head) != self._head_size:
             raise ValueError(f"the head has {self._head_size} bytes, not {len(head)}")
         return open_frames(self, trains, head, window, GROTable("tun", tcp, udp, udp_zero_checksum))

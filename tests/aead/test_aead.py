@@ -293,12 +293,22 @@ def test_wrong_values(impl: Any, make: Callable[[Any], object], message: str) ->
         lambda impl: impl.Sealer(KEY, associated_data=bytearray(4)),
         lambda impl: impl.Sealer(KEY, threads=1.0),
         lambda impl: impl.Opener(KEY, 1.0),
+        lambda impl: impl.Sealer(KEY, 5),
         lambda impl: impl.Sealer(KEY).seal([], bytearray(8), 0),
+        lambda impl: impl.Opener(KEY, 1).open_frames([(5, 0)], b"h", impl.ReplayWindow(9)),
+        lambda impl: impl.Opener(KEY, 1).open_frames([(b"x", 1.0)], b"h", impl.ReplayWindow(9)),
+        lambda impl: impl.Opener(KEY, 1).open_frames([], "h", impl.ReplayWindow(9)),
     ],
 )
 def test_wrong_types(impl: Any, make: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError):
         make(impl)
+
+
+def test_a_train_with_a_segment_beyond_it(impl: Any) -> None:
+    for segment in (2**70, -(2**70)):
+        opened = impl.Opener(KEY, 1).open_frames([(b"xy", segment)], b"h", impl.ReplayWindow(9))
+        assert tuple(opened) == ([], [b"xy"], 0, 0, 0, 0, 0)
 
 
 def test_a_key_of_another_format(impl: Any) -> None:

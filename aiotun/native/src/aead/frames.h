@@ -111,8 +111,8 @@ read_train(PyObject *train, PyObject **data, size_t *segment)
     if (!PyArg_ParseTuple(train, "SO!", data, &PyLong_Type, &number) ||
         !check_size(PyBytes_GET_SIZE(*data)))
         return false;
-    const Py_ssize_t size = PyLong_AsSsize_t(number);
-    if (size == -1 && PyErr_Occurred())
+    Py_ssize_t size;
+    if (!clip(number, &size))
         return false;
     const Py_ssize_t all = PyBytes_GET_SIZE(*data);
     *segment = (size_t)(0 < size && size < all ? size : all ? all : 1);
