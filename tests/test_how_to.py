@@ -7,13 +7,13 @@ import select
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dpkt
 import pytest
+from waiting import wait_until
 
 import aiotun
 from aiotun.testing import Namespace
@@ -87,13 +87,6 @@ def test_a_readiness_that_stands_for_many_packets(namespace: Namespace) -> None:
         assert not device.wait_readable(0)
         with pytest.raises(TimeoutError):
             device.recv_many(timeout=0)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

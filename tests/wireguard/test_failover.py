@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from nats_servers import PROGRAM
+from waiting import wait_until
 
 from aiotun.testing import Namespace
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
@@ -32,9 +32,6 @@ pytestmark = [
 CLIENTS = {"wireguard-go": "10.9.0.2", "boringtun": "10.9.0.3"}
 INSIDE = "10.9.0.1"
 ANYCAST = "198.51.100.1"
-
-PATIENCE = 60.0
-"""Seconds: a client begins a handshake 15 s after a packet that nobody answered."""
 
 
 class World:
@@ -73,7 +70,7 @@ class World:
             done = client.namespace.run(subprocess.run, [*command, *peer, *store], check=False)
             return done.returncode == 0
 
-        until(add)  # NATS may have just begun
+        wait_until(add)  # NATS may have just begun
         return client
 
     def start_server(self) -> tuple[Process, str]:
@@ -97,13 +94,6 @@ class World:
 
     def lead_to(self, server: str) -> None:
         self._router.command("ip", "route", "replace", f"{ANYCAST}/32", "via", server)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -131,12 +121,13 @@ def test_clients_fail_over(tmp_path: Path, dies: bool) -> None:
         for client in clients:
             client.start()
         for client in clients:
-            until(partial(reaches, client, INSIDE))
+            # A client begins a handshake 15 s after a packet that nobody answered.
+            wait_until(partial(reaches, client, INSIDE))
         if dies:
             first.close()
         there.lead_to(at_second)
         for client in clients:
-            until(partial(reaches, client, INSIDE))
+            wait_until(partial(reaches, client, INSIDE))
         one, other = CLIENTS.values()
-        until(partial(reaches, clients[0], other))
-        until(partial(reaches, clients[1], one))
+        wait_until(partial(reaches, clients[0], other))
+        wait_until(partial(reaches, clients[1], one))
