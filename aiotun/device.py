@@ -8,7 +8,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -32,7 +31,7 @@ from .packetio import PACKET_MAX, Counters, PacketReader, PacketWriter, check_pa
 from .platforms.base import Framing, Interface, Queue
 from .platforms.tapped import Tap, TappedQueue
 from .settings import InterfaceSettings
-from .turns import Turns
+from .turns import Call, Turns
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -51,6 +50,9 @@ Buffer = bytearray | memoryview
 
 WAIT_MAX = 24 * 3600.0
 """Seconds of one wait, behind which comes another: poll(2) takes 24 days at most."""
+
+MOMENT = 0.001
+"""Seconds after which who closes looks again whether others still use the device."""
 
 
 class Device(InterfaceSettings, Closing, Lendable):
@@ -164,7 +166,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         self._receiving = threading.Lock()
         self._sending = Turns()
         self._ending = threading.RLock()  # of the thread that closes
-        self._waiting = threading.Condition()  # guards waiters, `_shut`, `io` and the lease
+        self._guard = threading.RLock()  # of waiters, turns, `_shut`, `io` and the lease
 
     def _after_fork(self) -> None:
         self._make_locks()
@@ -191,7 +193,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         functions read and write instead of the native ones. Raises `BusyError` where another
         tap is, and `ClosedError`.
         """
-        with self._waiting:
+        with self._guard:
             if tap is not None:
                 if self._closed:
                     raise ClosedError
@@ -318,22 +320,14 @@ class Device(InterfaceSettings, Closing, Lendable):
             for packet in batch:
                 check_packet(packet, self.layer)
         deadline = _deadline(timeout)
-        if not self._acquire_sending(deadline, interrupt):
-            raise _timed_out("no packet was sent", timeout)
         try:
+            if not self._take_turn(deadline, interrupt):
+                raise _timed_out("no packet was sent", timeout)
             self._check(interrupt)
-            self._writer.write(batch)
-            while self._writer.backlog:
-                if not self._wait_writable(deadline, interrupt):
-                    raise _timed_out("not all packets were sent", timeout)
-                self._writer.resume()
-            _raise_first(self._write_errors)
-        except BaseException:
-            self._writer.drop_backlog()
-            self._write_errors.clear()
-            raise
+            if not self._write(batch, deadline, interrupt):
+                raise _timed_out("not all packets were sent", timeout)
         finally:
-            with self._waiting:
+            with self._guard:
                 self._sending.give_back()
 
     def wait_readable(
@@ -386,45 +380,79 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def _tell_of_pending(self) -> None:
         """Wake the threads that wait for packets if something was left for them."""
-        with self._waiting:
-            if (self._pending or self._read_errors) and self._readers.count:
+        with self._guard:
+            if (self._pending or self._read_errors) and self._readers.threads:
                 self._readers.wake()
             else:
                 self._readers.sleep()
 
+    def _write(
+        self, packets: list[bytes], deadline: float | None, interrupt: Interrupt | None
+    ) -> bool:
+        """Write while it is this thread's turn; False if time is over before all was written."""
+        try:
+            self._writer.write(packets)
+            while self._writer.backlog:
+                if not self._wait_writable(deadline, interrupt):
+                    return False
+                self._writer.resume()
+            _raise_first(self._write_errors)
+            return True
+        finally:
+            self._writer.drop_backlog()
+            self._write_errors.clear()
+
     def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
-        with self._waits(self._readers) as wake:
-            # This thread is known to wait before it looks here. A thread that leaves
-            # packets looks at the two in the opposite order, so one of them sees the other.
-            if self._pending or self._read_errors:
-                return True
-            return self._wait(self.queue.wait_readable, deadline, wake, interrupt)
+        return self._wait_among(self._readers, self.queue.wait_readable, deadline, interrupt)
 
     def _wait_writable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
-        with self._waits(self._writers) as wake:
-            return self._wait(self.queue.wait_writable, deadline, wake, interrupt)
+        return self._wait_among(self._writers, self.queue.wait_writable, deadline, interrupt)
 
-    def _acquire_sending(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
+    def _wait_among(
+        self,
+        waiters: Waiters,
+        wait: Callable[..., bool],
+        deadline: float | None,
+        interrupt: Interrupt | None,
+    ) -> bool:
+        """Wait as one of them, for whom `close` waits."""
+        thread = threading.get_ident()
+        before = waiters.threads.get(thread, 0)
+        try:
+            with self._guard:
+                self._check()
+                wake = waiters.join()
+            # This thread is known to wait before it looks here. A thread that leaves something
+            # looks at the two in the opposite order, so one of them sees the other.
+            if waiters is self._readers and (self._pending or self._read_errors):
+                return True
+            return self._wait(wait, deadline, wake, interrupt)
+        finally:
+            # No exception of a signal handler comes before this: the interpreter looks for signals
+            # behind calls and jumps alone.
+            waiters.threads[thread] = before
+            if not before:
+                waiters.threads.pop(thread, None)
+
+    def _take_turn(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
         """Wait for this thread's turn to send; False if time is over before."""
-        if self._sending.take():
-            return True
-        with Interrupt() as call:
-            with self._waiting:
-                self._sending.line.append(call)
+        with self._guard:
+            if self._sending.take():
+                return True
+        with Call() as call:
             try:
+                with self._guard:
+                    self._sending.line.append(call)
                 while True:
-                    with self._waiting:
+                    with self._guard:
                         if self._sending.take_in_line(call):
                             return True
                     self._check()  # behind that, which may forget the call of `shutdown`
                     if not self._wait(wait_for, deadline, call, interrupt):
-                        with self._waiting:
-                            return self._sending.leave(call)
-            except BaseException:
-                with self._waiting:
-                    if self._sending.leave(call):
-                        self._sending.give_back()
-                raise
+                        return False
+            finally:
+                with self._guard:
+                    self._sending.leave(call)
 
     def _wait(
         self,
@@ -440,19 +468,6 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._check(interrupt)
             if found or left is None or left <= WAIT_MAX:
                 return found
-
-    @contextmanager
-    def _waits(self, waiters: Waiters) -> Iterator[Interrupt]:
-        """Counts the calling thread, so that `close` waits for it."""
-        with self._waiting:
-            self._check()
-            wake = waiters.join()
-        try:
-            yield wake
-        finally:
-            with self._waiting:
-                waiters.leave()
-                self._waiting.notify_all()
 
     def _check(self, interrupt: Interrupt | None = None) -> None:
         if self._shut:
@@ -486,7 +501,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         Raises `UnsupportedError` where there is no descriptor.
         """
         with self._ending:
-            with self._waiting:
+            with self._guard:
                 self._check_usable()
                 self.queue.fileno()  # raises before anything has ended
                 self.shutdown()
@@ -501,7 +516,7 @@ class Device(InterfaceSettings, Closing, Lendable):
 
         The interface stays until `close`. May be called from a signal handler. Idempotent.
         """
-        with self._waiting:
+        with self._guard:
             self._shut = True
             for waiters in self._all_waiters:
                 waiters.end()
@@ -513,7 +528,7 @@ class Device(InterfaceSettings, Closing, Lendable):
         Blocks for some 20 ms. Not for signal handlers: it waits for the threads in other
         calls to leave these. Idempotent. Raises `BusyError` when a transport owns the device.
         """
-        with self._waiting:
+        with self._guard:
             if self._closed:
                 return
             self._check_free()
@@ -531,12 +546,15 @@ class Device(InterfaceSettings, Closing, Lendable):
     def _end_waiting(self) -> None:
         """Wait until no thread uses the queue any more, and let none begin."""
         self.shutdown()
-        with self._waiting:
-            self._waiting.wait_for(lambda: not any(each.count for each in self._all_waiters))
-            for waiters in self._all_waiters:
-                waiters.close()
+        # They are looked at again and again: who is ended by a signal handler's exception may tell
+        # nobody.
+        while any(each.others for each in self._all_waiters):
+            time.sleep(MOMENT)
+        for waiters in self._all_waiters:
+            waiters.close()
         with self._receiving:
-            self._sending.pause()  # the threads that were in a call have left it then
+            while self._sending.others:
+                time.sleep(MOMENT)
 
     def __exit__(self, *exc_info: Any) -> None:
         if self._lease is None:
@@ -563,9 +581,9 @@ class DeviceLease(Lease[Device]):
     def __init__(self, device: Device) -> None:
         """Raises `BusyError` also while a thread waits for the device, and `ClosedError`."""
         check_kind(device, "device=", Device)
-        with device._waiting:
+        with device._guard:
             device._check()
-            if device._readers.count or device._writers.count:
+            if device._readers.others or device._writers.others:
                 raise BusyError(errno.EBUSY, "a thread is waiting for this device")
             super().__init__(device)
         with device._receiving:  # a thread that began before may take some of them

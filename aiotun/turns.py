@@ -2,74 +2,90 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
+from threading import get_ident
 
 from .interrupt import Interrupt
 
-__all__ = ["Turns"]
+__all__ = ["Call", "Turns"]
 
 SLICE = 0.005
 """Seconds after which a turn that is given back goes to the thread that waits longest. Before, any
 thread may take it, often the one that had it: so no other thread has to wake for each turn."""
 
 
-class Turns:
-    """The caller's lock guards all but `take`, `pause` and `end`.
+class Call(Interrupt):
+    """What a thread in the line waits for."""
 
-    Only `end` may come at any moment, from a signal handler.
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = get_ident()
+
+
+class Turns:
+    """The caller's lock guards it. Only `end` may come at any moment, from a signal handler.
+
+    An exception of a signal handler may come at any moment too, even where a turn was taken and
+    nobody knows yet that it is to be given back. So a turn is its thread's, which takes it again.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # of the thread whose turn it is
-        self.line: deque[Interrupt] = deque()
+        self.thread: int | None = None
+        """Whose turn it is."""
+        self.line: deque[Call] = deque()
         """What each thread waits for, the first one first."""
-        self._called: Interrupt | None = None  # the first, if it was woken to try for itself
+        self._called: Call | None = None  # the first, if it was woken to try for itself
         self._handed = 0.0  # when a turn was handed over last
 
-    def take(self) -> bool:
-        """Whether it is the calling thread's turn now: it was nobody's."""
-        return self._lock.acquire(blocking=False)
+    @property
+    def others(self) -> bool:
+        """Whether it is another thread's turn."""
+        return self.thread not in (None, get_ident())
 
-    def take_in_line(self, call: Interrupt) -> bool:
-        """The same for a thread in the line, which leaves it then; the turn may be its own already.
+    def take(self) -> bool:
+        """Whether it is the calling thread's turn now: it was nobody's, or its own."""
+        if self.others:
+            return False
+        self.thread = get_ident()
+        return True
+
+    def take_in_line(self, call: Call) -> bool:
+        """The same for a thread in the line, which leaves it then.
 
         Otherwise it waits for the call once more.
         """
-        if call in self.line:
-            call.clear()
-            self._forget(call)
-            if not self.take():
-                return False
-            self.line.remove(call)
+        call.clear()
+        self._forget(call)
+        if not self.take():
+            return False
+        self.leave(call)
         return True
 
-    def leave(self, call: Interrupt) -> bool:
-        """Leave the line, for whatever reason. Whether it is this thread's turn, all the same."""
-        if call not in self.line:
-            return True
-        self.line.remove(call)
+    def leave(self, call: Call) -> None:
+        """Leave the line, for whatever reason. `give_back` is to follow."""
+        if call in self.line:
+            self.line.remove(call)
         self._forget(call)
-        self._call_first()
-        return False
 
     def give_back(self) -> None:
-        """End the calling thread's turn."""
+        """End the calling thread's turn, if it is that."""
+        if self.others:
+            return
+        self.thread = None
+        if not self.line:
+            return
         now = time.monotonic()
-        if self.line and now - self._handed > SLICE:
+        if now - self._handed > SLICE:
             self._handed = now
-            self.line.popleft().set()
-        else:
-            self._lock.release()
-            self._call_first()
-
-    def _call_first(self) -> None:
-        if self.line and self._called is not self.line[0]:
+            call = self.line.popleft()
+            self.thread = call.thread
+            call.set()
+        elif self._called is not self.line[0]:
             self._called = self.line[0]
             self._called.set()
 
-    def _forget(self, call: Interrupt) -> None:
+    def _forget(self, call: Call) -> None:
         if self._called is call:
             self._called = None
 
@@ -77,8 +93,3 @@ class Turns:
         """Wake all that wait."""
         for call in list(self.line):
             call.set()
-
-    def pause(self) -> None:
-        """Wait until it is nobody's turn."""
-        with self._lock:
-            pass

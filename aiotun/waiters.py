@@ -16,27 +16,26 @@ class Waiters:
     """
 
     def __init__(self) -> None:
-        self._threads: list[int] = []  # those that wait
+        self.threads: dict[int, int] = {}
+        """Those that wait, and how often each does: a signal handler may wait within a wait."""
         self._interrupt: Interrupt | None = None  # made for the first of them
         self._awake = self._ended = False
 
     @property
-    def count(self) -> int:
-        """How many threads wait."""
-        return len(self._threads)
+    def others(self) -> bool:
+        """Whether another thread waits. That the calling one does may be left from an exception."""
+        thread = threading.get_ident()
+        return any(times and each != thread for each, times in list(self.threads.items()))
 
     def join(self) -> Interrupt:
-        """For a thread that is about to wait: what to wait for."""
+        """For a thread about to wait: what to wait for. It takes itself out of `threads`."""
         if self._interrupt is None:
             self._interrupt = Interrupt()  # who gets none does not wait
         if self._ended:
             self._interrupt.set()
-        self._threads.append(threading.get_ident())
+        thread = threading.get_ident()
+        self.threads[thread] = self.threads.get(thread, 0) + 1
         return self._interrupt
-
-    def leave(self) -> None:
-        """For a thread that waited."""
-        self._threads.remove(threading.get_ident())
 
     def wake(self) -> None:
         """Let all go on that wait, and that will wait until `sleep`."""
@@ -60,7 +59,8 @@ class Waiters:
 
     def forget_others(self) -> None:
         """In a child process (fork(2)), which has this thread alone."""
-        self._threads = [each for each in self._threads if each == threading.get_ident()]
+        thread = threading.get_ident()
+        self.threads = {thread: self.threads[thread]} if thread in self.threads else {}
 
     def close(self) -> None:
         """Idempotent. Nobody may be waiting, or wait from now on."""

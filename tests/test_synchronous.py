@@ -35,6 +35,7 @@ from rigs import (
     unix_pair,
     until,
 )
+from waiting import wait_until
 
 import aiotun.device
 from aiotun import interrupt as interrupts
@@ -55,14 +56,6 @@ def soon(action: Callable[..., object], *args: object) -> threading.Timer:
     timer = threading.Timer(0.05, action, args)
     timer.start()
     return timer
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 5.0) -> None:
-    """For what another thread does."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.001)
 
 
 # Buffers.
@@ -261,7 +254,7 @@ def test_a_sender_behind_another_is_woken(interrupt: aiotun.Interrupt, how: str)
     near, far = memory_devices(capacity=1, push_back=True)
     with near, far, ThreadPoolExecutor(3) as pool:
         first = pool.submit(near.send_many, [packet(0), packet(1)])
-        wait_until(lambda: near._writers.count == 1)
+        wait_until(lambda: near._writers.others)
         behind = [pool.submit(near.send, packet(2), interrupt=interrupt) for _ in range(2)]
         wait_until(lambda: len(near._sending.line) == 2)
         if how == "interrupt":
@@ -308,7 +301,7 @@ def test_a_sender_that_comes_again_stands_behind_the_one_that_waits() -> None:
 
     with near, far, ThreadPoolExecutor(2) as pool:
         sending = [pool.submit(send_twice)]
-        wait_until(lambda: near._writers.count == 1)
+        wait_until(lambda: near._writers.others)
         sending.append(pool.submit(near.send, packet(2)))
         wait_until(lambda: len(near._sending.line) == 1)
         assert [far.recv(5) for _ in range(4)] == [packet(n) for n in range(4)]
@@ -326,7 +319,7 @@ def test_a_sender_that_is_interrupted_as_its_turn_comes_hands_it_on(
         wait_until(lambda: len(near._sending.line) == 1)
         second = pool.submit(near.send, packet(1))
         wait_until(lambda: len(near._sending.line) == 2)
-        with near._waiting:  # nobody leaves the line meanwhile
+        with near._guard:  # nobody leaves the line meanwhile
             interrupt.set()
             near._sending.give_back()
         assert isinstance(first.exception(5), aiotun.errors.InterruptError)
@@ -461,6 +454,54 @@ def test_the_end_at_every_line_before_the_wait(name: str) -> None:
             if not end.early:
                 assert line > 20
                 return
+
+
+class Stop(BaseException):
+    """What a signal handler raises, as Python's own for SIGINT does."""
+
+
+def stop(number: int, frame: object) -> None:
+    raise Stop
+
+
+USES: dict[str, Callable[[aiotun.Device], object]] = {
+    "recv": lambda device: device.recv(timeout=0),
+    "send": lambda device: device.send(packet(1)),
+    "wait": lambda device: device.recv(timeout=0.0005),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_handler_raises_at_any_moment(use: Callable[[aiotun.Device], object]) -> None:
+    """The thread can close the device; once it has used it again, others can use and close it."""
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for trial in range(200):
+            with datagram_device() as (device, theirs), ThreadPoolExecutor(1) as pool:
+                with contextlib.suppress(Stop):
+                    # Again and again, since what a finalizer raises is ignored.
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002), 1.0)
+                    while True:
+                        with contextlib.suppress(TimeoutError):
+                            use(device)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                if trial % 2:
+                    drain(theirs)
+                    for each in USES.values():
+                        with contextlib.suppress(TimeoutError):
+                            each(device)
+                    pool.submit(device.send, packet(2)).result(5)
+                    pool.submit(device.close).result(5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def drain(end: socket.socket) -> None:
+    end.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while end.recv(2000):
+            pass
 
 
 def test_shutdown_leaves_the_interface(rig: Rig) -> None:

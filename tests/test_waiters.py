@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lines import AtLine
@@ -22,7 +24,7 @@ def test_woken_until_sleep(waiters: Waiters) -> None:
     waiters.wake()  # nobody is there to be woken
     interrupt = waiters.join()
     assert waiters.join() is interrupt
-    assert waiters.count == 2
+    assert waiters.threads == {threading.get_ident(): 2}
     assert not interrupt.is_set()
     waiters.sleep()
     for _ in range(2):
@@ -31,8 +33,6 @@ def test_woken_until_sleep(waiters: Waiters) -> None:
         assert interrupt.is_set()
         waiters.sleep()
         assert not interrupt.is_set()
-    waiters.leave()
-    assert waiters.count == 1
 
 
 def test_nobody_waits_after_the_end(waiters: Waiters) -> None:
@@ -46,12 +46,11 @@ def test_nobody_waits_after_the_end(waiters: Waiters) -> None:
 
 def test_an_end_behind_the_close(waiters: Waiters) -> None:
     waiters.join()
-    waiters.leave()
     waiters.close()
     waiters.end()
 
 
-STEPS = [("join",), ("join", "wake"), ("join", "wake", "sleep"), ("join", "leave")]
+STEPS = [("join",), ("join", "wake"), ("join", "wake", "sleep")]
 
 
 def nothing() -> None: ...
@@ -79,6 +78,13 @@ def test_who_cannot_wait_is_not_counted(waiters: Waiters, monkeypatch: pytest.Mo
         limited.setattr("aiotun.waiters.Interrupt", no_descriptors)
         with pytest.raises(OSError, match="Too many open files"):
             waiters.join()
-    assert waiters.count == 0
+    assert not waiters.threads
     waiters.join()
-    assert waiters.count == 1
+    assert waiters.threads
+
+
+def test_others(waiters: Waiters) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(waiters.join).result()
+        assert waiters.others
+        assert not pool.submit(lambda: waiters.others).result()

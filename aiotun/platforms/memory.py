@@ -210,6 +210,8 @@ class _Pair:
 
     def wake(self) -> None:
         """With the lock: wake all that wait."""
+        # A signal handler's exception may have left one here that is closed.
+        self._interrupts = {each for each in self._interrupts if each.fileno() >= 0}
         for interrupt in self._interrupts:
             interrupt.set()
 
