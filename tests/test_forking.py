@@ -57,13 +57,20 @@ DEVICE = """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     device = aiotun.Device.from_fd(near.detach(), framing="none")
     received = []
+    over = threading.Event()
+
+    def send():
+        device._sending.take()
+        over.wait()
+        device._sending.give_back()
+
     threads = [
         threading.Thread(target=lambda: received.append(device.recv())),
-        threading.Thread(target=lambda: device._sending.take()),
+        threading.Thread(target=send),
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: device._readers.count and not device._sending.take())
+    wait_for(lambda: device._readers.others and device._sending.others)
 
     def child():
         device.send(b"of the child")
@@ -75,7 +82,7 @@ DEVICE = """
         assert not device._readers._interrupt.is_set()  # the thread that waits sleeps on
         far.send(b"of the parent")
         wait_for(lambda: received == [b"of the parent"])
-        device._sending.give_back()
+        over.set()
         device.close()
 """
 
