@@ -161,7 +161,7 @@ def test_a_namespace_reaches_its_host_by_passt(tmp_path: Path) -> None:
         ):
             wait_until(path.exists)
             with running(inside, *program):
-                wait_until(lambda: "tap0" in [name for _, name in inside.run(socket.if_nameindex)])
+                wait_until(lambda: "dev tap0" in inside.command("ip", "route"))
                 server.settimeout(30)
                 with inside.run(socket.create_connection, ("192.0.2.1", 8080), 30) as client:
                     accepted, _ = server.accept()
