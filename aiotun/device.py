@@ -324,8 +324,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             if not self._take_turn(deadline, interrupt):
                 raise _timed_out("no packet was sent", timeout)
             self._check(interrupt)
-            if not self._write(batch, deadline, interrupt):
-                raise _timed_out("not all packets were sent", timeout)
+            self._write(batch, timeout, deadline, interrupt)
         finally:
             with self._guard:
                 self._sending.give_back()
@@ -387,20 +386,24 @@ class Device(InterfaceSettings, Closing, Lendable):
                 self._readers.sleep()
 
     def _write(
-        self, packets: list[bytes], deadline: float | None, interrupt: Interrupt | None
-    ) -> bool:
-        """Write while it is this thread's turn; False if time is over before all was written."""
+        self,
+        packets: list[bytes],
+        timeout: float | None,
+        deadline: float | None,
+        interrupt: Interrupt | None,
+    ) -> None:
+        """Write while it is this thread's turn."""
         try:
             self._writer.write(packets)
             while self._writer.backlog:
                 if not self._wait_writable(deadline, interrupt):
-                    return False
+                    raise _timed_out("not all packets were sent", timeout)
                 self._writer.resume()
             _raise_first(self._write_errors)
-            return True
-        finally:
+        except BaseException:
             self._writer.drop_backlog()
             self._write_errors.clear()
+            raise
 
     def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
         return self._wait_among(self._readers, self.queue.wait_readable, deadline, interrupt)
