@@ -7,23 +7,26 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from far import Far, close_at_once
 from packets import super_packet, tcp
 from rigs import BatchRecorder, Recorder, SuperRecorder, endpoint, packet
+from waiting import wait_until
 
 import aiotun
 from aiotun.errors import InterfaceGoneError
 from aiotun.offload import NO_OFFLOAD
 from aiotun.testing import memory_devices
+from aiotun.transports.fastpath import Port
 
 PACKETS = [packet(n) for n in range(4)]
 FRAMES = [NO_OFFLOAD + packet for packet in PACKETS]
@@ -198,36 +201,59 @@ async def test_within_a_read(end: str) -> None:
 
 
 @contextmanager
-def in_another_thread(far: Far, act: Callable[[], bool]) -> Iterator[list[bool]]:
-    """Do so, as a finalizer may there, while what is done meanwhile waits for the far end; what
-    came of it. Only then a packet comes from there, and what was written is taken."""
+def ended_by_another_thread(
+    far: Far, transport: aiotun.PacketTransport, end: str
+) -> Iterator[list[bool]]:
+    """End it there, as a finalizer may, while what is done meanwhile waits for the far end;
+    whether its device was closed at once. Only then a packet comes from there, and what was
+    written is taken."""
     blocking = os.dup(far.device.fileno())
     os.set_blocking(blocking, True)
+    here = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    began = beginning(transport)
     results: list[bool] = []
 
     def do() -> None:
-        results.append(act())
-        os.set_blocking(blocking, False)
-        os.close(blocking)
+        wait_until(began)
+        getattr(transport, end)()
+        results.append(transport.device._closed)
         far.send(PACKETS[0])
         far.recv()
+        os.set_blocking(blocking, False)
+        os.close(blocking)
+        signal.pthread_kill(here, signal.SIGUSR1)  # a second read may wait already
 
     thread = threading.Thread(target=do)
     thread.start()
-    yield results
-    thread.join()
+    try:
+        yield results
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def beginning(transport: aiotun.PacketTransport) -> Callable[[], bool]:
+    """What tells whether a call has begun to read or write. In C that is when the device is in
+    use; Python may let another thread run before it comes to the queue."""
+    if type(transport._port) is not Port:
+        return lambda: bool(transport._port.uses)
+    begun = threading.Event()
+    queue = transport.device.queue
+
+    def beginning_with(act: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*args: bytes) -> Any:
+            begun.set()
+            return act(*args)
+
+        return acting
+
+    queue.read = beginning_with(queue.read)  # type: ignore[method-assign]
+    queue.write = beginning_with(queue.write)  # type: ignore[method-assign]
+    return begun.is_set
 
 
 waiting = pytest.mark.skipif(sys.platform == "win32", reason="no call waits for a ring")
-
-
-def end_and_look(transport: aiotun.PacketTransport, end: str) -> bool:
-    """End it when a call uses its device; whether that is closed at once."""
-    deadline = time.monotonic() + 5
-    while not transport._port.uses and time.monotonic() < deadline:
-        time.sleep(0.001)
-    getattr(transport, end)()
-    return transport.device._closed
 
 
 @waiting
@@ -240,7 +266,7 @@ async def test_by_another_thread_within_a_read(
         transport = protocol.transport
         close_at_once(transport)
         await asyncio.sleep(0)
-        with in_another_thread(device, partial(end_and_look, transport, end)) as closed:
+        with ended_by_another_thread(device, transport, end) as closed:
             transport._port.read_ready()
         assert closed == [False]
         await transport.wait_closed()
@@ -259,7 +285,7 @@ async def test_by_another_thread_within_a_write(device: Far, end: str) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(device.device.fileno(), FRAMES[0])
-        with in_another_thread(device, partial(end_and_look, transport, end)) as closed:
+        with ended_by_another_thread(device, transport, end) as closed:
             transport.write_super(aiotun.SuperPacket(FRAMES[1]))
         assert closed == [False]
         await transport.wait_closed()
@@ -279,7 +305,7 @@ async def test_where_packets_pass_to_by_another_thread(end: str) -> None:
             await asyncio.sleep(0)
             near.transport._pass_to(other.transport)
             close_at_once(other.transport)
-            with in_another_thread(here, partial(end_and_look, other.transport, end)) as closed:
+            with ended_by_another_thread(here, other.transport, end) as closed:
                 near.transport._port.read_ready()
             assert closed == [False]
             await other.transport.wait_closed()
