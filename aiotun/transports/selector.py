@@ -49,6 +49,12 @@ class SelectorTransport(PacketTransport):
     def _watch_events(self) -> None:
         self._loop.add_reader(self._events.fileno(), self._events_ready)
 
+    def _events_ready(self) -> None:
+        # uvloop ends its watch of a descriptor that had an error, as where events were lost.
+        self._loop.remove_reader(self._events.fileno())
+        self._watch_events()
+        super()._events_ready()
+
     def _unwatch(self) -> None:
         super()._unwatch()
         self._loop.remove_reader(self._events.fileno())

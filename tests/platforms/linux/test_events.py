@@ -398,6 +398,24 @@ async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
         assert isinstance(protocol.named("connection_lost")[0], aiotun.InterfaceGoneError)
 
 
+async def test_a_transport_hears_more_after_lost_events(namespace: Namespace) -> None:
+    device = namespace.run(aiotun.Device, name="t0")
+    async with endpoint(device, Recorder) as protocol:
+
+        def changes() -> list[int]:
+            return [change.mtu for change in protocol.named("device_changed")]
+
+        flood(namespace, protocol.transport._events)
+        await until(lambda: changes()[-1:] == [1309])
+        assert len(changes()) < 10  # so some were lost indeed
+        for mtu in (1400, 1500):
+            namespace.run(outside.set_mtu, "t0", mtu)
+            await until(lambda mtu=mtu: changes()[-1] == mtu)  # type: ignore[misc]
+        protocol.transport.pause_reading()
+        namespace.run(outside.delete, "t0")
+        await until(lambda: protocol.named("connection_lost"))
+
+
 @pytest.mark.interop
 @pytest.mark.requires("ip")
 def test_changes_by_ip(namespace: Namespace) -> None:
