@@ -21,6 +21,7 @@ from ...errors import (
     InterfaceDownError,
     InterfaceGoneError,
     NameInUseError,
+    NameInvalidError,
     NoDriverError,
     NotPermittedError,
     QueueLimitError,
@@ -339,6 +340,10 @@ def _set_interface(fd: int, config: DeviceConfig, features: int) -> None:
                 f"interface {name!r} exists and is not a {layer} with "
                 f"{'several queues' if config.multi_queue else 'a single queue'}",
                 remedies=("take another name", "delete it first (ip link del)"),
+            ) from exc
+        if name in ("all", "default"):  # sysctl_dev_name_is_allowed (include/net/ip.h)
+            raise NameInvalidError(
+                f"interface name {name!r} is not possible: in /proc/sys/net it stands for others"
             ) from exc
         raise TunError(
             exc.errno or 0, f"interface {name!r} cannot be made: {exc.strerror}"

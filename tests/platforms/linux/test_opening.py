@@ -30,6 +30,7 @@ from aiotun.config import DeviceConfig
 from aiotun.errors import (
     AddressError,
     NameInUseError,
+    NameInvalidError,
     NoDriverError,
     NotPermittedError,
     TunError,
@@ -166,6 +167,12 @@ def test_name_that_only_the_kernel_refuses(
     with pytest.raises(TunError, match=r"'a:b' cannot be made") as caught:
         namespace.run(open_device, DeviceConfig(name="a:b"))
     assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("name", ["all", "default"])
+def test_name_that_stands_for_other_interfaces(namespace: Namespace, name: str) -> None:
+    with pytest.raises(NameInvalidError, match="stands for others"):
+        namespace.run(open_device, DeviceConfig(name=name))
 
 
 def test_address_that_the_kernel_refuses_leaves_nothing(namespace: Namespace) -> None:
