@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import threading
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -296,41 +296,38 @@ async def test_closing_in_connection_made() -> None:
     far.close()
 
 
-def slow_open(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let opening take a while, as it does while another holds the kernel's lock."""
-    really_open = platforms.open_device
+class Opening:
+    """In the place of `open_device`, as while another holds the kernel's lock: says that a thread
+    entered it, which goes on by `leave`."""
 
-    def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
-        time.sleep(seconds)
-        return really_open(config)
+    def __init__(self, open_device: Callable[[DeviceConfig], tuple[Interface, Queue]]) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self._really_open = open_device
 
-    monkeypatch.setattr(platforms, "open_device", open_device)
+    def __call__(self, config: DeviceConfig) -> tuple[Interface, Queue]:
+        self.entered.set()
+        assert self.leave.wait(30)
+        return self._really_open(config)
 
 
-@needs_tun
-async def test_cancelled_while_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_open(monkeypatch, 0.1)
+def refuse(config: DeviceConfig) -> tuple[Interface, Queue]:
+    raise aiotun.NoDriverError(2, "of the test")
+
+
+@pytest.mark.parametrize("fails", [pytest.param(False, marks=needs_tun), True])
+async def test_cancelled_while_opening(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    slowly = Opening(refuse if fails else platforms.open_device)
+    monkeypatch.setattr(platforms, "open_device", slowly)
     opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder, name="aio%d"))
-    await asyncio.sleep(0.02)
-    opening.cancel()
-    await asyncio.sleep(0.02)
-    opening.cancel()
+    await until(slowly.entered.is_set)
+    for _ in range(2):
+        opening.cancel()
+        await asyncio.sleep(0.02)
+        assert not opening.done()
+    slowly.leave.set()
     await asyncio.wait([opening])
     assert opening.cancelled()
     assert tun_interfaces() == []
-
-
-async def test_cancelled_while_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_device(config: DeviceConfig) -> tuple[Interface, Queue]:
-        time.sleep(0.1)
-        raise aiotun.NoDriverError(2, "of the test")
-
-    monkeypatch.setattr(platforms, "open_device", open_device)
-    opening = asyncio.ensure_future(aiotun.create_device_endpoint(Recorder))
-    await asyncio.sleep(0.02)
-    opening.cancel()
-    await asyncio.wait([opening])
-    assert opening.cancelled()
 
 
 async def test_errors_of_opening_arrive_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from limits import descriptors_left, no_more_threads
-from rigs import packet
+from rigs import packet, until
 
 import aiotun
 from aiotun.capturing import Ring
@@ -163,11 +163,8 @@ async def test_one_descriptor_more_each_time(way: Callable[..., Any], tmp_path: 
         if error is None:
             break
         await go()
-        for _ in range(100):  # closing goes on off the loop
-            if sorted(os.listdir("/proc/self/fd")) == held:
-                break
-            await asyncio.sleep(0.01)
-        assert sorted(os.listdir("/proc/self/fd")) == held
+        # Closing goes on off the loop.
+        await until(lambda: sorted(os.listdir("/proc/self/fd")) == held)
     else:
         pytest.fail("it never succeeded")
 

@@ -193,7 +193,7 @@ def test_a_sender_waits_behind_another_and_times_out(interrupt: aiotun.Interrupt
     near, far = memory_devices(capacity=1, push_back=True)
     with near, far, ThreadPoolExecutor(1) as pool:
         first = pool.submit(near.send_many, [packet(0), packet(1)], interrupt=interrupt)
-        time.sleep(0.05)
+        wait_until(lambda: near._writers.others)
         for timeout in (0.05, 0, -1):  # less than zero: a deadline that has passed
             with pytest.raises(TimeoutError, match="no packet was sent"):
                 near.send(packet(2), timeout=timeout)
@@ -521,7 +521,7 @@ def test_shutdown_behind_the_end(rig: Rig) -> None:
 async def test_no_transport_while_a_thread_waits(rig: Rig, interrupt: aiotun.Interrupt) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(rig.device.recv, interrupt=interrupt)
-        time.sleep(0.05)  # noqa: ASYNC251
+        wait_until(lambda: rig.device._readers.others)
         with pytest.raises(aiotun.BusyError, match="thread is waiting"):
             await aiotun.open_device(device=rig.device)
         interrupt.set()
@@ -976,7 +976,7 @@ def test_readers_and_writers_interrupted_at_random(rig: Rig) -> None:
                     allowed.release()
 
     def write(index: int, interrupt: aiotun.Interrupt) -> None:
-        while time.monotonic() < end:
+        while not written[index] or time.monotonic() < end:
             try:
                 device.send_many([packet(n) for n in range(3)], timeout=5, interrupt=interrupt)
             except aiotun.errors.InterruptError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 from flow_rigs import HOST, FlowNet
-from rigs import until
+from rigs import settle, until
 
 import aiotun
 from aiotun.flows import DatagramStream, Decision, Drop, Flow, FlowLimits
@@ -40,25 +40,29 @@ async def test_connections(flow_net: FlowNet) -> None:
     """A reader takes twice its limit and one read more; then the window closes."""
     stop = asyncio.Event()
     clients = 5
+    sent = [0] * clients
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await stop.wait()
         writer.transport.abort()
 
-    async def send_what_goes(host: str) -> int:
-        loop, sent, piece = asyncio.get_running_loop(), 0, bytes(1 << 16)
+    async def send_what_goes(client: int) -> None:
+        loop, piece = asyncio.get_running_loop(), bytes(1 << 16)
         with flow_net.open_socket() as sock:
-            await loop.sock_connect(sock, (host, 80))
-            with suppress(asyncio.TimeoutError):
-                while sent < 64 << 20:
-                    await asyncio.wait_for(loop.sock_sendall(sock, piece), 0.3)
-                    sent += len(piece)
-            return sent
+            await loop.sock_connect(sock, (HOST[4], 80))
+            while sent[client] < 64 << 20:
+                await loop.sock_sendall(sock, piece)
+                sent[client] += len(piece)
 
     async with aiotun.start_flow_server(handle, limit=LIMIT, device=flow_net.device()) as server:
         with bounded(clients * (2 * LIMIT + READ_MAX) + (1 << 20)):
-            sent = await asyncio.gather(*(send_what_goes(HOST[4]) for _ in range(clients)))
-        assert 0 < min(sent) <= max(sent) < 64 << 20
+            sending = [asyncio.ensure_future(send_what_goes(n)) for n in range(clients)]
+            await until(lambda: min(sent))
+            await settle(lambda: sum(sent))
+        assert max(sent) < 64 << 20
+        for each in sending:
+            each.cancel()
+        await asyncio.wait(sending)
         stop.set()
         await until(lambda: not server.flows)
 

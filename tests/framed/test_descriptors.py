@@ -90,7 +90,7 @@ async def test_a_terminal_hangs_up(kind: str) -> None:
         await asyncio.sleep(0.01)
         await far.aclose()
         with pytest.raises(aiotun.ClosedError):
-            await asyncio.wait_for(receiving, 2)
+            await asyncio.wait_for(receiving, 20)
 
 
 async def test_one_side_of_two_pipes_ends() -> None:
@@ -120,7 +120,7 @@ async def test_closed_while_a_task_receives(kind: str) -> None:
         await asyncio.sleep(0.01)
         await far.aclose()
         with pytest.raises(aiotun.ClosedError):
-            await asyncio.wait_for(receiving, 2)
+            await asyncio.wait_for(receiving, 20)
         with pytest.raises(aiotun.ClosedError):
             await far.recv()
 

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 from framing import HALF_CLOSING, LINKS, UNIX, link
-from rigs import until
+from rigs import settle, until
 
 import aiotun
 from aiotun.codecs import SLIP, LengthPrefixed, RawStream, StreamDecoder
@@ -115,10 +115,7 @@ async def test_a_sender_waits_for_who_does_not_receive_and_cancelled_has_not_sen
                 sent += 1
 
         sending = asyncio.ensure_future(send())
-        before = -1
-        while before != sent or not a.full:  # a busy machine may take longer than that
-            before = sent
-            await asyncio.sleep(0.05)
+        await settle(lambda: sent)
         assert a.full
         assert 0 < sent < 200  # 50 MB
         sending.cancel()
@@ -296,11 +293,8 @@ async def drain(end: aiotun.Framed[bytes]) -> None:
 
 async def fill(end: aiotun.Framed[bytes]) -> None:
     """Send until nothing more goes."""
-    sent = -1
     sending = asyncio.ensure_future(end.send_all(itertools.repeat(BIG, 1000)))
-    while sent != end.counters.sent:
-        sent = end.counters.sent
-        await asyncio.sleep(0.05)
+    await settle(lambda: end.counters.sent)
     sending.cancel()
     await asyncio.wait([sending])
 

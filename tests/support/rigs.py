@@ -315,6 +315,16 @@ async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
         await asyncio.sleep(0.001)
 
 
+async def settle(value: Callable[[], object], turns: int = 50) -> None:
+    """Let the loop run until this has not changed for so many turns: nothing goes on any more."""
+    before, quiet = value(), 0
+    while quiet < turns:
+        await asyncio.sleep(0.001)
+        now = value()
+        quiet = quiet + 1 if now == before else 0
+        before = now
+
+
 async def end_each(protocols: Sequence[Recorder], remove: Callable[[int], object]) -> None:
     """Close, abort or remove the devices in turn, and look at what each protocol was told."""
     for number, protocol in enumerate(protocols):
