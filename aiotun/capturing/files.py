@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from mmap import mmap
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO
 
 from ..cancelling import Closing
@@ -45,7 +45,7 @@ class Ring:
     `x_00003_20261129131500.pcapng`. Each can be read alone.
 
     size: Bytes after which a file ends.
-    seconds: Time after which a file ends.
+    seconds: Time after which a file ends, whatever becomes of the system's clock meanwhile.
     files: How many stay: the oldest is removed for a new one. None: all of them.
 
     Raises `ConfigError` for a number below one, and without a size and a time.
@@ -114,7 +114,7 @@ class CaptureFile(Closing):
         else:
             self._file = target
         try:
-            self._begin(self._start)
+            self._begin()
         except BaseException:
             self._give_up()
             raise
@@ -133,11 +133,11 @@ class CaptureFile(Closing):
                 self._kept.popleft().unlink(missing_ok=True)
         return file
 
-    def _begin(self, now: int) -> None:
+    def _begin(self) -> None:
         self._file.write(self._head)
         self._flush()
         self._size = len(self._head)
-        self._begun = now
+        self._begun = monotonic()
 
     @property
     def full(self) -> bool:
@@ -165,7 +165,7 @@ class CaptureFile(Closing):
             if self.full:
                 return
             if self._ring is not None:
-                self._turn(self._ring, size, time)
+                self._turn(self._ring, size)
             self._file.writelines(parts)
             self._size += size
             self.written += 1
@@ -178,29 +178,31 @@ class CaptureFile(Closing):
         if native is None:
             return at, left
         with self._lock:
-            most, room, until = left, sys.maxsize, 1 << 63
+            most, room = left, sys.maxsize
             if self._count is not None:
                 most = min(left, self._count - self.written)
-            if self._ring is not None and self._ring.size is not None:
+            if self._ring is not None and self._is_old(self._ring):
+                room = 0
+            elif self._ring is not None and self._ring.size is not None:
                 room = min(room, max(0, self._ring.size - self._size))
-            if self._ring is not None and self._ring.seconds is not None:
-                until = self._begun + math.ceil(min(self._ring.seconds * 1e9, until - self._begun))
-            blocks, packets, at = native.captured_packets(memory, at, most, room, until)
+            blocks, packets, at = native.captured_packets(memory, at, most, room)
             self._file.write(blocks)
             self._size += len(blocks)
             self.written += packets
             return at, left - packets
 
-    def _turn(self, ring: Ring, size: int, now: int) -> None:
+    def _is_old(self, ring: Ring) -> bool:
+        return ring.seconds is not None and monotonic() - self._begun >= ring.seconds
+
+    def _turn(self, ring: Ring, size: int) -> None:
         """Go on with another file if this one is full or old enough."""
         full = ring.size is not None and self._size + size > ring.size
-        old = ring.seconds is not None and now - self._begun >= ring.seconds * 1e9
-        if (full or old) and self._size > len(self._head):
+        if (full or self._is_old(ring)) and self._size > len(self._head):
             self._tell(*self._told)
             self._flush()
             ended, self._file = self._file, self._next_file()  # where there is none, this stays
             ended.close()
-            self._begin(now)
+            self._begin()
 
     def tell(self, received: int, dropped: int) -> None:
         """Write how many packets came, and how many of these were lost before they got here."""

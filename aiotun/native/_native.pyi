@@ -237,11 +237,10 @@ def send_messages(
     """
 
 def captured_packets(
-    memory: mmap | bytearray, at: int, count: int, room: int, until: int, /
+    memory: mmap | bytearray, at: int, count: int, room: int, /
 ) -> tuple[bytes, int, int]:
     """`count` packets of a `PacketRing` (Linux), from a place in its memory on, as pcapng's blocks.
 
-    At most `room` bytes, and only what came before `until` (nanoseconds since 1970). The blocks;
-    how many there are; and the place of the next packet. It ends at the first packet that is
-    malformed, or has a VLAN tag beside it.
+    At most `room` bytes. The blocks; how many there are; and the place of the next packet. It ends
+    at the first packet that is malformed, or has a VLAN tag beside it.
     """

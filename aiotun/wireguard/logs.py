@@ -7,10 +7,11 @@ import json
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from math import inf
 
 from .core.peer import Peer
 from .core.session import REJECT_AFTER_TIME
-from .endpoint import WireGuard
+from .endpoint import WireGuard, clock
 from .keys import encode_key
 from .values import format_endpoint
 
@@ -44,6 +45,7 @@ class Connections:
     def __init__(self, interface: str) -> None:
         self._interface = interface
         self._last: dict[bytes, float] = {}
+        """When each peer shook hands, by `clock`."""
 
     def serve(self, wireguard: WireGuard) -> None:
         wireguard.tunnel.on_handshake(self._shook_hands)
@@ -58,10 +60,10 @@ class Connections:
         await asyncio.Event().wait()
 
     def _shook_hands(self, peer: Peer) -> None:
-        assert peer.last_handshake is not None
-        before = self._last.get(peer.public_key, 0.0)
-        self._last[peer.public_key] = peer.last_handshake
-        if peer.last_handshake - before > REJECT_AFTER_TIME and peer.endpoint is not None:
+        now = clock()  # the system's own may be set meanwhile
+        before = self._last.get(peer.public_key, -inf)
+        self._last[peer.public_key] = now
+        if now - before > REJECT_AFTER_TIME and peer.endpoint is not None:
             key, endpoint = encode_key(peer.public_key), format_endpoint(peer.endpoint)
             fields = {
                 "interface": self._interface,

@@ -129,9 +129,11 @@ BOUNDS = st.fixed_dictionaries(
 
 
 class Blocks:
-    """In the place of a PacketRing."""
+    """In the place of a PacketRing: a block each five seconds."""
 
-    def __init__(self, blocks: list[bytearray], *args: object, **options: object) -> None:
+    clock = 0.0
+
+    def __init__(self, blocks: list[bytearray]) -> None:
         self._blocks = iter(blocks)
 
     def __enter__(self) -> Blocks:
@@ -142,6 +144,7 @@ class Blocks:
     def stop(self) -> None: ...
 
     def read(self, *waits: object, take: Take | None) -> Iterator[Captured]:
+        self.clock += 5
         memory = next(self._blocks, None)
         return iter(()) if memory is None else linux.packets_in(memory, 0, take)
 
@@ -163,7 +166,9 @@ def recorded(
 
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(recording, "link_type_of", lambda name: LINKTYPE_RAW)
-        patch.setattr(recording, "PacketRing", partial(Blocks, blocks))
+        made_ring = Blocks(blocks)
+        patch.setattr(recording, "PacketRing", lambda *args, **options: made_ring)
+        patch.setattr(files, "monotonic", lambda: made_ring.clock)
         patch.setattr(recording, "CaptureFile", File)
         patch.setattr(time, "time_ns", lambda: FIRST_SECOND * 1_000_000_000)
         if not natively:
@@ -217,8 +222,8 @@ def test_what_is_plain_is_written_by_c() -> None:
 @pytest.mark.parametrize("wrong", [(-1, 1, 1), (0, -1, 1), (0, 1, -1)], ids=str)
 def test_places_and_bounds_that_cannot_be(wrong: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="below 0"):
-        native.captured_packets(bytearray(100), *wrong, 1)
+        native.captured_packets(bytearray(100), *wrong)
 
 
 def test_a_place_beyond_the_memory() -> None:
-    assert native.captured_packets(bytearray(100), 101, 5, 999, 1) == (b"", 0, 101)
+    assert native.captured_packets(bytearray(100), 101, 5, 999) == (b"", 0, 101)

@@ -10,9 +10,11 @@ import pytest
 from capture_files import read
 
 from aiotun import ConfigError
+from aiotun.capturing import files
 from aiotun.capturing.files import CaptureFile, Ring
 
 SECOND = 1_000_000_000
+NOW = 1_700_000_000 * SECOND
 
 
 def opened(path: Path, ring: Ring | None = None) -> CaptureFile:
@@ -22,7 +24,7 @@ def opened(path: Path, ring: Ring | None = None) -> CaptureFile:
 def test_a_ring_by_size_keeps_the_newest(tmp_path: Path) -> None:
     with opened(tmp_path / "x.pcapng", Ring(size=1200, files=2)) as file:
         for number in range(10):
-            file.write(bytes([number]) * 400, file._begun)
+            file.write(bytes([number]) * 400, NOW)
     left = sorted(tmp_path.iterdir())
     assert [re.sub(r"_\d{14}", "", path.name) for path in left] == [
         "x_00004.pcapng",
@@ -34,18 +36,21 @@ def test_a_ring_by_size_keeps_the_newest(tmp_path: Path) -> None:
     assert read(left[0]).statistics[0]["isb_usrdeliv"] == 8
 
 
-def test_a_ring_by_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hour", [0, 3600 * SECOND, -3600 * SECOND], ids=str)
+def test_a_ring_by_time(tmp_path: Path, hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while somebody sets the system's clock."""
+    passed = 0.0
+    monkeypatch.setattr(files, "monotonic", lambda: passed)
     with opened(tmp_path / "x.pcapng", Ring(seconds=10)) as file:
-        now = file._begun
-        for seconds in (0, 9, 11, 12):
-            file.write(b"packet", now + seconds * SECOND)
+        for number, passed in enumerate((0.0, 9.0, 11.0, 12.0)):
+            file.write(b"packet", NOW + round(passed) * SECOND + number * hour)
     assert [len(read(path).packets) for path in sorted(tmp_path.iterdir())] == [2, 2]
 
 
 def test_a_packet_larger_than_a_file_of_the_ring(tmp_path: Path) -> None:
     with opened(tmp_path / "x.pcapng", Ring(size=100)) as file:
         for _ in range(2):
-            file.write(bytes(1000), file._begun)
+            file.write(bytes(1000), NOW)
     assert [len(read(path).packets) for path in sorted(tmp_path.iterdir())] == [1, 1]
 
 
@@ -80,13 +85,13 @@ def test_a_ring_whose_next_file_cannot_be_made_stays_with_the_last(
     folder, moved = tmp_path / "ring", tmp_path / "moved"
     folder.mkdir()
     with opened(folder / "x.pcapng", Ring(size=600, files=1)) as file:
-        file.write(b"packet", file._begun)
+        file.write(b"packet", NOW)
         folder.rename(moved)
         with pytest.raises(FileNotFoundError):
-            file.write(bytes(600), file._begun)
+            file.write(bytes(600), NOW)
         if then == "write":
             with pytest.raises(FileNotFoundError):
-                file.write(bytes(600), file._begun)
+                file.write(bytes(600), NOW)
         elif then == "tell":
             file.tell(3, 1)
         elif then == "flush":

@@ -35,7 +35,6 @@ typedef struct {
 /* How far packets are written. */
 typedef struct {
     size_t count, room; /* packets, and bytes */
-    uint64_t until;     /* nanoseconds since 1970 */
 } Bounds;
 
 static inline uint32_t
@@ -118,7 +117,7 @@ static size_t
 put_captured(uint8_t *to, Bounds *bounds, const uint8_t *memory, size_t size, size_t at)
 {
     Captured packet;
-    while (bounds->count && find_captured(&packet, memory, size, at) && packet.time < bounds->until &&
+    while (bounds->count && find_captured(&packet, memory, size, at) &&
            enhanced_size(&packet) <= bounds->room) {
         if (to) {
             put_enhanced(to, &packet);
@@ -136,8 +135,7 @@ native_captured_packets(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer memory;
     Py_ssize_t at, count, room;
-    unsigned long long until;
-    if (!PyArg_ParseTuple(args, "y*nnnK:captured_packets", &memory, &at, &count, &room, &until))
+    if (!PyArg_ParseTuple(args, "y*nnn:captured_packets", &memory, &at, &count, &room))
         return NULL;
     PyObject *blocks = NULL;
     const size_t size = (size_t)memory.len;
@@ -147,14 +145,14 @@ native_captured_packets(PyObject *Py_UNUSED(module), PyObject *args)
         PyErr_SetString(PyExc_ValueError, "neither a place nor a bound is below 0");
         goto done;
     }
-    left = (Bounds){(size_t)count, (size_t)room, until};
+    left = (Bounds){(size_t)count, (size_t)room};
     put_captured(NULL, &left, memory.buf, size, (size_t)at);
     count -= (Py_ssize_t)left.count;
     room -= (Py_ssize_t)left.room;
     blocks = PyBytes_FromStringAndSize(NULL, room);
     if (!blocks)
         goto done;
-    left = (Bounds){(size_t)count, (size_t)room, until};
+    left = (Bounds){(size_t)count, (size_t)room};
     uint8_t *to = (uint8_t *)PyBytes_AS_STRING(blocks);
     Py_BEGIN_ALLOW_THREADS
     next = put_captured(to, &left, memory.buf, size, (size_t)at);
