@@ -20,7 +20,7 @@ from ..transports.base import MessageTransport, Uses
 from ..transports.flushing import flush_since, tick_of
 from .address import check_types, from_socket, is_v4, peer_name, to_socket
 from .cmsg import encode
-from .messages import Message, Outbox, Way
+from .messages import Message, Outbox, Way, pack
 from .protocol import Datagram, DatagramTrain, SocketAddress, UdpCounters, UdpProtocol
 
 __all__ = ["AnyProtocol", "UdpTransport"]
@@ -320,13 +320,19 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
 
     def _pack(self) -> None:
         """What has gathered waits in messages from now on, and is counted."""
-        messages = self._outbox.pack(self.get_extra_info("gso"))
+        runs = self._outbox.take()
+        gathered, self._gathered = self._gathered, 0
         counters = self.counters
-        counters.datagrams_sent += self._gathered
-        for _, _, _, datagrams, _ in messages:
+        counters.datagrams_sent += gathered
+        for _, _, _, datagrams, _ in runs:
             counters.bytes_sent += sum(map(len, datagrams))
-        self._gathered = 0
-        self._backlog += messages
+        try:
+            self._backlog += pack(runs, self.get_extra_info("gso"))
+        except BaseException as exc:  # they are gone, which gives memory back
+            counters.dropped_sent += gathered
+            if not isinstance(exc, MemoryError):
+                raise
+            self._note_error(exc)
 
     @property
     def turns(self) -> int:

@@ -10,7 +10,7 @@ from ..trains import batches, cut
 from .address import check_types
 from .protocol import SocketAddress
 
-__all__ = ["Message", "Outbox", "Way"]
+__all__ = ["Message", "Outbox", "Way", "pack"]
 
 
 class Message(NamedTuple):
@@ -102,23 +102,28 @@ class Outbox:
         self._runs.append(run)
         return run
 
-    def pack(self, many: bool) -> list[Message]:
-        """All that was gathered, as messages that UDP_SEGMENT can send, or of one datagram each.
+    def take(self) -> list[Message]:
+        """All that was gathered, for `pack`: runs of any number of datagrams, and trains.
 
         The outbox is empty now.
         """
         runs, self._runs, self._latest = self._runs, [], {}
-        make_batches = _singles if not many else native.batches if native else batches
-        messages: list[Message] = []
-        for run in runs:
-            if run.segment and not many:
-                run = run.taken_apart()
-            datagrams = run[3]
-            if len(datagrams) == 1:
-                messages.append(run)
-            else:
-                messages += [run._replace(datagrams=each) for each in make_batches(datagrams)]
-        return messages
+        return runs
+
+
+def pack(runs: list[Message], many: bool) -> list[Message]:
+    """The same as messages that UDP_SEGMENT can send, or of one datagram each."""
+    make_batches = _singles if not many else native.batches if native else batches
+    messages: list[Message] = []
+    for run in runs:
+        if run.segment and not many:
+            run = run.taken_apart()
+        datagrams = run[3]
+        if len(datagrams) == 1:
+            messages.append(run)
+        else:
+            messages += [run._replace(datagrams=each) for each in make_batches(datagrams)]
+    return messages
 
 
 def _singles(datagrams: list[bytes]) -> list[list[bytes]]:

@@ -19,6 +19,7 @@ from rigs import check_limits_at_once, check_write_buffer_limits, unix_pair, unt
 from udp_rigs import OWN, Backend, Recorder, endpoint, use_transport
 
 import aiotun
+from aiotun.udp import base
 from aiotun.udp import endpoint as udp_endpoint
 from aiotun.udp.asyncio_endpoint import PlainUdpTransport, _Inner
 from aiotun.udp.base import UdpTransport
@@ -323,6 +324,34 @@ async def test_a_message_that_raises_costs_itself_alone(monkeypatch: pytest.Monk
         assert transport.get_write_buffer_size() == 0
         transport.sendto(b"6", server.addr)
         await until(lambda: len(server.data) == 5)
+
+
+@both
+@pytest.mark.parametrize("raised", [MemoryError("of the test"), KeyboardInterrupt()], ids=repr)
+async def test_what_cannot_be_packed_is_counted_once(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of memory, or because a signal's handler raised."""
+
+    def fail(*args: object) -> None:
+        raise raised
+
+    async with endpoint() as server, endpoint() as client:
+        transport = client.transport
+        transport.sendto_many([b"1", b"2"], server.addr)
+        with monkeypatch.context() as short:
+            short.setattr(base, "pack", fail)
+            if isinstance(raised, MemoryError):
+                transport.flush()
+                assert client.errors == [raised]
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    transport.flush()
+        assert transport.get_write_buffer_size() == 0
+        transport.sendto(b"3", server.addr)
+        await until(lambda: server.data == [b"3"])
+        counters = transport.counters
+        assert (counters.datagrams_sent, counters.dropped_sent, counters.bytes_sent) == (3, 2, 3)
 
 
 @both
