@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 try:
     from aiohttp import web
+    from aiohttp.http_exceptions import HttpProcessingError
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         f"{exc.msg}: pip install 'aiotun[service]' brings it", name=exc.name
@@ -22,7 +26,14 @@ from ..values import parse_endpoint
 if sys.platform != "win32":
     from ..unix_socket import bind_privately
 
-__all__ = ["listening", "parse_place"]
+if TYPE_CHECKING:
+    Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    Adapter = logging.LoggerAdapter  # which takes no type before Python 3.11
+
+__all__ = ["Handler", "listening", "parse_place"]
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def parse_place(text: str) -> str | tuple[str, int]:
@@ -52,9 +63,12 @@ def parse_place(text: str) -> str | tuple[str, int]:
 async def listening(app: web.Application, place: str | tuple[str, int]) -> AsyncIterator[str]:
     """Serve the application there; yields where that is, as a URL or a path.
 
-    A UNIX socket is its owner's alone. Raises `OSError` where the place cannot be had.
+    At a port a request under a name of another site is refused. A UNIX socket, to which no browser
+    leads, is its owner's alone. Raises `OSError` where the place cannot be had.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    if not isinstance(place, str):
+        app.middlewares.insert(0, _local_alone)
+    runner = web.AppRunner(app, access_log=None, logger=_Log(), shutdown_timeout=1.0)
     await runner.setup()
     try:
         assert runner.server is not None
@@ -80,3 +94,35 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
             server.close()
     finally:
         await runner.cleanup()
+
+
+@web.middleware
+async def _local_alone(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A name that leads here may be another site's, whose page would read what we answer
+    (DNS rebinding). Programs that name no host are not browsers."""
+    host = request.headers.get("Host")
+    if host is not None and not _is_local(host):
+        raise web.HTTPForbidden(text="this is another site's request")
+    return await handler(request)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""  # a browser leaves out port 80
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class _Log(Adapter):
+    """aiohttp's log, in which what is no HTTP is one line for whoever looks for faults."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.getLogger("aiotun.wireguard"), {})
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        exc = kwargs.get("exc_info")
+        if isinstance(exc, HttpProcessingError):
+            self.logger.debug("a request is no HTTP: %s", type(exc).__name__)
+        else:
+            super().log(level, msg, *args, **kwargs)

@@ -13,12 +13,10 @@ import hmac
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import segno
 from aiohttp import web
@@ -30,7 +28,7 @@ from ..keys import KEY_SIZE, encode_key
 from ..stores.base import Change, Peers
 from ..values import format_endpoint, parse_endpoint, parse_network
 from ..wg_quick import interface_name
-from .listening import listening
+from .listening import Handler, listening
 
 if TYPE_CHECKING:
     from ..server import Server
@@ -58,8 +56,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Page:
@@ -92,14 +88,8 @@ class Page:
         return answer
 
     def _check(self, request: web.Request) -> None:
-        # A name that leads here may be another site's (DNS rebinding).
-        try:
-            host = urlsplit(f"//{request.host}").hostname or ""  # a browser leaves out port 80
-            local = host == "localhost" or ip_address(host).is_loopback
-        except ValueError:
-            local = False
         origin = request.headers.get("Origin")
-        if not local or origin not in (None, f"http://{request.host}"):
+        if origin not in (None, f"http://{request.headers.get('Host')}"):
             raise web.HTTPForbidden(text="this is another site's request")
         if request.path.startswith("/api/"):
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
