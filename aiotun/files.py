@@ -1,8 +1,12 @@
-"""Files that must never be half written: keys, configurations, what a server has to remember."""
+"""Files that must never be half written: keys, configurations, what a server has to remember.
+
+And how they are read: what stands in the place of a file keeps nobody waiting.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -17,17 +21,87 @@ if sys.platform == "win32":
     from .platforms.windows import security
 else:
     import fcntl
+    import select
 
-__all__ = ["create_file", "locked", "replace_file"]
+__all__ = [
+    "check_file",
+    "create_file",
+    "is_stream",
+    "locked",
+    "read_file",
+    "read_stream",
+    "replace_file",
+]
 
 PATIENCE, PAUSE = 1.0, 0.01
 """Seconds."""
+
+PIECE, STREAM_MAX = 1 << 16, 1 << 24
+"""Bytes: some 100,000 peers. A device may have no end."""
+
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What a path may lead to that is no file."""
 
 LOCK = ".aiotun-lock"
 
 OWNERS_ALONE = "D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;OW)"
 """Mode 0o600 for Windows: nothing is inherited from the folder, and the system, administrators
 and the owner may do all."""
+
+
+def check_file(path: Path, mode: int | None = None) -> None:
+    """Raise `OSError` unless the path leads to a file, or to one of this mode (`os.stat`)."""
+    kind = KINDS.get(stat.S_IFMT(os.stat(path).st_mode if mode is None else mode))
+    if kind is not None:
+        number = errno.EISDIR if kind == KINDS[stat.S_IFDIR] else errno.EINVAL
+        raise OSError(number, f"it is {kind}, not a file", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a file. Raises `OSError`, also for what is none, which is not waited for."""
+    check_file(path)
+    with open(path, "rb", opener=_open_at_once) as file:
+        check_file(path, os.fstat(file.fileno()).st_mode)
+        return file.read()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is there can be read once: a pipe, such as a shell's `<(command)`, or a
+    terminal."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.stat(path).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+    return False
+
+
+def read_stream(path: Path) -> bytes:
+    """What comes out of a pipe or a terminal, until whoever writes there has closed it.
+
+    Raises `OSError`, also where nobody has opened the pipe to write into it.
+    """
+    data = bytearray()
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        if sys.platform != "win32":
+            select.select([file], [], [], PATIENCE)  # somebody may be about to open it
+        while True:
+            piece = file.read(PIECE)
+            if piece:
+                data += piece
+            elif piece is None and sys.platform != "win32":  # somebody has it open
+                select.select([file], [], [])
+            else:
+                break
+            if len(data) > STREAM_MAX:
+                raise OSError(errno.EFBIG, "more comes out of it than can be", str(path))
+    if not data:
+        raise OSError(errno.EINVAL, "nothing comes out of it", str(path))
+    return bytes(data)
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -51,10 +125,13 @@ def replace_file(path: Path, data: bytes) -> None:
 
     A temporary file beside it takes the data, reaches the disk, and is then renamed over it
     (rename(2)): a reader, or a machine that lost its power, finds the old file or the new one.
-    A symbolic link is followed. A file that is there keeps its mode (on Windows its list of who
-    may do what), and its owner where this process may set it; a new one is its owner's alone.
+    A symbolic link is followed; what is there and no file stays. A file that is there keeps its
+    mode (on Windows its list of who may do what), and its owner where this process may set it; a
+    new one is its owner's alone.
     """
     target = Path(os.path.realpath(path))
+    with contextlib.suppress(FileNotFoundError):
+        check_file(target)
     number, name = _temporary(target.parent)
     try:
         with open(number, "wb") as file:
@@ -90,6 +167,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 if sys.platform == "win32":
+    _open_at_once = None  # no path leads to what keeps it waiting
 
     def _take(path: Path) -> int:
         """Open the file, once nobody has it open."""
@@ -98,6 +176,10 @@ if sys.platform == "win32":
         return number
 
 else:
+
+    def _open_at_once(path: str, flags: int) -> int:
+        """For `open`: a pipe into which nobody writes would keep it waiting."""
+        return os.open(path, flags | os.O_NONBLOCK)
 
     def _take(path: Path) -> int:
         """Lock the file, which whoever had it has removed before: another one has its name then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 import stat
 import sys
 import threading
@@ -12,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from aiotun.files import create_file, locked, replace_file
+from aiotun import files
+from aiotun.files import (
+    check_file,
+    create_file,
+    is_stream,
+    locked,
+    read_file,
+    read_stream,
+    replace_file,
+)
 
 modes = pytest.mark.skipif(
     sys.platform == "win32", reason="modes say nothing there: platforms/windows/test_security.py"
@@ -118,3 +128,85 @@ def test_a_lock_is_of_the_file_itself(tmp_path: Path, other: str, waits: bool) -
     assert entered.wait(10)
     leave.set()
     thread.join()
+
+
+def no_file(kind: str, path: Path) -> Path:
+    """What is there afterwards is of this kind."""
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")  # which has no end
+    elif sys.platform == "win32":
+        pytest.skip("no such names there")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    return path
+
+
+@links
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "socket"])
+def test_what_is_no_file_is_refused_at_once_and_stays(tmp_path: Path, kind: str) -> None:
+    path = no_file(kind, tmp_path / "it")
+    before = path.stat()
+    message = f"it is a {kind}, not a file: '.*it'"
+    with pytest.raises(OSError, match=message):
+        read_file(path)
+    with pytest.raises(OSError, match=message):
+        check_file(path)
+    with pytest.raises(OSError, match=f"it is a {kind}, not a file"):
+        replace_file(path, b"new")
+    assert os.path.samestat(before, path.stat())
+    assert os.listdir(tmp_path) == ["it"]
+    assert is_stream(path) is (kind in ("pipe", "device"))
+
+
+@modes
+def test_a_pipe_that_takes_the_place_of_a_file_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look at it and its opening."""
+    path = no_file("pipe", tmp_path / "it")
+    looks = iter([lambda path: None, check_file])
+    monkeypatch.setattr(files, "check_file", lambda *place: next(looks)(*place))
+    with pytest.raises(OSError, match="it is a pipe"):
+        read_file(path)
+
+
+@modes
+@pytest.mark.parametrize("named", [False, True])
+def test_a_pipe_is_read_to_its_end(tmp_path: Path, named: bool) -> None:
+    path = no_file("pipe", tmp_path / "it")
+    size = 3 * files.PIECE
+    opened = threading.Event()
+
+    def write() -> None:
+        with path.open("wb", buffering=0) as pipe:
+            opened.set()
+            for piece in (b"a", b"b" * size):
+                pipe.write(piece)
+
+    writer = threading.Thread(target=write)
+    if named:
+        writer.start()
+        assert read_stream(path) == b"a" + b"b" * size
+    else:  # as a shell gives it: one that was open before
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writer.start()
+        opened.wait(10)
+        assert read_stream(Path(f"/dev/fd/{reader}")) == b"a" + b"b" * size
+        os.close(reader)
+    writer.join()
+
+
+@modes
+def test_what_nothing_comes_out_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    for path in (no_file("pipe", tmp_path / "it"), Path("/dev/null")):
+        with pytest.raises(OSError, match="nothing comes out of it: '"):
+            read_stream(path)
+    with pytest.raises(OSError, match="more comes out of it than can be"):
+        read_stream(no_file("device", tmp_path / "endless"))
+    assert not is_stream(tmp_path / "nothing")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..capturing import Ring, capture
@@ -50,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Record until a signal, the count, the time, or the interface's end; tell what was lost."""
     try:
-        with _interrupted_by_signals() as interrupt, ExitStack() as stack:
-            target = _target(args, stack)
+        with ExitStack() as stack:
+            target = _target(args, stack)  # until a pipe has a reader, signals end the program
+            interrupt = stack.enter_context(_interrupted_by_signals())
             return (_capture_new if args.new else _capture_named)(args, target, interrupt)
     except BrokenPipeError:
         raise  # `aiotun.cli` ends in silence
@@ -80,7 +82,11 @@ def _target(args: argparse.Namespace, stack: ExitStack) -> Target:
         return pipe
     if args.write == "-":
         return sys.stdout.buffer
-    return str(args.write or f"{args.new or _name(args)}.pcapng")
+    path = str(args.write or f"{args.new or _name(args)}.pcapng")
+    if Path(path).is_fifo():
+        print(f"waiting until somebody reads {path}", file=sys.stderr, flush=True)
+        return stack.enter_context(open(path, "wb"))
+    return path
 
 
 def _name(args: argparse.Namespace) -> str:

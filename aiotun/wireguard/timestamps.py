@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..cancelling import despite_cancellation
-from ..files import replace_file
+from ..files import read_file, replace_file
 from .core.peer import Peer
 from .endpoint import WireGuard
 from .keys import KEY_SIZE
@@ -45,7 +45,7 @@ class Timestamps:
             )
         self._peers = wireguard.tunnel.peers
         try:
-            self._known = _decode(self._path.read_bytes())
+            self._known = _decode(read_file(self._path))
         except FileNotFoundError:
             pass
         except (ValueError, RecursionError):

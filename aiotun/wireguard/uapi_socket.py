@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from ..files import read_file
 from .changes import Control
 from .uapi_exchange import REQUEST_MAX, converse
 from .unix_socket import bind_privately
@@ -77,7 +78,7 @@ def socket_path(name: str, directory: Path = DIRECTORY) -> Path:
     Raises `ValueError` unless the name is an interface's.
     """
     with contextlib.suppress(OSError):
-        name = (directory / f"{interface_name(name)}.name").read_text().strip()
+        name = read_file(directory / f"{interface_name(name)}.name").decode().strip()
     return directory / f"{interface_name(name)}.sock"
 
 

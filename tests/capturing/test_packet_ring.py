@@ -264,6 +264,32 @@ def test_count_of_what_waits_in_a_device_of_its_own(namespace: Namespace, tmp_pa
     assert len(read(path).packets) == 3
 
 
+@pytest.mark.parametrize("read_it", [False, True], ids=["nobody reads", "somebody reads"])
+def test_into_a_pipe(
+    namespace: Namespace, device: aiotun.Device, tmp_path: Path, read_it: bool
+) -> None:
+    """Which waits for a reader, unless a signal ends it."""
+    path = tmp_path / "x.pcapng"
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "aiotun", "capture", "cap0", "-w", str(path)]
+    pipes = {**settings(), "stderr": subprocess.PIPE}
+    with namespace.run(subprocess.Popen, command, **pipes) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"waiting until somebody reads {path}\n"
+            if read_it:
+                with path.open("rb") as pipe:
+                    assert "to a pipe" in process.stderr.readline()
+                    exchange(device)
+                    assert ended(process)[0] == 0
+                    (tmp_path / "read").write_bytes(pipe.read())
+                assert len(read(tmp_path / "read").packets) == 2
+            else:
+                assert ended(process) == (130, "")
+        finally:
+            process.kill()
+
+
 def test_to_standard_output_whose_reader_goes(namespace: Namespace, device: aiotun.Device) -> None:
     with capturing(namespace, "cap0", "-w", "-") as process:
         assert process.stdout is not None

@@ -507,3 +507,56 @@ async def test_a_file_that_is_none(tmp_path: Path) -> None:
         await ConfigFile(tmp_path / "wg0.conf").load()
     (tmp_path / "wg0.conf").write_bytes(b"\xef\xbb\xbf" + MANUAL.encode())
     assert await ConfigFile(tmp_path / "wg0.conf").load() == parse_config(MANUAL)
+
+
+pipes = pytest.mark.skipif(sys.platform == "win32", reason="no pipe has a path there")
+
+
+@pipes
+async def test_a_pipe_in_the_place_of_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, and later."""
+    caplog.set_level(logging.ERROR)
+    monkeypatch.setattr("aiotun.files.PATIENCE", 0.01)
+    path = tmp_path / "wg0.conf"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="nothing comes out of it"):
+        ConfigFile(path)
+    path.unlink()
+    path.write_text(MANUAL)
+    file = ConfigFile(path)
+    async with aclosing(file.watch()) as changes:
+        await anext(changes)
+        waiting = asyncio.ensure_future(anext(changes))
+        path.unlink()
+        os.mkfifo(path)
+        while not caplog.records:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert "it is a pipe, not a file" in caplog.messages[-1]
+        with pytest.raises(OSError, match="it is a pipe, not a file"):
+            await file.load()
+        with pytest.raises(OSError, match="it is a pipe, not a file"):
+            await file.save(parse_config(MANUAL))
+        path.unlink()
+        path.write_text(MANUAL.replace("51820", "51821"))
+        assert (await waiting).listen_port == 51821
+
+
+@pipes
+async def test_what_a_shell_writes_into_a_pipe(tmp_path: Path) -> None:
+    """`<(command)`: it is read once, and changes no more."""
+    reader, writer = os.pipe()
+    os.write(writer, MANUAL.encode())
+    os.close(writer)
+    file = ConfigFile(Path(f"/dev/fd/{reader}"))
+    os.close(reader)
+    assert await file.load() == await file.load() == parse_config(MANUAL)
+    async with aclosing(file.watch()) as changes:
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    with pytest.raises(OSError, match="/dev/fd/"):
+        await file.edit(lambda text: text + "# more")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,20 @@ def test_a_phone_is_paired_with_a_store(
     assert peers["phone"]["allowed_ips"] == [f"{phone.addresses[0].ip}/32"]
     assert main(["wireguard", "pair", *files, "--endpoint", "vpn.example.com"]) == 1
     assert list(listed(url, capsys)) == ["phone"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipe has a path there")
+def test_a_preshared_key_out_of_a_pipe(tmp_path: Path) -> None:
+    """`<(wg genpsk)`, say."""
+    (tmp_path / "wg0.conf").write_text(SERVER)
+    (tmp_path / "wg0.conf").chmod(0o600)
+    reader, writer = os.pipe()
+    os.write(writer, f"{SECRET}\n".encode())
+    os.close(writer)
+    add = ("add", "alice", ALICE, "--preshared-key", f"/dev/fd/{reader}")
+    assert run(f"file:{tmp_path}/wg0.conf", *add) == 0
+    os.close(reader)
+    assert f"PresharedKey = {SECRET}" in (tmp_path / "wg0.conf").read_text()
 
 
 def test_a_narrow_table_has_the_key_whole(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -413,3 +415,22 @@ def test_errors_in_plain_words(
     output = machine.run(*program(*words), cwd=tmp_path, status=1)
     assert message in output
     assert output.count("\n") == 1
+
+
+def test_a_configuration_out_of_a_pipe(machine: Machine, tmp_path: Path) -> None:
+    """A pipe into which nobody writes is refused; what a shell gives is taken, and changes no
+    more."""
+    path = tmp_path / "wg0.conf"
+    os.mkfifo(path)
+    output = machine.run(*program("serve"), cwd=tmp_path, status=1)
+    assert output == "aiotun wireguard: wg0.conf: nothing comes out of it\n"
+    path.unlink()
+    machine.run(*program("pair", "--endpoint", "192.0.2.1"), cwd=tmp_path)
+    serve = shlex.join(program("serve", "--name", "wg0"))
+    with machine.running("bash", "-c", f"exec {serve} <(cat wg0.conf)", cwd=tmp_path) as server:
+        server.wait_for("wg0 is up at UDP port 51820, peers: 1")
+        server.process.send_signal(signal.SIGHUP)
+        shown = machine.run(*program("status", "--once"))
+        assert "51820" in shown
+        server.end(signal.SIGTERM)
+    assert "what held before" not in server.output

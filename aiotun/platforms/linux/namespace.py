@@ -42,7 +42,8 @@ def call_in_namespace(namespace: str | os.PathLike[str] | int, function: Callabl
         path = os.fspath(namespace)
         path = path if "/" in path else f"{NAMED}/{path}"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Nonblocking: a pipe in its place, into which nobody writes, is refused too.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
         kind = NotPermittedError if isinstance(exc, PermissionError) else NamespaceError
         raise kind(

@@ -25,7 +25,7 @@ from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
 from ..pool import Interface, free_addresses
 from ..stores.base import Change, Peers
-from ..stores.file import with_peer
+from ..stores.file import ConfigFile, with_peer
 from ..stores.urls import open_store
 from ..values import parse_dns, parse_endpoint, parse_network
 from ..wg_quick import interface_name
@@ -197,7 +197,7 @@ def make_pair(
         interface_name(file.stem)
     with locked(server_file):
         if server_file.exists():
-            known = server_file.read_text(encoding="utf-8-sig")
+            known = ConfigFile(server_file).text()
             server = parse_config(known, str(server_file), allow_commands=True)
         else:
             server = new_server(networks, endpoint[1])
@@ -225,7 +225,7 @@ def pair_in_store(
     """As `make_pair`, for a server whose file is there, and whose peers are in the store at this
     URL."""
     name = interface_name(client_file.stem)
-    known = server_file.read_text(encoding="utf-8-sig")
+    known = ConfigFile(server_file).text()
     server = parse_config(known, str(server_file), allow_commands=True)
     client = InterfaceConfig()
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from ...files import is_stream, read_file, read_stream
 from ..config import PeerConfig
-from ..keys import decode_key, encode_key
+from ..keys import KEY_SIZE, decode_key, encode_key
 from ..pool import free_addresses
 from ..stores.base import Change, Peers, Store
 from ..stores.urls import open_store
@@ -69,13 +70,13 @@ def add_store_argument(parser: argparse.ArgumentParser, default: str | None) -> 
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
-    asyncio.run(_main(args))
+    asyncio.run(_main(args, _new_peer(args) if args.peer_command == "add" else None))
 
 
-async def _main(args: argparse.Namespace) -> None:
+async def _main(args: argparse.Namespace, new: PeerConfig | None) -> None:
     async with open_store(args.store) as store:
-        if args.peer_command == "add":
-            peer = await add_peer(store, _new_peer(args), args.pool)
+        if new is not None:
+            peer = await add_peer(store, new, args.pool)
             print(", ".join(str(network) for network in peer.allowed_ips) or "no allowed IPs")
         elif args.peer_command == "list":
             peers, _ = await store.peers()
@@ -87,13 +88,17 @@ async def _main(args: argparse.Namespace) -> None:
 
 
 def _new_peer(args: argparse.Namespace) -> PeerConfig:
-    secret = args.preshared_key and decode_key(args.preshared_key.read_text().strip())
+    path = args.preshared_key
+    if path is None:
+        secret = bytes(KEY_SIZE)
+    else:
+        secret = decode_key((read_stream if is_stream(path) else read_file)(path).decode().strip())
     if not 0 <= args.keepalive <= 65535:
         raise ValueError("--keepalive takes 0 to 65535 seconds")
     return PeerConfig(
         decode_key(args.public_key),
         name=parse_name(args.name),
-        preshared_key=secret or bytes(32),
+        preshared_key=secret,
         endpoint=parse_endpoint(args.endpoint) if args.endpoint else None,
         allowed_ips=tuple(map(parse_network, filter(None, args.allowed_ips.split(",")))),
         persistent_keepalive=args.keepalive,

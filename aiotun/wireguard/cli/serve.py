@@ -93,13 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Raises `OSError` and `ValueError`."""
-    run(_serve(args))
+    # Before there is a loop: as long as it waits for a pipe, signals do what they do by themselves.
+    file = ConfigFile(args.file, allow_commands=args.allow_commands)
+    run(_serve(args, file))
 
 
-async def _serve(args: argparse.Namespace) -> None:
+async def _serve(args: argparse.Namespace, file: ConfigFile) -> None:
     if args.log == "json":
         logging.getLogger().handlers[0].setFormatter(JSONFormatter())
-    file = ConfigFile(args.file, allow_commands=args.allow_commands)
     name = interface_name(args.name or args.file.stem)
     companions: list[Companion] = [Connections(name)]
     state = args.state or state_directory()

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files import locked, replace_file
+from ...files import check_file, is_stream, locked, read_file, read_stream, replace_file
 from ..config import InterfaceConfig, PeerConfig
 from ..config_file import ConfigFileError, format_config, format_peer, parse_config
 from ..values import parse_name
@@ -31,11 +31,15 @@ DISABLED = "# (disabled) "
 
 
 class ConfigFile:
-    """One interface with its peers. With `allow_commands` there may be commands in it."""
+    """One interface with its peers. With `allow_commands` there may be commands in it.
+
+    A pipe or a terminal is read here, to its end, and neither followed nor written; that raises
+    `OSError`."""
 
     def __init__(self, path: Path, *, allow_commands: bool = False) -> None:
         self.path = path
         self.allow_commands = allow_commands
+        self._streamed = read_stream(path) if is_stream(path) else None
         self._refused = ""
         """What was logged last: all that watch the file log it once."""
 
@@ -67,7 +71,9 @@ class ConfigFile:
                     taken = seen
                     try:
                         taken, config = await asyncio.to_thread(self._load)
-                    except ValueError as exc:
+                    except FileNotFoundError:
+                        raise
+                    except (OSError, ValueError) as exc:
                         self._refuse(f"{exc}; what held before holds on")
                     else:
                         self._refused = ""
@@ -80,6 +86,8 @@ class ConfigFile:
             logger.error("%s", why)
 
     def _state(self) -> tuple[int, ...]:
+        if self._streamed is not None:
+            return ()
         found = self.path.stat()
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
@@ -89,15 +97,20 @@ class ConfigFile:
         return state, config
 
     def _save(self, text: str) -> None:
-        with locked(self.path):
+        with self._locked():
             replace_file(self.path, text.encode())
 
     def _edit(self, change: Callable[[str], str]) -> None:
-        with locked(self.path):
+        with self._locked():
             _, text = self._read_at_rest()
             changed = change(text)
             if changed != text:
                 replace_file(self.path, changed.encode())
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        if self._streamed is not None:
+            check_file(self.path)
+        return locked(self.path)
 
     def text(self) -> str:
         """What stands in the file. Raises `OSError` and `ConfigFileError`."""
@@ -112,11 +125,14 @@ class ConfigFile:
                 return state, text
 
     def _read(self) -> str:
-        modes = self.path.stat().st_mode & self.path.absolute().parent.stat().st_mode
-        if modes & stat.S_IRWXO and sys.platform != "win32":  # where modes say nothing
-            logger.warning("%s is open to everybody, keys and all: chmod 600 it", self.path)
-        try:
-            return self.path.read_text(encoding="utf-8-sig")  # Windows' editors leave a mark
+        data = self._streamed
+        if data is None:
+            modes = self.path.stat().st_mode & self.path.absolute().parent.stat().st_mode
+            if modes & stat.S_IRWXO and sys.platform != "win32":  # where modes say nothing
+                logger.warning("%s is open to everybody, keys and all: chmod 600 it", self.path)
+            data = read_file(self.path)
+        try:  # Windows' editors leave a mark
+            return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()
         except UnicodeDecodeError:
             raise ConfigFileError(f"{self.path} is no text: write it in UTF-8") from None
 

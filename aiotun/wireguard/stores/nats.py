@@ -15,6 +15,7 @@ import random
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +23,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from ...files import check_file
 from ..config import PeerConfig
 from ..keys import decode_key, encode_key
 from ..values import format_endpoint, parse_endpoint, parse_name, parse_network
@@ -82,6 +84,8 @@ def parse_address(url: str) -> Address:
 async def connected(address: Address) -> AsyncIterator[Client]:
     """A connection, which comes back by itself. Raises `OSError` where none can be had."""
     options: dict[str, Any] = {}
+    for file in address.files.values():
+        check_file(Path(file))  # which is read by others, and again when the connection comes back
     if address.servers[0].startswith("tls://"):
         options["tls"] = _tls(address.files)
     if "creds" in address.files:
