@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -457,37 +458,71 @@ async def test_a_reload_undoes_no_later_change(
 # Time stamps that outlive the program.
 
 
-async def test_an_initiation_is_a_replay_after_a_restart(tmp_path: Path) -> None:
-    keys = [generate_private_key() for _ in range(2)]
-    file = tmp_path / "wg0.timestamps"
-    client = Tunnel(keys[1])
-    everything = (ip_network("0.0.0.0/0"),)
-    client.set_peer(PeerConfig(public_key_of(keys[0]), allowed_ips=everything), 0, ("192.0.2.1", 1))
+KEYS = [bytes([number]) * 32 for number in (8, 1)]
+
+EVERYTHING = (ip_network("0.0.0.0/0"),)
+
+CLIENT = PeerConfig(public_key_of(KEYS[1]), allowed_ips=EVERYTHING)
+
+
+@contextlib.asynccontextmanager
+async def remembering(file: Path) -> AsyncIterator[tuple[WireGuard, Timestamps]]:
+    """A server that keeps time stamps there."""
+    near, far = memory_devices()
+    with far:
+        async with WireGuard(InterfaceConfig(KEYS[0]), device=near) as wireguard:
+            timestamps = Timestamps(file)
+            timestamps.serve(wireguard)
+            wireguard.set_peer(CLIENT)
+            timestamps.place([CLIENT.public_key])
+            task = asyncio.ensure_future(timestamps.run())
+            await asyncio.sleep(0)
+            yield wireguard, timestamps
+            await end([task])
+
+
+def initiation_at(now: float) -> bytes:
+    """Of the client, by its clock."""
+    client = Tunnel(KEYS[1], wall_clock=lambda: now)
+    server = PeerConfig(public_key_of(KEYS[0]), allowed_ips=EVERYTHING)
+    client.set_peer(server, 0, ("192.0.2.1", 1))
     client.packets_from_device([packets.udp(payload=b"x")], 0)
     ((_, _, _, (initiation,)),) = client.take_datagrams()
-    config = PeerConfig(public_key_of(keys[1]), allowed_ips=everything)
+    return initiation
 
-    def received(tunnel: Tunnel, data: bytes) -> list[bytes]:
-        tunnel.datagrams_received([Datagram(data, ("192.0.2.2", 2), None, 0)], 1000.0)
-        return [each for sent in tunnel.take_datagrams() for each in sent[3]]
 
+def answers(tunnel: Tunnel, initiation: bytes, now: float) -> bool:
+    tunnel.datagrams_received([Datagram(initiation, ("192.0.2.2", 2), None, 0)], now)
+    return bool(tunnel.take_datagrams())
+
+
+async def test_an_initiation_is_a_replay_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "wg0.timestamps"
+    initiation = initiation_at(1e9)
     for first in (True, False):
-        near, far = memory_devices()
-        with far:
-            async with WireGuard(InterfaceConfig(keys[0]), device=near) as wireguard:
-                timestamps = Timestamps(file)
-                timestamps.serve(wireguard)
-                wireguard.set_peer(config)
-                timestamps.place([config.public_key])
-                answers = received(wireguard.tunnel, initiation)
-                if first:
-                    (data,) = received(client, answers[0])
-                    received(wireguard.tunnel, data)
-                    timestamps.write()
-                else:
-                    assert answers == []
-                    assert wireguard.tunnel.counters.replayed_handshake == 1
+        async with remembering(file) as (wireguard, _):
+            assert answers(wireguard.tunnel, initiation, 1000.0) is first
+            assert wireguard.tunnel.counters.replayed_handshake == (not first)
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_time_stamp_goes_with_its_peer(tmp_path: Path, restart: bool) -> None:
+    """A client whose clock was ahead is let in again when it is removed and added."""
+    file = tmp_path / "wg0.timestamps"
+    async with remembering(file) as (wireguard, _):
+        assert answers(wireguard.tunnel, initiation_at(4e9), 1000.0)
+    async with remembering(file) as (wireguard, timestamps):
+        assert not answers(wireguard.tunnel, initiation_at(1e9), 1000.0)
+        wireguard.remove_peer(CLIENT.public_key)
+        timestamps.place([CLIENT.public_key])
+        if not restart:
+            wireguard.set_peer(CLIENT)
+            timestamps.place([CLIENT.public_key])
+            assert answers(wireguard.tunnel, initiation_at(1e9), 1001.0)
+    async with remembering(file) as (wireguard, _):
+        assert answers(wireguard.tunnel, initiation_at(1e9), 1000.0) is restart
+        assert answers(wireguard.tunnel, initiation_at(2e9), 1001.0)
 
 
 @pytest.mark.parametrize(
