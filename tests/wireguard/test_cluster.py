@@ -235,6 +235,32 @@ async def test_a_replayed_initiation_is_refused_by_every_server(url: str) -> Non
         assert tunnel.take_datagrams() == []
 
 
+async def test_what_was_written_of_a_peer_goes_with_it(url: str) -> None:
+    """Its time stamp, which would keep it out if its clock had been ahead. A server that starts
+    later sees to those that went while there was none."""
+    key, nobody = public_key_of(CLIENTS[0]), bytes(32)
+
+    def holders(server: Serving) -> set[str]:
+        entries = server.member._known.entries.items()
+        return {at for at, (_, value) in entries if at.startswith("holder.") and value is not None}
+
+    async with server(url) as first, client(0, way_to(first)) as phone:
+        await phone.host.send(packet("10.9.0.2", "10.0.0.1"))
+        await first.recv()
+        await until(lambda: holders(first) == {f"holder.{key.hex()}"})
+        value = first.member._known.entries[f"holder.{key.hex()}"].value
+        await first.member._bucket.write(f"holder.{nobody.hex()}", value)
+        async with server(url) as second:
+            await until(lambda: holders(second) == {f"holder.{key.hex()}"})
+            assert second.peer(0).timestamp
+            for each in (first, second):
+                each.wireguard.remove_peer(key)
+                each.member.place([key])
+            await until(lambda: holders(first) == holders(second) == set())
+    async with server(url) as third:
+        assert third.peer(0).timestamp == b""
+
+
 async def test_an_initiation_alone_moves_nobody(url: str) -> None:
     """Whoever passes it on to another server cannot use the session."""
     async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:

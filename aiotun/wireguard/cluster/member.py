@@ -22,7 +22,7 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
@@ -50,7 +50,7 @@ ANNOUNCEMENT_TTL = 5.0
 """Seconds without one after which a server is gone."""
 
 AT_ONCE = 64
-"""Claims that are under way at the same time."""
+"""Writes that are under way at the same time."""
 
 SERVER, HOLDER = "server.", "holder."
 """What the keys of the bucket begin with; behind it stands a public key in hexadecimal digits."""
@@ -95,6 +95,8 @@ class Member:
         """By the peers' public keys."""
         self._claims: dict[bytes, Claim] = {}
         """Of peers that have shaken hands here, which the others do not know yet."""
+        self._gone: set[bytes] = set()
+        """Peers that are none any more: what was written of them is to go."""
         self._wireguard: WireGuard | None = None
         self._delivering = False
         self.lost = 0
@@ -113,9 +115,9 @@ class Member:
         if self._wireguard is not None:
             if self.servers != servers:
                 self.link.set_servers(self.servers, self._wireguard.tunnel.mtu)
-                self.place(self._wireguard.tunnel.peers)
+                self._place(self._wireguard.tunnel.peers)
             else:
-                self.place(_key_of(key) for key in changed if key.startswith(HOLDER))
+                self._place(_key_of(key) for key in changed if key.startswith(HOLDER))
 
     @staticmethod
     def _note(table: dict, key: bytes, value: object) -> None:  # type: ignore[type-arg]
@@ -130,17 +132,23 @@ class Member:
         wireguard.tunnel.on_handshake(self._shook_hands)
         wireguard.sources.append(self.link.udp)
         self.link.set_servers(self.servers, wireguard.tunnel.mtu)
-        self.place(wireguard.tunnel.peers)
+        self._place(wireguard.tunnel.peers)
 
     def place(self, public_keys: Iterable[bytes]) -> None:
-        """Say of each of these peers who holds it."""
+        """Say of each of these peers who holds it, and forget those that have gone."""
+        assert self._wireguard is not None
+        changed = set(public_keys)
+        self._gone |= changed - self._wireguard.tunnel.peers.keys()
+        self._place(changed)
+
+    def _place(self, public_keys: Iterable[bytes]) -> None:
         assert self._wireguard is not None
         peers = self._wireguard.tunnel.peers
         for public_key in public_keys:
             if public_key in peers:
-                self._place(peers[public_key])
+                self._place_peer(peers[public_key])
 
-    def _place(self, peer: Peer) -> None:
+    def _place_peer(self, peer: Peer) -> None:
         holding = self.holdings.get(peer.public_key)
         before = peer.timestamp
         if holding is not None:
@@ -185,9 +193,11 @@ class Member:
 
     async def run(self) -> None:
         """Announce this server, claim its peers, and follow the others, until cancelled."""
+        assert self._wireguard is not None
         loop = asyncio.get_running_loop()
         announced = -ANNOUNCEMENTS
         reachable = True
+        self._gone |= self.holdings.keys() - self._wireguard.tunnel.peers.keys()
         while True:
             try:
                 if loop.time() - announced >= ANNOUNCEMENTS:
@@ -195,6 +205,7 @@ class Member:
                     await self.announce()
                 await self._claim()
                 await self.read()
+                await self._forget_gone()
                 reachable = True
             except UnreachableError as exc:
                 if reachable:
@@ -220,12 +231,7 @@ class Member:
     async def _claim(self) -> None:
         while self._claims:
             some = list(self._claims)[:AT_ONCE]
-            claims = [self._claim_one(public_key) for public_key in some]
-            results = await asyncio.gather(*claims, return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException) and not isinstance(result, ConflictError):
-                    raise result
-            if any(results):
+            if any(await _at_once(map(self._claim_one, some))):
                 await self.read()
 
     async def _claim_one(self, public_key: bytes) -> None:
@@ -238,7 +244,7 @@ class Member:
         holding = self.holdings.get(public_key)
         if holding is not None:
             if not claim.is_newer(holding):
-                self._place(peer)
+                self._place_peer(peer)
                 return
             timestamp = max(timestamp, holding.timestamp)
         key = HOLDER + public_key.hex()
@@ -250,6 +256,28 @@ class Member:
         self.holdings[public_key] = mine
         if self._claims.get(public_key) is claim:  # and it has not shaken hands again
             del self._claims[public_key]
+
+    async def _forget_gone(self) -> None:
+        some = list(self._gone)[:AT_ONCE]
+        await _at_once(map(self._forget, some))
+        self._gone.difference_update(some)
+
+    async def _forget(self, public_key: bytes) -> None:
+        """Remove what was written of it, unless it is a peer again, here or at another server."""
+        assert self._wireguard is not None
+        key = HOLDER + public_key.hex()
+        entry = self._known.entries.get(key)
+        if entry and entry.value is not None and public_key not in self._wireguard.tunnel.peers:
+            await self._bucket.write(key, None, revision=entry.revision)
+
+
+async def _at_once(writes: Iterable[Awaitable[None]]) -> list[BaseException | None]:
+    """What came of each: None, or a `ConflictError`. Raises all else."""
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, ConflictError):
+            raise result
+    return results
 
 
 @asynccontextmanager
