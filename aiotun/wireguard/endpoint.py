@@ -109,6 +109,7 @@ class WireGuard(AsyncClosing):
         self.sources: list[aiotun.PacketTransport | aiotun.UdpTransport] = []
         """What packets for peers come from: none of it is read while the socket takes no more."""
         self.tunnel.on_unanswered(self._unanswered)
+        self._came_up: Callable[[], object] = lambda: None
         self._crossing: Crossing | None = None
 
     async def __aenter__(self) -> WireGuard:
@@ -229,6 +230,10 @@ class WireGuard(AsyncClosing):
         """
         self._prepare = prepare
         prepare(self.udp.socket)
+
+    def on_link_up(self, came_up: Callable[[], object]) -> None:
+        """Call this when the interface comes up that others had down."""
+        self._came_up = came_up
 
     def renew_sessions(self) -> None:
         """Begin handshakes with the peers that have sessions, and do what is due: the machine has
@@ -366,6 +371,7 @@ class _Host(aiotun.PacketProtocol):
         self._tunnel = wireguard.tunnel
         self._pass_on = wireguard._pass_on
         self._clock = clock
+        self._up = True
 
     def connection_made(self, transport: aiotun.PacketTransport) -> None:
         device, queue = transport.device, transport.device.queue
@@ -391,6 +397,9 @@ class _Host(aiotun.PacketProtocol):
     def device_changed(self, event: aiotun.interfaces.Event) -> None:
         if isinstance(event, aiotun.interfaces.LinkChanged):
             self._tunnel.mtu = event.mtu
+            was_up, self._up = self._up, event.up
+            if self._up and not was_up:
+                self._wireguard._came_up()
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("to the device: %s", exc)

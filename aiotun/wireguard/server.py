@@ -115,6 +115,7 @@ class Server:
         self._known: InterfaceConfig | None = None
         """What file and store said when all of it was made so; None: some of it was refused."""
         self._reload_wanted = asyncio.Event()
+        self._came_up = asyncio.Event()
 
     async def run(self, *, uapi: bool = True, directory: Path = DIRECTORY) -> None:
         """Serve until cancelled, or until the interface or its UAPI socket is deleted.
@@ -137,6 +138,7 @@ class Server:
                 self._follow_file(),
                 self._follow_store(revision),
                 self._follow_reloads(),
+                self._follow_link(),
             ]
             if self._system is not None:
                 parts.append(self._system.follow(lambda: self.wireguard.endpoints))
@@ -171,6 +173,7 @@ class Server:
             device, self.flows = await stack.enter_async_context(exit_)
         self.wireguard = WireGuard(self.config, name=device_name(self.name), device=device)
         await stack.enter_async_context(self.wireguard)
+        self.wireguard.on_link_up(self._came_up.set)
         self.interface = self.wireguard.device.name if self.flows is None else self.name
         for companion in self._companions:
             companion.serve(self.wireguard)
@@ -254,6 +257,14 @@ class Server:
                         self._settings = await self.file.load()
                     await self._change()
 
+    async def _follow_link(self) -> None:
+        """Others had the interface down: with it went its routes, and its addresses of IPv6."""
+        while await self._came_up.wait():
+            self._came_up.clear()
+            async with self._becoming:
+                self._known = None
+                await self._change()
+
     async def _change(self) -> None:
         """Become what file and store say. Who changed the one may have changed the other too."""
         wanted = self._wanted
@@ -295,6 +306,8 @@ class Server:
             left = {address.interface for address in device.addresses()}
             for address in left.intersection(before.addresses).difference(config.addresses):
                 device.remove_address(address)  # a link-local one
+        if system is not None and again:
+            await _in_thread(system.look_again)
         if system is not None:
             await _in_thread(system.update, config, self.wireguard.endpoints)
         if self._kill_switch is not None:

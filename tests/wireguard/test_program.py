@@ -417,6 +417,32 @@ def test_errors_in_plain_words(
     assert output.count("\n") == 1
 
 
+@pytest.mark.requires("ipv6")
+def test_an_interface_that_others_have_down_for_a_while(machine: Machine, tmp_path: Path) -> None:
+    """With it go its routes, and its addresses of IPv6."""
+    (tmp_path / "wg0.conf").write_text(
+        "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+        "Address = 10.9.0.1/24, fd09::1/64\nFwMark = 51820\n"
+        "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n"
+        "AllowedIPs = 10.20.0.0/16, fd20::/64, 0.0.0.0/0\n"
+    )
+    (tmp_path / "wg0.conf").chmod(0o600)
+
+    def shown() -> list[str]:
+        asked = ("route", "-6 route", "route show table 51820", "-6 address show dev wg0")
+        return [machine.run("ip", *words.split()) for words in asked]
+
+    with machine.running(*program("serve"), cwd=tmp_path) as server:
+        server.wait_for("wg0 is up")
+        before = shown()
+        assert "10.20.0.0/16 dev wg0" in before[0]
+        machine.run("ip", "link", "set", "wg0", "down")
+        assert shown()[:3] == ["", "", ""]
+        machine.run("ip", "link", "set", "wg0", "up")
+        wait_until(lambda: shown() == before)
+        server.end(signal.SIGTERM)
+
+
 def test_a_configuration_out_of_a_pipe(machine: Machine, tmp_path: Path) -> None:
     """A pipe into which nobody writes is refused; what a shell gives is taken, and changes no
     more."""

@@ -51,6 +51,14 @@ class System(ABC):
         """Make the routes those that the configuration wants, but for our datagrams to these
         hosts, which are IP addresses as `WireGuard.endpoints` has them."""
 
+    def look_again(self) -> None:
+        """Forget the routes that are gone: with the interface, as others had it down, or because
+        others have removed them. `update` makes them again.
+
+        A system whose interfaces do not go down has none.
+        """
+        return
+
     async def follow(self, endpoints: Callable[[], Collection[str]]) -> None:
         """Keep our datagrams out of the tunnel wherever peers and gateways go, until cancelled.
 

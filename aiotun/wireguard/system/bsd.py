@@ -103,6 +103,14 @@ class Bsd(FollowingSystem):
                 self._routing.add(Route(network), self._index)
                 self._networks.add(network)
 
+    def look_again(self) -> None:
+        with self._lock:
+            self._networks &= {
+                each.route.destination
+                for each in self._routing.table()
+                if each.route is not None and each.index == self._index
+            }
+
     def _keep_out(self, networks: Collection[Network]) -> None:
         """Make the routes to hosts that are needed beside those to these networks."""
         table = self._routing.table()

@@ -73,6 +73,17 @@ class Linux(System):
             if network not in present.routes:
                 self._add_route(network, table)
 
+    def look_again(self) -> None:
+        routes = self._present.routes
+        there = {
+            (entry.route.destination, table)
+            for table in set(routes.values())
+            for entry in self._routing.routes(table, self._index)
+        }
+        for network, table in list(routes.items()):
+            if (network, table) not in there:
+                del routes[network]
+
     def set_dns(self, words: Iterable[str]) -> str | None:
         return self._dns.set(words)
 

@@ -117,6 +117,20 @@ def test_where_routes_go(system: Bsd, shown: Shown, networks: list[str], routes:
     assert shown.hosts == {}
 
 
+def test_routes_that_went_are_made_again(
+    kernel: ModelKernel, device: aiotun.Device, system: Bsd, shown: Shown
+) -> None:
+    wanted = config("10.1.0.0/16", "10.2.0.0/16")
+    system.update(wanted, [])
+    gone = [each for each in kernel.routes if str(each.destination) == "10.1.0.0"]
+    change(kernel, kernel.routes.remove, *gone)
+    system.update(wanted, [])
+    assert shown.networks == ["10.2.0.0/16"]
+    system.look_again()
+    system.update(wanted, [])
+    assert shown.networks == ["10.1.0.0/16", "10.2.0.0/16"]
+
+
 def test_tables_of_the_file(system: Bsd, shown: Shown) -> None:
     system.update(config("0.0.0.0/1", "10.1.0.0/16", table=254), [])
     assert shown.networks == ["0.0.0.0/1", "10.1.0.0/16"]

@@ -165,6 +165,20 @@ def test_a_route_that_others_removed_is_no_error(namespace: Namespace, routes: L
     assert shown(namespace, "main") == ["10.2.0.0/16"]
 
 
+def test_routes_that_went_are_made_again(namespace: Namespace, routes: Linux) -> None:
+    wanted = config("10.1.0.0/16", "0.0.0.0/0", fwmark=51820)
+    routes.update(wanted)
+    namespace.command("ip", "link", "set", "wg9", "down")
+    namespace.command("ip", "link", "set", "wg9", "up")
+    namespace.command("ip", "route", "add", "10.1.0.0/16", "dev", "wg9", "proto", "static")
+    assert shown(namespace, 51820) == []
+    routes.look_again()
+    routes.update(wanted)
+    assert shown(namespace, "main") == ["10.1.0.0/16"]
+    assert shown(namespace, 51820) == ["default4"]
+    assert rules(namespace, 4).count(ALL_BUT_OURS) == 1
+
+
 def test_without_ipv6_the_rest_is_routed(
     namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
