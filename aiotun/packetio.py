@@ -240,21 +240,25 @@ class PacketWriter:
         """Coalesce and write. Raises `InterfaceGoneError`; all else is reported."""
         counters, queue, table = self._counters, self.queue, self.table
         frames: Sequence[bytes] = packets
-        if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
-            size, written, super_packets, frames = native.write_packets(
-                queue.channel(),
-                packets,
-                queue.layer,
-                table.tcp,
-                table.udp,
-                table.udp_zero_checksum,
-            )
-            counters.frames_sent += written
-            counters.super_packets_sent += super_packets
-        else:
-            size = sum(map(len, packets))
-            if queue.vnet_hdr:
-                frames = table.coalesce(packets)
+        try:
+            if native and queue.vnet_hdr and queue.direct is not None and not self.waiting:
+                size, written, super_packets, frames = native.write_packets(
+                    queue.channel(),
+                    packets,
+                    queue.layer,
+                    table.tcp,
+                    table.udp,
+                    table.udp_zero_checksum,
+                )
+                counters.frames_sent += written
+                counters.super_packets_sent += super_packets
+            else:
+                size = sum(map(len, packets))
+                if queue.vnet_hdr:
+                    frames = table.coalesce(packets)
+        except MemoryError:
+            self.drop(packets)
+            raise
         counters.packets_sent += len(packets)
         counters.bytes_sent += size
         if frames:

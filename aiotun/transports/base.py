@@ -114,8 +114,8 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def resume_reading(self) -> None:
         if self._paused and not self.is_closing():
-            self._paused = False
             self._loop.call_soon(self._resume)
+            self._paused = False
 
     @abstractmethod
     def _resume(self) -> None:

@@ -66,11 +66,15 @@ class CallingTransport(PacketTransport):
         if act in self._due:
             return
         self._due.add(act)
-        if threading.get_ident() == self._thread:
-            self._loop.call_soon(self._turn, act)
-        else:
-            with suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._turn, act)
+        try:
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self._turn, act)
+            else:
+                with suppress(RuntimeError):  # the loop was closed
+                    self._loop.call_soon_threadsafe(self._turn, act)
+        except MemoryError:
+            self._due.discard(act)  # the next call sees to it
+            raise
 
     def _turn(self, act: Callable[[], None]) -> None:
         self._due.discard(act)

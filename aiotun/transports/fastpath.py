@@ -40,7 +40,7 @@ class Owner(Protocol):
         """A callback raised."""
 
     def _fail(self, exc: Exception) -> None:
-        """The queue raised an error after which the transport has to end."""
+        """The queue raised an error after which the transport has to end, or memory was refused."""
 
     def _pushed_back(self) -> None:
         """The queue does not take all that was written: the rest waits in the writer."""
@@ -153,9 +153,9 @@ class Port:
             return
         tick = self.tick
         outer = len(tick)
-        self.due = True
         tick.append(self)
         try:
+            self.due = True
             while self.pending and self.reading:
                 self._hand_over()
         finally:
@@ -224,11 +224,11 @@ class Port:
             if len(self.packets) >= WRITE_BATCH:
                 self.flush()
             elif not self.due:
-                self.due = True
                 if self.tick:
                     self.tick.append(self)
                 else:
                     self.loop.call_soon(self._end_of_tick)
+                self.due = True  # unless that raised: then the next packet's sees to it
 
     def writelines(self, packets: Iterable[bytes | bytearray | memoryview]) -> None:
         """`write` for each."""

@@ -237,7 +237,8 @@ class PacketTransport(MessageTransport, asyncio.Transport):
         """End because of an error after which nothing can be read or written."""
         if not isinstance(exc, OSError):
             self._complain(exc, "the device's input and output")
-        self._end(exc)
+        if not isinstance(exc, MemoryError):  # next time there may be some
+            self._end(exc)
 
     def _stop(self) -> None:
         self._port.closed = True

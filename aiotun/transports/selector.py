@@ -26,8 +26,8 @@ class SelectorTransport(PacketTransport):
     def _come_back(self) -> None:
         """Read again in the loop's next turn, once: the descriptor tells nothing of held frames."""
         if self._queue.holds_frames and self.is_reading() and not self._comes_back:
-            self._comes_back = True
             self._loop.call_soon(self._read_held)
+            self._comes_back = True
 
     def _read_held(self) -> None:
         self._comes_back = False

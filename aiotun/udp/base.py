@@ -159,9 +159,9 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         """Give the protocol what was received, then flush what it wrote, wherever."""
         tick = self._tick
         outer = len(tick)
-        self._scheduled = True
         tick.append(self)
         try:
+            self._scheduled = True
             give(received)
         finally:
             flush_since(tick, outer)
@@ -278,11 +278,11 @@ class UdpTransport(MessageTransport, asyncio.DatagramTransport):
         if self._gathered >= WRITE_BATCH:
             self.flush()
         elif not self._scheduled:
-            self._scheduled = True
             if self._tick:
                 self._tick.append(self)
             else:
                 self._loop.call_soon(self._end_of_tick)
+            self._scheduled = True  # unless that raised: then the next datagram's sees to it
 
     def _check(self, addr: SocketAddress | None, local: str | None, ecn: int) -> Way:
         """Raise `ValueError` or `TypeError` for what datagrams cannot be sent with."""

@@ -193,6 +193,9 @@ class UdpSocket:
     ) -> list[DatagramTrain]:
         """Count what was received elsewhere, and report the error with which that ended."""
         self._count(datagrams, len(trains), size, number)
+        if number == errno.ENOMEM:
+            made = sum(len(cut(each.data, each.segment)) for each in trains)
+            self._counters.dropped_received += datagrams - made
         return trains
 
     def _count(self, datagrams: int, messages: int, size: int, number: int) -> None:

@@ -327,11 +327,11 @@ class WireGuard(AsyncClosing):
                 logger.debug("to the network: %s", exc)
         deadline = tunnel.next_deadline
         if deadline < self._due:
+            delay = max(deadline - clock(), TIMER_SLACK)
+            timer = self._loop.call_later(delay, self._tick)
             if self._timer is not None:
                 self._timer.cancel()
-            self._due = deadline
-            delay = max(self._due - clock(), TIMER_SLACK)
-            self._timer = self._loop.call_later(delay, self._tick)
+            self._timer, self._due = timer, deadline
 
     def _write(self, frames: list[bytes]) -> None:
         """Give the device what peers sent."""

@@ -33,8 +33,13 @@ tuple_of(Py_ssize_t count, PyObject *const *stolen)
     return tuple;
 }
 
-/* Append to a list. Return false with an exception set. */
-#ifdef Py_GIL_DISABLED /* lists have memory of another kind there */
+#ifdef Py_GIL_DISABLED /* lists have memory of another kind there, and none is reserved */
+static bool
+reserve(PyObject *Py_UNUSED(list), Py_ssize_t Py_UNUSED(room))
+{
+    return true;
+}
+
 static bool
 append(PyObject *list, PyObject *stolen)
 {
@@ -43,22 +48,33 @@ append(PyObject *list, PyObject *stolen)
     return done;
 }
 #else
+/* Have room in a list for so many items in all: to append them does not fail then. Return false with an
+   exception set. */
+static bool
+reserve(PyObject *list, Py_ssize_t room)
+{
+    PyListObject *to = (PyListObject *)list;
+    if (room <= to->allocated)
+        return true;
+    PyObject **items = PyMem_Realloc(to->ob_item, (size_t)room * sizeof *items);
+    if (!items) {
+        PyErr_NoMemory();
+        return false;
+    }
+    to->ob_item = items;
+    to->allocated = room;
+    return true;
+}
+
+/* Append to a list. Return false with an exception set. */
 static bool
 append(PyObject *list, PyObject *stolen)
 {
     PyListObject *to = (PyListObject *)list;
-    const Py_ssize_t size = Py_SIZE(to), room = 4 * size + 4; /* what gathers packets soon has many */
-    if (stolen && size == to->allocated) {
-        PyObject **items = PyMem_Realloc(to->ob_item, (size_t)room * sizeof *items);
-        if (items) {
-            to->ob_item = items;
-            to->allocated = room;
-        }
-        else {
-            PyErr_NoMemory();
-            Py_CLEAR(stolen);
-        }
-    }
+    const Py_ssize_t size = Py_SIZE(to);
+    /* What gathers packets soon has many. */
+    if (stolen && size == to->allocated && !reserve(list, 4 * size + 4))
+        Py_CLEAR(stolen);
     if (stolen) {
         PyList_SET_ITEM(list, size, stolen);
         Py_SET_SIZE(to, size + 1);
@@ -66,6 +82,17 @@ append(PyObject *list, PyObject *stolen)
     return stolen;
 }
 #endif
+
+/* Let go of a list's last items, until so many are left. No memory is needed for it. */
+static inline void
+shorten(PyObject *list, Py_ssize_t size)
+{
+    for (Py_ssize_t last = PyList_GET_SIZE(list); last-- > size;) {
+        PyObject *item = PyList_GET_ITEM(list, last);
+        Py_SET_SIZE(list, last);
+        Py_DECREF(item);
+    }
+}
 
 /* Exchange what two lists hold. Neither is looked at by another thread meanwhile. */
 static inline void

@@ -117,10 +117,11 @@ class Link(AsyncClosing):
             self.received += len(packets)
             self._deliver(packets)
         if tunnel.next_deadline < self._due:
+            due = tunnel.next_deadline
+            timer = self._loop.call_later(max(due - clock(), 0.1), self._tick)
             if self._timer is not None:
                 self._timer.cancel()
-            self._due = tunnel.next_deadline
-            self._timer = self._loop.call_later(max(self._due - clock(), 0.1), self._tick)
+            self._timer, self._due = timer, due
 
     def _tick(self) -> None:
         self._due = math.inf

@@ -96,15 +96,6 @@ batch_coalesce(Batch *batch, bool tap, Wanted wanted)
     return done;
 }
 
-static inline Py_ssize_t
-batch_bytes(const Batch *batch)
-{
-    size_t bytes = 0;
-    for (int32_t i = 0; i < batch->count; i++)
-        bytes += batch->items[i].iov_len;
-    return (Py_ssize_t)bytes;
-}
-
 /* Return the frame, as bytes, that begins with the packet `from` or the first later one, and put the place
    behind it there; NULL if there is none, or with an exception set. */
 static PyObject *

@@ -19,6 +19,7 @@ typedef struct {
     PyObject *malformed; /* the frame at which reading ended, or NULL */
     Py_ssize_t count, bytes; /* of packets, those within super-packets too */
     Py_ssize_t frames, super_packets;
+    Py_ssize_t lost, lost_bytes; /* what of it is not in `packets`: there was no memory for it */
     bool more; /* the batch ended because it has enough of super-packets: more may wait */
 } Reading;
 
@@ -40,12 +41,23 @@ count_frame(Reading *reading, const uint8_t *frame, size_t size, bool tap)
     reading->bytes += (Py_ssize_t)weight.bytes;
 }
 
-/* Count packets that came as they are, or were split. */
+/* Note a frame that was read, and for which there is no memory. */
+static void
+lose_frame(Reading *reading, const uint8_t *frame, size_t size, bool tap)
+{
+    const Weight weight = weigh(frame, size, tap);
+    reading->lost += (Py_ssize_t)weight.packets;
+    reading->lost_bytes += (Py_ssize_t)weight.bytes;
+}
+
+/* Count packets that came as they are, or were split, and those that were lost. */
 static void
 count_packets(Reading *reading)
 {
-    reading->count = PyList_GET_SIZE(reading->packets);
-    for (Py_ssize_t i = 0; i < reading->count; i++)
+    const Py_ssize_t there = PyList_GET_SIZE(reading->packets);
+    reading->count = there + reading->lost;
+    reading->bytes = reading->lost_bytes;
+    for (Py_ssize_t i = 0; i < there; i++)
         reading->bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(reading->packets, i));
 }
 
@@ -108,11 +120,16 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
         count = read_run(channel, next, last, wanted, tap, sizes, &more);
         Py_END_ALLOW_THREADS
         const uint8_t *frame = next;
-        for (int i = 0; done && i < count; frame += sizes[i++]) {
+        for (int i = 0; i < count; frame += sizes[i++]) {
             /* Another thread may have begun to read meanwhile, into another room. */
             const bool stays = recent->room == room && frame + sizes[i] <= last;
+            const Py_ssize_t before = PyList_GET_SIZE(reading->packets);
             Plan plan;
             reading->frames++;
+            if (!done) { /* since an earlier one */
+                lose_frame(reading, frame, (size_t)sizes[i], tap);
+                continue;
+            }
             done = split(reading->packets, recent, frame, (size_t)sizes[i], tap, stays, &plan);
             if (plan == SEGMENTS) {
                 reading->super_packets++;
@@ -123,6 +140,10 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
                 reading->malformed = PyBytes_FromStringAndSize((const char *)frame, sizes[i]);
                 done = reading->malformed;
             }
+            if (!done) {
+                shorten(reading->packets, before);
+                lose_frame(reading, frame, (size_t)sizes[i], tap);
+            }
         }
     }
     Py_DECREF(room);
@@ -131,13 +152,17 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
     return done;
 }
 
-/* Return a frame that was read into a room: the room itself, unless the frame leaves most of it
-   empty. */
+/* Return a frame that was read into a room: the room itself, unless the frame leaves most of it empty,
+   and there is memory for less. */
 static PyObject *
 frame_in(PyObject *room, Py_ssize_t room_size, Py_ssize_t size)
 {
-    if (size <= room_size / 2)
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size);
+    if (size <= room_size / 2) {
+        PyObject *frame = PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size);
+        if (frame)
+            return frame;
+        PyErr_Clear();
+    }
     shrink_room(room, size);
     return Py_NewRef(room);
 }
@@ -179,7 +204,8 @@ receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call, 
    into room for the largest, and moved if it fits into less: that takes less time than a readv(2) into
    two rooms. The GIL is released once for several frames: four times as many each time, since it
    costs time to get rooms ready, and mostly few frames wait. Where there is a call for many, it is
-   made instead. Return false with an exception set. */
+   made instead. What a frame needs of memory it has before it is read: so none is lost. Return false with
+   an exception set. */
 static bool
 read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
             const Families *families, Py_ssize_t limit)
@@ -197,7 +223,7 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
         const Py_ssize_t end = wanted < limit - used ? used + wanted : limit;
         PyObject **place = &kept->large[large], *largest = take_room(place, FRAME_MAX);
         Py_ssize_t taken = used, read = used;
-        for (done = largest; done && taken < end; taken++)
+        for (done = largest && reserve(frames, end); done && taken < end; taken++)
             done = (rooms[taken] = take_room(&kept->rooms[taken], ROOM_SIZE));
         if (done) {
             uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(largest);
@@ -223,6 +249,10 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
         keep_room(place, largest);
         used = read;
         wanted = size > ROOM_SIZE ? 1 : 4 * wanted;
+    }
+    if (!done && PyList_GET_SIZE(frames)) {
+        PyErr_Clear(); /* of memory: next time there may be some for more */
+        done = true;
     }
     return done;
 }

@@ -35,7 +35,8 @@ write_packet(Channel channel, const uint8_t *packet, size_t size)
 
 /* What one call wrote. */
 typedef struct {
-    Py_ssize_t bytes, frames, super_packets;
+    Py_ssize_t bytes; /* in all packets */
+    Py_ssize_t packets, frames, super_packets;
     PyObject *left; /* the frames that were not written, a list, or NULL if all were */
 } Writing;
 
@@ -49,6 +50,9 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
     Part item;
     Batch batch = {1, &single, &item};
     PyObject *room = NULL; /* what it holds stays as it is, as long as this holds it */
+    *writing = (Writing){0};
+    for (Py_ssize_t i = 0; i < count; i++)
+        writing->bytes += PyBytes_GET_SIZE(items[i]);
     if (count == 1) {
         single.data = (const uint8_t *)PyBytes_AS_STRING(items[0]);
         item = part(single.data, (size_t)PyBytes_GET_SIZE(items[0]));
@@ -59,7 +63,6 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
         announce_recent(&batch, recent, items);
         room = Py_XNewRef(recent->room);
     }
-    *writing = (Writing){.bytes = batch_bytes(&batch)};
     int32_t i = 0;
     bool found;
     Py_BEGIN_ALLOW_THREADS
@@ -74,6 +77,7 @@ write_packets(Writing *writing, PyObject *const *items, Py_ssize_t count, Recent
                 ? !write_parts(channel, parts, frame_parts(batch.packets, batch.items, i, &head, parts))
                 : !write_packet(channel, p->data, batch.items[i].iov_len))
             break;
+        writing->packets += p->count > 1 ? p->count : 1;
         writing->frames++;
         writing->super_packets += p->count > 1;
     }

@@ -92,6 +92,19 @@ flush_tick(Port *self, PyObject *written)
     return end_finally(&block);
 }
 
+/* Let packets wait behind those that are pending. Return false with an exception set, if there is one. */
+static bool
+keep_pending(Port *self, PyObject *packets)
+{
+    Finally block;
+    begin_finally(&block);
+    if (PyList_GET_SIZE(self->pending))
+        PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets);
+    else
+        exchange_items(self->pending, packets); /* this takes no memory */
+    return end_finally(&block);
+}
+
 /* Give the protocol these packets. Nothing else is pending, and no other delivery is under way. */
 static bool
 deliver(Port *self, PyObject *packets)
@@ -99,7 +112,7 @@ deliver(Port *self, PyObject *packets)
     PyObject *written = PyList_New(0); /* made before the tick begins: a finalizer may write */
     if (!written || PyList_Append(self->tick, (PyObject *)self)) {
         Py_XDECREF(written);
-        return false;
+        return keep_pending(self, packets); /* the next call delivers them, with what it reads */
     }
     self->due = true;
     PyObject *name = Py_NewRef(self->callback);
@@ -116,6 +129,5 @@ deliver(Port *self, PyObject *packets)
 static bool
 deliver_late(Port *self, PyObject *packets)
 {
-    return !PyList_SetSlice(self->pending, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, packets) &&
-           done_with(leave_to_twin(self, "deliver", NULL));
+    return keep_pending(self, packets) && done_with(leave_to_twin(self, "deliver", NULL));
 }

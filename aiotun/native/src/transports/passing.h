@@ -51,6 +51,8 @@ pass_frames(Port *self, Reading *reading)
         shrink_room(room, size);
         done = append(reading->packets, new_super_packet(self, room));
         count_frame(reading, frame, (size_t)size, self->tap);
+        if (!done)
+            lose_frame(reading, frame, (size_t)size, self->tap);
     }
     keep_room(place, room);
     done = leave(target, done);

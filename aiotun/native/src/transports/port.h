@@ -65,6 +65,21 @@ leave(Port *self, bool done)
     return end_finally(&block);
 }
 
+/* Tell the owner if the exception that is set is of memory, as Port._read does. Return false with an
+   exception set: another one, or one of that call. */
+static bool
+tell_no_memory(Port *self)
+{
+    if (!PyErr_ExceptionMatches(PyExc_MemoryError))
+        return false;
+    PyObject *exception = take_exception();
+    PyObject *owner = PyObject_GetAttrString((PyObject *)self, "owner");
+    const bool done = owner && done_with(PyObject_CallMethod(owner, "_fail", "O", exception));
+    Py_XDECREF(owner);
+    Py_DECREF(exception);
+    return done;
+}
+
 static void
 count_sent(Counts *counts, const Reading *written)
 {

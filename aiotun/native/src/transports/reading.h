@@ -15,19 +15,24 @@ read_super_packets(Port *self, Reading *reading)
 {
     if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families, ROOMS))
         return false;
-    Py_ssize_t large = 0;
+    Py_ssize_t large = 0, made = 0;
+    bool done = true;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reading->packets); i++) {
         PyObject *frame = PyList_GET_ITEM(reading->packets, i);
-        large += is_large(PyBytes_GET_SIZE(frame));
-        count_frame(reading, (const uint8_t *)PyBytes_AS_STRING(frame),
-                    (size_t)PyBytes_GET_SIZE(frame), self->tap);
-        PyObject *packet = new_super_packet(self, frame);
-        if (!packet)
-            return false;
-        PyList_SetItem(reading->packets, i, packet);
+        const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(frame);
+        const size_t size = (size_t)PyBytes_GET_SIZE(frame);
+        large += is_large((ptrdiff_t)size);
+        count_frame(reading, data, size, self->tap);
+        PyObject *packet = done ? new_super_packet(self, frame) : NULL;
+        done = packet;
+        if (packet)
+            PyList_SetItem(reading->packets, made++, packet);
+        else
+            lose_frame(reading, data, size, self->tap);
     }
+    shorten(reading->packets, made);
     reading->more = large == LARGE_MAX;
-    return true;
+    return done;
 }
 
 static bool
@@ -76,13 +81,15 @@ read_and_deliver(Port *self, Reading *reading)
     if (!plain)
         return true;
     self->uses++; /* another thread may end the transport while the GIL is released */
-    if (!leave(self, read_batch(self, reading)))
-        return false;
+    const bool done = leave(self, read_batch(self, reading) || tell_no_memory(self));
     Counts *counts = self->counts;
     counts->frames_received += (unsigned long long)reading->frames;
     counts->super_packets_received += (unsigned long long)reading->super_packets;
     counts->packets_received += (unsigned long long)reading->count;
     counts->bytes_received += (unsigned long long)reading->bytes;
+    counts->dropped_received += (unsigned long long)reading->lost;
+    if (!done)
+        return keep_pending(self, reading->packets);
     if (reading->malformed && !refuse_malformed(self, reading->malformed))
         return false;
     if (!PyList_GET_SIZE(reading->packets))

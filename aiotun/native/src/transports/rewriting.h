@@ -56,23 +56,26 @@ write_back(const Frames *frames, Rewrite *const *rewrites, const size_t *transpo
     return written;
 }
 
-/* Note frames that were read. Deliver them, if nobody else has had them. */
+/* Note frames that were read. Deliver them, if nobody else has had them. Return false with an exception
+   set. */
 static bool
 take_frames(const Port *self, Reading *reading, const Frames *frames, int from, int to, bool deliver)
 {
+    bool done = true;
     for (int i = from; i < to; i++) {
         const uint8_t *frame = frames->bytes + frames->ends[i];
         const size_t size = frame_size(frames, i);
         count_frame(reading, frame, size, self->tap);
+        if (!deliver)
+            continue;
         PyObject *bytes =
-            deliver ? PyBytes_FromStringAndSize((const char *)frame, (Py_ssize_t)size) : NULL;
-        const bool done =
-            !deliver || (bytes && append(reading->packets, new_super_packet(self, bytes)));
+            done ? PyBytes_FromStringAndSize((const char *)frame, (Py_ssize_t)size) : NULL;
+        done = bytes && append(reading->packets, new_super_packet(self, bytes));
         Py_XDECREF(bytes);
         if (!done)
-            return false;
+            lose_frame(reading, frame, size, self->tap);
     }
-    return true;
+    return done;
 }
 
 /* Write back what is read, rewritten, as long as nothing else is to be done with it. What begins with

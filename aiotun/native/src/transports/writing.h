@@ -35,15 +35,18 @@ port_flush(Port *self)
         writing.frames = write_frames(self->channel, &self->families, items, count);
         if (writing.frames < count)
             done = (writing.left = PyList_GetSlice(packets, writing.frames, count));
+        writing.packets = writing.frames;
     }
     Py_DECREF(packets);
-    if (!done)
-        return leave(self, false);
     self->counts->packets_sent += (unsigned long long)count;
     self->counts->bytes_sent += (unsigned long long)writing.bytes;
     self->counts->frames_sent += (unsigned long long)writing.frames;
     self->counts->super_packets_sent += (unsigned long long)writing.super_packets;
-    if (writing.left) {
+    if (!done) { /* there was no memory for what was not written */
+        self->counts->dropped_sent += (unsigned long long)(count - writing.packets);
+        done = tell_no_memory(self);
+    }
+    else if (writing.left) {
         done = done_with(leave_to_twin(self, "write_left", writing.left));
         Py_DECREF(writing.left);
     }

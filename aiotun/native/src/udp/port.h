@@ -89,9 +89,11 @@ udp_end_of_tick(const UdpPort *self)
 static bool
 udp_hand_over(const UdpPort *self, PyObject *trains)
 {
-    if (!udp_set(self, SCHEDULED, Py_True) || PyList_Append(self->tick, self->transport))
+    if (PyList_Append(self->tick, self->transport))
         return false;
-    PyObject *protocol = PyObject_GetAttr(self->transport, self->names[PROTOCOL]);
+    PyObject *protocol = udp_set(self, SCHEDULED, Py_True)
+                             ? PyObject_GetAttr(self->transport, self->names[PROTOCOL])
+                             : NULL;
     PyObject *done =
         protocol ? PyObject_CallMethodOneArg(protocol, self->names[TRAINS_RECEIVED], trains) : NULL;
     Py_XDECREF(protocol);

@@ -111,7 +111,9 @@ native_receive_datagrams(PyObject *module, PyObject *arguments)
         return NULL;
     uint8_t buffer[UDP_RECEIVE_MAX];
     PyObject *datagrams = PyList_New(0);
-    bool done = datagrams;
+    if (!datagrams)
+        return NULL;
+    bool done = true;
     while (done && PyList_GET_SIZE(datagrams) < limit) {
         struct mmsghdr message;
         Told told;
@@ -136,8 +138,8 @@ native_receive_datagrams(PyObject *module, PyObject *arguments)
         arrival_clear(&arrival);
     }
     if (!done) {
-        Py_XDECREF(datagrams);
-        return NULL;
+        PyErr_Clear();
+        number = ENOMEM;
     }
     return Py_BuildValue("Nnni", datagrams, messages, bytes, number);
 }
@@ -145,7 +147,7 @@ native_receive_datagrams(PyObject *module, PyObject *arguments)
 /* What one call received. */
 typedef struct {
     PyObject *trains; /* a list */
-    Py_ssize_t datagrams, bytes;
+    Py_ssize_t datagrams, bytes; /* if there was no memory for a message it is not in the list */
     int number; /* the errno with which it ended, or 0 */
 } Received;
 
@@ -171,15 +173,18 @@ add_train(Received *received, Kept *kept, PyTypeObject *type, struct mmsghdr *me
     return done;
 }
 
-/* Receive trains until there are so many datagrams, or an error. A call asks for several messages: so
-   it shows without a second one that no more are there. Return false with an exception set. */
+/* Receive trains until there are so many datagrams, or an error; that there is no memory for one of them
+   is an error of this kind. A call asks for several messages: so it shows without a second one that no
+   more are there. Return false with an exception set, when nothing was received. */
 static bool
 receive_trains(Received *received, Kept *kept, int fd, Py_ssize_t limit, PyTypeObject *type)
 {
     enum { TOGETHER = 4 };
     _Static_assert((int)TOGETHER <= (int)TRAINS_KEPT, "a room for each");
     *received = (Received){.trains = PyList_New(0)};
-    bool done = received->trains;
+    if (!received->trains)
+        return false;
+    bool done = true;
     while (done && !received->number && received->datagrams < limit) {
         const Py_ssize_t fit = (limit - received->datagrams) / TRAIN_SEGMENTS_MAX;
         const unsigned count = fit < 1 ? 1 : fit < TOGETHER ? (unsigned)fit : TOGETHER;
@@ -194,13 +199,21 @@ receive_trains(Received *received, Kept *kept, int fd, Py_ssize_t limit, PyTypeO
         Told told[TOGETHER];
         const unsigned came =
             done ? udp_receive(fd, buffers, count, messages, told, &received->number) : 0;
-        for (unsigned i = 0; done && i < came; i++)
-            done = add_train(received, kept, type, &messages[i], rooms[i]);
+        for (unsigned i = 0; i < came; i++)
+            if (!add_train(received, kept, type, &messages[i], rooms[i])) {
+                PyErr_Clear();
+                received->number = ENOMEM;
+            }
         for (unsigned i = 0; i < count; i++)
             if (rooms[i])
                 keep_room(places[i], rooms[i]);
-        if (came && came < count)
+        if (came && came < count && !received->number)
             received->number = EAGAIN;
+    }
+    if (!done && PyList_GET_SIZE(received->trains)) {
+        PyErr_Clear();
+        received->number = ENOMEM;
+        done = true;
     }
     if (!done)
         Py_CLEAR(received->trains);
