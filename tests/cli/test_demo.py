@@ -33,7 +33,8 @@ assert sys.platform == "linux"
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-DEMO = (*PYTHON, "-W", "error", "-m", "aiotun", "demo")
+STRICT = (*PYTHON, "-W", "error")
+DEMO = (*STRICT, "-m", "aiotun", "demo")
 
 
 @pytest.fixture(autouse=True)
@@ -135,11 +136,11 @@ def test_without_uvloop() -> None:
 
 
 def on_terminal(
-    *arguments: str, when: str = "Done", act: Callable[[int], None] = lambda pid: None
+    *command: str, when: str = "Done", act: Callable[[int], None] = lambda pid: None
 ) -> tuple[int, str]:
     """Run the demo on a terminal, call `act` once it shows `when`; exit status and output."""
     controlling, terminal = pty.openpty()
-    with subprocess.Popen([*DEMO, *arguments], stdout=terminal, stderr=terminal) as process:
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
         watchdog = threading.Timer(50, process.kill)
         watchdog.start()
@@ -160,23 +161,42 @@ def on_terminal(
 def test_terminal(no_color: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
-    status, shown = on_terminal("--memory", "--seconds", "0.3")
+    status, shown = on_terminal(*DEMO, "--memory", "--seconds", "0.3")
     assert status == 0
-    assert shown.count("\r\33[K   10.9.0.42  ping ") > 1
+    sent = re.search(r"(\d+) sent", shown)
+    assert sent
+    assert shown.count("\r\33[K   10.9.0.42  ping ") == int(sent[1])
     assert ("\33[1mPing" in shown) == (not no_color)
+
+
+WITHOUT_END = """
+import sys
+from aiotun.cli import demo, main
+
+really = demo.transfer
+
+def transfer(path, seconds, display):
+    return really(path, 60 if path.name == sys.argv[1] else seconds, display)
+
+demo.transfer = transfer
+sys.exit(main(["demo", "--seconds", "0.1"]))
+"""
+"""The demo, one of whose transfers goes on until it is interrupted."""
 
 
 @pytest.mark.requires("tun", "netns")
 @pytest.mark.parametrize(
-    "when",
+    ("command", "when"),
     [
-        pytest.param("  ping 3 ", id="ping"),
-        pytest.param("no offload", id="first-transfer"),
-        pytest.param("zero-split", id="last-transfer"),
+        pytest.param([*DEMO, "--seconds", "60"], "  ping 3 ", id="ping"),
+        pytest.param([*STRICT, "-c", WITHOUT_END, "no offload"], "no offload", id="first-transfer"),
+        pytest.param([*STRICT, "-c", WITHOUT_END, "zero-split"], "zero-split", id="last-transfer"),
     ],
 )
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_interrupted(when: str, loop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_interrupted(
+    command: list[str], when: str, loop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     if loop == "asyncio":
         (tmp_path / "uvloop.py").write_text("raise ImportError")
@@ -187,7 +207,7 @@ def test_interrupted(when: str, loop: str, monkeypatch: pytest.MonkeyPatch, tmp_
         interrupted.append(time.monotonic())
         os.kill(pid, signal.SIGINT)
 
-    status, shown = on_terminal("--seconds", "0.5", when=when, act=interrupt)
+    status, shown = on_terminal(*command, when=when, act=interrupt)
     assert time.monotonic() - interrupted[0] < 20
     assert status == 130
     assert shown.endswith("Interrupted.\r\n")

@@ -61,7 +61,7 @@ def test_as_json(namespace: Namespace, devices: tuple[aiotun.Device, aiotun.Devi
         devices[0].send_many([packet(1), packet(2)])
         for line in process.stdout:
             tun, tap = json.loads(line)["devices"]
-            if tun["rates"]["packets_sent"]:
+            if tun["statistics"]["packets_sent"] == 2:
                 break
         process.terminate()
     assert (tun["name"], tun["layer"], tun["up"]) == ("w0", "tun", True)

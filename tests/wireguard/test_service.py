@@ -348,12 +348,12 @@ def test_a_kill_switch_stays_when_no_peer_takes_everything(machine: Machine, fol
 # A signal while the system is being changed: the change ends first, and is undone then.
 
 
-def slow(folder: Path, program: str, then: str) -> tuple[str, Path]:
+def slow(folder: Path, program: str, then: str, pause: str = "sleep 1") -> tuple[str, Path]:
     """A search path on which a program takes a while, and the log of its calls."""
     log = folder / "log"
     script = folder / program
     script.write_text(
-        f"#!/bin/sh\necho begins $1 >> {log}\nsleep 1\necho ends $1 >> {log}\n{then}\n"
+        f"#!/bin/sh\necho begins $1 >> {log}\n{pause}\necho ends $1 >> {log}\n{then}\n"
     )
     script.chmod(0o755)
     log.touch()
@@ -383,7 +383,8 @@ def test_a_reload_while_the_interface_comes_up_waits(
 ) -> None:
     text = TEXT.replace("ListenPort", "FwMark = 7\nListenPort")
     (folder / "wg0.conf").write_text(text)
-    path, log = slow(folder, "nft", f'exec {shutil.which("nft")} "$@"')
+    pause = f"until [ -e {folder}/reload ]; do sleep 0.01; done"
+    path, log = slow(folder, "nft", f'exec {shutil.which("nft")} "$@"', pause)
     environment = ("env", path, f"NOTIFY_SOCKET={folder}/notify")
     command = (*environment, *program("serve", "--kill-switch"))
     with machine.running(*command, cwd=folder) as server:
@@ -391,6 +392,7 @@ def test_a_reload_while_the_interface_comes_up_waits(
             time.sleep(0.01)
         (folder / "wg0.conf").write_text(text.replace("51820", "51999"))
         server.process.send_signal(signal.SIGHUP)
+        (folder / "reload").touch()
         assert manager.recv(1000).startswith(b"READY=1\nSTATUS=wg0 is up at UDP port 51820, ")
         assert manager.recv(1000).startswith(b"RELOADING=1\n")
         assert b"UDP port 51999" in manager.recv(1000)

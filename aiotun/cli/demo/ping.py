@@ -25,7 +25,9 @@ ADDRESS, TARGET = "10.9.0.1", "10.9.0.42"
 """This side's address, and one that nobody has: the protocol answers for all of them."""
 
 INTERVAL = 0.05
-TIMEOUT = 1.0
+TIMEOUT = 5.0
+"""Seconds for an answer: a busy machine may stand still for one or two."""
+
 CURVE = 24
 """Round trips in the live line."""
 
