@@ -77,6 +77,10 @@ class Process(Closing):
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def output(self) -> str:
         """What it printed so far."""
         return self._output.read_text(errors="replace")
@@ -85,7 +89,7 @@ class Process(Closing):
         """Wait until it has printed the text. Raises `MeasurementError`."""
         deadline = time.monotonic() + timeout
         while text not in self.output():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self.running or time.monotonic() > deadline:
                 raise self._failure(f'did not print "{text}"')
             time.sleep(0.01)
 
@@ -101,7 +105,7 @@ class Process(Closing):
 
     def check(self) -> None:
         """Raise `MeasurementError` unless it is running."""
-        if self._process.poll() is not None:
+        if not self.running:
             raise self._failure(f"ended with status {self._process.returncode}")
 
     def cpu_seconds(self) -> float:

@@ -7,6 +7,7 @@ import errno
 import json
 import subprocess
 
+import outside
 import pytest
 from flow_rigs import HOST, FlowNet
 from rigs import until
@@ -19,19 +20,29 @@ pytestmark = pytest.mark.requires("tun", "netns")
 
 @pytest.mark.interop
 @pytest.mark.requires("iperf3")
-@pytest.mark.parametrize("options", [[], ["--reverse"], ["--parallel", "8"], ["--udp"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--bytes", "100M"],
+        ["--bytes", "100M", "--reverse"],
+        ["--bytes", "100M", "--parallel", "8"],
+        # All of it fits into a socket's buffer: no pause of a busy machine costs a packet.
+        ["--udp", "--bitrate", "1M", "--bytes", "100K"],
+    ],
+    ids=["there", "back", "parallel", "udp"],
+)
 async def test_iperf3(flow_net: FlowNet, options: list[str]) -> None:
     with aiotun.Device(addresses=[f"{HOST[4]}/32"]):  # here, where no client is
         serve = ["iperf3", "--server", "--one-off", "--bind", HOST[4]]
         with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:  # noqa: ASYNC220
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(outside.wait_for_listener, None, 5201)
             async with aiotun.start_flow_server(
                 onward.pass_connection,
                 datagrams=onward.pass_conversation,
                 accept=onward.connect,
                 device=flow_net.device(),
             ) as flows:
-                command = ["iperf3", "--client", HOST[4], "--time", "1", "--json", *options]
+                command = ["iperf3", "--client", HOST[4], "--json", *options]
                 printed = await asyncio.to_thread(flow_net.namespace.command, *command)
                 end = json.loads(printed)["end"]
                 received = end.get("sum_received") or end["sum"]

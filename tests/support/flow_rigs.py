@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,19 +33,11 @@ class FlowNet:
         self.namespace = namespace
 
     def device(self, **settings: Any) -> aiotun.Device:
-        """A device whose addresses are in use. Linux takes packets to a new IPv6 address only
-        from when its work queue has made the route to it (addrconf_dad_work in
-        net/ipv6/addrconf.c), which takes a busy machine some milliseconds."""
+        """A device whose addresses are in use."""
+        import outside  # of Linux
+
         device = self.namespace.run(aiotun.Device, **{**SETTINGS, **settings})
-        own = {
-            each.interface.ip.packed.hex()
-            for each in device.addresses()
-            if each.interface.version == 6
-        }
-        deadline = time.monotonic() + 5
-        while own - {line.split()[0] for line in self.proc_net("ipv6_route").splitlines()}:
-            assert time.monotonic() < deadline, own
-            time.sleep(0.005)
+        outside.wait_for_routes(self.namespace, device)
         return device
 
     def proc_net(self, name: str) -> str:

@@ -9,18 +9,19 @@ import socket
 import stat
 import struct
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 assert sys.platform == "linux"
 
 from aiotun.addresses import Address
 from aiotun.config import DeviceConfig
+from aiotun.device import Device
 from aiotun.platforms.linux import open_device, tun
 from aiotun.platforms.linux.interface import LinuxInterface
 from aiotun.platforms.linux.netlink import NetlinkSocket
@@ -232,11 +233,24 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def wait_for_listener(namespace: Namespace, port: int) -> None:
-    """Until a TCP socket listens at all addresses, or at one: proc_net(5), state 0A."""
+def wait_for_routes(namespace: Namespace, device: Device) -> None:
+    """Until Linux takes packets to the device's IPv6 addresses: from when its work queue has made
+    the routes to them (addrconf_dad_work in net/ipv6/addrconf.c)."""
+    addresses = (each.interface.ip for each in device.addresses())
+    own = {each.packed.hex() for each in addresses if each.version == 6}
+    table = Path("/proc/thread-self/net/ipv6_route")
+    wait_until(
+        lambda: own <= {line.split()[0] for line in namespace.run(table.read_text).splitlines()}
+    )
+
+
+def wait_for_listener(namespace: Namespace | None, port: int) -> None:
+    """Until a TCP socket listens at all addresses, or at one: proc_net(5), state 0A. In a
+    namespace, or in the tests' own."""
     listening = re.compile(rf":{port:04X} 0+:0000 0A")
     tables = [Path("/proc/thread-self/net", name) for name in ("tcp", "tcp6")]
-    deadline = time.monotonic() + 20
-    while not any(listening.search(namespace.run(table.read_text)) for table in tables):
-        assert time.monotonic() < deadline, f"nobody listens at port {port}"
-        time.sleep(0.01)
+
+    def listens() -> bool:
+        return any(listening.search(table.read_text()) for table in tables)
+
+    wait_until(lambda: namespace.run(listens) if namespace else listens())

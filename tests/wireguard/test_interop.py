@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
+from waiting import wait_until
 
 from aiotun.testing import Namespace
 from benchmarks.processes import Process
@@ -89,10 +91,10 @@ def ping(node: Node, address: str, count: int = 3) -> None:
     assert answered == list(range(1, count + 1)), out
 
 
-def reachable(node: Node, address: str) -> bool:
-    """Whether any of some pings is answered."""
+def reachable(node: Node, address: str, seconds: int = 20) -> bool:
+    """Whether any ping of so many seconds is answered: the first answer ends them."""
     try:
-        node.namespace.command("ping", "-c", "4", "-i", "0.1", "-W", "0.3", address)
+        node.namespace.command("ping", "-c", "1", "-i", "0.1", "-w", f"{seconds}", address)
     except subprocess.CalledProcessError:
         return False
     return True
@@ -114,11 +116,15 @@ def transferred(sender: Node, receiver: Node, address: str, *options: str) -> di
         return parse_iperf(client.finish(30))
 
 
+STEADY = ("--bitrate", "80M", "--bytes", "20M")
+"""A transfer of two seconds, or of as many more as a busy machine takes."""
+
+
 def flows_to_the_end(client: Process) -> None:
-    """Nothing more is needed than that bytes arrived in the last second too."""
-    report = json.loads(client.finish(30))
-    assert report["end"]["sum_received"]["bytes"] > 1 << 20
-    assert report["intervals"][-1]["sum"]["bytes"] > 0
+    """All bytes of `STEADY` arrived, but for what was on its way when the sender was done."""
+    report = json.loads(client.finish(60))
+    assert "error" not in report, report["error"]
+    assert report["end"]["sum_received"]["bytes"] > 10_000_000
 
 
 def last_handshake(node: Node, peer: Node) -> float:
@@ -153,9 +159,10 @@ def test_preshared_key(first: str, second: str) -> None:
         with pair(first, second, preshared_keys=(key, other)) as (a, b):
             a.start()
             b.start()
-            assert reachable(a, B4) == agreed
-            status = b.peers()[a.public_key.hex()]
-            assert status["endpoint"], "it heard nothing at all"
+            if not agreed:  # it hears of the first all the same
+                reachable(a, B4, 1)
+                wait_until(lambda: "endpoint" in b.peers()[a.public_key.hex()])
+            assert reachable(a, B4, 20 if agreed else 1) == agreed
 
 
 @both_roles
@@ -166,11 +173,12 @@ def test_roaming(first: str, second: str, moves: str) -> None:
         who, other, old = (a, b, OUTSIDE[4][0]) if moves == "the first" else (b, a, OUTSIDE[4][1])
         new = "192.0.2.77/24"
         ping(a, B4)  # so that the second knows where the first is
-        with transfer(who, other, B4 if who is a else A4, "--time", "2") as client:
+        with transfer(who, other, B4 if who is a else A4, *STEADY) as client:
             time.sleep(0.7)
             who.namespace.command("ip", "address", "delete", old, "dev", "eth0")
             give_address(who.namespace, "eth0", new)
             flows_to_the_end(client)
+        ping(who, B4 if who is a else A4)  # it may have moved after the last packet
         assert other.peers()[who.public_key.hex()]["endpoint"] == f"{address_of(new)}:{PORT}"
         ping(other, A4 if who is a else B4)
 
@@ -181,25 +189,26 @@ def test_rekey_during_a_transfer() -> None:
         impatient(a, "session.REKEY_AFTER_TIME = 0.5", "peer.REKEY_TIMEOUT = 0.2")
         a.start()
         b.start()
-        with transfer(a, b, B4, "--time", "2", "--bitrate", "100M") as client:
-            seen = set()
-            for _ in range(18):
-                seen.add(last_handshake(b, a))
-                time.sleep(0.1)
-            flows_to_the_end(client)
-        assert len(seen - {0.0}) >= 3
+        seen = {last_handshake(b, a)}
+        while len(seen) < 4:
+            with transfer(a, b, B4, *STEADY) as client:
+                while client.running:
+                    seen.add(last_handshake(b, a))
+                    time.sleep(0.1)
+                flows_to_the_end(client)
 
 
 @both_roles
 def test_a_session_lost_during_a_transfer(first: str, second: str) -> None:
     """A peer is removed and added again: it knows no session, and begins one itself."""
     with started(first, second) as (a, b):
-        with transfer(a, b, B4, "--time", "2") as client:
+        with transfer(a, b, B4, *STEADY) as client:
             time.sleep(0.7)
             before = last_handshake(b, a)
             a.set(f"public_key={b.public_key.hex()}", "remove=true")
             a.set(*a.peer_settings)
             flows_to_the_end(client)
+        ping(a, B4)  # the transfer may have been over
         assert last_handshake(b, a) > before
 
 
@@ -222,9 +231,8 @@ def test_the_second_is_restarted() -> None:
         ping(a, B4)
         b.stop()
         b.start()
-        assert not reachable(a, B4)
-        time.sleep(2)
-        ping(a, B4)
+        assert not last_handshake(b, a)
+        assert reachable(a, B4)
 
 
 @pytest.mark.requires("nft")
@@ -262,8 +270,10 @@ def test_keepalive_through_nat(server: str) -> None:
             ping(public, address)
         time.sleep(3.2)
         with ThreadPoolExecutor() as executor:
-            answers = list(executor.map(lambda address: reachable(public, address), behind))
-        assert answers == [keepalive > 0 for _, keepalive in behind.values()]
+            expected = [keepalive > 0 for _, keepalive in behind.values()]
+            seconds = [20 if answer else 1 for answer in expected]
+            answers = list(executor.map(partial(reachable, public), behind, seconds))
+        assert answers == expected
 
 
 def masquerade(router: Namespace) -> None:

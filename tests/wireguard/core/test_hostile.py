@@ -61,20 +61,20 @@ def test_a_flood_of_handshakes() -> None:
             server.public_key.hex(),
         )
         receive = ("iperf3", "--server", "--one-off", "--forceflush")
-        send = ("iperf3", "--client", "10.7.0.1", "--udp", "--bitrate", "20M", "--time", "4")
+        send = ("iperf3", "--client", "10.7.0.1", "--bitrate", "20M", "--bytes", "10M")
         with (
             Process(attacker, sys.executable, *flood, "2000") as flooding,
             Process(server.namespace, *receive) as receiver,
         ):
             receiver.wait_for("listening", 20)
             flooding.wait_for("ready", 20)
-            before, start = server.process.cpu_seconds(), time.monotonic()
+            start, before = time.monotonic(), server.process.cpu_seconds()
             time.sleep(1)
             assert server.process.cpu_seconds() - before < 0.6 * (time.monotonic() - start)
             with Process(old.namespace, *send, "--json") as sender:
                 # The first try is answered by a cookie, that 5 s later has MAC2; one may be lost.
                 new.namespace.command("ping", "-c", "1", "-W", "13", "10.7.0.1")
-                assert json.loads(sender.finish(20))["end"]["sum"]["lost_percent"] < 3
+                assert "error" not in json.loads(sender.finish(60))
             flooding.check()
         counters = dict(line.split("=") for line in server.ask("counters=1"))
         assert int(counters["unproven"]) > 5_000
