@@ -379,21 +379,28 @@ async def test_a_timeout_ends_a_block_over_a_device_that_pushes_back(
 ) -> None:
     monkeypatch.setattr(AsyncClosing, "linger", 0.02)
     near, far = memory_devices(capacity=1, push_back=True)
+    written = asyncio.Event()
 
     async def use() -> None:
         async with opened(near) as transport:
             transport.writelines([packet(0), packet(1)])
             transport.flush()
+            written.set()
             await asyncio.Event().wait()
 
+    using = asyncio.ensure_future(use())
+    await written.wait()
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(use(), 0.2)
+        await asyncio.wait_for(using, 0.02)
     assert near.counters.dropped_sent == 1
     far.close()
 
 
 @every_way
-async def test_an_exception_lets_what_was_written_leave(opened: Callable[..., Any]) -> None:
+async def test_an_exception_lets_what_was_written_leave(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AsyncClosing, "linger", 20.0)  # whenever it is taken
     near, far = memory_devices(capacity=1, push_back=True)
 
     async def use() -> None:
@@ -403,7 +410,7 @@ async def test_an_exception_lets_what_was_written_leave(opened: Callable[..., An
             raise LookupError
 
     using = asyncio.ensure_future(use())
-    received = [await asyncio.to_thread(far.recv, 2) for _ in range(2)]
+    received = [await asyncio.to_thread(far.recv, 20) for _ in range(2)]
     with pytest.raises(LookupError):
         await using
     assert received == [packet(0), packet(1)]

@@ -79,11 +79,12 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
     def show() -> None:
         nonlocal last, told
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if line.startswith("tests/"):
-                last = line.strip()
-            told = told or SUMMARY.match(line) is not None
+        with process.stdout as printed:
+            for line in printed:
+                print(line, end="", flush=True)
+                if line.startswith("tests/"):
+                    last = line.strip()
+                told = told or SUMMARY.match(line) is not None
 
     showing = threading.Thread(target=show, daemon=True)
     showing.start()
