@@ -7,7 +7,6 @@ import errno
 import json
 import subprocess
 
-import outside
 import pytest
 from flow_rigs import HOST, FlowNet
 from rigs import until
@@ -32,6 +31,8 @@ pytestmark = pytest.mark.requires("tun", "netns")
     ids=["there", "back", "parallel", "udp"],
 )
 async def test_iperf3(flow_net: FlowNet, options: list[str]) -> None:
+    import outside  # of Linux
+
     with aiotun.Device(addresses=[f"{HOST[4]}/32"]):  # here, where no client is
         serve = ["iperf3", "--server", "--one-off", "--bind", HOST[4]]
         with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:  # noqa: ASYNC220
