@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import pickle
+import socket
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -307,6 +308,24 @@ async def test_a_server_that_has_no_answer_is_left_for_another(
                 assert (await store.peers())[0] == {ALICE: A}
     finally:
         silent.kill()
+
+
+async def test_the_socket_of_a_server_that_says_nothing_is_closed(tmp_path: Path) -> None:
+    """As one that is stopped, while the connection is made again."""
+    loop = asyncio.get_running_loop()
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        server.wait()
+        async with NatsStore.open(f"nats://{server.address}/peers"):
+            server.kill()
+            with socket.create_server((server.host, server.port)) as silent:
+                silent.setblocking(False)
+                accepted, _ = await loop.sock_accept(silent)
+                with accepted:
+                    assert await asyncio.wait_for(loop.sock_recv(accepted, 1), 20) == b""
+    finally:
+        server.kill()
 
 
 async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

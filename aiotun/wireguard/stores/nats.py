@@ -80,6 +80,21 @@ def parse_address(url: str) -> Address:
     return Address(servers, bucket, int(replicas), options)
 
 
+class _Client(Client):
+    """Leaves no socket open of a server that took the connection and then said nothing.
+
+    The base class forgets it and tries the next one (nats-py 2.16).
+    """
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise
+
+
 @contextlib.asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[Client]:
     """A connection, which comes back by itself. Raises `OSError` where none can be had."""
@@ -90,7 +105,7 @@ async def connected(address: Address) -> AsyncIterator[Client]:
         options["tls"] = _tls(address.files)
     if "creds" in address.files:
         options["user_credentials"] = address.files["creds"]
-    client = Client()
+    client = _Client()
     try:
         await asyncio.wait_for(
             client.connect(
