@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 try:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-except ImportError as exc:
+except ModuleNotFoundError as exc:
     raise ImportError(
         "aiotun.aead needs the package cryptography where its native part was not built: "
         "pip install cryptography"

@@ -29,3 +29,28 @@ def test_what_is_slow_is_said_once(pure: str, times: int) -> None:
     )
     assert done.stderr.count("aiotun was installed without its native module") == times
     assert len(done.stderr.splitlines()) == times
+
+
+KEPT_AWAY = """
+import sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "cryptography":
+            raise {0}("of the test")
+
+sys.meta_path.insert(0, Finder)
+sys.modules["aiotun.native._aead"] = None
+import aiotun.aead
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [("ModuleNotFoundError", "pip install cryptography"), ("ImportError", "of the test")],
+    ids=["it is not there", "it does not load, as in an interpreter with a GIL of its own"],
+)
+def test_a_package_is_asked_for_only_where_it_is_missing(error: str, told: str) -> None:
+    command = [sys.executable, "-c", KEPT_AWAY.format(error)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told in done.stderr.splitlines()[-1]
