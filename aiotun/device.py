@@ -565,8 +565,11 @@ class Device(InterfaceSettings, Closing, Lendable):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            warnings.warn(f"unclosed device {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self._close()
+            message = f"unclosed device {self!r}"
+            try:
+                warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+            finally:  # it raises where warnings are errors
+                self._close()
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} {self.layer}"

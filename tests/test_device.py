@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from packets import udp, unsummed
-from rigs import Rig, RingRig, packet, unix_pair
+from rigs import Rig, RingRig, ToldAs, packet, unix_pair
 from waiting import wait_until
 
 import aiotun
@@ -254,13 +254,13 @@ def test_repr_when_the_interface_was_deleted(namespace: Namespace) -> None:
         assert repr(device) == "<Device tun gone>"
 
 
-def test_a_forgotten_device_is_closed_with_a_warning() -> None:
+def test_a_forgotten_device_is_closed_with_a_warning(told_as: ToldAs) -> None:
     near, far = memory_devices()
     far.close()
     queue = near.queue
-    with pytest.warns(ResourceWarning, match="unclosed device"):
+    with told_as("unclosed device"):
         del near
-    gc.collect()
+        gc.collect()
     with pytest.raises(aiotun.ClosedError):
         queue.read()
 

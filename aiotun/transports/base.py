@@ -301,10 +301,11 @@ class MessageTransport(AsyncClosing, Lendable, asyncio.BaseTransport):
 
     def __del__(self) -> None:
         if not getattr(self, "_finished", True):
-            warnings.warn(
-                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
-            )
-            self._abandon()
+            message = f"unclosed transport {self!r}"
+            try:
+                warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+            finally:  # it raises where warnings are errors
+                self._abandon()
 
     @abstractmethod
     def _abandon(self) -> None:

@@ -9,6 +9,7 @@ import functools
 import socket
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -272,6 +273,29 @@ async def endpoint(device: aiotun.Device, factory: Callable[[], R]) -> AsyncIter
     finally:
         transport.abort()
         await transport.aclose()
+
+
+ToldAs = Callable[[str], contextlib.AbstractContextManager[Sequence[object]]]
+
+
+@pytest.fixture(params=["a warning", "an error"])
+def told_as(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ToldAs:
+    """Sees that somebody is told of what was forgotten, also where warnings are errors."""
+
+    @contextlib.contextmanager
+    def forgotten(text: str) -> Iterator[Sequence[object]]:
+        if request.param == "a warning":
+            with pytest.warns(ResourceWarning, match=text) as warned:
+                yield warned.list
+            return
+        told: list[str] = []
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            patch.setattr(sys, "unraisablehook", lambda each: told.append(str(each.exc_value)))
+            warnings.simplefilter("error", ResourceWarning)
+            yield told
+        assert text in told[0]
+
+    return forgotten
 
 
 def check_write_buffer_limits(transport: MessageTransport) -> None:
