@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, SupportsIndex, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,7 +21,16 @@ T = TypeVar("T")
 AsyncClosingT = TypeVar("AsyncClosingT", bound="AsyncClosing")
 
 
-class Closing(ABC):
+class Sole:
+    """It has what it closes to itself: what a copy closes would be closed here."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled: it has to itself what it closes"
+        )
+
+
+class Closing(Sole, ABC):
     """To be used with `with`."""
 
     @abstractmethod
@@ -39,7 +48,7 @@ class Closing(ABC):
         self.close()
 
 
-class AsyncClosing(ABC):
+class AsyncClosing(Sole, ABC):
     """To be used with `async with`.
 
     A cancellation ends the block, and then closing may wait: nobody cancels that wait a

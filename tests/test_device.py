@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import errno
 import gc
+import pickle
 import socket
 import subprocess
 import sys
@@ -263,6 +264,18 @@ def test_a_forgotten_device_is_closed_with_a_warning(told_as: ToldAs) -> None:
         gc.collect()
     with pytest.raises(aiotun.ClosedError):
         queue.read()
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_device_is_neither_copied_nor_pickled(again: Callable[[object], object]) -> None:
+    """A copy that is forgotten would close it."""
+    near, far = memory_devices()
+    with near, far:
+        with pytest.raises(TypeError, match="MemoryDevice cannot be copied or pickled"):
+            again(near)
+        gc.collect()
+        far.send(packet())
+        assert near.recv(timeout=1) == packet()
 
 
 def test_a_memory_pair_has_no_descriptor() -> None:
