@@ -163,7 +163,9 @@ class Device(InterfaceSettings, Closing, Lendable):
         renew_in_child(self)
 
     def _make_locks(self) -> None:
-        self._receiving = threading.Lock()
+        # Its thread can take it again: where a signal handler raises as it is taken, CPython 3.14
+        # leaves it taken (gh-148874).
+        self._receiving = threading.RLock()
         self._sending = Turns()
         self._ending = threading.RLock()  # of the thread that closes
         self._guard = threading.RLock()  # of waiters, turns, `_shut`, `io` and the lease
@@ -326,8 +328,11 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._check(interrupt)
             self._write(batch, timeout, deadline, interrupt)
         finally:
-            with self._guard:
-                self._sending.give_back()
+            try:
+                self._give_back()
+            except BaseException:  # a signal handler's, amid that
+                self._give_back()
+                raise
 
     def wait_readable(
         self, timeout: float | None = None, *, interrupt: Interrupt | None = None
@@ -373,7 +378,11 @@ class Device(InterfaceSettings, Closing, Lendable):
                         return take(self._pending)
                     _raise_first(self._read_errors)
                 finally:
-                    self._tell_of_pending()
+                    try:
+                        self._tell_of_pending()
+                    except BaseException:  # a signal handler's, amid that
+                        self._tell_of_pending()
+                        raise
             if not self._wait_readable(deadline, interrupt):
                 raise _timed_out("no packet came", timeout)
 
@@ -454,8 +463,19 @@ class Device(InterfaceSettings, Closing, Lendable):
                     if not self._wait(wait_for, deadline, call, interrupt):
                         return False
             finally:
-                with self._guard:
-                    self._sending.leave(call)
+                try:
+                    self._leave(call)
+                except BaseException:  # a signal handler's, amid that
+                    self._leave(call)
+                    raise
+
+    def _leave(self, call: Call) -> None:
+        with self._guard:
+            self._sending.leave(call)
+
+    def _give_back(self) -> None:
+        with self._guard:
+            self._sending.give_back()
 
     def _wait(
         self,

@@ -28,6 +28,7 @@ class Turns:
 
     An exception of a signal handler may come at any moment too, even where a turn was taken and
     nobody knows yet that it is to be given back. So a turn is its thread's, which takes it again.
+    And what such an exception ends of `leave` and `give_back` a second call does.
     """
 
     def __init__(self) -> None:
@@ -75,15 +76,14 @@ class Turns:
         self.thread = None
         if not self.line:
             return
+        first = self.line[0]
+        if self._called is not first:
+            first.set()
+            self._called = first
         now = time.monotonic()
         if now - self._handed > SLICE:
             self._handed = now
-            call = self.line.popleft()
-            self.thread = call.thread
-            call.set()
-        elif self._called is not self.line[0]:
-            self._called = self.line[0]
-            self._called.set()
+            self.thread = first.thread
 
     def _forget(self, call: Call) -> None:
         if self._called is call:

@@ -35,6 +35,7 @@ from rigs import (
     unix_pair,
     until,
 )
+from striking import until_struck
 from waiting import wait_until
 
 import aiotun.device
@@ -456,45 +457,48 @@ def test_the_end_at_every_line_before_the_wait(name: str) -> None:
                 return
 
 
-class Stop(BaseException):
-    """What a signal handler raises, as Python's own for SIGINT does."""
-
-
-def stop(number: int, frame: object) -> None:
-    raise Stop
-
-
 USES: dict[str, Callable[[aiotun.Device], object]] = {
     "recv": lambda device: device.recv(timeout=0),
-    "send": lambda device: device.send(packet(1)),
+    "send": lambda device: device.send(packet(1), timeout=0.001),
     "wait": lambda device: device.recv(timeout=0.0005),
 }
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # as it was being opened
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_a_handler_raises_at_any_moment(use: Callable[[aiotun.Device], object]) -> None:
-    """The thread can close the device; once it has used it again, others can use and close it."""
-    before = signal.signal(signal.SIGALRM, stop)
-    try:
-        for trial in range(200):
-            with datagram_device() as (device, theirs), ThreadPoolExecutor(1) as pool:
-                with contextlib.suppress(Stop):
-                    # Again and again, since what a finalizer raises is ignored.
-                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002), 1.0)
-                    while True:
-                        with contextlib.suppress(TimeoutError):
-                            use(device)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                if trial % 2:
-                    drain(theirs)
-                    for each in USES.values():
-                        with contextlib.suppress(TimeoutError):
-                            each(device)
-                    pool.submit(device.send, packet(2)).result(5)
-                    pool.submit(device.close).result(5)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    """Others can use and close the device, and so can the thread."""
+
+    def call() -> None:
+        with contextlib.suppress(TimeoutError):
+            use(device)
+
+    for trial in range(200):
+        with ThreadPoolExecutor(1) as pool, datagram_device() as (device, theirs):
+            until_struck(call)
+            if trial % 2:
+                drain(theirs)
+                pool.submit(device.send, packet(2)).result(5)
+                pool.submit(device.close).result(5)
+
+
+def test_a_handler_raises_as_others_are_to_hear_of_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = memory_devices()
+    really = near._readers.wake
+
+    def wake() -> None:
+        monkeypatch.setattr(near._readers, "wake", really)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(near.queue, "wait_readable", interrupts.wait_for)  # frames wake nobody
+    monkeypatch.setattr(near._readers, "wake", wake)
+    with ThreadPoolExecutor(1) as pool, near, far:
+        other = pool.submit(near.recv)
+        wait_until(lambda: near._readers.others)
+        far.send_many(segments(2))
+        with pytest.raises(KeyboardInterrupt):
+            near.recv()
+        assert other.result(10) == segments(2)[1]
 
 
 def drain(end: socket.socket) -> None:
