@@ -7,19 +7,17 @@ import sys
 assert sys.platform == "win32"
 
 import _overlapped  # type: ignore[import-not-found]
-import _winapi
 import errno
 import threading
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...errors import ClosedError, InterfaceDownError, InterfaceGoneError
 from ..base import CallingQueue, nothing
-from .waits import RegisteredWait, wait_for_events
+from .waits import Event, RegisteredWait, wait_for_events
 
 if TYPE_CHECKING:
     from ...interrupt import Interrupt
@@ -41,13 +39,14 @@ class EventQueue(CallingQueue):
     """Whether the interface stays when the queue is closed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Condition()  # guards all that follows
-        self._up = False
-        self._ready = 0  # the event that says that frames came; the wait that returns it resets it
-        self._changed = _overlapped.CreateEvent(None, True, False, None)
-        """Set when those that wait have to look again: `_ready` comes or goes."""
-        self._changing = False
-        self._waiting = 0
+        # One of C, between whose steps no signal handler comes.
+        self._lock = threading.RLock()  # guards all that follows
+        self._ready: Event | None = None
+        """While up, the event that says that frames came; the wait that returns it resets it."""
+        self._changed = Event.new()
+        """Set, and replaced by a new one, when those that wait have to look again: `_ready` comes
+        or goes, or all ends."""
+        self._waiting: set[object] = set()  # one of each call that waits for frames
         self._full = False
         self._peeked: deque[bytes] = deque()  # one at most, read in order to know that it waits
         self._wait: RegisteredWait | None = None
@@ -86,43 +85,34 @@ class EventQueue(CallingQueue):
         """Whether frames pass. Raises `ClosedError`."""
         if self._closed:
             raise ClosedError
-        return self._up
+        return self._ready is not None
 
     def set_up(self, up: bool) -> None:
         """Let frames pass or not. Raises `InterfaceGoneError` and `ClosedError`."""
         with self._lock:
             self._check_open()
-            if up and not self._up:
-                with self._change():
-                    self._ready = self._begin()
-                    self._up = True
+            if up and self._ready is None:
+                self._ready = Event.same(self._begin())
                 self._register()
-                _overlapped.SetEvent(self._ready)  # of a TAP it is the first look that reads
+                _overlapped.SetEvent(self._ready.handle)  # of a TAP it is the first look that reads
+                self._tell()
             elif not up:
                 self._set_down()
 
     def _set_down(self) -> None:
-        if not self._up:
+        ready, self._ready = self._ready, None
+        if ready is None:
             return
-        with self._change():
-            self._up = False
-            if self._wait is not None:
-                self._wait.close()
-                self._wait = None
-            self._end()
+        if self._wait is not None:
+            self._wait.close()  # before the event is
+            self._wait = None
+        self._end()
+        self._tell()
 
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        """With the lock: no thread waits for what is changed; those that did look again."""
-        self._changing = True
-        _overlapped.SetEvent(self._changed)
-        try:
-            self._lock.wait_for(lambda: not self._waiting)
-            yield
-        finally:
-            _overlapped.ResetEvent(self._changed)
-            self._changing = False
-            self._lock.notify_all()
+    def _tell(self) -> None:
+        """Have those that wait look again."""
+        told, self._changed = self._changed, Event.new()
+        _overlapped.SetEvent(told.handle)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -134,7 +124,7 @@ class EventQueue(CallingQueue):
         """What to raise once the adapter is gone: those that wait look again, and raise it, too."""
         self._gone = True
         self.direct = self._native = None  # native code does not ask whether it is gone
-        _overlapped.SetEvent(self._changed)
+        self._tell()
         return InterfaceGoneError(errno.ENODEV, f"the adapter was removed ({why})")
 
     def close(self) -> None:
@@ -144,7 +134,7 @@ class EventQueue(CallingQueue):
                 self._closed = True
                 self._on_readable = nothing
                 self._release()
-                _winapi.CloseHandle(self._changed)
+                self._tell()
 
     # Frames.
 
@@ -157,14 +147,14 @@ class EventQueue(CallingQueue):
 
     def _next(self) -> bytes:
         self._check_open()
-        if not self._up:
+        if self._ready is None:
             raise BlockingIOError(errno.EAGAIN, "the interface is down")
         return self._take()
 
     def write(self, frame: bytes) -> None:
         with self._lock:
             self._check_open()
-            if not self._up:
+            if self._ready is None:
                 raise InterfaceDownError(
                     errno.EIO, "the interface is down", remedies=("set it up first",)
                 )
@@ -179,26 +169,27 @@ class EventQueue(CallingQueue):
 
     def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._lock:
-                self._lock.wait_for(lambda: not self._changing)
-                if self._peek():  # frames that came before set no event again
-                    if self._waiting:
-                        _overlapped.SetEvent(self._ready)  # for the other threads, too
-                    return True
-                events = [*(each.event for each in interrupts), self._changed]
-                if self._up:
-                    events.append(self._ready)  # the last, as the wait that returns it resets it
-                self._waiting += 1
-            try:
-                left = None if deadline is None else deadline - time.monotonic()
-                found = wait_for_events(events, left)
-            finally:
+        waiting = {object()}
+        try:
+            while True:
                 with self._lock:
-                    self._waiting -= 1
-                    self._lock.notify_all()
-            if found is None or found < len(interrupts):
-                return found is not None
+                    if self._peek():  # frames that came before set no event again
+                        return True
+                    self._waiting |= waiting
+                    # The last is what the wait that returns it resets.
+                    events = [self._changed, *filter(None, [self._ready])]
+                left = None if deadline is None else deadline - time.monotonic()
+                handles = [*(each.event for each in interrupts), *(each.handle for each in events)]
+                found = wait_for_events(handles, left)
+                if found is None or found < len(interrupts):
+                    return found is not None
+        finally:
+            # No exception of a signal handler comes before the call: the interpreter looks for
+            # signals behind calls and jumps alone.
+            self._waiting -= waiting
+            ready = self._ready
+            if self._waiting and ready is not None:
+                _overlapped.SetEvent(ready.handle)  # for the others: this call may have reset it
 
     def _peek(self) -> bool:
         """Whether `read` would do anything but raise `BlockingIOError`."""
@@ -217,9 +208,10 @@ class EventQueue(CallingQueue):
         with self._lock:
             if not self._full or self._closed:
                 return True
+            changed = self._changed
         pause = self.retry_after if timeout is None else min(timeout, self.retry_after)
         events = [each.event for each in interrupts]
-        found = wait_for_events([*events, self._changed], pause)
+        found = wait_for_events([*events, changed.handle], pause)
         self._full = found is None and timeout is not None and timeout <= pause
         return not self._full
 
@@ -237,8 +229,9 @@ class EventQueue(CallingQueue):
 
     def _register(self) -> None:
         """With the lock: be called back, once somebody wants to."""
-        if self._wait is None and self._on_readable is not nothing and self._up:
-            self._wait = RegisteredWait(self._ready, self._came)
+        ready = self._ready
+        if self._wait is None and self._on_readable is not nothing and ready is not None:
+            self._wait = RegisteredWait(ready.handle, self._came)
 
     def _came(self) -> None:
         self._on_readable()

@@ -9,6 +9,8 @@ assert sys.platform == "win32"
 import ctypes
 import errno
 from ctypes import c_uint32, c_void_p
+from itertools import tee
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ...errors import InterfaceGoneError
@@ -57,6 +59,7 @@ class RingQueue(EventQueue):
             for each in (self._receive, self._give_back, self._allocate, self._send)
         )
         self._ring = Ring(None, None, *addresses)
+        self._buffer = ctypes.create_string_buffer(PACKET_MAX)
 
     def driver_version(self) -> tuple[int, int] | None:
         return self._adapter.wintun.driver_version()
@@ -71,36 +74,40 @@ class RingQueue(EventQueue):
         return event
 
     def _end(self) -> None:
-        session = self._ring.session
-        _kernel32.AcquireSRWLockExclusive(ctypes.byref(self._ring))
-        self._ring.session = None
-        _kernel32.ReleaseSRWLockExclusive(ctypes.byref(self._ring))
+        session, ring = self._ring.session, ctypes.byref(self._ring)
+        try:
+            _kernel32.AcquireSRWLockExclusive(ring)
+            self._ring.session = None
+        finally:
+            _kernel32.ReleaseSRWLockExclusive(ring)
         self._adapter.wintun.functions["WintunEndSession"](session)
 
     def _release(self) -> None:
         self._adapter.close()
 
+    # What is taken of a ring has to go back, or its other side waits for ever. So it does within
+    # one call, of `list`: a signal handler's exception comes before that, or behind.
+
     def _take(self) -> bytes:
-        session = self._ring.session
-        size = c_uint32()
-        packet = self._receive(session, size)
-        if packet:
-            data = ctypes.string_at(packet, size.value)
-            self._give_back(session, packet)
-            return data
+        session, size = self._ring.session, c_uint32()
+        taken, read = tee(filter(None, map(self._receive, (session,), (size,))))
+        sizes = map(attrgetter("value"), (size,))  # asked for once it is known
+        copied = map(ctypes.memmove, (self._buffer,), taken, sizes)
+        given_back = map(self._give_back, (session,), read)
+        if list(zip(copied, given_back, strict=True)):
+            return ctypes.string_at(self._buffer, size.value)
         if ctypes.get_last_error() == ERROR_NO_MORE_ITEMS:
             raise BlockingIOError(errno.EAGAIN, "no packet is waiting")
         raise self._ended()
 
     def _put(self, frame: bytes) -> None:
-        session = self._ring.session
-        least = HEADERS.get(frame[0] >> 4 if frame else 0, len(frame) + 1)
-        if not least <= len(frame) <= PACKET_MAX:
+        session, size = self._ring.session, len(frame)
+        least = HEADERS.get(frame[0] >> 4 if frame else 0, size + 1)
+        if not least <= size <= PACKET_MAX:
             raise OSError(errno.EINVAL, "neither IPv4 nor IPv6")
-        packet = self._allocate(session, len(frame))
-        if packet:
-            ctypes.memmove(packet, frame, len(frame))
-            self._send(session, packet)
+        allocated = filter(None, map(self._allocate, (session,), (size,)))
+        filled = map(ctypes.memmove, allocated, (frame,), (size,))
+        if list(map(self._send, (session,), filled)):
             return
         if ctypes.get_last_error() == ERROR_BUFFER_OVERFLOW:
             raise BlockingIOError(errno.EAGAIN, "the ring is full")

@@ -94,11 +94,7 @@ class TapQueue(EventQueue):
         super().__init__()
         self._setup = setup
         self._luid = luid
-        try:
-            self._handle = _open(guid)
-        except BaseException:
-            _winapi.CloseHandle(self._changed)
-            raise
+        self._handle = _open(guid)
         self._arrived = _overlapped.CreateEvent(None, False, False, None)
         self._reading = OVERLAPPED(hEvent=self._arrived)
         self._pending = False

@@ -17,7 +17,7 @@ from ctypes import wintypes
 
 from ...errors import ClosedError
 
-__all__ = ["RegisteredWait", "until_set", "wait_for_events"]
+__all__ = ["Event", "RegisteredWait", "until_set", "wait_for_events"]
 
 ERROR_IO_PENDING = 997
 INFINITE = 0xFFFFFFFF
@@ -34,6 +34,32 @@ _kernel32.RegisterWaitForSingleObject.argtypes = [
     wintypes.ULONG,
     wintypes.ULONG,
 ]
+
+
+class Event:
+    """An event that is closed with the last reference to it.
+
+    So a thread that waits for it keeps it open, and is not counted: a count could be left wrong by
+    a signal handler's exception.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    @classmethod
+    def new(cls) -> Event:
+        """One that stays set until it is reset."""
+        return cls(_overlapped.CreateEvent(None, True, False, None))
+
+    @classmethod
+    def same(cls, handle: int) -> Event:
+        """That of a handle which others close."""
+        process = _winapi.GetCurrentProcess()
+        same = _winapi.DUPLICATE_SAME_ACCESS
+        return cls(_winapi.DuplicateHandle(process, handle, process, 0, False, same))
+
+    def __del__(self, close: Callable[[int], None] = _winapi.CloseHandle) -> None:
+        close(self.handle)
 
 
 def wait_for_events(events: Sequence[int], timeout: float | None) -> int | None:

@@ -7,15 +7,18 @@ import sys
 assert sys.platform == "win32"
 
 import asyncio
+import contextlib
 import functools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rigs import BatchRecorder, Recorder, endpoint, packet, until
 from standin import Far, StandIn, configured, in_thread
+from striking import until_struck
 
 import aiotun
 from aiotun.errors import ClosedError, InterfaceDownError, InterfaceGoneError, InterruptError
@@ -293,3 +296,46 @@ def test_ctrl_c_ends_the_wait(device: aiotun.Device) -> None:
     timer.join()
     with pytest.raises(TimeoutError):
         device.recv(timeout=0.05)
+
+
+USES: dict[str, Callable[[aiotun.Device], object]] = {
+    "recv": lambda device: device.recv(timeout=0),
+    "send": lambda device: device.send(packet(1), timeout=0.001),
+    "wait": lambda device: device.recv(timeout=0.0005),
+}
+
+
+@pytest.mark.usefixtures("either_port")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # as it was being opened
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_handler_raises_at_any_moment(
+    device: aiotun.Device, far: Far, use: Callable[[aiotun.Device], object]
+) -> None:
+    """Other threads can wait, send and set it down, and so can this one; the rings are whole."""
+
+    def call() -> None:
+        far.push(packet(1))
+        with contextlib.suppress(TimeoutError):
+            use(device)
+            use(device)
+
+    def others() -> None:
+        device.send(packet(2))
+        assert far.pull(5) == packet(2)
+        device.down()
+        assert far.call("Kept") == 0
+        device.up()
+        far.push(packet(3))
+
+    with ThreadPoolExecutor(2) as pool, contextlib.closing(device):
+        for _ in range(100):
+            until_struck(call)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    device.recv(timeout=0)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    far.pull()
+            received = pool.submit(device.recv, 5)
+            pool.submit(others).result(5)
+            assert received.result(5) == packet(3)
