@@ -35,8 +35,10 @@ def until_struck(call: Callable[[], object]) -> None:
             raise Stop
 
     with contextlib.suppress(Stop), _signal(strike):
-        while not struck:
+        while True:  # no condition, at which CPython 3.13 forgets the block (gh-130279)
             call()
+            if struck:
+                break
 
 
 def _is_faulty(frame: FrameType) -> bool:

@@ -18,8 +18,13 @@ FOLDER = ROOT / ".venv-windows"
 LAST_WORDS = 5.0
 """Seconds in which what a process has written is read once it has ended."""
 
+COLLECTED = re.compile(r"collected (\d+) items?(?:.* / (\d+) selected)?")
+"""What pytest says of the tests in the beginning."""
+
 SUMMARY = re.compile(r"=+ .* in [\d.]+s.* =+$")
-"""What pytest says in the end."""
+"""What it says in the end, and of how many tests."""
+
+OUTCOME = re.compile(r"(\d+) (?:passed|failed|skipped|errors?|xfailed|xpassed)\b")
 
 STARTUP = Path(__file__).parent / "startup"
 """What Python runs there before all else."""
@@ -54,9 +59,9 @@ def end_wine(folder: Path = FOLDER) -> None:
 
 
 def pytest(*arguments: str, folder: Path = FOLDER) -> int:
-    """Run tests on Python for Windows; the status that they end with, 0 only if pytest told so.
+    """Run tests on Python for Windows; the status that they end with.
 
-    Wine's programs end with 0 where its server does.
+    It is 0 only if pytest told of each test: wine's programs end with 0 where its server does.
 
     Which test was the last to begin is told at the end, where a failure did not let pytest
     tell: at the end of its time a test ends the process, and so does a fault of wine.
@@ -74,23 +79,29 @@ def pytest(*arguments: str, folder: Path = FOLDER) -> int:
         text=True,
         errors="replace",
     )
-    last, told = "none", False
+    last, collected, told = "none", 1, 0
 
     def show() -> None:
-        nonlocal last, told
+        nonlocal last, collected, told
         assert process.stdout is not None
-        with process.stdout as printed:
-            for line in printed:
+        with process.stdout:
+            for line in process.stdout:
                 print(line, end="", flush=True)
                 if line.startswith("tests/"):
                     last = line.strip()
-                told = told or SUMMARY.match(line) is not None
+                if begun := COLLECTED.search(line):
+                    collected = int(begun[2] or begun[1])
+                if SUMMARY.match(line):
+                    told = sum(map(int, OUTCOME.findall(line)))
 
     showing = threading.Thread(target=show, daemon=True)
     showing.start()
     status = process.wait()
     end_wine(folder)  # of which some programs may have the other end of the pipe
     showing.join(LAST_WORDS)
-    if status or not told:
-        print(f"Python for Windows ended with {status}; the last test was {last}")
-    return status or not told
+    if status or told < collected:
+        print(
+            f"Python for Windows ended with {status}, and told of {told} of {collected} tests; "
+            f"the last was {last}"
+        )
+    return status or int(told < collected)
