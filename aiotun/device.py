@@ -404,15 +404,21 @@ class Device(InterfaceSettings, Closing, Lendable):
         """Write while it is this thread's turn."""
         try:
             self._writer.write(packets)
-            while self._writer.backlog:
-                if not self._wait_writable(deadline, interrupt):
-                    raise _timed_out("not all packets were sent", timeout)
-                self._writer.resume()
+            if self._writer.backlog:
+                self._write_backlog(timeout, deadline, interrupt)
             _raise_first(self._write_errors)
         except BaseException:
             self._writer.drop_backlog()
             self._write_errors.clear()
             raise
+
+    def _write_backlog(
+        self, timeout: float | None, deadline: float | None, interrupt: Interrupt | None
+    ) -> None:
+        while self._writer.backlog:
+            if not self._wait_writable(deadline, interrupt):
+                raise _timed_out("not all packets were sent", timeout)
+            self._writer.resume()
 
     def _wait_readable(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
         return self._wait_among(self._readers, self.queue.wait_readable, deadline, interrupt)
@@ -455,19 +461,26 @@ class Device(InterfaceSettings, Closing, Lendable):
             try:
                 with self._guard:
                     self._sending.line.append(call)
-                while True:
-                    with self._guard:
-                        if self._sending.take_in_line(call):
-                            return True
-                    self._check()  # behind that, which may forget the call of `shutdown`
-                    if not self._wait(wait_for, deadline, call, interrupt):
-                        return False
+                return self._wait_in_line(call, deadline, interrupt)
             finally:
                 try:
                     self._leave(call)
                 except BaseException:  # a signal handler's, amid that
                     self._leave(call)
                     raise
+
+    def _wait_in_line(
+        self, call: Call, deadline: float | None, interrupt: Interrupt | None
+    ) -> bool:
+        """By itself: CPython 3.14 forgets the blocks around a loop where a signal handler raises as
+        it goes round (gh-130279)."""
+        while True:
+            with self._guard:
+                if self._sending.take_in_line(call):
+                    return True
+            self._check()  # behind that, which may forget the call of `shutdown`
+            if not self._wait(wait_for, deadline, call, interrupt):
+                return False
 
     def _leave(self, call: Call) -> None:
         with self._guard:

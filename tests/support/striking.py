@@ -34,11 +34,14 @@ def until_struck(call: Callable[[], object]) -> None:
         if frame is None or not _is_faulty(frame):
             raise Stop
 
-    with contextlib.suppress(Stop), _signal(strike):
-        while True:  # no condition, at which CPython 3.13 forgets the block (gh-130279)
+    def again() -> None:
+        """By itself: CPython 3.14 forgets the blocks around a loop where a handler raises as it
+        goes round (gh-130279)."""
+        while not struck:
             call()
-            if struck:
-                break
+
+    with contextlib.suppress(Stop), _signal(strike):
+        again()
 
 
 def _is_faulty(frame: FrameType) -> bool:

@@ -168,21 +168,9 @@ class EventQueue(CallingQueue):
     # Waiting in a thread.
 
     def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:
-        deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {object()}
         try:
-            while True:
-                with self._lock:
-                    if self._peek():  # frames that came before set no event again
-                        return True
-                    self._waiting |= waiting
-                    # The last is what the wait that returns it resets.
-                    events = [self._changed, *filter(None, [self._ready])]
-                left = None if deadline is None else deadline - time.monotonic()
-                handles = [*(each.event for each in interrupts), *(each.handle for each in events)]
-                found = wait_for_events(handles, left)
-                if found is None or found < len(interrupts):
-                    return found is not None
+            return self._wait_readable(timeout, interrupts, waiting)
         finally:
             # No exception of a signal handler comes before the call: the interpreter looks for
             # signals behind calls and jumps alone.
@@ -190,6 +178,25 @@ class EventQueue(CallingQueue):
             ready = self._ready
             if self._waiting and ready is not None:
                 _overlapped.SetEvent(ready.handle)  # for the others: this call may have reset it
+
+    def _wait_readable(
+        self, timeout: float | None, interrupts: tuple[Interrupt, ...], waiting: set[object]
+    ) -> bool:
+        """By itself: CPython 3.14 forgets the blocks around a loop where a signal handler raises as
+        it goes round (gh-130279)."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._lock:
+                if self._peek():  # frames that came before set no event again
+                    return True
+                self._waiting |= waiting
+                # The last is what the wait that returns it resets.
+                events = [self._changed, *filter(None, [self._ready])]
+            left = None if deadline is None else deadline - time.monotonic()
+            handles = [*(each.event for each in interrupts), *(each.handle for each in events)]
+            found = wait_for_events(handles, left)
+            if found is None or found < len(interrupts):
+                return found is not None
 
     def _peek(self) -> bool:
         """Whether `read` would do anything but raise `BlockingIOError`."""
