@@ -22,7 +22,7 @@ from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores import file as file_module
 from aiotun.wireguard.stores.base import Change, Decide, Store
-from aiotun.wireguard.stores.file import ConfigFile, FileStore, with_peer, without_peer
+from aiotun.wireguard.stores.file import ConfigFile, FileStore, peers_in, with_peer, without_peer
 
 KEY, ALICE, BOB, CAROL = (bytes([n]) * 32 for n in (8, 1, 2, 3))
 
@@ -269,6 +269,7 @@ peers = st.builds(
     endpoint=st.sampled_from([None, ("192.0.2.1", 1), ("2001:db8::1", 65535)]),
     allowed_ips=st.sampled_from([(), (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))]),
     persistent_keepalive=st.integers(0, 9),
+    enabled=st.booleans(),
 )
 noise = st.lists(st.sampled_from(["\n", "# [Peer]\n", "  # x\x0c[Peer]\n", " \n"]), max_size=3)
 
@@ -286,12 +287,32 @@ def test_any_edits(edits: list[tuple[PeerConfig, list[str], bool]], data: st.Dat
         elif peer.public_key in expected:
             text = without_peer(text, peer.public_key)
             del expected[peer.public_key]
-        found = {each.public_key: each for each in parse_config(text).peers}
+        found = {key: dataclasses.replace(each, name="") for key, each in peers_in(text).items()}
         assert found == expected
+        enabled = [each for each in expected.values() if each.enabled]
+        assert sorted(parse_config(text).peers, key=repr) == sorted(enabled, key=repr)
     if expected:
         kept = data.draw(st.sampled_from(list(expected)))
+        text = with_peer(text, PeerConfig(kept))
         comments = text.count("#")
         assert with_peer(text, PeerConfig(kept)).count("#") == comments
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_comment_that_looks_like_a_line_of_a_disabled_peer(enabled: bool) -> None:
+    """Somebody has made it of a line of a peer that is enabled: it stays a comment."""
+    comment = "# (disabled) AllowedIPs = 0.0.0.0/0\n"
+    text = TEXT.replace("\n[ Peer ]", f"\n{comment}[ Peer ]")
+    text = text.replace("\nAllowedIPs = 10", f"\n{comment}AllowedIPs = 10")
+    assert peers_in(text) == peers_in(TEXT)
+    bob = dataclasses.replace(B, enabled=enabled)
+    for changed in (
+        with_peer(text, bob),
+        with_peer(with_peer(text, bob), dataclasses.replace(A, enabled=enabled)),
+    ):
+        found = peers_in(changed)
+        assert found[ALICE].allowed_ips == A.allowed_ips
+        assert found[BOB] == bob
 
 
 async def test_a_disabled_peer_becomes_a_comment(file: FileStore, tmp_path: Path) -> None:

@@ -189,14 +189,16 @@ def peers_in(text: str, source: str = "configuration") -> dict[bytes, PeerConfig
 
     Raises `ConfigFileError`.
     """
-    enabled = {peer.public_key for peer in parse_config(text, source, allow_commands=True).peers}
-    config = parse_config(_revealed(text), source, allow_commands=True)
+    config = parse_config(text, source, allow_commands=True)
+    with_disabled = parse_config(_revealed(text), source, allow_commands=True)
+    enabled = {peer.public_key: peer for peer in config.peers}
+    peers = {
+        peer.public_key: dataclasses.replace(peer, enabled=False) for peer in with_disabled.peers
+    }
     names = {section.key: section.name for section in _sections(text)}
     return {
-        peer.public_key: dataclasses.replace(
-            peer, name=names[peer.public_key], enabled=peer.public_key in enabled
-        )
-        for peer in config.peers
+        key: dataclasses.replace(peer, name=names.get(key, ""))
+        for key, peer in {**peers, **enabled}.items()
     }
 
 
@@ -269,8 +271,18 @@ def _sections(text: str) -> list[_Section]:
 
 
 def _revealed(text: str) -> str:
-    """With the peers that are disabled. It has as many lines."""
-    return "".join(line.removeprefix(DISABLED) for line in io.StringIO(text))
+    """With the peers that are disabled, from their titles on: what else looks like a line of them
+    is a comment. It has as many lines."""
+    lines = list(io.StringIO(text))
+    disabled = False
+    for number, line in enumerate(lines):
+        plain = line.removeprefix(DISABLED)
+        if plain == line:
+            disabled = disabled and not line.partition("#")[0].strip()
+        else:
+            disabled = disabled or _title(plain) == "[peer]"
+            lines[number] = plain if disabled else line
+    return "".join(lines)
 
 
 def _name(comment: str) -> str:
@@ -288,9 +300,14 @@ def _title(line: str) -> str | None:
 
 
 def _replace(section: str, by: str) -> str:
-    """Other lines for those that are neither empty nor a comment."""
+    """Other lines for those that are neither empty nor a comment. A comment that would look like a
+    line of a disabled peer behind them does so no more."""
     lines = list(io.StringIO(section))
-    kept = [line for line in lines if not line.partition("#")[0].strip()]
+    kept = [
+        f"# {line.removeprefix(DISABLED)}" if line.startswith(DISABLED) else line
+        for line in lines
+        if not line.partition("#")[0].strip()
+    ]
     place = next(number for number, line in enumerate(lines) if _title(line) is not None)
     return "".join([*kept[:place], by, *kept[place:]])
 
