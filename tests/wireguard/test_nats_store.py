@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from aiotun.wireguard.keys import encode_key
 from aiotun.wireguard.server import Server
 from aiotun.wireguard.stores import bucket as bucket_module
 from aiotun.wireguard.stores import nats as nats_module
-from aiotun.wireguard.stores.base import Change
+from aiotun.wireguard.stores.base import Change, Peers
 from aiotun.wireguard.stores.file import ConfigFile
 from aiotun.wireguard.stores.nats import (
     NatsStore,
@@ -345,6 +346,41 @@ async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.Mo
             assert (await store.peers())[0] == {BOB: B}
     finally:
         server.kill()
+
+
+class Late:
+    """A bucket that takes the first write only when the second comes, as servers of NATS do that
+    elect a leader meanwhile."""
+
+    def __init__(self) -> None:
+        self.snapshot = bucket_module.Snapshot()
+        self._waits: tuple[str, bytes | None] | None = None
+
+    async def read(self, known: bucket_module.Snapshot) -> bucket_module.Snapshot:
+        return self.snapshot
+
+    async def write(self, key: str, value: bytes | None, *, bucket_revision: int) -> int:
+        if not self.snapshot.revision:
+            if self._waits is None:
+                self._waits = key, value
+                raise bucket_module.UnreachableError("no answer")
+            key, value = self._waits
+            self.snapshot = bucket_module.Snapshot(0, 1, {key: bucket_module.Entry(1, value)})
+        raise bucket_module.ConflictError(key)
+
+
+async def test_a_change_that_is_made_late_is_made_once() -> None:
+    """A client whose keys are made for it, each time anew, is no second one then."""
+    late = Late()
+    numbers = iter(range(1, 9))
+
+    def decide(peers: Peers) -> Change:
+        key = bytes([next(numbers)]) * 32
+        return Change(key, PeerConfig(key, name="phone"))
+
+    change = await NatsStore(cast(bucket_module.Bucket, late)).change(decide)
+    assert change.public_key == bytes([1]) * 32
+    assert list(late.snapshot.entries) == [f"peer.{change.public_key.hex()}"]
 
 
 async def test_a_bucket_with_a_history(nats_server: NatsServer, url: str) -> None:

@@ -227,22 +227,22 @@ def pair_in_store(
     name = interface_name(client_file.stem)
     known = ConfigFile(server_file).text()
     server = parse_config(known, str(server_file), allow_commands=True)
-    client = InterfaceConfig()
+    clients: dict[bytes, InterfaceConfig] = {}
 
     def decide(peers: Peers) -> Change:
-        nonlocal client
         with_peers = replace(server, peers=tuple(peers.values()))
         peer, client = add_client(with_peers, endpoint, allowed_ips, dns)
+        clients[peer.public_key] = client
         return Change(peer.public_key, replace(peer, name=name))
 
-    async def change() -> None:
+    async def change() -> InterfaceConfig:
         async with open_store(store) as opened:
-            await opened.change(decide)
+            public_key, _ = await opened.change(decide)
+        return clients[public_key]
 
     create_file(client_file, b"")
     try:
-        asyncio.run(change())
-        text = format_config(client)
+        text = format_config(asyncio.run(change()))
         replace_file(client_file, text.encode())
     except BaseException:
         client_file.unlink()

@@ -53,7 +53,8 @@ class Store(ABC, Generic[Revision]):
         """
 
     async def change(self, decide: Decide) -> Change:
-        """Do what `decide` says; if somebody else has changed a peer meanwhile, ask it again.
+        """Do what `decide` says; if somebody else has changed a peer meanwhile, ask it again. What
+        was done may be an earlier answer of it, so it is returned.
 
         Raises as `peers` does, what `decide` raises, and `ValueError` where a peer would get
         allowed IPs that another has, or no proper name. Then nothing has changed.

@@ -187,23 +187,24 @@ class NatsStore(Store[Snapshot]):
     async def _change(self, decide: Decide) -> Change:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + bucket_module.PATIENCE
-        tried: Change | None = None
+        untold: list[Change] = []
+        """Perhaps written, now or later."""
         while True:
             try:
                 peers, known = await self._read()
-                if tried is not None and peers.get(tried.public_key) == tried.peer:
-                    return tried  # it was written, though we were not told
-                tried = None
+                for change in untold:
+                    if peers.get(change.public_key) == change.peer:
+                        return change
                 key, peer = change = decide(peers)
                 if peers.get(key) != peer:
                     at = PEER + key.hex()
                     before = known.entries.get(at)
                     value = None if peer is None else encode_peer(peer, before and before.value)
-                    tried = change
+                    untold.append(change)
                     await self._bucket.write(at, value, bucket_revision=known.revision)
                 return change
             except ConflictError:
-                tried = None
+                untold.pop()  # this one was not
             except UnreachableError:
                 if loop.time() > deadline:
                     raise

@@ -144,14 +144,14 @@ class Page:
     async def _add(self, request: web.Request) -> web.StreamResponse:
         """A client with keys made here, which are in this answer and are not kept."""
         fields = await _fields(request, "name", "endpoint", "allowed_ips")
-        client = InterfaceConfig()
+        clients: dict[bytes, InterfaceConfig] = {}
 
         def decide(peers: Peers) -> Change:
-            nonlocal client
             known = replace(self._server.settings, peers=tuple(peers.values()))
             if any(peer.name == name for peer in peers.values()):
                 raise ValueError(f"there is a peer called {name}")
             peer, client = add_client(known, endpoint, networks)
+            clients[peer.public_key] = client
             return Change(peer.public_key, replace(peer, name=name))
 
         try:
@@ -159,13 +159,13 @@ class Page:
             endpoint = parse_endpoint(fields["endpoint"])
             words = filter(None, fields["allowed_ips"].replace(",", " ").split())
             networks = tuple(map(parse_network, words))
-            await self._server.store.change(decide)
+            public_key, _ = await self._server.store.change(decide)
         except ValueError as exc:
             raise web.HTTPBadRequest(text=str(exc)) from None
         except OSError as exc:
             raise web.HTTPServiceUnavailable(text=exc.strerror or str(exc)) from None
         logger.info("the page has added the peer %s", name)
-        text = format_config(client)
+        text = format_config(clients[public_key])
         try:
             qr = segno.make(text, error="l", micro=False).svg_data_uri(scale=4, light="white")
         except segno.DataOverflowError:  # many networks: it is there to be copied
