@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from aiotun.wireguard.web.listening import listening
+from aiotun.wireguard.web.listening import CONNECTIONS_MAX, listening
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -60,6 +60,33 @@ async def test_a_name_of_another_site(host: str | None, taken: bool, tmp_path: P
     assert answered.endswith(b"metrics") is taken
     if sys.platform != "win32":
         assert (await said(str(tmp_path / "socket"), request)).endswith(b"metrics")
+
+
+async def answered(port: int) -> bytes:
+    """What another connection is told, if anything."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_connections_that_are_too_many() -> None:
+    """They would take all descriptors that there are. Those that were there before go on."""
+    async with listening(web.Application(), ("127.0.0.1", 0)) as where:
+        port = int(where.rpartition(":")[2].rstrip("/"))
+        before = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS_MAX)]
+        assert await answered(port) == b""
+        for reader, writer in before:
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"404" in await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        while not await answered(port):
+            pass
 
 
 NO_HTTP = {

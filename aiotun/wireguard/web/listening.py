@@ -8,9 +8,10 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 try:
@@ -32,6 +33,10 @@ else:
     Adapter = logging.LoggerAdapter  # which takes no type before Python 3.11
 
 __all__ = ["Handler", "listening", "parse_place"]
+
+CONNECTIONS_MAX = 64
+"""Each takes a descriptor, of which the interface needs some too: any user of this machine may
+connect."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -72,14 +77,15 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
     await runner.setup()
     try:
         assert runner.server is not None
+        protocol = partial(_protocol, runner.server)
         loop = asyncio.get_running_loop()
         if sys.platform != "win32" and isinstance(place, str):
             server = await loop.create_unix_server(
-                runner.server, sock=bind_privately(Path(place)), start_serving=False
+                protocol, sock=bind_privately(Path(place)), start_serving=False
             )
         else:
             assert not isinstance(place, str)  # see `parse_place`
-            server = await loop.create_server(runner.server, *place, start_serving=False)
+            server = await loop.create_server(protocol, *place, start_serving=False)
         try:
             await server.start_serving()  # here, as one that is cancelled there serves on
             if isinstance(place, str):
@@ -94,6 +100,18 @@ async def listening(app: web.Application, place: str | tuple[str, int]) -> Async
             server.close()
     finally:
         await runner.cleanup()
+
+
+def _protocol(server: web.Server) -> asyncio.BaseProtocol:
+    """For the next connection."""
+    return server() if len(server.connections) < CONNECTIONS_MAX else _Refusal()
+
+
+class _Refusal(asyncio.Protocol):
+    """Of a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 @web.middleware
