@@ -13,6 +13,10 @@ assert sys.platform != "win32"
 __all__ = ["bind_privately"]
 
 
+NOBODY = (errno.ECONNREFUSED, errno.ENOENT)
+"""What connecting gives where nobody listens. A socket of another kind gives something else."""
+
+
 def bind_privately(path: Path) -> socket.socket:
     """A socket bound there, which does not listen yet; one that a killed program left gives way.
 
@@ -22,10 +26,15 @@ def bind_privately(path: Path) -> socket.socket:
     try:
         if path.is_socket():
             with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(path)) == 0:
+                probe.setblocking(False)  # one that listens may be too busy to accept
+                if probe.connect_ex(str(path)) not in NOBODY:
                     raise OSError(errno.EADDRINUSE, f"{path} is in use by another program")
-            path.unlink()
-        bound.bind(str(path))
+            path.unlink(missing_ok=True)
+        try:
+            bound.bind(str(path))
+        except OSError as exc:  # which does not say where
+            number, why = exc.errno or errno.ENAMETOOLONG, exc.strerror or str(exc)
+            raise OSError(number, why, str(path)) from None
         os.chmod(path, 0o600)  # before `listen`: until then nobody can connect
         bound.setblocking(False)
     except BaseException:

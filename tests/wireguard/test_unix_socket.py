@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -46,6 +47,41 @@ def test_one_that_listens_stays(tmp_path: Path) -> None:
         assert caught.value.errno == errno.EADDRINUSE
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
+
+
+busy = pytest.param(
+    "busy", marks=pytest.mark.skipif(sys.platform != "linux", reason="BSDs refuse connections then")
+)
+
+
+@pytest.mark.parametrize("kind", [busy, "of datagrams"])
+def test_one_that_takes_no_connection_stays(tmp_path: Path, kind: str) -> None:
+    """As those of a system's log do."""
+    path = tmp_path / "s"
+    type_ = socket.SOCK_STREAM if kind == "busy" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_UNIX, type_) as first, contextlib.ExitStack() as stack:
+        first.bind(str(path))
+        if kind == "busy":
+            first.listen(0)
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                if client.connect_ex(str(path)):
+                    break
+        with pytest.raises(OSError, match="in use by another program"):
+            bind_privately(path)
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("file", "in use"), ("none/s", "No such file"), ("s" * 200, "too long")],
+    ids=["file", "no folder", "long"],
+)
+def test_what_cannot_be_bound_is_named(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=f"{why}.*{tmp_path / name}"):
+        bind_privately(tmp_path / name)
 
 
 @pytest.mark.parametrize("place", ["s", ("127.0.0.1", 0)], ids=["unix", "tcp"])
