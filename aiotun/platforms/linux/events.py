@@ -7,6 +7,7 @@ import sys
 assert sys.platform == "linux"
 
 import errno
+import os
 import socket
 import struct
 from array import array
@@ -31,8 +32,13 @@ RTMGRP_LINK = 0x1
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100
 
+RTM_DELNSID = 89
+RTNLGRP_NSID = 28
+"""The numbers that other network namespaces have here; one that ends loses its number."""
+
+# linux/netlink.h
+NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
-"""linux/netlink.h"""
 
 NSID_SPACE = socket.CMSG_SPACE(4)
 """What tells from which other namespace a message is: an int."""
@@ -48,8 +54,8 @@ class NetlinkEvents(SocketPerProcess, EventSource):
     announced again when the interface is renamed, a link with every flag).
 
     While the interface is in another namespace only its deletion is reported, and only to
-    a process with CAP_NET_BROADCAST (root has it). A second move and the end of the
-    namespace are not reported at all: reading and writing then fail.
+    a process with CAP_NET_BROADCAST (root has it), with CAP_NET_ADMIN there also the end of
+    that namespace. Nothing is reported after a second move: reading and writing then fail.
     """
 
     def __init__(
@@ -105,7 +111,9 @@ class NetlinkEvents(SocketPerProcess, EventSource):
                 continue
             if sender == 0 and not self._lost:  # port 0 is the kernel
                 for message in decode_messages(data):
-                    if not elsewhere:
+                    if message.kind == RTM_DELNSID:
+                        events += self._on_an_end()
+                    elif not elsewhere:
                         events += self._on_message(message)
                     elif message.kind == RTM_DELLINK:
                         events += self._on_absence()
@@ -161,6 +169,21 @@ class NetlinkEvents(SocketPerProcess, EventSource):
             with suppress(OSError):
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
                 _attach_filter(self._socket, self._index, index)
+                self._look_there()
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID)
+
+    def _look_there(self) -> None:
+        """Raise `OSError` where the interface's namespace has ended, or is not to be asked for."""
+        os.close(self._queue.open_namespace())
+
+    def _on_an_end(self) -> list[Event]:
+        """A namespace has ended. The kernel deletes the interfaces in it some time later."""
+        try:
+            self._look_there()
+        except OSError:
+            self._gone = True
+            return [InterfaceGone()]
+        return []
 
     def _on_absence(self) -> list[Event]:
         """Deleted, or only moved to another namespace: then the queue still has it."""
@@ -186,16 +209,22 @@ class NetlinkEvents(SocketPerProcess, EventSource):
 
 
 def _attach_filter(sock: socket.socket, *indexes: int) -> None:
-    """Let through only messages about these interfaces (classic BPF, linux/filter.h).
+    """Let through only messages about these interfaces, and such of namespaces that ended.
 
+    It is classic BPF (linux/filter.h).
     struct ifinfomsg and struct ifaddrmsg both have the index at offset 4, after
     the 16 bytes of struct nlmsghdr; every notification is a datagram of its own.
     BPF loads big-endian, netlink writes in the machine's order.
     """
-    instructions = [(0x20, 0, 0, 20)]  # BPF_LD | BPF_W | BPF_ABS
+    (kind,) = struct.unpack(">H", struct.pack("=H", RTM_DELNSID))
+    instructions = [
+        (0x28, 0, 0, 4),  # BPF_LD | BPF_H | BPF_ABS
+        (0x15, len(indexes) + 2, 0, kind),  # BPF_JMP | BPF_JEQ | BPF_K
+        (0x20, 0, 0, 20),  # BPF_LD | BPF_W | BPF_ABS
+    ]
     for left, index in zip(range(len(indexes), 0, -1), indexes, strict=True):
         (value,) = struct.unpack(">I", struct.pack("=I", index))
-        instructions.append((0x15, left, 0, value))  # BPF_JMP | BPF_JEQ | BPF_K
+        instructions.append((0x15, left, 0, value))
     instructions.append((0x06, 0, 0, 0))  # BPF_RET | BPF_K: nothing of it
     instructions.append((0x06, 0, 0, 0xFFFF_FFFF))  # all of it
     program = array("B", b"".join(struct.pack("=HBBI", *each) for each in instructions))

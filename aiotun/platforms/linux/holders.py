@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .namespace import SIOCGSKNS
+from .namespace import TUNGETDEVNETNS
 from .remedies import NODE
 
 __all__ = ["Holder", "describe", "holders"]
@@ -69,7 +69,7 @@ def _namespace_of(pid: int, fd: int) -> int | None:
         copy = ctypes.CDLL(None).syscall(PIDFD_GETFD, process, fd, 0)
         if copy >= 0:
             stack.callback(os.close, copy)
-            namespace = fcntl.ioctl(copy, SIOCGSKNS)
+            namespace = fcntl.ioctl(copy, TUNGETDEVNETNS)
             stack.callback(os.close, namespace)
             return os.fstat(namespace).st_ino
     return None

@@ -16,7 +16,7 @@ from typing import TypeVar
 from ...errors import NamespaceError, NotPermittedError
 from .threads import in_thread
 
-__all__ = ["SIOCGSKNS", "call_in_namespace", "in_namespace_of"]
+__all__ = ["SIOCGSKNS", "TUNGETDEVNETNS", "call_in_namespace", "in_namespace_of"]
 
 T = TypeVar("T")
 
@@ -24,7 +24,13 @@ CLONE_NEWNET = 0x40000000
 """linux/sched.h"""
 
 SIOCGSKNS = 0x894C
-"""linux/sockios.h: a descriptor of the namespace of a socket, or of an interface."""
+"""linux/sockios.h: a descriptor of a socket's namespace; of a TUN, of that where it was opened."""
+
+TUNGETDEVNETNS = ord("T") << 8 | 227
+if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")):
+    TUNGETDEVNETNS |= 0x2000_0000
+"""linux/if_tun.h: a descriptor of the namespace that the interface is in (Linux 5.2). Some
+architectures say of an ioctl that it has no argument: arch/*/include/uapi/asm/ioctl.h."""
 
 NAMED = "/run/netns"
 """Where ip-netns(8) keeps namespaces by name."""

@@ -31,7 +31,7 @@ from ...errors import (
 from ..descriptor import FRAME_MAX, DescriptorQueue
 from .ethtool import TCP_SEGMENTATION, UDP_SEGMENTATION, active_features
 from .holders import describe
-from .namespace import SIOCGSKNS
+from .namespace import TUNGETDEVNETNS
 from .remedies import CAPABILITY, NODE, NODE_TROUBLES
 
 __all__ = ["TunQueue"]
@@ -222,8 +222,11 @@ class TunQueue(DescriptorQueue):
         self._ioctl(TUNSETCARRIER, struct.pack("=i", carrier))
 
     def open_namespace(self) -> int:
-        """A descriptor of the interface's network namespace; takes CAP_NET_ADMIN there."""
-        return int(self._ioctl(SIOCGSKNS, 0))
+        """A descriptor of the network namespace that the interface is in now.
+
+        Raises `OSError`: it takes CAP_NET_ADMIN there, and a namespace that has not ended.
+        """
+        return int(self._ioctl(TUNGETDEVNETNS, 0))
 
     def _ioctl(self, request: int, argument: int | bytes) -> Any:
         try:

@@ -383,8 +383,9 @@ async def test_an_event_loop_wakes(namespace: Namespace) -> None:
         loop.remove_reader(source.fileno())
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["deleted", "its namespace ended"])
 async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
-    namespace: Namespace,
+    namespace: Namespace, ended: bool
 ) -> None:
     with Namespace() as other:
         device = namespace.run(aiotun.Device, name="t0")
@@ -392,8 +393,13 @@ async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
             protocol.transport.pause_reading()
             namespace.run(outside.move, "t0", other)
             await asyncio.sleep(0.01)
+            Namespace().close()  # another one's end says nothing
+            await asyncio.sleep(0.01)
             assert not protocol.named("connection_lost")
-            other.run(outside.delete, "t0")
+            if ended:
+                other.close()
+            else:
+                other.run(outside.delete, "t0")
             await until(lambda: protocol.named("connection_lost"))
         assert isinstance(protocol.named("connection_lost")[0], aiotun.InterfaceGoneError)
 

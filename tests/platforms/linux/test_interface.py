@@ -19,6 +19,7 @@ import outside
 import pytest
 from outside import opened
 
+import aiotun
 from aiotun.addresses import Address, Route
 from aiotun.errors import (
     AddressError,
@@ -274,6 +275,20 @@ def test_moved_to_another_namespace(
         namespace.run(outside.move, "t0", other)
         with pytest.raises(InterfaceGoneError, match="'t0' is in another network namespace"):
             use(interface)
+
+
+def test_what_is_asked_of_its_namespace_goes_there(namespace: Namespace) -> None:
+    """And not to an interface of that name where it was before."""
+    with Namespace() as other, opened(namespace, name="t0", multi_queue=True) as (interface, queue):
+        namespace.run(outside.move, "t0", other)
+        with namespace.run(aiotun.Device, name="t0", multi_queue=True, mtu=1300):
+            second, its_queue = interface.open_queue()
+            assert second.index == other.run(socket.if_nametoindex, "t0")
+            second.close()
+            its_queue.close()
+            assert interface.mtu_v6() == 1500
+            with aiotun.Device.from_fd(queue.fileno(), closefd=False) as adopted:
+                assert adopted.mtu == 1500
 
 
 def test_back_from_another_namespace(namespace: Namespace) -> None:
