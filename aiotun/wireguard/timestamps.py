@@ -37,6 +37,7 @@ class Timestamps:
         self._known: dict[bytes, bytes] = {}
         """What stood in the file, by public keys, until the peers are there who are told."""
         self._written: dict[bytes, bytes] = {}
+        self._failed = False
 
     def serve(self, wireguard: WireGuard) -> None:
         """Read the file, if it is there. Raises `OSError`; nonsense is logged."""
@@ -75,13 +76,15 @@ class Timestamps:
         return {public_key: peer.timestamp for public_key, peer in peers if peer.timestamp}
 
     def _write(self, now: dict[bytes, bytes]) -> None:
-        """Write the file, if there is anything new; log what fails."""
+        """Write the file, if there is anything new; log that it fails, once."""
         if now != self._written:
             try:
                 replace_file(self._path, _encode(now))
-                self._written = now
+                self._written, self._failed = now, False
             except OSError as exc:
-                logger.error("time stamps cannot be written: %s", exc)
+                if not self._failed:
+                    logger.error("time stamps cannot be written: %s", exc)
+                self._failed = True
 
 
 def _encode(timestamps: Mapping[bytes, bytes]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -20,11 +21,13 @@ import packets
 import pytest
 from machine import PYTHON, Machine, program
 from prometheus_client.parser import text_string_to_metric_families
+from rigs import until
 
 from aiotun import Datagram
 from aiotun.cancelling import end
 from aiotun.metrics import WIREGUARD
 from aiotun.testing import memory_devices
+from aiotun.wireguard import timestamps as timestamps_module
 from aiotun.wireguard.config import InterfaceConfig, PeerConfig
 from aiotun.wireguard.core.tunnel import Tunnel
 from aiotun.wireguard.endpoint import WireGuard
@@ -539,6 +542,30 @@ async def test_a_file_of_time_stamps_that_is_none(
         async with WireGuard(InterfaceConfig(generate_private_key()), device=near) as wireguard:
             Timestamps(tmp_path / "wg0.timestamps").serve(wireguard)
     assert "holds no time stamps" in caplog.text
+
+
+async def test_time_stamps_that_cannot_be_written_for_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are tried again, which is told once."""
+    tries = 0
+
+    def full_disk(path: Path, data: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(timestamps_module, "INTERVAL", 0.01)
+    file = tmp_path / "wg0.timestamps"
+    async with remembering(file) as (wireguard, _):
+        with monkeypatch.context() as full:
+            full.setattr(timestamps_module, "replace_file", full_disk)
+            assert answers(wireguard.tunnel, initiation_at(1e9), 1000.0)
+            await until(lambda: tries > 3)
+        await until(file.exists)
+    assert [record.getMessage() for record in caplog.records if "written" in record.msg] == [
+        "time stamps cannot be written: [Errno 28] No space left on device"
+    ]
 
 
 async def test_time_stamps_without_a_directory(tmp_path: Path) -> None:
