@@ -190,15 +190,15 @@ def peers_in(text: str, source: str = "configuration") -> dict[bytes, PeerConfig
     Raises `ConfigFileError`.
     """
     config = parse_config(text, source, allow_commands=True)
-    with_disabled = parse_config(_revealed(text), source, allow_commands=True)
     enabled = {peer.public_key: peer for peer in config.peers}
-    peers = {
-        peer.public_key: dataclasses.replace(peer, enabled=False) for peer in with_disabled.peers
-    }
+    peers = enabled
+    if DISABLED in text:
+        config = parse_config(_revealed(text), source, allow_commands=True)
+        peers = {peer.public_key: peer for peer in config.peers} | enabled
     names = {section.key: section.name for section in _sections(text)}
     return {
-        key: dataclasses.replace(peer, name=names.get(key, ""))
-        for key, peer in {**peers, **enabled}.items()
+        key: dataclasses.replace(peer, name=names.get(key, ""), enabled=key in enabled)
+        for key, peer in peers.items()
     }
 
 
