@@ -85,6 +85,10 @@ class Process(Closing):
         """What it printed so far."""
         return self._output.read_text(errors="replace")
 
+    def errors(self) -> str:
+        """What it wrote to its standard error so far, where its log goes."""
+        return self._errors.read_text(errors="replace")
+
     def wait_for(self, text: str, timeout: float) -> None:
         """Wait until it has printed the text. Raises `MeasurementError`."""
         deadline = time.monotonic() + timeout
@@ -129,5 +133,5 @@ class Process(Closing):
         return int(status.partition(f"{field}:")[2].split()[0]) * 1024  # in KiB there
 
     def _failure(self, what: str) -> MeasurementError:
-        said = (self._errors.read_text(errors="replace") or self.output())[-500:].strip()
+        said = (self.errors() or self.output())[-500:].strip()
         return MeasurementError(f"{self._name} {what}: {said or 'it said nothing'}")

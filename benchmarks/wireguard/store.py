@@ -59,12 +59,14 @@ async def until_peers(site: Site, count: int) -> float:
     """Wait until the server says that it has so many; when that was."""
     assert site.server is not None
     deadline = time.monotonic() + PATIENCE
-    while f"peers: {count}," not in site.server.output().rpartition("is up")[2]:
+    while True:
+        said = site.server.output() + site.server.errors()  # that it is up, and each change
+        if re.findall(r"peers: (\d+),", said)[-1:] == [str(count)]:
+            return time.monotonic()
         site.server.check()
         if time.monotonic() > deadline:
             raise TimeoutError(f"site {site.number} has not {count} peers")
         await asyncio.sleep(0.005)
-    return time.monotonic()
 
 
 def memory(site: Site) -> float:
