@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from weakref import WeakSet
 
 from . import platforms
@@ -155,6 +155,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             self.logger,
             self.udp_zero_checksum,
         )
+        self._size_max = PACKET_MAX[queue.layer]
         self._pending: list[bytes] = []  # packets already split, the next one last
         self._make_locks()
         self._readers = Waiters()  # for packets
@@ -163,12 +164,11 @@ class Device(InterfaceSettings, Closing, Lendable):
         renew_in_child(self)
 
     def _make_locks(self) -> None:
-        # Its thread can take it again: where a signal handler raises as it is taken, CPython 3.14
-        # leaves it taken (gh-148874).
-        self._receiving = threading.RLock()
+        self._receiving = Turns()
         self._sending = Turns()
         self._ending = threading.RLock()  # of the thread that closes
-        self._guard = threading.RLock()  # of waiters, turns, `_shut`, `io` and the lease
+        # Of waiters, turns, what is pending, `_shut`, `io` and the lease.
+        self._guard = threading.RLock()
 
     def _after_fork(self) -> None:
         self._make_locks()
@@ -205,6 +205,8 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._reader.queue = self._writer.queue = self.io
             for port in self.users:
                 port.set_queue(self.io)
+            if self._receiving.others:  # the thread that waits does so at the queue of before
+                self._readers.wake()
 
     def fileno(self) -> int:
         """The queue's descriptor; `UnsupportedError` where there is none.
@@ -223,19 +225,13 @@ class Device(InterfaceSettings, Closing, Lendable):
         and for a frame that is dropped `OffloadError` if it is malformed, `PacketError`
         if it is empty.
         """
-        return self._receive(lambda pending: pending.pop(), timeout, interrupt)
+        return self._receive(list.pop, timeout, interrupt)
 
     def recv_many(
         self, timeout: float | None = None, *, interrupt: Interrupt | None = None
     ) -> list[bytes]:
         """All packets that wait, at least one; waits and raises as `recv` does."""
-
-        def take(pending: list[bytes]) -> list[bytes]:
-            packets = pending[::-1]
-            pending.clear()
-            return packets
-
-        return self._receive(take, timeout, interrupt)
+        return self._receive(_take_all, timeout, interrupt)
 
     def recv_into(
         self,
@@ -318,14 +314,18 @@ class Device(InterfaceSettings, Closing, Lendable):
         if {*map(type, batch)} - {bytes}:
             batch = list(map(to_bytes, batch))
         sizes = {*map(len, batch)}
-        if sizes and not 0 < min(sizes) <= max(sizes) <= PACKET_MAX[self.layer]:
+        if sizes and not 0 < min(sizes) <= max(sizes) <= self._size_max:
             for packet in batch:
                 check_packet(packet, self.layer)
         deadline = _deadline(timeout)
         try:
-            if not self._take_turn(deadline, interrupt):
-                raise _timed_out("no packet was sent", timeout)
-            self._check(interrupt)
+            with self._guard:
+                self._check(interrupt)
+                mine = self._sending.take()
+            if not mine:
+                if not self._stand_in_line(self._sending, deadline, interrupt):
+                    raise _timed_out("no packet was sent", timeout)
+                self._check(interrupt)
             self._write(batch, timeout, deadline, interrupt)
         finally:
             try:
@@ -366,33 +366,67 @@ class Device(InterfaceSettings, Closing, Lendable):
         timeout: float | None,
         interrupt: Interrupt | None,
     ) -> T:
-        """Wait for packets, and return what `take` makes of them. The next packet is their last."""
+        """Wait for packets, and return what `take` makes of them. The next packet is their last.
+
+        One thread reads, or waits where there is nothing to read; the others wait in line.
+        """
         deadline = _deadline(timeout)
+        try:
+            return self._receive_in_turn(take, timeout, deadline, interrupt)
+        finally:
+            try:
+                self._end_receiving()
+            except BaseException:  # a signal handler's, amid that
+                self._end_receiving()
+                raise
+
+    def _receive_in_turn(
+        self,
+        take: Callable[[list[bytes]], T],
+        timeout: float | None,
+        deadline: float | None,
+        interrupt: Interrupt | None,
+    ) -> T:
+        """By itself for the same reason as `_wait_in_line`."""
         while True:
-            with self._receiving:
+            with self._guard:
                 self._check(interrupt)
-                try:
-                    if not (self._pending or self._read_errors):
-                        self._pending = self._reader.read()[::-1]
-                    if self._pending:
-                        return take(self._pending)
+                if self._pending:
+                    return take(self._pending)
+                if self._read_errors:
                     _raise_first(self._read_errors)
-                finally:
-                    try:
-                        self._tell_of_pending()
-                    except BaseException:  # a signal handler's, amid that
-                        self._tell_of_pending()
-                        raise
-            if not self._wait_readable(deadline, interrupt):
+                wake = self._readers.interrupt if self._receiving.take() else None
+            if wake is None:
+                if self._stand_in_line(self._receiving, deadline, interrupt):
+                    continue
                 raise _timed_out("no packet came", timeout)
+            left = None if deadline is None else min(deadline - time.monotonic(), WAIT_MAX)
+            interrupts = (wake,) if interrupt is None else (wake, interrupt)
+            packets = self._reader.receive(left, interrupts)
+            # What was read is received, whatever happened meanwhile. If nothing was, all is
+            # looked at anew: a signal handler may have received, too, and given the turn away.
+            with self._guard:
+                self._pending += packets[::-1]
+                if self._pending:
+                    return take(self._pending)
+                if self._read_errors:
+                    _raise_first(self._read_errors)
+                self._readers.sleep()
+            if left is not None and left <= 0:
+                raise _timed_out("no packet came", timeout)
+
+    def _end_receiving(self) -> None:
+        with self._guard:
+            self._receiving.give_back()
+            if self._pending or self._read_errors or self._readers.awake:
+                self._tell_of_pending()
 
     def _tell_of_pending(self) -> None:
         """Wake the threads that wait for packets if something was left for them."""
-        with self._guard:
-            if (self._pending or self._read_errors) and self._readers.threads:
-                self._readers.wake()
-            else:
-                self._readers.sleep()
+        if (self._pending or self._read_errors) and self._readers.threads:
+            self._readers.wake()
+        else:
+            self._readers.sleep()
 
     def _write(
         self,
@@ -404,9 +438,10 @@ class Device(InterfaceSettings, Closing, Lendable):
         """Write while it is this thread's turn."""
         try:
             self._writer.write(packets)
-            if self._writer.backlog:
+            if self._writer.waiting:
                 self._write_backlog(timeout, deadline, interrupt)
-            _raise_first(self._write_errors)
+            if self._write_errors:
+                _raise_first(self._write_errors)
         except BaseException:
             self._writer.drop_backlog()
             self._write_errors.clear()
@@ -452,39 +487,38 @@ class Device(InterfaceSettings, Closing, Lendable):
             if not before:
                 waiters.threads.pop(thread, None)
 
-    def _take_turn(self, deadline: float | None, interrupt: Interrupt | None) -> bool:
-        """Wait for this thread's turn to send; False if time is over before."""
-        with self._guard:
-            if self._sending.take():
-                return True
+    def _stand_in_line(
+        self, turns: Turns, deadline: float | None, interrupt: Interrupt | None
+    ) -> bool:
+        """Wait for this thread's turn, and take it; False if time is over before."""
         with Call() as call:
             try:
                 with self._guard:
-                    self._sending.line.append(call)
-                return self._wait_in_line(call, deadline, interrupt)
+                    turns.line.append(call)
+                return self._wait_in_line(turns, call, deadline, interrupt)
             finally:
                 try:
-                    self._leave(call)
+                    self._leave(turns, call)
                 except BaseException:  # a signal handler's, amid that
-                    self._leave(call)
+                    self._leave(turns, call)
                     raise
 
     def _wait_in_line(
-        self, call: Call, deadline: float | None, interrupt: Interrupt | None
+        self, turns: Turns, call: Call, deadline: float | None, interrupt: Interrupt | None
     ) -> bool:
         """By itself: CPython 3.14 forgets the blocks around a loop where a signal handler raises as
         it goes round (gh-130279)."""
         while True:
             with self._guard:
-                if self._sending.take_in_line(call):
+                if turns.take_in_line(call):
                     return True
             self._check()  # behind that, which may forget the call of `shutdown`
             if not self._wait(wait_for, deadline, call, interrupt):
                 return False
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, turns: Turns, call: Call) -> None:
         with self._guard:
-            self._sending.leave(call)
+            turns.leave(call)
 
     def _give_back(self) -> None:
         with self._guard:
@@ -508,7 +542,8 @@ class Device(InterfaceSettings, Closing, Lendable):
     def _check(self, interrupt: Interrupt | None = None) -> None:
         if self._shut:
             raise ClosedError
-        self._check_usable()
+        if self._lease is not None:
+            self._check_free()
         if interrupt is not None:
             check_kind(interrupt, "interrupt=", Interrupt)
             if interrupt.is_set():
@@ -556,6 +591,7 @@ class Device(InterfaceSettings, Closing, Lendable):
             self._shut = True
             for waiters in self._all_waiters:
                 waiters.end()
+            self._receiving.end()
             self._sending.end()
 
     def close(self) -> None:
@@ -584,13 +620,10 @@ class Device(InterfaceSettings, Closing, Lendable):
         self.shutdown()
         # They are looked at again and again: who is ended by a signal handler's exception may tell
         # nobody.
-        while any(each.others for each in self._all_waiters):
+        while any(each.others for each in (*self._all_waiters, self._receiving, self._sending)):
             time.sleep(MOMENT)
         for waiters in self._all_waiters:
             waiters.close()
-        with self._receiving:
-            while self._sending.others:
-                time.sleep(MOMENT)
 
     def __exit__(self, *exc_info: Any) -> None:
         if self._lease is None:
@@ -618,14 +651,14 @@ class DeviceLease(Lease[Device]):
     """A device in the hands of a transport, which alone may use it from now on, and closes it."""
 
     def __init__(self, device: Device) -> None:
-        """Raises `BusyError` also while a thread waits for the device, and `ClosedError`."""
+        """Raises `BusyError` also while a thread receives or waits, and `ClosedError`."""
         check_kind(device, "device=", Device)
         with device._guard:
             device._check()
-            if device._readers.others or device._writers.others:
+            waiting = device._receiving, device._readers, device._writers
+            if any(each.others for each in waiting):
                 raise BusyError(errno.EBUSY, "a thread is waiting for this device")
             super().__init__(device)
-        with device._receiving:  # a thread that began before may take some of them
             self.pending = device._pending[::-1]
             """Packets that were read, and not received."""
             device._pending.clear()
@@ -633,6 +666,12 @@ class DeviceLease(Lease[Device]):
     def close(self) -> None:
         """Close the device, which no other can have then; this blocks as `Device.close` does."""
         self.lent._close()
+
+
+def _take_all(pending: list[bytes]) -> list[bytes]:
+    packets = pending[::-1]
+    pending.clear()
+    return packets
 
 
 def _scatter(packet: bytes, views: list[memoryview]) -> None:
@@ -661,8 +700,7 @@ def _timed_out(what: str, timeout: float | None) -> TimeoutError:
     return TimeoutError(errno.ETIMEDOUT, f"{what} within {timeout} s")
 
 
-def _raise_first(errors: list[Exception]) -> None:
-    if errors:
-        first = errors[0]
-        errors.clear()
-        raise first
+def _raise_first(errors: list[Exception]) -> NoReturn:
+    first = errors[0]
+    errors.clear()
+    raise first

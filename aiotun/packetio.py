@@ -1,7 +1,7 @@
 """PacketReader and PacketWriter: packets out of a queue's frames, and frames out of packets.
 
 `Device` and the transports share them. The reader splits the frames that it reads, and
-the writer coalesces the packets that it writes. Neither ever blocks.
+the writer coalesces the packets that it writes. Neither blocks, but for `PacketReader.receive`.
 
 If the queue is a descriptor, the native module reads and writes. It stops at the first
 frame that is not plain (an error, a malformed frame, a full queue), and the code here
@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .logs import NamedLogger
@@ -27,6 +27,7 @@ from .platforms.base import Queue
 
 if TYPE_CHECKING:
     from .config import Layer
+    from .interrupt import Interrupt
 
 __all__ = [
     "NO_OFFLOAD",
@@ -115,7 +116,26 @@ class PacketReader:
         Reading stops once there are `limit` packets; the last frame may take it
         some beyond. Raises `InterfaceGoneError`.
         """
-        packets, size, frames, super_packets, malformed = _read_packets(self.queue, limit)
+        return self._count(_read_packets(self.queue, limit))
+
+    def receive(self, timeout: float | None, interrupts: tuple[Interrupt, ...]) -> list[bytes]:
+        """`read`; but where no frame waits, wait for one, and read that.
+
+        This ends empty after `timeout` seconds, as soon as one of the interrupts is set, and now
+        and then without a reason: so behind a signal, whose handler may have changed what the
+        caller knows.
+        """
+        queue = self.queue
+        if native and queue.direct is not None and queue.polled:
+            return self._count(_read_packets(queue, READ_BATCH, (timeout, interrupts)))
+        batch = _read_packets(queue, READ_BATCH)
+        if batch[2]:
+            return self._count(batch)
+        queue.wait_readable(timeout, *interrupts)
+        return []
+
+    def _count(self, batch: Batch) -> list[bytes]:
+        packets, size, frames, super_packets, malformed = batch
         counters = self._counters
         counters.frames_received += frames
         counters.super_packets_received += super_packets
@@ -155,15 +175,22 @@ class PacketReader:
         return list(map(SuperPacket, frames))
 
 
-def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int, bytes | None]:
-    """See `_native.pyi`. Raises `InterfaceGoneError`."""
+Batch: TypeAlias = "tuple[list[bytes], int, int, int, bytes | None]"
+Wait: TypeAlias = "tuple[float | None, tuple[Interrupt, ...]]"
+"""Seconds, None without end, and what else ends the wait."""
+
+
+def _read_packets(queue: Queue, limit: int, wait: Wait | None = None) -> Batch:
+    """See `_native.pyi`; without a frame where none waits. Raises `InterfaceGoneError`."""
     if not queue.vnet_hdr:
-        packets = _read_frames(queue, limit)
+        packets = _read_frames(queue, limit, wait)
         frames = len(packets)
         empty = packets.pop() if packets and not packets[-1] else None
         return packets, sum(map(len, packets)), frames, 0, empty
     if native and queue.direct is not None:
-        result = native.read_packets(queue.channel(), limit, queue.layer)
+        result = native.read_packets(queue.channel(), limit, queue.layer, wait)
+        if result is None:
+            return [], 0, 0, 0, None
         if result[2]:
             return result
     packets = []
@@ -183,12 +210,17 @@ def _read_packets(queue: Queue, limit: int) -> tuple[list[bytes], int, int, int,
     return packets, sum(map(len, packets)), frames, super_packets, malformed
 
 
-def _read_frames(queue: Queue, limit: int) -> list[bytes]:
-    """See `_native.pyi`; the last one may be empty. Raises `InterfaceGoneError`."""
-    frames = []
+def _read_frames(queue: Queue, limit: int, wait: Wait | None = None) -> list[bytes]:
+    """See `_native.pyi`; none where none waits, the last one may be empty. Raises
+    `InterfaceGoneError`."""
     if native and queue.direct is not None:
-        frames = native.read_frames(queue.channel(), limit, queue.families, queue.recvmsg_x)
-    return frames or list(islice(_each_frame(queue), limit))
+        channel, many = queue.channel(), queue.recvmsg_x
+        frames = native.read_frames(channel, limit, queue.families, many, wait)
+        if frames is None:
+            return []
+        if frames:
+            return frames
+    return list(islice(_each_frame(queue), limit))
 
 
 def _each_frame(queue: Queue) -> Iterator[bytes]:

@@ -46,10 +46,10 @@ class Turns:
 
     def take(self) -> bool:
         """Whether it is the calling thread's turn now: it was nobody's, or its own."""
-        if self.others:
-            return False
-        self.thread = get_ident()
-        return True
+        thread = get_ident()
+        if self.thread is None:
+            self.thread = thread
+        return self.thread == thread
 
     def take_in_line(self, call: Call) -> bool:
         """The same for a thread in the line, which leaves it then.
@@ -71,7 +71,7 @@ class Turns:
 
     def give_back(self) -> None:
         """End the calling thread's turn, if it is that."""
-        if self.others:
+        if self.thread not in (None, get_ident()):
             return
         self.thread = None
         if not self.line:

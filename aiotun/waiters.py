@@ -19,7 +19,9 @@ class Waiters:
         self.threads: dict[int, int] = {}
         """Those that wait, and how often each does: a signal handler may wait within a wait."""
         self._interrupt: Interrupt | None = None  # made for the first of them
-        self._awake = self._ended = False
+        self.awake = False
+        """Whether they go on, `sleep` has not been called yet."""
+        self._ended = False
 
     @property
     def others(self) -> bool:
@@ -27,27 +29,33 @@ class Waiters:
         thread = threading.get_ident()
         return any(times and each != thread for each, times in list(self.threads.items()))
 
-    def join(self) -> Interrupt:
-        """For a thread about to wait: what to wait for. It takes itself out of `threads`."""
+    @property
+    def interrupt(self) -> Interrupt:
+        """What they wait for; until `close` has been called, by whom nobody waits any more."""
         if self._interrupt is None:
             self._interrupt = Interrupt()  # who gets none does not wait
         if self._ended:
             self._interrupt.set()
+        return self._interrupt
+
+    def join(self) -> Interrupt:
+        """For a thread about to wait: what to wait for. It takes itself out of `threads`."""
+        interrupt = self.interrupt
         thread = threading.get_ident()
         self.threads[thread] = self.threads.get(thread, 0) + 1
-        return self._interrupt
+        return interrupt
 
     def wake(self) -> None:
         """Let all go on that wait, and that will wait until `sleep`."""
-        if self._interrupt is not None and not self._awake:
-            self._awake = True
+        if self._interrupt is not None and not self.awake:
+            self.awake = True
             self._interrupt.set()
 
     def sleep(self) -> None:
         """Let all wait from now on."""
-        if self._interrupt is not None and self._awake:
+        if self._interrupt is not None and self.awake:
             self._interrupt.clear()
-            self._awake = False
+            self.awake = False
             if self._ended:
                 self._interrupt.set()
 

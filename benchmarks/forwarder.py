@@ -80,7 +80,8 @@ def pump(source: aiotun.Device, sink: aiotun.Device) -> None:
     """One direction, without a loop, in a thread of its own."""
     while True:
         with suppress(aiotun.InterfaceDownError, aiotun.errors.PacketError, aiotun.OffloadError):
-            sink.send_many(source.recv_many())
+            while True:
+                sink.send_many(source.recv_many())
 
 
 def run(main: Coroutine[Any, Any, None], loop: str) -> None:

@@ -70,7 +70,7 @@ DEVICE = """
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: device._readers.others and device._sending.others)
+    wait_for(lambda: device._readers._interrupt and device._sending.others)
 
     def child():
         device.send(b"of the child")

@@ -19,9 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lines import AtLine
 from rigs import (
     BatchRecorder,
@@ -40,9 +43,12 @@ from waiting import wait_until
 
 import aiotun.device
 from aiotun import interrupt as interrupts
+from aiotun.offload import GROTable
 from aiotun.platforms.memory import MemoryQueue
+from aiotun.platforms.tapped import Tap
 from aiotun.testing import memory_devices
 from aiotun.testing.namespace import Namespace
+from aiotun.turns import Call
 
 STRESS_SECONDS = float(os.environ.get("AIOTUN_TEST_STRESS_SECONDS", "2"))
 
@@ -474,7 +480,9 @@ def test_a_handler_raises_at_any_moment(use: Callable[[aiotun.Device], object]) 
             use(device)
 
     for trial in range(200):
-        with ThreadPoolExecutor(1) as pool, datagram_device() as (device, theirs):
+        # C reads the one, and waits there too; Python reads the other.
+        kind = socket.SOCK_SEQPACKET if trial // 2 % 2 else socket.SOCK_DGRAM
+        with ThreadPoolExecutor(1) as pool, unix_device(kind) as (device, theirs):
             until_struck(call)
             if trial % 2:
                 drain(theirs)
@@ -484,21 +492,71 @@ def test_a_handler_raises_at_any_moment(use: Callable[[aiotun.Device], object]) 
 
 def test_a_handler_raises_as_others_are_to_hear_of_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = memory_devices()
-    really = near._readers.wake
+    really = Call.set
 
-    def wake() -> None:
-        monkeypatch.setattr(near._readers, "wake", really)
+    def call(self: Call, value: object = None) -> None:
+        monkeypatch.setattr(Call, "set", really)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(near.queue, "wait_readable", interrupts.wait_for)  # frames wake nobody
-    monkeypatch.setattr(near._readers, "wake", wake)
+    near._receiving.take()
     with ThreadPoolExecutor(1) as pool, near, far:
         other = pool.submit(near.recv)
-        wait_until(lambda: near._readers.others)
+        wait_until(lambda: near._receiving.line)
         far.send_many(segments(2))
+        monkeypatch.setattr(Call, "set", call)
         with pytest.raises(KeyboardInterrupt):
             near.recv()
         assert other.result(10) == segments(2)[1]
+
+
+def test_a_handler_receives_within_a_wait(rig: Rig) -> None:
+    """It gives the turn away, and a thread behind it gets what comes next."""
+    device = rig.device
+    received: list[bytes] = []
+
+    def handle(number: int, frame: object) -> None:
+        if device._receiving.thread is None or received:
+            return
+        behind = pool.submit(device.recv, 5)
+        wait_until(lambda: device._receiving.line)
+        rig.send(packet(1))
+        received.append(device.recv(5))
+        rig.send(packet(2))
+        received.append(behind.result(5))
+        rig.send(packet(3))
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            received.append(device.recv(5))
+            assert received == [packet(1), packet(2), packet(3)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Seen(Tap):
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def frame_read(self, frame: bytes, time: int) -> None:
+        self.frames.append(frame)
+
+    def frame_written(self, frame: bytes, time: int, refused: OSError | None) -> None: ...
+
+
+def test_a_tap_sees_what_a_thread_waited_for_before_it_came() -> None:
+    with unix_device(socket.SOCK_SEQPACKET) as (device, theirs), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(device.recv, 10)
+        wait_until(lambda: device._readers._interrupt)
+        time.sleep(0.02)  # it waits
+        tap = Seen()
+        device.set_tap(tap)
+        theirs.send(packet(1))
+        assert waiting.result(10) == packet(1)
+        device.set_tap(None)
+        assert tap.frames == [packet(1)]
 
 
 def drain(end: socket.socket) -> None:
@@ -525,7 +583,7 @@ def test_shutdown_behind_the_end(rig: Rig) -> None:
 async def test_no_transport_while_a_thread_waits(rig: Rig, interrupt: aiotun.Interrupt) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(rig.device.recv, interrupt=interrupt)
-        wait_until(lambda: rig.device._readers.others)
+        wait_until(lambda: rig.device._receiving.others)
         with pytest.raises(aiotun.BusyError, match="thread is waiting"):
             await aiotun.open_device(device=rig.device)
         interrupt.set()
@@ -533,7 +591,7 @@ async def test_no_transport_while_a_thread_waits(rig: Rig, interrupt: aiotun.Int
 
 
 async def test_a_transport_gets_what_a_thread_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread is within its call when the device goes to a loop."""
+    """While the thread is within its call no loop gets the device."""
     near, far = memory_devices()
     slowly = Slowly(near.queue, "read")
     monkeypatch.setattr(near.queue, "read", slowly)
@@ -541,11 +599,13 @@ async def test_a_transport_gets_what_a_thread_left(monkeypatch: pytest.MonkeyPat
         far.send_many(segments(3))
         inside = pool.submit(near.recv)
         assert slowly.entered.wait(10)
-        timer = soon(slowly.leave.set)
+        with pytest.raises(aiotun.BusyError, match="thread is waiting"):
+            await aiotun.open_device(device=near)
+        slowly.leave.set()
+        first = await asyncio.wrap_future(inside)
         async with endpoint(near, Recorder) as protocol:
             await until(lambda: len(protocol.packets) == 2)
-            assert [inside.result(10), *protocol.packets] == segments(3)
-        timer.join()
+            assert [first, *protocol.packets] == segments(3)
 
 
 # Descriptors.
@@ -668,11 +728,14 @@ def test_framing(framing: Any, header: bytes) -> None:
 
 
 @contextlib.contextmanager
-def datagram_device(framing: Any = "none") -> Iterator[tuple[aiotun.Device, socket.socket]]:
-    """A device of one end of a pair of datagram sockets, and the other end."""
-    ours, theirs = unix_pair(socket.SOCK_DGRAM)
+def unix_device(kind: int, framing: Any = "none") -> Iterator[tuple[aiotun.Device, socket.socket]]:
+    """A device of one end of a pair of sockets, and the other end."""
+    ours, theirs = unix_pair(kind)
     with theirs, aiotun.Device.from_fd(ours.detach(), framing=framing) as device:
         yield device, theirs
+
+
+datagram_device = partial(unix_device, socket.SOCK_DGRAM)
 
 
 FRAMINGS = {"none": b"", "vnet": bytes(10), "pi": b"\0\0\x08\0", "family": b"\0\0\0\2"}
@@ -697,6 +760,44 @@ def test_an_empty_datagram_is_dropped_and_no_end(framing: str, header: bytes) ->
 
 
 MALFORMED = b"\0\1" + bytes(8) + packet()  # to be segmented, by no size
+
+
+FRAMES = {
+    "one": bytes(10) + packet(1),
+    "many": GROTable().coalesce(segments(3))[0],
+    "none": MALFORMED,
+}
+RECEIVES: dict[str, Callable[[aiotun.Device], object]] = {
+    "recv": lambda device: device.recv(timeout=0),
+    "recv_many": lambda device: device.recv_many(timeout=0),
+    "wait": lambda device: device.recv(timeout=0.0001),
+    "readable": lambda device: device.wait_readable(timeout=0),
+}
+
+
+@given(
+    framing=st.sampled_from(["vnet", "none"]),
+    steps=st.lists(st.sampled_from([*FRAMES, *FRAMES, *RECEIVES, "end"]), max_size=12),
+)
+def test_natively_and_in_python_alike(framing: str, steps: list[str]) -> None:
+    outcomes = []
+    for natively in (True, False):
+        with unix_device(socket.SOCK_SEQPACKET, framing) as (device, theirs):
+            if not natively:
+                device.queue.direct = None
+            seen: list[object] = []
+            for step in steps:
+                try:
+                    if step in FRAMES:
+                        theirs.send(FRAMES[step])
+                    elif step == "end":
+                        theirs.close()
+                    else:
+                        seen.append(RECEIVES[step](device))
+                except (OSError, aiotun.OffloadError) as exc:
+                    seen.append((type(exc), str(exc)))
+            outcomes.append((seen, device.counters))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_malformed_frame_is_told_of_behind_what_came_before() -> None:

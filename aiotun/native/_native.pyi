@@ -16,7 +16,7 @@ from ..config import Layer
 from ..errors import CodecError
 from ..framed import sinks, sources
 from ..framed.base import FramedCounters
-from ..packetio import Counters
+from ..packetio import Batch, Counters, Wait
 from ..streams import MessageProtocol
 from ..transports import fastpath
 from ..transports.flushing import Tick
@@ -152,22 +152,32 @@ class GROTable:
     def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
 
 def read_packets(
-    channel: int, limit: int, layer: Layer, /
-) -> tuple[list[bytes], int, int, int, bytes | None]:
+    channel: int, limit: int, layer: Layer, wait: Wait | None = None, /
+) -> Batch | None:
     """Read and split until there are `limit` packets or more.
 
     The packets; the bytes in them; how many frames they came in; how many of these
-    were split; and the malformed frame at which reading ended, if one did.
+    were split; and the malformed frame at which reading ended, if one did. None where no
+    frame waits.
+
+    With `wait` it waits for the first frame (where the channel is a descriptor): so many seconds
+    at most, None without end, or until an interrupt is set. It is None then too, and behind a
+    signal, whose handler has run.
     """
 
 def read_frames(
-    channel: int, limit: int, families: tuple[int, int] | None, recvmsg_x: int = 0, /
-) -> list[bytes]:
+    channel: int,
+    limit: int,
+    families: tuple[int, int] | None,
+    recvmsg_x: int = 0,
+    wait: Wait | None = None,
+    /,
+) -> list[bytes] | None:
     """Read `limit` frames at most, 4 of them larger than half of the largest possible.
 
     With `families` each is behind 4 bytes, which are left out (see `platforms.base.Queue`):
     so the last one may be empty. `recvmsg_x` is the address of that function, by which such
-    frames are read in one call, or 0.
+    frames are read in one call, or 0. `wait`, and None, are as of `read_packets`.
     """
 
 def write_packets(

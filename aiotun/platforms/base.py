@@ -62,6 +62,9 @@ class Queue(ABC):
     framing: Framing | None = None
     """What has to be said with the descriptor when it is handed on: None where the system
     tells it. Raises `UnsupportedError` where no framing says it."""
+    polled: bool = False
+    """Whether poll(2) of the descriptor tells when a frame waits. Native code that reads there
+    waits for one in the same call, then."""
     families: tuple[int, int] | None = None
     """Of a queue with 4 bytes in front: those of an IPv4 packet and those of an IPv6 packet, as
     numbers in network order."""

@@ -22,11 +22,16 @@ FRAME_MAX = 10 + 14 + 4 + 65535
 class DescriptorQueue(Queue):
     """What all such queues share. A subclass reads and writes as its system does."""
 
+    polled = True
+
     def __init__(self, fd: int, closefd: bool = True) -> None:
         self._fd = fd
         self._closefd = closefd
 
     def fileno(self) -> int:
+        return self._fd
+
+    def channel(self) -> int:
         return self._fd
 
     def wait_readable(self, timeout: float | None, *interrupts: Interrupt) -> bool:

@@ -6,9 +6,11 @@ import contextlib
 import gc
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,7 +25,7 @@ from packets import super_packet, tcp, udp
 from rigs import unix_pair
 from strategies import spoiled, super_frames, traffic
 
-from aiotun import Device
+from aiotun import Device, Interrupt
 from aiotun.config import Layer
 from aiotun.errors import OffloadError
 from aiotun.native import native
@@ -233,7 +235,12 @@ def test_read_packets(pair: Pair) -> None:
         1,
         None,
     )
-    assert native.read_packets(ours.fileno(), 1, "tun") == ([], 0, 0, 0, None)
+    assert native.read_packets(ours.fileno(), 1, "tun") is None
+
+
+def read_all(channel: int, limit: int, layer: Layer) -> list[bytes]:
+    """The packets that wait, or none."""
+    return (native.read_packets(channel, limit, layer) or ([],))[0]
 
 
 def test_read_packets_ends_at_a_malformed_frame(pair: Pair) -> None:
@@ -252,7 +259,66 @@ def test_read_frames(pair: Pair) -> None:
         theirs.send(frame)
     assert native.read_frames(ours.fileno(), 2, None) == [b"one", (b"two" * 30_000)[:65563]]
     assert native.read_frames(ours.fileno(), 2, None) == [b"three"]
-    assert native.read_frames(ours.fileno(), 2, None) == []
+    assert native.read_frames(ours.fileno(), 2, None) is None
+
+
+READS: dict[str, Callable[[int, Any], object]] = {
+    "packets": lambda fd, wait: native.read_packets(fd, 5, "tun", wait),
+    "frames": lambda fd, wait: native.read_frames(fd, 5, None, 0, wait),
+}
+reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
+
+
+@reads
+def test_wait_for_the_first_frame(read: Callable[[int, Any], object]) -> None:
+    ours, theirs = unix_pair()
+    ours.setblocking(False)
+    with ours, theirs, Interrupt() as interrupt, Interrupt() as other:
+        begin = time.monotonic()
+        assert read(ours.fileno(), (0.05, (interrupt,))) is None
+        assert time.monotonic() >= begin + 0.05
+        assert read(ours.fileno(), (-1.0, ())) is None
+        with ThreadPoolExecutor(1) as pool:
+            for act in (lambda: theirs.send(NO_OFFLOAD + b"any"), other.set):
+                waiting = pool.submit(read, ours.fileno(), (None, (interrupt, other)))
+                assert not wait([waiting], 0.05).done
+                act()
+                assert (waiting.result(10) is None) == other.is_set()
+        theirs.send(NO_OFFLOAD + b"any")  # what is there is read, whatever is set
+        assert read(ours.fileno(), (None, (other,)))
+        theirs.close()
+        assert read(ours.fileno(), (None, ())) is not None  # for the twin to say why
+
+
+@reads
+@pytest.mark.parametrize(
+    "wrong", [0.5, (0.5,), (0.5, [1]), ("a", ()), (0.5, ("a",)), (0.5, (-1,)), (0.5, (0,) * 4)]
+)
+def test_waits_are_seconds_and_descriptors(read: Callable[[int, Any], object], wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        read(-1, wrong)
+
+
+@reads
+def test_a_signal_ends_the_wait(pair: Pair, read: Callable[[int, Any], object]) -> None:
+    """Its handler runs within the call, and may raise."""
+    calls: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise KeyError(number)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert read(pair[0].fileno(), (20.0, ())) is None
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyError):
+            read(pair[0].fileno(), (20.0, ()))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -286,7 +352,7 @@ def test_write_what_was_read(layer: Layer, data: st.DataObject) -> None:
         expected_kept: list[bytes] = []
         for frame in data.draw(st.lists(frames(layer), min_size=1, max_size=3)):
             theirs.send(frame)
-            batch = native.read_packets(ours.fileno(), 128, layer)[0]
+            batch = read_all(ours.fileno(), 128, layer)
             expected = outcome(gso_split, frame, layer)
             assert batch == (expected if isinstance(expected, list) else [])
             batch = data.draw(
@@ -363,7 +429,7 @@ def test_write_what_was_read_of_one_flow(
             theirs.send(super_packet(packets.ethernet(packet) if tap else packet, gso_size, layer))
             seq += size
             identification += -(-size // gso_size)
-        while batch := native.read_packets(ours.fileno(), 128, layer)[0]:
+        while batch := read_all(ours.fileno(), 128, layer):
             del batch[left_out]
             _, written, _, left = native.write_packets(
                 ours.fileno(), batch, layer, True, True, False
@@ -377,9 +443,9 @@ def test_write_what_was_read_before_the_last(pair: Pair) -> None:
     ours, theirs = pair
     for value in range(2):
         theirs.send(super_packet(tcp(4, bytes([value]) * 8000), 1000))
-    before = native.read_packets(ours.fileno(), 16, "tun")[0]
+    before = read_all(ours.fileno(), 16, "tun")
     theirs.send(super_packet(tcp(4, bytes([2]) * 60_000), 7500))
-    last = native.read_packets(ours.fileno(), 16, "tun")[0]
+    last = read_all(ours.fileno(), 16, "tun")
     for batch in (last, before[8:]):
         left = native.write_packets(-1, batch, "tun", True, True, False)[3]
         assert left == GROTable().coalesce(batch)
@@ -393,7 +459,9 @@ def test_read_more_than_there_is_room_for_at_once(pair: Pair) -> None:
         sent.append(NO_OFFLOAD + udp(4, bytes([value]) * 8000))
     for frame in sent:
         theirs.send(frame)
-    batch, _, frames, super_packets, _ = native.read_packets(ours.fileno(), 128, "tun")
+    read = native.read_packets(ours.fileno(), 128, "tun")
+    assert read
+    batch, _, frames, super_packets, _ = read
     assert (frames, super_packets) == (14, 7)
     assert batch == [packet for frame in sent for packet in gso_split(frame)]
     left = native.write_packets(-1, batch, "tun", True, True, False)[3]
@@ -405,7 +473,7 @@ def test_read_while_another_thread_writes() -> None:
     ours, theirs = unix_pair()
     with ours, theirs:
         theirs.send(super_packet(tcp(4, bytes(50_000)), 1000))
-        segments = native.read_packets(ours.fileno(), 50, "tun")[0]
+        segments = read_all(ours.fileno(), 50, "tun")
         ours.setblocking(False)
         filled = 0
         with contextlib.suppress(BlockingIOError):
@@ -418,7 +486,7 @@ def test_read_while_another_thread_writes() -> None:
             )
             assert not wait([writing], 0.1).done
             theirs.send(super_packet(tcp(4, bytes([1]) * 50_000), 1000))
-            assert native.read_packets(ours.fileno(), 50, "tun")[0] != segments
+            assert read_all(ours.fileno(), 50, "tun") != segments
             for _ in range(filled):
                 theirs.recv(1 << 17)
             assert writing.result(5)[1] == 1
@@ -432,16 +500,31 @@ def test_read_while_another_thread_reads() -> None:
     elsewhere, their_own = unix_pair()
     with ours, theirs, elsewhere, their_own, ThreadPoolExecutor(1) as pool:
         theirs.send(frame)
-        reading = pool.submit(native.read_packets, ours.fileno(), 9, "tun")
+        reading = pool.submit(read_all, ours.fileno(), 9, "tun")
         assert not wait([reading], 0.1).done
         their_own.send(other)
-        segments = [native.read_packets(elsewhere.fileno(), 8, "tun")[0]]
+        segments = [read_all(elsewhere.fileno(), 8, "tun")]
         theirs.send(later)
-        segments.append(reading.result(5)[0][8:])
+        segments.append(reading.result(5)[8:])
     _overwritten = bytes([3]) * 250_000  # it takes the memory, if that was given back
     for batch in segments:
         left = native.write_packets(-1, batch, "tun", True, True, False)[3]
         assert left == GROTable().coalesce(batch)
+
+
+def test_each_thread_has_segments_of_its_own(pair: Pair) -> None:
+    """What one reads takes nothing from what another is about to write."""
+    ours, theirs = pair
+    frame = super_packet(tcp(4, bytes(8000)), 1000)
+    with ThreadPoolExecutor(1) as pool:
+        places = []
+        for _ in range(2):
+            theirs.send(frame)
+            places.append([id(segment) for segment in read_all(ours.fileno(), 8, "tun")])
+            theirs.send(frame)
+            held = pool.submit(read_all, ours.fileno(), 8, "tun").result(5)
+        assert places[0] == places[1]  # filled anew
+        assert not {*places[0]} & {*map(id, held)}
 
 
 def test_segments_of_a_tun_are_none_of_a_tap(pair: Pair) -> None:
@@ -456,7 +539,7 @@ def test_segments_of_a_tun_are_none_of_a_tap(pair: Pair) -> None:
     payload[6] = 0x50  # the size of its TCP header
     ours, theirs = pair
     theirs.send(super_packet(tcp(4, bytes(payload), **looks), 988))
-    segments = native.read_packets(ours.fileno(), 9, "tun")[0]
+    segments = read_all(ours.fileno(), 9, "tun")
     native.read_packets(ours.fileno(), 9, "tap")
     left = native.write_packets(-1, segments, "tap", True, True, False)[3]
     assert left == GROTable("tap").coalesce(segments)
@@ -470,14 +553,13 @@ def test_large_frames(pair: Pair) -> None:
     for step in range(0, 12, 6):
         for frame in sent[step : step + 6]:
             theirs.send(frame)
-        received.append(native.read_frames(ours.fileno(), 9, None))
-        received.append(native.read_frames(ours.fileno(), 9, None))
+        received += [native.read_frames(ours.fileno(), 9, None) or [] for _ in range(2)]
     assert [len(frames) for frames in received] == [4, 2, 4, 2]
     assert [frame for frames in received for frame in frames] == sent
     for value in range(3):
         frame = bytes([value]) * (50000 + value)
         theirs.send(frame)
-        (again,) = native.read_frames(ours.fileno(), 9, None)
+        (again,) = native.read_frames(ours.fileno(), 9, None) or []
         assert again == frame
         assert hash(again) == hash(frame)
         del again  # so that its memory is free to be filled anew
@@ -499,7 +581,7 @@ def test_frames_of_all_sizes(families: tuple[int, int] | None, sizes: list[int])
                 theirs.send(head + frame)
             received: list[bytes] = []
             while len(received) < len(sent):
-                frames = native.read_frames(ours.fileno(), 4, families)
+                frames = native.read_frames(ours.fileno(), 4, families) or []
                 assert 0 < len(frames) <= 4
                 received += frames
             assert received == sent
@@ -516,7 +598,7 @@ def test_segments_are_filled_anew(pair: Pair) -> None:
     for value in range(3):
         frame = super_packet(tcp(4, bytes([value]) * 3000), 1000)
         theirs.send(frame)
-        segments = native.read_packets(ours.fileno(), 3, "tun")[0]
+        segments = read_all(ours.fileno(), 3, "tun")
         expected = gso_split(frame)
         assert segments == expected
         assert list(map(hash, segments)) == list(map(hash, expected))

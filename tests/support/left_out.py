@@ -49,6 +49,7 @@ WINDOWS = {
     "test_left_out.py::test_macos": "it plays another system of POSIX",
     "test_left_out.py::test_what_does_not_import_is_told": "it plays another system of POSIX",
     "test_synchronous.py::test_a_handler_raises_at_any_moment": "there is no setitimer",
+    "test_synchronous.py::test_a_handler_receives_within_a_wait": "there is no setitimer",
     "test_synchronous.py::test_interrupted_by_a_signal": "there is no SIGUSR1; "
     "platforms/windows/test_queue.py has ctrl-C",
     "framed/test_descriptors.py": "no descriptor of Windows is a terminal or a pipe to asyncio",

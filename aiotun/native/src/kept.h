@@ -38,8 +38,9 @@ typedef struct {
 /* Bytes of frames that one call reads before it writes them back. */
 enum { GATHERED_MAX = LARGE_MAX * FRAME_MAX };
 
-/* What is kept from one call to the next. The GIL guards it. */
+/* What is kept from one call of a thread to its next. The GIL guards it. */
 typedef struct {
+    unsigned long thread;
     Recent recent[2]; /* one of a TUN and one of a TAP: a segment of one is none of the other */
     PyObject *rooms[ROOMS], *large[LARGE_MAX]; /* the frames that read_frames read last */
     PyObject *trains[TRAINS_KEPT]; /* the trains that receive_trains received last */
@@ -49,6 +50,27 @@ typedef struct {
     uint8_t *gathered;             /* GATHERED_MAX bytes, or NULL */
     PyObject *rewritten;           /* the large frame that a Rewrite made last */
 } Kept;
+
+/* So many threads have something of their own: what one has read, and is about to write, is there
+   still when others have read meanwhile. */
+enum { THREADS_KEPT = 4 };
+typedef struct {
+    Kept each[THREADS_KEPT];
+    unsigned next; /* the one that the next new thread takes over, whoever has it */
+} KeptByThread;
+
+/* Return what is kept for the calling thread. */
+static Kept *
+kept_here(KeptByThread *kept)
+{
+    const unsigned long thread = PyThread_get_thread_ident();
+    for (size_t i = 0; i < THREADS_KEPT; i++)
+        if (kept->each[i].thread == thread)
+            return &kept->each[i];
+    Kept *found = &kept->each[kept->next++ % THREADS_KEPT];
+    found->thread = thread;
+    return found;
+}
 
 static void
 kept_clear(Kept *kept)

@@ -85,20 +85,37 @@ native_gso_split(PyObject *module, PyObject *args, PyObject *keywords)
 /* Reading and writing channels. */
 
 static PyObject *
+no_reading(Reading *reading)
+{
+    reading_clear(reading);
+    return NULL;
+}
+
+/* Say that nothing waited. Where a signal ended the wait its handler runs, and may raise. */
+static PyObject *
+nothing_read(Reading *reading)
+{
+    reading_clear(reading);
+    return reading->signalled && PyErr_CheckSignals() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
 native_read_packets(PyObject *module, PyObject *args)
 {
     Py_ssize_t channel;
     Py_ssize_t limit;
     bool tap;
-    State *state = PyModule_GetState(module);
+    Waiting waiting = {0};
     Reading reading = {0};
-    if (!PyArg_ParseTuple(args, "nnO&:read_packets", &channel, &limit, to_tap, &tap))
+    if (!PyArg_ParseTuple(args, "nnO&|O&:read_packets", &channel, &limit, to_tap, &tap, to_waiting,
+                          &waiting))
         return NULL;
+    reading.wait = waiting.wait;
     reading.packets = PyList_New(0);
-    if (!reading.packets || !read_packets(&reading, &state->kept, channel, limit, tap)) {
-        reading_clear(&reading);
-        return NULL;
-    }
+    if (!reading.packets || !read_packets(&reading, kept_by(module), channel, limit, tap))
+        return no_reading(&reading);
+    if (reading.nothing)
+        return nothing_read(&reading);
     return Py_BuildValue("NnnnN", reading.packets, reading.bytes, reading.frames,
                          reading.super_packets,
                          reading.malformed ? reading.malformed : Py_NewRef(Py_None));
@@ -109,14 +126,16 @@ native_read_frames(PyObject *module, PyObject *args)
 {
     Py_ssize_t channel;
     Py_ssize_t limit, call = 0;
-    State *state = PyModule_GetState(module);
     Families families;
-    if (!PyArg_ParseTuple(args, "nnO&|n:read_frames", &channel, &limit, to_families, &families, &call))
+    Waiting waiting = {0};
+    if (!PyArg_ParseTuple(args, "nnO&|nO&:read_frames", &channel, &limit, to_families, &families,
+                          &call, to_waiting, &waiting))
         return NULL;
-    PyObject *frames = PyList_New(0);
-    if (frames && !read_frames(frames, &state->kept, channel, (ReceiveMany)call, &families, limit))
-        Py_CLEAR(frames);
-    return frames;
+    Reading reading = {.packets = PyList_New(0), .wait = waiting.wait};
+    if (!reading.packets ||
+        !read_frames(&reading, kept_by(module), channel, (ReceiveMany)call, &families, limit))
+        return no_reading(&reading);
+    return reading.nothing ? nothing_read(&reading) : reading.packets;
 }
 
 static PyObject *
@@ -126,7 +145,6 @@ native_write_packets(PyObject *module, PyObject *args)
     Py_ssize_t channel;
     bool tap;
     PyObject *packets;
-    State *state = PyModule_GetState(module);
     if (!PyArg_ParseTuple(args, "nOO&ppp:write_packets", &channel, &packets, to_tap, &tap, &tcp, &udp,
                           &zero))
         return NULL;
@@ -135,7 +153,7 @@ native_write_packets(PyObject *module, PyObject *args)
         return NULL;
     Writing writing;
     const bool done = write_packets(&writing, &PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_SIZE(tuple),
-                                    &state->kept.recent[tap], channel, tap,
+                                    &kept_by(module)->recent[tap], channel, tap,
                                     (Wanted){tcp, udp, zero});
     Py_DECREF(tuple);
     if (!done)
@@ -251,7 +269,8 @@ module_clear(PyObject *module)
     Py_CLEAR(state->call_type);
     Py_CLEAR(state->rewrite_type);
     Py_CLEAR(state->super_packet);
-    kept_clear(&state->kept);
+    for (size_t i = 0; i < THREADS_KEPT; i++)
+        kept_clear(&state->kept.each[i]);
     return 0;
 }
 

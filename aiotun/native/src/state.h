@@ -4,6 +4,9 @@
 
 #include <Python.h>
 
+#include <limits.h>
+#include <math.h>
+
 #include "kept.h"
 
 typedef struct {
@@ -11,8 +14,15 @@ typedef struct {
     PyTypeObject *table_type, *counts_type, *udp_counts_type, *port_type, *messages_type,
         *item_counts_type, *source_type, *call_type, *rewrite_type;
     PyObject *super_packet; /* the type SuperPacket, once it was needed */
-    Kept kept;
+    KeptByThread kept;
 } State;
+
+/* Return what is kept for the calling thread by the module. */
+static Kept *
+kept_by(PyObject *module)
+{
+    return kept_here(&((State *)PyModule_GetState(module))->kept);
+}
 
 /* Return what a module in Python has by that name, as a borrowed reference. It is imported when it is
    first needed, because this module is loaded before those. */
@@ -45,6 +55,50 @@ to_families(PyObject *object, void *result)
         return families->any = true;
     }
     return false;
+}
+
+/* How to wait; `wait` is NULL, or it points to `room`. */
+typedef struct {
+    Wait room, *wait;
+} Waiting;
+
+/* For PyArg_ParseTuple's "O&". It takes None, or a tuple of seconds, None without end, and a tuple of what
+   has descriptors that end the wait. */
+
+static int
+to_waiting(PyObject *object, void *result)
+{
+    Waiting *waiting = result;
+    *waiting = (Waiting){0};
+    if (object == Py_None)
+        return true;
+    PyObject *seconds, *interrupts;
+    if (!PyTuple_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "a wait is a tuple, or None");
+        return false;
+    }
+    if (!PyArg_ParseTuple(object, "OO!", &seconds, &PyTuple_Type, &interrupts))
+        return false;
+    if (PyTuple_GET_SIZE(interrupts) > INTERRUPTS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many interrupts");
+        return false;
+    }
+    waiting->wait = &waiting->room;
+    if (seconds == Py_None)
+        waiting->room.milliseconds = -1;
+    else {
+        const double number = ceil(1000 * PyFloat_AsDouble(seconds));
+        if (PyErr_Occurred())
+            return false;
+        waiting->room.milliseconds = number > 0 ? number < INT_MAX ? (int)number : INT_MAX : 0;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(interrupts); i++) {
+        const int fd = PyObject_AsFileDescriptor(PyTuple_GET_ITEM(interrupts, i));
+        if (fd < 0)
+            return false;
+        waiting->room.interrupts[waiting->room.count++] = fd;
+    }
+    return true;
 }
 
 /* For PyArg_ParseTuple's "O&": whether a layer is that of a TAP, as check_layer in headers.py does. */

@@ -42,6 +42,8 @@ BUFFER = 128 << 10
 class FethQueue(BsdQueue):
     """Reads BPF, writes AF_NDRV. One read has many frames, of which the rest wait here."""
 
+    polled = False
+
     def __init__(self, system: System, far: str, *, found: bool) -> None:
         super().__init__(system, _open_bpf(system), "tap", stays=True, found=found)
         self.direct = None

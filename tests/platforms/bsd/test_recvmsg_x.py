@@ -7,7 +7,9 @@ import errno
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import packets
 import pytest
@@ -42,9 +44,9 @@ class Pair:
         for frame in frames:
             self.theirs.send(b"\0\0\0\x02" + frame)
 
-    def read(self, limit: int = 64, *, many: bool = True) -> list[bytes]:
+    def read(self, limit: int = 64, *, many: bool = True, wait: Any = None) -> list[bytes] | None:
         address = self.function.address if many else 0
-        return native.read_frames(self.ours.fileno(), limit, FAMILIES, address)
+        return native.read_frames(self.ours.fileno(), limit, FAMILIES, address, wait)
 
     def close(self) -> None:
         self.ours.close()
@@ -87,8 +89,17 @@ def test_it_says_that_more_came_than_was_asked_for(pair: Pair) -> None:
 
 
 def test_none_waits(pair: Pair) -> None:
-    assert pair.read() == []
+    assert pair.read() is None
+    assert pair.read(wait=(0.001, ())) is None
+    assert pair.function.errors == [errno.EAGAIN] * 2
+
+
+def test_one_is_waited_for(pair: Pair) -> None:
+    timer = threading.Timer(0.02, pair.send, [b"1"])
+    timer.start()
+    assert pair.read(wait=(10.0, ())) == [b"1"]
     assert pair.function.errors == [errno.EAGAIN]
+    timer.join()
 
 
 def test_a_signal_interrupts(pair: Pair) -> None:
@@ -106,10 +117,10 @@ def test_two_at_once(pair: Pair) -> None:
     """The GIL is released within the call: another thread may read meanwhile."""
     other = Pair()
     other.send(b"others" * 100)
-    meanwhile = []
+    meanwhile: list[bytes] = []
 
     def read_other(messages: object, received: int) -> int:
-        meanwhile.extend(other.read())
+        meanwhile.extend(other.read() or [])
         return received
 
     pair.function = RecvmsgX(read_other)
@@ -138,7 +149,7 @@ def test_as_one_by_one(frames: list[bytes], limit: int) -> None:
         assert [frame for batch in batches for frame in batch] == list(filter(None, frames))
         assert {len(batch) for batch in batches[:-1]} <= {min(limit, 64)}
         pair.send(*frames[:64])
-        batch = pair.read()
+        batch = pair.read() or []
         empty = [b""] if b"" in frames[:64] else []
         assert batch == [*filter(None, frames[:64]), *empty]
     finally:

@@ -167,7 +167,7 @@ rewrite_apply(PyObject *object, PyTypeObject *type, PyObject *const *arguments, 
     const size_t size = (size_t)PyBytes_GET_SIZE(arguments[0]);
     if (offset < 0 || !can_rewrite(self, frame, size, (size_t)offset))
         Py_RETURN_NONE;
-    PyObject **place = &((State *)PyType_GetModuleState(type))->kept.rewritten;
+    PyObject **place = &kept_here(&((State *)PyType_GetModuleState(type))->kept)->rewritten;
     const bool large = size > ROOM_SIZE && size <= FRAME_MAX;
     PyObject *rewritten =
         large ? take_room(place, FRAME_MAX) : PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);

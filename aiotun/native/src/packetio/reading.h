@@ -21,6 +21,9 @@ typedef struct {
     Py_ssize_t frames, super_packets;
     Py_ssize_t lost, lost_bytes; /* what of it is not in `packets`: there was no memory for it */
     bool more; /* the batch ended because it has enough of super-packets: more may wait */
+    const Wait *wait; /* for the first frame, or NULL: it is there or not */
+    bool nothing;     /* no frame waited */
+    bool signalled;   /* and a signal ended the wait for one: handlers in Python are to run */
 } Reading;
 
 static void
@@ -71,16 +74,38 @@ renew(Recent *recent)
     return room;
 }
 
+/* Wait for the first frame, if a first read found that none is there and the caller waits. Return
+   whether one may be there now. This does not need the GIL. */
+static bool
+has_waited(Reading *reading, Channel channel, ptrdiff_t found)
+{
+    return found == NONE_WAITS && reading->wait &&
+           wait_for_frame(channel, reading->wait, &reading->signalled);
+}
+
+/* Read the first frame, as `read_frame` does. This does not need the GIL. */
+static ptrdiff_t
+read_first(Reading *reading, Channel channel, const Families *families, uint8_t *frame)
+{
+    ptrdiff_t size = read_frame(channel, families, frame, FRAME_MAX);
+    if (has_waited(reading, channel, size))
+        size = read_frame(channel, families, frame, FRAME_MAX);
+    reading->nothing = size == NONE_WAITS;
+    return size;
+}
+
 /* Read frames, one behind the other, until they have `limit` packets, are BATCH_MAX, end behind `last`,
    or one is malformed. Put their sizes there, and return how many they are; `*more` is whether another
    may wait. This does not need the GIL. */
 static int
-read_run(Channel channel, uint8_t *frame, const uint8_t *last, size_t limit, bool tap,
+read_run(Reading *reading, Channel channel, uint8_t *frame, const uint8_t *last, size_t limit, bool tap,
          ptrdiff_t *sizes, bool *more)
 {
     int count = 0;
     for (size_t packets = 0; packets < limit && count < BATCH_MAX && frame <= last;) {
-        const ptrdiff_t size = read_frame(channel, &NO_FAMILIES, frame, FRAME_MAX);
+        const ptrdiff_t size = reading->frames || count
+                                   ? read_frame(channel, &NO_FAMILIES, frame, FRAME_MAX)
+                                   : read_first(reading, channel, &NO_FAMILIES, frame);
         if (size < 0) {
             *more = false;
             break;
@@ -117,7 +142,7 @@ read_packets(Reading *reading, Kept *kept, Channel channel, Py_ssize_t limit, bo
         const size_t wanted = (size_t)(limit - PyList_GET_SIZE(reading->packets));
         int count;
         Py_BEGIN_ALLOW_THREADS
-        count = read_run(channel, next, last, wanted, tap, sizes, &more);
+        count = read_run(reading, channel, next, last, wanted, tap, sizes, &more);
         Py_END_ALLOW_THREADS
         const uint8_t *frame = next;
         for (int i = 0; i < count; frame += sizes[i++]) {
@@ -167,11 +192,11 @@ frame_in(PyObject *room, Py_ssize_t room_size, Py_ssize_t size)
     return Py_NewRef(room);
 }
 
-/* Receive at most `limit` frames, each behind its family, into a list in one call. An empty frame is
-   the last one. The rooms are for the largest frames, so that none is cut off; the system gives the
-   memory of what was once in use. Return false with an exception set. */
+/* Receive at most `limit` frames, each behind its family, in one call. An empty frame is the last one.
+   The rooms are for the largest frames, so that none is cut off; the system gives the memory of what
+   was once in use. Return false with an exception set. */
 static bool
-receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call, Py_ssize_t limit)
+receive_frames(Reading *reading, Kept *kept, Channel channel, ReceiveMany call, Py_ssize_t limit)
 {
     uint8_t *rooms = kept->received; /* others may run while the GIL is released */
     kept->received = NULL;
@@ -180,38 +205,42 @@ receive_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call, 
         return false;
     }
     size_t sizes[RECEIVED_MAX];
+    const int most = limit < RECEIVED_MAX ? (int)limit : RECEIVED_MAX;
     int received;
     Py_BEGIN_ALLOW_THREADS
-    received = receive_many(channel, call, rooms, FRAME_MAX, sizes,
-                            limit < RECEIVED_MAX ? (int)limit : RECEIVED_MAX);
+    received = receive_many(channel, call, rooms, FRAME_MAX, sizes, most);
+    if (has_waited(reading, channel, received))
+        received = receive_many(channel, call, rooms, FRAME_MAX, sizes, most);
+    reading->nothing = received == NONE_WAITS;
     Py_END_ALLOW_THREADS
     bool done = true, empty = false;
     for (int i = 0; done && i < received; i++) {
         const char *frame = (const char *)rooms + (size_t)i * FRAME_MAX;
         const size_t size = sizes[i] < FRAME_MAX ? sizes[i] : FRAME_MAX;
         if (size > FAMILY_SIZE)
-            done = append(frames, PyBytes_FromStringAndSize(frame + FAMILY_SIZE,
-                                                            (Py_ssize_t)(size - FAMILY_SIZE)));
+            done = append(reading->packets,
+                          PyBytes_FromStringAndSize(frame + FAMILY_SIZE,
+                                                    (Py_ssize_t)(size - FAMILY_SIZE)));
         else
             empty |= size; /* nothing at all is the end of a descriptor: it comes again */
     }
     free(kept->received);
     kept->received = rooms;
-    return done && (!empty || append(frames, PyBytes_FromStringAndSize(NULL, 0)));
+    return done && (!empty || append(reading->packets, PyBytes_FromStringAndSize(NULL, 0)));
 }
 
-/* Read at most `limit` frames into a list, as they are. An empty frame is the last one. Each is read
+/* Read at most `limit` frames, as they are. An empty frame is the last one. Each is read
    into room for the largest, and moved if it fits into less: that takes less time than a readv(2) into
    two rooms. The GIL is released once for several frames: four times as many each time, since it
    costs time to get rooms ready, and mostly few frames wait. Where there is a call for many, it is
-   made instead. What a frame needs of memory it has before it is read: so none is lost. Return false with
-   an exception set. */
+   made instead. What a frame needs of memory it has before it is read: so none is lost. Return false
+   with an exception set. */
 static bool
-read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
+read_frames(Reading *reading, Kept *kept, Channel channel, ReceiveMany call,
             const Families *families, Py_ssize_t limit)
 {
     if (call)
-        return receive_frames(frames, kept, channel, call, limit);
+        return receive_frames(reading, kept, channel, call, limit);
     PyObject *rooms[ROOMS];
     ptrdiff_t sizes[ROOMS], size = 1;
     Py_ssize_t used = 0, wanted = 1;
@@ -223,13 +252,14 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
         const Py_ssize_t end = wanted < limit - used ? used + wanted : limit;
         PyObject **place = &kept->large[large], *largest = take_room(place, FRAME_MAX);
         Py_ssize_t taken = used, read = used;
-        for (done = largest && reserve(frames, end); done && taken < end; taken++)
+        for (done = largest && reserve(reading->packets, end); done && taken < end; taken++)
             done = (rooms[taken] = take_room(&kept->rooms[taken], ROOM_SIZE));
         if (done) {
             uint8_t *frame = (uint8_t *)PyBytes_AS_STRING(largest);
             Py_BEGIN_ALLOW_THREADS
             do {
-                size = read_frame(channel, families, frame, FRAME_MAX);
+                size = read ? read_frame(channel, families, frame, FRAME_MAX)
+                            : read_first(reading, channel, families, frame);
                 if (size > 0 && size <= ROOM_SIZE)
                     memcpy(PyBytes_AS_STRING(rooms[read]), frame, (size_t)size);
                 sizes[read++] = size;
@@ -240,17 +270,17 @@ read_frames(PyObject *frames, Kept *kept, Channel channel, ReceiveMany call,
             PyObject *room = rooms[i];
             if (done && i < read && sizes[i] > ROOM_SIZE) {
                 large += is_large(sizes[i]);
-                done = append(frames, frame_in(largest, FRAME_MAX, sizes[i]));
+                done = append(reading->packets, frame_in(largest, FRAME_MAX, sizes[i]));
             }
             else if (done && i < read && sizes[i] >= 0)
-                done = append(frames, frame_in(room, ROOM_SIZE, sizes[i]));
+                done = append(reading->packets, frame_in(room, ROOM_SIZE, sizes[i]));
             keep_room(&kept->rooms[i], room);
         }
         keep_room(place, largest);
         used = read;
         wanted = size > ROOM_SIZE ? 1 : 4 * wanted;
     }
-    if (!done && PyList_GET_SIZE(frames)) {
+    if (!done && PyList_GET_SIZE(reading->packets)) {
         PyErr_Clear(); /* of memory: next time there may be some for more */
         done = true;
     }

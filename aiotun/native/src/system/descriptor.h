@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,8 +30,14 @@ part(const void *from, size_t size)
     return (Part){(void *)from, size};
 }
 
-/* The size of the next frame, or -1: none waits, an error, or the end of a descriptor. What does not
-   fit into the room is lost. */
+/* What a call of the system that gave no frame says. */
+static inline ptrdiff_t
+no_frame(ssize_t size)
+{
+    return size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? NONE_WAITS : NOT_PLAIN;
+}
+
+/* The size of the next frame, or NONE_WAITS or NOT_PLAIN. What does not fit into the room is lost. */
 static inline ptrdiff_t
 read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room)
 {
@@ -41,7 +48,7 @@ read_frame(Channel fd, const Families *families, uint8_t *buffer, size_t room)
                              : read((int)fd, buffer, room);
     while (size < 0 && errno == EINTR);
     if (size <= 0)
-        return -1;
+        return no_frame(size);
     if (!families->any)
         return size;
     return size < FAMILY_SIZE ? 0 : size - FAMILY_SIZE;
@@ -63,7 +70,7 @@ typedef struct {
 typedef ssize_t (*ReceiveMany)(int fd, MessageX *messages, unsigned count, int flags);
 
 /* Receive `count` frames at most, RECEIVED_MAX of them, each into a room of `size` bytes with all that
-   stands in front. Return how many came; `sizes` are theirs. */
+   stands in front. Return how many came, whose sizes are put there, or NONE_WAITS or NOT_PLAIN. */
 static inline int
 receive_many(Channel fd, ReceiveMany call, uint8_t *rooms, size_t size, size_t *sizes, int count)
 {
@@ -78,13 +85,29 @@ receive_many(Channel fd, ReceiveMany call, uint8_t *rooms, size_t size, size_t *
     do
         received = call((int)fd, messages, (unsigned)count, 0);
     while (received < 0 && errno == EINTR);
-    if (received < 0)
-        return 0;
+    if (received <= 0)
+        return (int)no_frame(received);
     if (received < count) /* nobody has promised that it is not more */
         count = (int)received;
     for (int i = 0; i < count; i++)
         sizes[i] = messages[i].size;
     return count;
+}
+
+/* Wait until a frame may be read: return whether it may. `*signalled` is whether a signal ended the
+   wait. */
+static inline bool
+wait_for_frame(Channel fd, const Wait *wait, bool *signalled)
+{
+    struct pollfd polled[1 + INTERRUPTS_MAX] = {{.fd = (int)fd, .events = POLLIN}};
+    for (int i = 0; i < wait->count; i++)
+        polled[1 + i] = (struct pollfd){.fd = wait->interrupts[i], .events = POLLIN};
+    const int found = poll(polled, (nfds_t)(1 + wait->count), wait->milliseconds);
+    *signalled = found < 0 && errno == EINTR;
+    for (int i = 0; i < wait->count; i++)
+        if (polled[1 + i].revents)
+            return false;
+    return found > 0;
 }
 
 /* Whether all was taken. If not, the twin tries again, and tells why. */

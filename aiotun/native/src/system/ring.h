@@ -53,17 +53,17 @@ part(const void *from, size_t size)
     return (Part){from, size};
 }
 
-/* The size of the next frame, or -1: none waits, or the adapter is gone. What does not fit into the
-   room is lost. Wintun puts no family in front. */
+/* The size of the next frame, or NONE_WAITS or NOT_PLAIN. What does not fit into the room is lost.
+   Wintun puts no family in front. */
 static inline ptrdiff_t
 read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t room)
 {
     Ring *ring = ring_of(channel);
     DWORD size;
     (void)families;
-    ptrdiff_t taken = -1;
+    ptrdiff_t taken = NOT_PLAIN;
     if (!ring)
-        return -1;
+        return NOT_PLAIN;
     AcquireSRWLockShared(&ring->lock);
     BYTE *packet = ring->session ? ring->receive(ring->session, &size) : NULL;
     if (packet) {
@@ -71,6 +71,8 @@ read_frame(Channel channel, const Families *families, uint8_t *buffer, size_t ro
         memcpy(buffer, packet, (size_t)taken);
         ring->release(ring->session, packet);
     }
+    else if (ring->session && GetLastError() == ERROR_NO_MORE_ITEMS)
+        taken = NONE_WAITS;
     ReleaseSRWLockShared(&ring->lock);
     return taken;
 }
@@ -82,7 +84,15 @@ static inline int
 receive_many(Channel channel, ReceiveMany call, uint8_t *rooms, size_t size, size_t *sizes, int count)
 {
     (void)channel, (void)call, (void)rooms, (void)size, (void)sizes, (void)count;
-    return 0;
+    return NOT_PLAIN;
+}
+
+/* Events are waited for in Python (platforms/windows/queue.py). */
+static inline bool
+wait_for_frame(Channel channel, const Wait *wait, bool *signalled)
+{
+    (void)channel, (void)wait;
+    return *signalled = false;
 }
 
 /* Whether all was taken. What is no IP packet is not: the driver drops it, or ends the session. */

@@ -17,6 +17,17 @@ enum { CACHE_LINE = 64 };
 
 enum { FAMILY_SIZE = 4 };
 
+/* What a read gives in the place of a size: no frame waits, or it is for the twin to say why there is
+   none: an error, the end of a descriptor. */
+enum { NONE_WAITS = -1, NOT_PLAIN = -2 };
+
+/* How long a reader waits for its first frame, and for what else. */
+enum { INTERRUPTS_MAX = 3 };
+typedef struct {
+    int milliseconds; /* -1: without end */
+    int count, interrupts[INTERRUPTS_MAX]; /* descriptors: the wait ends once one of them is readable */
+} Wait;
+
 /* The 4 bytes that some systems put in front of a packet: a number for IPv4 and one for IPv6.
    `any` is false for systems that put nothing there. */
 typedef struct {

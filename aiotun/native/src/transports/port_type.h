@@ -61,7 +61,7 @@ port_bind(PyObject *object, PyTypeObject *base, PyObject *const *arguments, Py_s
         self->counts = (Counts *)Py_NewRef(counters);
         self->table = (Table *)Py_NewRef(table);
         self->super_packet = Py_NewRef(super_packet);
-        self->kept = &state->kept;
+        self->kept = kept_here(&state->kept);
         self->channel = channel;
         self->tap = tap;
         self->vnet_hdr = vnet_hdr;

@@ -13,7 +13,7 @@
 static bool
 read_super_packets(Port *self, Reading *reading)
 {
-    if (!read_frames(reading->packets, self->kept, self->channel, NULL, &self->families, ROOMS))
+    if (!read_frames(reading, self->kept, self->channel, NULL, &self->families, ROOMS))
         return false;
     Py_ssize_t large = 0, made = 0;
     bool done = true;
@@ -46,8 +46,8 @@ read_batch(Port *self, Reading *reading)
         return read_super_packets(self, reading);
     if (self->vnet_hdr)
         return read_packets(reading, self->kept, self->channel, self->read_limit, self->tap);
-    if (!read_frames(reading->packets, self->kept, self->channel, self->receive_many,
-                     &self->families, FRAMES_MAX))
+    if (!read_frames(reading, self->kept, self->channel, self->receive_many, &self->families,
+                     FRAMES_MAX))
         return false;
     reading->frames = PyList_GET_SIZE(reading->packets);
     const Py_ssize_t last = reading->frames - 1;
@@ -69,8 +69,8 @@ refuse_malformed(Port *self, PyObject *frame)
     return done;
 }
 
-/* Read one batch and deliver it. Return false with an exception set. If `reading` has no frames then,
-   nothing waited, there is an error, or it is for the twin to read. */
+/* Read one batch and deliver it. Return false with an exception set. If `reading` has no frames then
+   and does not say that nothing waited, it is for the twin to read, and to say why. */
 static bool
 read_and_deliver(Port *self, Reading *reading)
 {
@@ -104,15 +104,16 @@ port_read_ready(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Port *self = (Port *)object;
     Py_ssize_t frames = 0;
-    bool done, more;
+    bool done, more, nothing;
     do {
         Reading reading = {.packets = PyList_New(0)};
         done = reading.packets && read_and_deliver(self, &reading);
         frames += reading.frames;
         more = reading.more;
+        nothing = reading.nothing;
         reading_clear(&reading);
     } while (done && more && frames < (self->delivery == SUPER ? SUPER_PACKETS_MAX : SPLIT_MAX));
-    if (done && !frames)
+    if (done && !frames && !nothing)
         return leave_to_twin(self, "read_ready", NULL);
     if (!done)
         return NULL;

@@ -292,7 +292,7 @@ udp_port_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->tick = Py_NewRef(tick);
     self->counts = (UdpCounts *)Py_NewRef(counts);
     self->train = (PyTypeObject *)Py_NewRef(train);
-    self->kept = &state->kept;
+    self->kept = kept_here(&state->kept);
     self->fd = fd;
     self->family = family;
     self->limit = limit;

@@ -102,7 +102,7 @@ is_tuple_type(PyTypeObject *type, const char *noun)
 static PyObject *
 native_receive_datagrams(PyObject *module, PyObject *arguments)
 {
-    Kept *kept = &((State *)PyModule_GetState(module))->kept;
+    Kept *kept = kept_by(module);
     int fd, number = 0;
     Py_ssize_t limit, messages = 0, bytes = 0;
     PyTypeObject *type;
@@ -230,7 +230,7 @@ native_receive_trains(PyObject *module, PyObject *arguments)
         !is_tuple_type(type, "train"))
         return NULL;
     Received received;
-    if (!receive_trains(&received, &((State *)PyModule_GetState(module))->kept, fd, limit, type))
+    if (!receive_trains(&received, kept_by(module), fd, limit, type))
         return NULL;
     return Py_BuildValue("Nnni", received.trains, received.datagrams, received.bytes, received.number);
 }

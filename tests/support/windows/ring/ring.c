@@ -57,8 +57,10 @@ receive(void *handle, DWORD *size)
 {
     Session *session = handle;
     assert(ring.lock.shared == 1 && !session->received);
-    if (!session->waiting)
+    if (!session->waiting) {
+        last_error = below(2) ? ERROR_NO_MORE_ITEMS : ERROR_HANDLE_EOF;
         return NULL;
+    }
     *size = session->sizes[0];
     return session->received = session->packets[0];
 }
@@ -110,7 +112,9 @@ read_one(Session *session, Channel channel)
     BYTE *buffer = filled(room);
     const ptrdiff_t taken = read_frame(channel, &NO_FAMILIES, buffer, room);
     if (channel == -1 || !ring.session || !session->waiting)
-        assert(taken == -1);
+        assert(taken == (channel != -1 && ring.session && last_error == ERROR_NO_MORE_ITEMS
+                             ? NONE_WAITS
+                             : NOT_PLAIN));
     else {
         BYTE *packet = session->packets[0];
         const size_t size = session->sizes[0];

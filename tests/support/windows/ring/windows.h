@@ -12,6 +12,16 @@
 typedef uint8_t BYTE;
 typedef uint32_t DWORD;
 
+enum { ERROR_HANDLE_EOF = 38, ERROR_NO_MORE_ITEMS = 259 };
+
+static DWORD last_error;
+
+static inline DWORD
+GetLastError(void)
+{
+    return last_error;
+}
+
 typedef struct {
     int shared;
 } SRWLOCK;
