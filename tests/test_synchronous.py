@@ -292,6 +292,7 @@ def test_senders_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None
     with near, far, ThreadPoolExecutor(5) as pool:
         sent = [[packet(10 * n + each) for each in range(10)] for n in range(5)]
         sending = [pool.submit(near.send_many, packets, timeout=20) for packets in sent]
+        wait_until(lambda: len(near._sending.line) == 4)
         received = [far.recv(20) for _ in range(50)]
         for each in sending:
             each.result(20)

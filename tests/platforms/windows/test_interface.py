@@ -7,12 +7,12 @@ import sys
 
 assert sys.platform == "win32"
 
-import time
 from collections.abc import Iterator
 
 import pytest
 from rigs import packet
 from standin import Far, StandIn, configured
+from waiting import wait_until
 
 import aiotun
 from aiotun.errors import AddressError, InterfaceGoneError, MTUError, RouteError, UnsupportedError
@@ -32,10 +32,13 @@ def far(standin: StandIn, device: aiotun.Device) -> Far:
 
 def told(device: aiotun.Device) -> list[Event]:
     """What is told of the changes of a moment ago."""
-    deadline = time.monotonic() + 2
-    while not (events := device.events()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    events: list[Event] = []
+
+    def heard() -> bool:
+        events.extend(device.events())
+        return bool(events)
+
+    wait_until(heard)
     return events
 
 

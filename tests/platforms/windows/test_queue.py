@@ -19,6 +19,7 @@ import pytest
 from rigs import BatchRecorder, Recorder, endpoint, packet, until
 from standin import Far, StandIn, configured, in_thread
 from striking import until_struck
+from waiting import wait_until
 
 import aiotun
 from aiotun.errors import ClosedError, InterfaceDownError, InterfaceGoneError, InterruptError
@@ -169,7 +170,7 @@ def test_waiting(device: aiotun.Device, far: Far) -> None:
         device.recv(timeout=0.1)
     with pytest.raises(TimeoutError):
         device.recv(timeout=0)
-    assert 0.15 < time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin > 0.15
     thread, results = in_thread(device.recv)
     time.sleep(0.05)
     far.push(packet(1))
@@ -196,9 +197,7 @@ def test_several_threads_receive(device: aiotun.Device, far: Far) -> None:
     for number in range(400):
         while not far.push(packet(number)):
             time.sleep(0.001)
-    deadline = time.monotonic() + 5
-    while len(results) < 400 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(results) >= 400)
     assert sorted(results) == [packet(number) for number in range(400)]
     device.shutdown()
     for thread in threads:
