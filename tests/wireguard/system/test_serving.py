@@ -109,9 +109,11 @@ async def test_an_interface_from_start_to_end(
     (tmp_path / "wg0.conf").write_text(text)
     server = Server(ConfigFile(tmp_path / "wg0.conf", allow_commands=True), "wg0")
     running = asyncio.ensure_future(server.run(directory=tmp_path))
-    await until(lambda: running.done() or (tmp_path / "up").exists(), timeout=30)
+    up = tmp_path / "up"
+    up.touch()
+    await until(lambda: running.done() or up.read_text(), timeout=30)
     name = NAMES[system.name]
-    assert (tmp_path / "up").read_text() == f"{name}\n"
+    assert up.read_text() == f"{name}\n"
 
     index = kernel.index(name)
     ours = {str(each.destination) for each in kernel.routes if each.index == index}
