@@ -237,7 +237,7 @@ async def test_handshakes_that_stall_are_ended(complaints: Complaints) -> None:
         await echo(framed)
 
     async with await aiotun.start_framed_server(
-        handler, CODEC, "127.0.0.1", 0, ssl=tls_contexts()[0], ssl_handshake_timeout=1.0
+        handler, CODEC, "127.0.0.1", 0, ssl=tls_contexts()[0], ssl_handshake_timeout=2.5
     ) as server:
         with silent_connections(server, 50) as flood:
             await check_served(server)

@@ -626,6 +626,7 @@ async def test_a_name_is_looked_up_again_while_nobody_answers(
         b.wireguard.udp.resume_reading()
         names.known["vpn.example"] = "127.0.0.1"
         await until(lambda: known.last_handshake is not None)
+        await until(lambda: not a.wireguard._names._tasks)
         asked = len(names.asked)
         await passes(a, b)
         assert len(names.asked) == asked
