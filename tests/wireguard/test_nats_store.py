@@ -330,13 +330,13 @@ async def test_the_socket_of_a_server_that_says_nothing_is_closed(tmp_path: Path
 
 
 async def test_a_change_that_nobody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_module, "PATIENCE", 0.2)
     server = NatsServer(tmp_path / "nats")
     server.start()
     try:
         server.wait()
         async with NatsStore.open(f"nats://{server.address}/peers") as store:
             server.kill()
+            monkeypatch.setattr(bucket_module, "PATIENCE", 0.2)
             with pytest.raises(OSError, match="the store cannot be reached"):
                 await store.put(A)
             server.start()
