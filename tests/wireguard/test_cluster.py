@@ -255,6 +255,23 @@ async def test_what_was_written_of_a_peer_goes_with_it(url: str) -> None:
         assert third.peer(0).timestamp == b""
 
 
+async def test_a_peer_that_others_took_for_gone_is_claimed_again(url: str) -> None:
+    """It was disabled and enabled while the server that holds it was cut off, say."""
+    async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:
+        await phone.host.send(packet("10.9.0.2", "10.0.0.1"))
+        await first.recv()
+        await until(lambda: second.peer(0).elsewhere is not None)
+        handshakes = first.wireguard.tunnel.handshakes
+        with patch.object(first.member, "read", new=AsyncMock()):  # as if it was cut off
+            await second.member._bucket.write(f"holder.{public_key_of(CLIENTS[0]).hex()}", None)
+            await until(lambda: second.peer(0).elsewhere is None)
+        await until(lambda: second.peer(0).elsewhere is not None)
+        down = packet("192.0.2.7", "10.9.0.2")
+        await second.host.send(down)
+        assert await phone.recv() == down
+        assert first.wireguard.tunnel.handshakes == handshakes
+
+
 async def test_an_initiation_alone_moves_nobody(url: str) -> None:
     """Whoever passes it on to another server cannot use the session."""
     async with server(url) as first, server(url) as second, client(0, way_to(first)) as phone:

@@ -111,7 +111,10 @@ class Member:
             if key.startswith(SERVER):
                 self._note(self.servers, _key_of(key), value and _decode_server(key, value))
             elif key.startswith(HOLDER):
+                held = self.holdings.get(_key_of(key))
                 self._note(self.holdings, _key_of(key), value and _decode_holding(value))
+                if not value and held and held.server == self.link.public_key:
+                    self._claim_again(_key_of(key))
         if self._wireguard is not None:
             if self.servers != servers:
                 self.link.set_servers(self.servers, self._wireguard.tunnel.mtu)
@@ -175,6 +178,13 @@ class Member:
         self._claims[peer.public_key] = Claim(
             peer.timestamp, peer.last_handshake, peer.began_session
         )
+
+    def _claim_again(self, public_key: bytes) -> None:
+        """Others took the peer for gone, as it was for a while, or the bucket was made anew."""
+        peer = self._wireguard and self._wireguard.tunnel.peers.get(public_key)
+        if peer and peer.last_handshake is not None:
+            claim = Claim(peer.timestamp, peer.last_handshake, peer.began_session)
+            self._claims.setdefault(public_key, claim)
 
     def _forward(self, server: bytes, packets: Sequence[bytes]) -> None:
         if self._delivering:  # two servers that each take the other for the holder
