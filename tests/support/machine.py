@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,11 @@ class Program:
             if re.search(pattern, line):
                 return
         pytest.fail(f"{pattern!r} is not in the output:\n{self.output}")
+
+    def rewrite(self, path: Path, text: str) -> None:
+        """Write its file, and have it read that at once (SIGHUP): a look takes seconds."""
+        path.write_text(text)
+        self.process.send_signal(signal.SIGHUP)
 
     def ended(self) -> int:
         """Its status, once it has ended."""

@@ -36,12 +36,19 @@ from aiotun.wireguard.endpoint import WireGuard, clock
 from aiotun.wireguard.keys import encode_key, generate_private_key, public_key_of
 from aiotun.wireguard.metrics import Metrics
 from aiotun.wireguard.server import Server as WireGuardServer
+from aiotun.wireguard.stores import bucket as bucket_module
 from aiotun.wireguard.stores.bucket import UnreachableError
 
 __all__ = ["nats_server", "url"]
 
 SERVICE = generate_private_key()
 CLIENTS = [generate_private_key() for _ in range(2)]
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(member_module, "INTERVAL", 0.05)
+    monkeypatch.setattr(bucket_module, "RETRY", 0.05)
 
 
 class End:

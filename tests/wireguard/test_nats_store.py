@@ -47,6 +47,12 @@ B = PeerConfig(BOB, preshared_key=CAROL, endpoint=("vpn.example", 1), name="bob"
 C = PeerConfig(CAROL, persistent_keepalive=25, enabled=False)
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_module, "INTERVAL", 0.05)
+    monkeypatch.setattr(bucket_module, "RETRY", 0.05)
+
+
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[NatsStore]:
     async with NatsStore.open(url) as store:
@@ -191,7 +197,7 @@ async def test_changes_while_the_server_restarts(
 async def test_a_key_that_expires(store: NatsStore) -> None:
     async with followed(store) as seen:
         key = f"peer.{ALICE.hex()}"
-        await store._bucket.write(key, encode_peer(A), ttl=3)
+        await store._bucket.write(key, encode_peer(A), ttl=2)
         await until(lambda: seen == {ALICE: A})
         await until(lambda: seen == {})
 

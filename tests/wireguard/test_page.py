@@ -61,8 +61,9 @@ def peers_of(file: Path) -> list[bytes]:
 class Site:
     """The page, asked over HTTP."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
+    def __init__(self, server: Server, session: aiohttp.ClientSession, url: str) -> None:
+        self.server = server
+        self.session = session
         self.url = url
 
     async def ask(
@@ -70,7 +71,7 @@ class Site:
     ) -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {TOKEN}", **headers}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        async with self._session.request(
+        async with self.session.request(
             method, self.url + path, data=data, headers=headers
         ) as answer:
             if path != "api/events" or answer.status != 200:
@@ -95,7 +96,7 @@ async def site(file: Path) -> AsyncIterator[Site]:
             listening(Page(server, TOKEN).app(), ("127.0.0.1", 0)) as url,
             aiohttp.ClientSession() as session,
         ):
-            yield Site(session, url)
+            yield Site(server, session, url)
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -142,6 +143,15 @@ async def test_without_the_token(site: Site, path: str, authorization: str) -> N
 )
 async def test_where_a_browser_finds_it(site: Site, host: str) -> None:
     assert (await site.ask("GET", "api/events", Host=host, Origin=f"http://{host}"))[0] == 200
+
+
+async def test_the_end_of_the_server_ends_the_events(site: Site) -> None:
+    """As they should end: else the server waits for them in vain, and then cuts them off."""
+    async with listening(Page(site.server, TOKEN).app(), ("127.0.0.1", 0)) as url:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = await site.session.get(url + "api/events", headers=headers)
+        await answer.content.readuntil(b"\n\n")
+    assert await answer.content.read() == b""
 
 
 @pytest.mark.parametrize(
@@ -210,7 +220,7 @@ async def test_a_request_that_is_too_long(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["", "page.js", "page.css"])
 async def test_what_the_page_may(site: Site, path: str) -> None:
-    async with site._session.get(site.url + path) as answer:
+    async with site.session.get(site.url + path) as answer:
         assert answer.status == 200
         assert "default-src 'none'; script-src 'self'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -160,7 +160,7 @@ def test_a_file_that_is_put_back(machine: Machine, tmp_path: Path) -> None:
         server.wait_for("what has changed holds in part: address ff02::9/64 cannot be added")
         path.write_text(text)
         wait_until(lambda: shown() == before)  # settings and peers come one after the other
-        path.write_text(text.replace("10.9.0.1/24, fe80::9", "10.9.0.2/24, fe80::7"))
+        server.rewrite(path, text.replace("10.9.0.1/24, fe80::9", "10.9.0.2/24, fe80::7"))
         wait_until(lambda: "fe80::7" in shown()[0] and "fe80::9" not in shown()[0])
         wait_until(lambda: "10.30.0.0/16 dev wg9" in shown()[2])
         server.end(signal.SIGTERM)
@@ -204,12 +204,12 @@ def test_a_default_route_is_for_all_but_our_own_datagrams(
         assert way("198.51.100.9") == "198.51.100.9 dev eth0"  # what is nearer stays near
         # The first handshake message is on that way: the gateway was asked for.
         assert machine.run("ip", "neighbour", "show", "198.51.100.1").startswith("198.51.100.1 dev")
-        path.write_text(path.read_text().replace(everything, "203.0.113.0/24"))
+        server.rewrite(path, path.read_text().replace(everything, "203.0.113.0/24"))
         server.wait_for("wg9 has changed")
         assert way("203.0.113.1").startswith("203.0.113.1 dev wg9")
         assert way("192.0.2.1").startswith("192.0.2.1 via 198.51.100.1 dev eth0")
         assert machine.run("ip", "rule") + machine.run("ip", "-6", "rule") == rules
-        path.write_text(path.read_text().replace("203.0.113.0/24", "0.0.0.0/0"))
+        server.rewrite(path, path.read_text().replace("203.0.113.0/24", "0.0.0.0/0"))
         server.wait_for("wg9 has changed")
         assert way("203.0.113.1") == "203.0.113.1 dev wg9 table 51820"
         server.end(signal.SIGTERM)
@@ -265,7 +265,7 @@ def test_a_table_and_none(machine: Machine, tmp_path: Path) -> None:
         found = machine.run("ip", "route", "show", "table", "1234")
         assert [line.split()[0] for line in found.splitlines()] == ["default", "10.20.0.0/16"]
         assert "lookup 1234" not in machine.run("ip", "rule")
-        path.write_text(text.replace("1234", "off"))
+        server.rewrite(path, text.replace("1234", "off"))
         server.wait_for("wg9 has changed")
         assert machine.run("ip", "-4", "route", "show", "table", "all", "dev", "wg9") == ""
         server.end(signal.SIGTERM)

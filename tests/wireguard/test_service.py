@@ -162,8 +162,7 @@ def test_what_a_service_manager_hears(
         ready = manager.recv(1000).decode()
         assert ready.startswith("READY=1\nSTATUS=wg0 is up at UDP port 51820, peers: 1, ")
         assert manager.recv(1000) == b"WATCHDOG=1"
-        (folder / "wg0.conf").write_text(TEXT.replace("51820", "51999"))
-        server.process.send_signal(signal.SIGHUP)
+        server.rewrite(folder / "wg0.conf", TEXT.replace("51820", "51999"))
         heard = ""
         while "51999" not in heard:
             heard += manager.recv(1000).decode() + "\n"
@@ -249,10 +248,10 @@ def test_dns_is_set_and_undone(
     with machine.running("env", path, *program("serve"), cwd=folder) as server:
         server.wait_for("wg0 is up")
         assert (folder / "asked").read_text().splitlines() == up
-        (folder / "wg0.conf").write_text(TEXT.replace("DNS = ", "DNS = # "))
+        server.rewrite(folder / "wg0.conf", TEXT.replace("DNS = ", "DNS = # "))
         server.wait_for("wg0 has changed")
         assert (folder / "asked").read_text().splitlines() == [*up, down]
-        (folder / "wg0.conf").write_text(TEXT)
+        server.rewrite(folder / "wg0.conf", TEXT)
         server.wait_for("wg0 has changed")
         assert (folder / "asked").read_text().splitlines() == [*up, down, *up]
         server.end(signal.SIGTERM)
@@ -322,11 +321,11 @@ def test_a_kill_switch_that_loses_its_mark(machine: Machine, folder: Path) -> No
     with machine.running(*program("serve", "--kill-switch"), cwd=folder) as server:
         server.wait_for("wg0 is up")
         before = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
-        (folder / "wg0.conf").write_text(TEXT)
+        server.rewrite(folder / "wg0.conf", TEXT)
         server.wait_for("wg0 has changed")
         after = machine.run("nft", "list", "ruleset"), machine.run("wg", "show", "wg0", "fwmark")
         assert after == before
-        (folder / "wg0.conf").write_text(marked.replace("FwMark = 7", "FwMark = 8"))
+        server.rewrite(folder / "wg0.conf", marked.replace("FwMark = 7", "FwMark = 8"))
         server.wait_for("wg0 has changed")
         assert "meta mark 0x00000008 accept" in machine.run("nft", "list", "ruleset")
         server.end(signal.SIGTERM)
@@ -342,7 +341,7 @@ def test_a_kill_switch_stays_when_no_peer_takes_everything(machine: Machine, fol
         server.wait_for("wg0 is up")
         rules = machine.run("nft", "list", "ruleset")
         assert "meta mark 0x0000ca6c accept" in rules
-        (folder / "wg0.conf").write_text(everything.partition("# phone")[0])
+        server.rewrite(folder / "wg0.conf", everything.partition("# phone")[0])
         server.wait_for("wg0 has changed: .* peers: 0, ")
         assert machine.run("nft", "list", "ruleset") == rules
         server.end(signal.SIGTERM)
@@ -351,7 +350,11 @@ def test_a_kill_switch_stays_when_no_peer_takes_everything(machine: Machine, fol
 # A signal while the system is being changed: the change ends first, and is undone then.
 
 
-def slow(folder: Path, program: str, then: str, pause: str = "sleep 1") -> tuple[str, Path]:
+AT_FIRST = "[ $(wc -l <log) -gt 1 ] || sleep 1"
+"""A pause in the first call alone."""
+
+
+def slow(folder: Path, program: str, then: str, pause: str = AT_FIRST) -> tuple[str, Path]:
     """A search path on which a program takes a while, and the log of its calls."""
     log = folder / "log"
     script = folder / program
@@ -393,8 +396,7 @@ def test_a_reload_while_the_interface_comes_up_waits(
     with machine.running(*command, cwd=folder) as server:
         while not log.read_text():
             time.sleep(0.01)
-        (folder / "wg0.conf").write_text(text.replace("51820", "51999"))
-        server.process.send_signal(signal.SIGHUP)
+        server.rewrite(folder / "wg0.conf", text.replace("51820", "51999"))
         (folder / "reload").touch()
         assert manager.recv(1000).startswith(b"READY=1\nSTATUS=wg0 is up at UDP port 51820, ")
         assert manager.recv(1000).startswith(b"RELOADING=1\n")

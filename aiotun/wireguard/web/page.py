@@ -64,12 +64,14 @@ class Page:
     def __init__(self, server: Server, token: str) -> None:
         self._server = server
         self._token = token.encode()
+        self._ending = asyncio.Event()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX)
         for path, name in (("/", "index.html"), ("/page.js", "page.js"), ("/page.css", "page.css")):
             app.router.add_get(path, _file(STATIC / name))
         app.router.add_get("/api/events", self._events)
+        app.on_shutdown.append(self._end)
         app.router.add_post("/api/peers", self._add)
         app.router.add_delete("/api/peers/{key}", self._remove)
         app.router.add_post("/api/peers/{key}/{what:enable|disable}", self._set_enabled)
@@ -136,10 +138,15 @@ class Page:
         answer = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await answer.prepare(request)
         with contextlib.suppress(ConnectionError):  # nobody looks any more
-            while True:
+            while not self._ending.is_set():
                 await answer.write(f"data: {json.dumps(self.state())}\n\n".encode())
-                await asyncio.sleep(INTERVAL)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), INTERVAL)
         return answer
+
+    async def _end(self, app: web.Application) -> None:
+        """End the events, for which the server would wait otherwise."""
+        self._ending.set()
 
     async def _add(self, request: web.Request) -> web.StreamResponse:
         """A client with keys made here, which are in this answer and are not kept."""
