@@ -16,7 +16,7 @@ WORKFLOW = ROOT / ".github/workflows/systems.yml"
 COLLECT = """
 import asyncio, ctypes.util, sys, sysconfig, urllib.request, uuid  # these look at the system once
 sysconfig.get_config_vars()
-import pytest
+import anyio.pytest_plugin, pytest
 
 system, modules, *tests = sys.argv[1:]
 
@@ -27,7 +27,8 @@ class Absent:
 
 sys.meta_path.insert(0, Absent)
 sys.platform = system
-sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *tests]))
+options = ["--collect-only", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+sys.exit(pytest.main([*options, *tests]))
 """
 
 

@@ -7,7 +7,7 @@ import errno
 import inspect
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ async def flows_without_privileges() -> None:
         each.socket.close()
 
 
-WAYS = (
+WITHOUT_A_LOOP = (
     device,
     second_queue,
     other_namespace,
@@ -132,6 +132,8 @@ WAYS = (
     handed_over,
     waiting,
     capturing,
+)
+ON_A_LOOP = (
     transport,
     stream,
     relayed,
@@ -143,13 +145,21 @@ WAYS = (
 
 
 @pytest.mark.requires("tun", "netns", "userns")
-@pytest.mark.parametrize("way", WAYS)
-async def test_one_descriptor_more_each_time(way: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WITHOUT_A_LOOP)
+def test_one_descriptor_more_each_time(way: Callable[..., Any], tmp_path: Path) -> None:
     async def go() -> None:
-        result = way(tmp_path) if inspect.signature(way).parameters else way()
-        if inspect.isawaitable(result):
-            await result
+        way(tmp_path) if inspect.signature(way).parameters else way()
 
+    asyncio.run(one_descriptor_more_each_time(go))
+
+
+@pytest.mark.requires("tun", "netns", "userns")
+@pytest.mark.parametrize("way", ON_A_LOOP)
+async def test_one_descriptor_more_each_time_on_a_loop(way: Callable[[], Awaitable[None]]) -> None:
+    await one_descriptor_more_each_time(way)
+
+
+async def one_descriptor_more_each_time(go: Callable[[], Awaitable[None]]) -> None:
     await go()  # what is opened once for all is open then
     held = sorted(os.listdir("/proc/self/fd"))
     for count in range(STEPS_MAX):

@@ -28,9 +28,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-cp -R aiotun tests tools pyproject.toml setup.py README.md LICENSE "$scratch"
+# Not what others who run at the same time make and remove.
+tar --create --exclude=__pycache__ --exclude=target --exclude='*.so' \
+	aiotun tests tools pyproject.toml setup.py README.md LICENSE | tar --extract --directory="$scratch"
 cd "$scratch"
-rm -f aiotun/native/*.so
 
 flags="-fsanitize=$sanitizers -fno-sanitize-recover=undefined"
 CC=gcc LDSHARED="gcc -shared $flags" CFLAGS="$flags -g -fno-omit-frame-pointer" \

@@ -14,6 +14,7 @@ from rigs import until
 
 import aiotun
 from aiotun.flows import DatagramStream, Drop
+from aiotun.flows import server as server_module
 from aiotun.testing import Namespace, memory_devices
 
 
@@ -90,7 +91,10 @@ async def test_answers_for_a_device_that_pushes_back_are_bounded() -> None:
             await asyncio.to_thread(far.recv, 30.0)
 
 
-async def test_a_device_that_takes_nothing_any_more_does_not_hold_the_end_up() -> None:
+async def test_a_device_that_takes_nothing_any_more_does_not_hold_the_end_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "PATIENCE", 0.02)
     device, far = memory_devices(capacity=4, push_back=True)
     with far:
         server = await aiotun.start_flow_server(None, datagrams=answer, device=device)

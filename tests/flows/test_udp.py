@@ -23,6 +23,7 @@ from aiotun.flows import (
     Flow,
     FlowLimits,
 )
+from aiotun.flows import server as server_module
 from aiotun.flows.replies import icmp_packet
 
 pytestmark = pytest.mark.requires("tun", "netns")
@@ -269,7 +270,8 @@ async def test_what_is_read_too_slowly_is_dropped_and_counted(flow_net: FlowNet)
         assert [data[0] for data in got] == list(range(10))
 
 
-async def test_idle_conversations_end(flow_net: FlowNet) -> None:
+async def test_idle_conversations_end(flow_net: FlowNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "INTERVAL", 0.05)
     ended: list[list[bytes]] = []
 
     async def handle(datagrams: DatagramStream) -> None:

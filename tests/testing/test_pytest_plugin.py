@@ -121,7 +121,7 @@ LEAKS = {
     "interface": ("persistent_interface('stays')", "interface stays"),
     "reference_cycle": ("cycle = [socket.socket()]; cycle.append(cycle)", None),
     "closed": ("os.close(os.dup(1))", None),
-    "closed_a_little_later": ("threading.Timer(0.1, os.close, [os.dup(1)]).start()", None),
+    "closed_a_little_later": ("threading.Timer(0.05, os.close, [os.dup(1)]).start()", None),
 }
 """Code, and how what it leaves behind is told."""
 
@@ -134,7 +134,7 @@ from aiotun.probes import linux
 from aiotun.testing import pytest_plugin
 from aiotun.testing.namespace import enter_namespace
 
-pytest_plugin.GRACE = 1.0
+pytest_plugin.GRACE = 0.5
 enter_namespace()
 kept = []
 

@@ -150,7 +150,8 @@ async def test_many_packets_in_order() -> None:
 
 async def test_handshakes_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop's timer: the first initiation goes to a port at which nobody listens yet."""
-    monkeypatch.setattr("aiotun.wireguard.core.peer.REKEY_TIMEOUT", 0.2)
+    monkeypatch.setattr(peer_module, "REKEY_TIMEOUT", 0.2)
+    monkeypatch.setattr(peer_module, "JITTER", 0.01)
     reserved = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     reserved.bind(("::", 0))
     port = reserved.getsockname()[1]
@@ -616,6 +617,7 @@ async def test_a_name_is_looked_up_again_while_nobody_answers(
 ) -> None:
     """Its addresses are tried in turn."""
     monkeypatch.setattr(peer_module, "REKEY_TIMEOUT", 0.05)
+    monkeypatch.setattr(peer_module, "JITTER", 0.01)
     monkeypatch.setattr(endpoint, "TIMER_SLACK", 0.01)
     names.known["vpn.example"] = "127.0.0.2"  # where nobody is
     async with end(1, peer(0)) as b, end(0, to_name(1, b.wireguard.listen_port)) as a:
