@@ -514,10 +514,13 @@ def test_a_handler_receives_within_a_wait(rig: Rig) -> None:
     """It gives the turn away, and a thread behind it gets what comes next."""
     device = rig.device
     received: list[bytes] = []
+    begun = False
 
     def handle(number: int, frame: object) -> None:
-        if device._receiving.thread is None or received:
+        nonlocal begun
+        if device._receiving.thread is None or begun:
             return
+        begun = True  # before the next signal, which may come within this
         behind = pool.submit(device.recv, 5)
         wait_until(lambda: device._receiving.line)
         rig.send(packet(1))
