@@ -40,6 +40,10 @@ RTNLGRP_NSID = 28
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
 
+ENDED = {errno.EINVAL, errno.EBADFD}
+"""What one gets who asks for an interface's namespace that has ended, before the interface is
+deleted and after that. Another error says nothing: this process may not ask, say."""
+
 NSID_SPACE = socket.CMSG_SPACE(4)
 """What tells from which other namespace a message is: an int."""
 
@@ -180,10 +184,9 @@ class NetlinkEvents(SocketPerProcess, EventSource):
         """A namespace has ended. The kernel deletes the interfaces in it some time later."""
         try:
             self._look_there()
-        except OSError:
-            self._gone = True
-            return [InterfaceGone()]
-        return []
+        except OSError as exc:
+            self._gone = exc.errno in ENDED
+        return [InterfaceGone()] if self._gone else []
 
     def _on_absence(self) -> list[Event]:
         """Deleted, or only moved to another namespace: then the queue still has it."""

@@ -29,6 +29,8 @@ import aiotun
 from aiotun.addresses import Address
 from aiotun.interfaces import AddressAdded, AddressRemoved, Event, InterfaceGone, LinkChanged
 from aiotun.platforms.base import EventSource
+from aiotun.platforms.linux.events import RTNLGRP_NSID
+from aiotun.platforms.linux.netlink import SOL_NETLINK
 from aiotun.platforms.linux.rtnetlink.addresses import encode_address
 from aiotun.platforms.linux.rtnetlink.links import encode_link
 from aiotun.platforms.linux.rtnetlink.messages import Message
@@ -38,6 +40,9 @@ from aiotun.testing.namespace import Namespace
 pytestmark = pytest.mark.requires("tun", "netns")
 
 FOUR, SIX = Address.parse("10.9.0.1/24"), Address.parse("fd09::1/64")
+NETLINK_LIST_MEMBERSHIPS = 9
+"""linux/netlink.h"""
+
 MAC = "02:00:00:00:00:01"
 
 
@@ -393,8 +398,6 @@ async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
             protocol.transport.pause_reading()
             namespace.run(outside.move, "t0", other)
             await asyncio.sleep(0.01)
-            Namespace().close()  # another one's end says nothing
-            await asyncio.sleep(0.01)
             assert not protocol.named("connection_lost")
             if ended:
                 other.close()
@@ -402,6 +405,40 @@ async def test_a_transport_that_is_paused_ends_with_a_device_that_was_moved(
                 other.run(outside.delete, "t0")
             await until(lambda: protocol.named("connection_lost"))
         assert isinstance(protocol.named("connection_lost")[0], aiotun.InterfaceGoneError)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["", "which may not be asked for"])
+async def test_another_namespace_ends(
+    namespace: Namespace, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Than that to which the device was moved."""
+    with Namespace() as other, Namespace() as third, opened(namespace, name="t1"):
+        device = namespace.run(aiotun.Device, name="t0")
+        async with endpoint(device, Recorder) as protocol:
+            namespace.run(outside.move, "t0", other)
+            namespace.run(outside.move, "t1", third)
+            sock: socket.socket = protocol.transport._events._socket  # type: ignore[attr-defined]
+
+            def listens() -> bool:
+                told = sock.getsockopt(SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, 64)
+                return bool(struct.unpack_from("=I", told)[0] & 1 << (RTNLGRP_NSID - 1))
+
+            await until(listens)
+            looks: list[None] = []
+            queue: Any = device.queue
+            ask = queue.open_namespace
+
+            def open_namespace() -> int:
+                looks.append(None)
+                if asked:
+                    return int(ask())
+                raise PermissionError(errno.EPERM, "of the test")
+
+            monkeypatch.setattr(queue, "open_namespace", open_namespace)
+            third.close()
+            await until(lambda: looks)
+            await asyncio.sleep(0)
+            assert not protocol.transport.is_closing()
 
 
 async def test_a_transport_hears_more_after_lost_events(namespace: Namespace) -> None:
