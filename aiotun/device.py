@@ -27,7 +27,15 @@ from .interrupt import Interrupt, wait_for
 from .kinds import check_fd, check_kind
 from .lease import Lease, Lendable
 from .logs import NamedLogger
-from .packetio import PACKET_MAX, Counters, PacketReader, PacketWriter, check_packet
+from .native import native
+from .packetio import (
+    PACKET_MAX,
+    Counters,
+    PacketReader,
+    PacketWriter,
+    are_packets,
+    check_packet,
+)
 from .platforms.base import Framing, Interface, Queue
 from .platforms.tapped import Tap, TappedQueue
 from .settings import InterfaceSettings
@@ -43,6 +51,8 @@ __all__ = ["Device", "DeviceLease"]
 
 
 T = TypeVar("T")
+
+_are_packets = native.are_packets if native else are_packets
 
 Buffer = bytearray | memoryview
 """Where a packet is received into: writable, and a sequence of bytes."""
@@ -310,11 +320,8 @@ class Device(InterfaceSettings, Closing, Lendable):
         `InterfaceGoneError` and `ClosedError` are raised at once.
         """
         batch = cast("list[bytes]", list(packets))
-        # The interpreter's loops take longer than C does to coalesce.
-        if {*map(type, batch)} - {bytes}:
+        if not _are_packets(batch, self._size_max):
             batch = list(map(to_bytes, batch))
-        sizes = {*map(len, batch)}
-        if sizes and not 0 < min(sizes) <= max(sizes) <= self._size_max:
             for packet in batch:
                 check_packet(packet, self.layer)
         deadline = _deadline(timeout)

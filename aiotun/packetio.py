@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InterfaceGoneError, OffloadError, PacketError
 from .logs import NamedLogger
@@ -85,6 +85,13 @@ def check_packet(packet: bytes | bytearray | memoryview, layer: Layer) -> None:
             f"a packet of {len(packet)} bytes was written, and dropped: "
             f"a {layer} carries {PACKET_MAX[layer]} at most",
         )
+
+
+def are_packets(packets: list[Any], size_max: int) -> bool:
+    """Whether all are bytes, not empty, and no larger than that."""
+    return {*map(type, packets)} <= {bytes} and all(
+        0 < size <= size_max for size in {*map(len, packets)}
+    )
 
 
 def weigh(frame: bytes, layer: Layer) -> tuple[int, int]:

@@ -1,10 +1,10 @@
 """The native module: in C, what is done for every packet.
 
-`checksum`, `gso_split`, `GROTable`, `batches`, `locate` and `Rewrite` do what their Python versions
-do. The other functions read and write a channel: a descriptor of which each read(2) gives one frame
-and each write(2) takes one, or the address of a ring of Windows (src/system/ring.h). They end at
-the first error of any kind, and return what was done until then. The caller does the rest in
-Python, which raises or reports the error.
+`checksum`, `gso_split`, `GROTable`, `are_packets`, `batches`, `locate` and `Rewrite` do what
+their Python versions do. The other functions read and write a channel: a descriptor of which each
+read(2) gives one frame and each write(2) takes one, or the address of a ring of Windows
+(src/system/ring.h). They end at the first error of any kind, and return what was done until then.
+The caller does the rest in Python, which raises or reports the error.
 """
 
 from collections import deque
@@ -151,6 +151,7 @@ class GROTable:
     ) -> GROTable: ...
     def coalesce(self, packets: Iterable[bytes], /) -> list[bytes]: ...
 
+def are_packets(packets: list[Any], size_max: int, /) -> bool: ...
 def read_packets(
     channel: int, limit: int, layer: Layer, wait: Wait | None = None, /
 ) -> Batch | None:

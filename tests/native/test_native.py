@@ -33,6 +33,7 @@ from aiotun.offload import NO_OFFLOAD, VirtioNetHeader
 from aiotun.offload.checksum import checksum
 from aiotun.offload.coalesce import GROTable
 from aiotun.offload.segment import gso_split
+from aiotun.packetio import are_packets
 from aiotun.transports import fastpath
 from aiotun.transports.fastpath import make_port
 
@@ -267,6 +268,26 @@ READS: dict[str, Callable[[int, Any], object]] = {
     "frames": lambda fd, wait: native.read_frames(fd, 5, None, 0, wait),
 }
 reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
+
+
+class Bytes(bytes):
+    pass
+
+
+NO_BYTES = [None, 1, bytearray(b"1"), memoryview(b"1"), Bytes(b"1")]
+
+
+@given(
+    packets=st.lists(st.binary(max_size=3) | st.sampled_from(NO_BYTES)), size_max=st.integers(0, 3)
+)
+def test_are_packets(packets: list[Any], size_max: int) -> None:
+    assert native.are_packets(packets, size_max) == are_packets(packets, size_max)
+
+
+@pytest.mark.parametrize("wrong", [(), ([],), ((), 1), ([], "1"), ([], 1 << 80), ([], 1, 1)])
+def test_are_packets_of_a_list_and_a_size(wrong: tuple[Any, ...]) -> None:
+    with pytest.raises((TypeError, OverflowError)):
+        native.are_packets(*wrong)
 
 
 @reads

@@ -138,6 +138,25 @@ native_read_frames(PyObject *module, PyObject *args)
     return reading.nothing ? nothing_read(&reading) : reading.packets;
 }
 
+/* See are_packets in packetio.py. */
+static PyObject *
+native_are_packets(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "are_packets takes a list and a size");
+        return NULL;
+    }
+    const Py_ssize_t most = PyLong_AsSsize_t(args[1]);
+    bool are = true;
+    if (most < 0 && PyErr_Occurred())
+        return NULL;
+    for (Py_ssize_t i = 0; are && i < PyList_GET_SIZE(args[0]); i++) {
+        PyObject *packet = PyList_GET_ITEM(args[0], i);
+        are = PyBytes_CheckExact(packet) && PyBytes_GET_SIZE(packet) && PyBytes_GET_SIZE(packet) <= most;
+    }
+    return PyBool_FromLong(are);
+}
+
 static PyObject *
 native_write_packets(PyObject *module, PyObject *args)
 {
@@ -291,6 +310,7 @@ static PyMethodDef module_methods[] = {
     {"gso_split", WITH_KEYWORDS(native_gso_split),
      "gso_split($module, frame, layer='tun')\n--\n\n"
      "Split a frame (virtio_net_hdr and packet, as read from a device) into its packets."},
+    {"are_packets", (PyCFunction)(void (*)(void))native_are_packets, METH_FASTCALL, NULL},
     {"read_packets", native_read_packets, METH_VARARGS, NULL},
     {"read_frames", native_read_frames, METH_VARARGS, NULL},
     {"write_packets", native_write_packets, METH_VARARGS, NULL},
