@@ -99,16 +99,33 @@ nothing_read(Reading *reading)
     return reading->signalled && PyErr_CheckSignals() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *
-native_read_packets(PyObject *module, PyObject *args)
+/* For calls that are felt in a round trip: a look at each argument, where PyArg_ParseTuple would read a
+   format. */
+static bool
+to_size(PyObject *number, Py_ssize_t *size)
 {
-    Py_ssize_t channel;
-    Py_ssize_t limit;
+    *size = PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    return *size != -1 || !PyErr_Occurred();
+}
+
+static bool
+are_so_many(Py_ssize_t count, Py_ssize_t least, Py_ssize_t most)
+{
+    if (least <= count && count <= most)
+        return true;
+    PyErr_Format(PyExc_TypeError, "%zd arguments", count);
+    return false;
+}
+
+static PyObject *
+native_read_packets(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    Py_ssize_t channel, limit;
     bool tap;
     Waiting waiting = {0};
     Reading reading = {0};
-    if (!PyArg_ParseTuple(args, "nnO&|O&:read_packets", &channel, &limit, to_tap, &tap, to_waiting,
-                          &waiting))
+    if (!are_so_many(count, 3, 4) || !to_size(args[0], &channel) || !to_size(args[1], &limit) ||
+        !to_tap(args[2], &tap) || (count > 3 && !to_waiting(args[3], &waiting)))
         return NULL;
     reading.wait = waiting.wait;
     reading.packets = PyList_New(0);
@@ -116,9 +133,14 @@ native_read_packets(PyObject *module, PyObject *args)
         return no_reading(&reading);
     if (reading.nothing)
         return nothing_read(&reading);
-    return Py_BuildValue("NnnnN", reading.packets, reading.bytes, reading.frames,
-                         reading.super_packets,
-                         reading.malformed ? reading.malformed : Py_NewRef(Py_None));
+    PyObject *const parts[] = {
+        reading.packets,
+        PyLong_FromSsize_t(reading.bytes),
+        PyLong_FromSsize_t(reading.frames),
+        PyLong_FromSsize_t(reading.super_packets),
+        reading.malformed ? reading.malformed : Py_NewRef(Py_None),
+    };
+    return tuple_of(sizeof parts / sizeof *parts, parts);
 }
 
 static PyObject *
@@ -142,14 +164,14 @@ native_read_frames(PyObject *module, PyObject *args)
 static PyObject *
 native_are_packets(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2 || !PyList_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "are_packets takes a list and a size");
+    Py_ssize_t most;
+    bool are = true;
+    if (!are_so_many(count, 2, 2) || !to_size(args[1], &most))
+        return NULL;
+    if (!PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "packets are a list");
         return NULL;
     }
-    const Py_ssize_t most = PyLong_AsSsize_t(args[1]);
-    bool are = true;
-    if (most < 0 && PyErr_Occurred())
-        return NULL;
     for (Py_ssize_t i = 0; are && i < PyList_GET_SIZE(args[0]); i++) {
         PyObject *packet = PyList_GET_ITEM(args[0], i);
         are = PyBytes_CheckExact(packet) && PyBytes_GET_SIZE(packet) && PyBytes_GET_SIZE(packet) <= most;
@@ -158,16 +180,15 @@ native_are_packets(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_
 }
 
 static PyObject *
-native_write_packets(PyObject *module, PyObject *args)
+native_write_packets(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    int tcp, udp, zero;
     Py_ssize_t channel;
     bool tap;
-    PyObject *packets;
-    if (!PyArg_ParseTuple(args, "nOO&ppp:write_packets", &channel, &packets, to_tap, &tap, &tcp, &udp,
-                          &zero))
+    if (!are_so_many(count, 6, 6) || !to_size(args[0], &channel) || !to_tap(args[2], &tap))
         return NULL;
-    PyObject *tuple = tuple_of_bytes(packets);
+    const int tcp = PyObject_IsTrue(args[3]), udp = PyObject_IsTrue(args[4]),
+              zero = PyObject_IsTrue(args[5]);
+    PyObject *tuple = tcp < 0 || udp < 0 || zero < 0 ? NULL : tuple_of_bytes(args[1]);
     if (!tuple)
         return NULL;
     Writing writing;
@@ -177,8 +198,13 @@ native_write_packets(PyObject *module, PyObject *args)
     Py_DECREF(tuple);
     if (!done)
         return NULL;
-    return Py_BuildValue("nnnN", writing.bytes, writing.frames, writing.super_packets,
-                         writing.left ? writing.left : PyList_New(0));
+    PyObject *const parts[] = {
+        PyLong_FromSsize_t(writing.bytes),
+        PyLong_FromSsize_t(writing.frames),
+        PyLong_FromSsize_t(writing.super_packets),
+        writing.left ? writing.left : PyList_New(0),
+    };
+    return tuple_of(sizeof parts / sizeof *parts, parts);
 }
 
 static PyObject *
@@ -311,9 +337,9 @@ static PyMethodDef module_methods[] = {
      "gso_split($module, frame, layer='tun')\n--\n\n"
      "Split a frame (virtio_net_hdr and packet, as read from a device) into its packets."},
     {"are_packets", (PyCFunction)(void (*)(void))native_are_packets, METH_FASTCALL, NULL},
-    {"read_packets", native_read_packets, METH_VARARGS, NULL},
+    {"read_packets", (PyCFunction)(void (*)(void))native_read_packets, METH_FASTCALL, NULL},
     {"read_frames", native_read_frames, METH_VARARGS, NULL},
-    {"write_packets", native_write_packets, METH_VARARGS, NULL},
+    {"write_packets", (PyCFunction)(void (*)(void))native_write_packets, METH_FASTCALL, NULL},
     {"write_frames", native_write_frames, METH_VARARGS, NULL},
     {"write_super", native_write_super, METH_VARARGS, NULL},
     {"batches", native_batches, METH_O, NULL},
