@@ -42,6 +42,10 @@ READ_OUT = 1.0
 """Seconds for what has come to a socket that is to be closed: asyncio's own endpoints take one
 datagram a turn of the loop."""
 
+READ_OUT_QUIET = 0.01
+"""Seconds in which nothing more comes: what Windows' own loop took from a socket comes to the
+endpoint in a later turn, and wine (8.0) calls a socket empty while that loop waits for more."""
+
 TIMER_SLACK = 0.1
 """Seconds that a timer may be late, so that many peers' timers share a wake-up: the shortest of
 the protocol's has 5 s."""
@@ -486,14 +490,19 @@ def _numeric(endpoint: tuple[str, int], family: int) -> Address | None:
 
 
 async def _read_out(udp: aiotun.UdpTransport) -> None:
-    """Let it deliver what has come to its socket."""
+    """Let it deliver what has come to its socket, until nothing has come for a moment."""
     udp.resume_reading()
-    sock = udp.socket
     deadline = time.monotonic() + READ_OUT
     while time.monotonic() < deadline:
-        await asyncio.sleep(0)  # which delivers what the endpoint has read already
-        try:
-            sock.recv(1, socket.MSG_PEEK)
-        except OSError as exc:
-            if exc.errno != errno.EMSGSIZE:  # which Windows says of a datagram that is longer
-                return  # there is nothing
+        before = udp.counters.datagrams_received
+        await asyncio.sleep(READ_OUT_QUIET)
+        if udp.counters.datagrams_received == before and not _holds_datagrams(udp.socket):
+            return
+
+
+def _holds_datagrams(sock: socket.socket) -> bool:
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except OSError as exc:
+        return exc.errno == errno.EMSGSIZE  # which Windows says of a datagram that is longer
+    return True
