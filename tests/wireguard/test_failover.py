@@ -44,7 +44,7 @@ class World:
         self.public_key = public_key_of(self._key)
         self._router = stack.enter_context(Namespace())
         self._router.sysctl("net.ipv4.ip_forward", 1)
-        stack.enter_context(Process(self._router, str(PROGRAM), "-js", "-sd", str(folder / "nats")))
+        stack.enter_context(Process(self._router, PROGRAM, "-js", "-sd", str(folder / "nats")))
         self._links = 0
 
     def attach(self, namespace: Namespace) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-/* A DLL that wine 8 lacks, with the one function of it that Rust's standard library calls. */
+/* A DLL that wine 8 lacks, with the one function of it that Rust's and Go's runtimes call. */
 
 #include <windows.h>
 

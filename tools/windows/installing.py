@@ -87,7 +87,6 @@ def _install_python(folder: Path) -> None:
                     target.write_bytes(archive.read(name))
     jar.unlink()
     _make_python3(folder)
-    _compile(folder / "python" / "bcryptprimitives.dll", HERE / "bcryptprimitives.c", "-ladvapi32")
 
 
 def _make_python3(folder: Path) -> None:
@@ -132,8 +131,10 @@ def install_genuine_wintun(folder: Path) -> None:
 
 
 def _build(folder: Path) -> None:
-    """The native module and the stand-in, when their sources are newer."""
-    python = folder / "python"
+    """The native module and the stand-ins, when their sources are newer."""
+    python, system = folder / "python", folder / "prefix" / "drive_c" / "windows" / "system32"
+    missing = HERE / "bcryptprimitives.c"
+    _make(system / "bcryptprimitives.dll", [missing], missing, "-ladvapi32")
     _make(
         NATIVE / f"_native.cp{PYTHON}-win_amd64.pyd",
         (NATIVE / "src").rglob("*.[ch]"),

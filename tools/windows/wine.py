@@ -40,6 +40,7 @@ def environment(folder: Path = FOLDER) -> dict[str, str]:
     return os.environ | {
         "WINEPREFIX": str(folder / "prefix"),
         "WINEARCH": "win64",
+        "WINEPATH": windows_path(folder / "site" / "bin"),  # programs of packages
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",  # or it asks for Mono and Gecko
         "PYTHONPATH": ";".join(map(windows_path, (STARTUP, ROOT, folder / "site"))),
