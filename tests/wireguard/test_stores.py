@@ -216,6 +216,20 @@ async def test_what_is_no_peer_is_no_change(file: FileStore, tmp_path: Path) -> 
         assert changes.empty()
 
 
+async def test_all_that_read_a_file_share_what_it_says(file: FileStore, tmp_path: Path) -> None:
+    """However many they are: of 10,000 peers it is some ten megabytes each."""
+    config = await file._file.load()
+    assert await file._file.load() is config
+    peers, _ = await file.peers()
+    bob = config.peers[1]
+    assert peers[BOB] is bob
+    assert peers[ALICE].allowed_ips is config.peers[0].allowed_ips
+    (tmp_path / "wg0.conf").write_text(TEXT.replace("51820", "51821"))
+    changed = await file._file.load()
+    assert changed.listen_port == 51821
+    assert (await file.peers())[0][BOB] is changed.peers[1] is not bob
+
+
 async def test_a_broken_file_is_told_of_once(
     file: FileStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -40,6 +40,8 @@ class ConfigFile:
         self.path = path
         self.allow_commands = allow_commands
         self._streamed = read_stream(path) if is_stream(path) else None
+        self._parsed: tuple[str, InterfaceConfig] | None = None
+        """The last text that was parsed, and what it says: all that ask for the same have one."""
         self._refused = ""
         """What was logged last: all that watch the file log it once."""
 
@@ -93,8 +95,7 @@ class ConfigFile:
 
     def _load(self) -> tuple[tuple[int, ...], InterfaceConfig]:
         state, text = self._read_at_rest()
-        config = parse_config(text, str(self.path), allow_commands=self.allow_commands)
-        return state, config
+        return state, self.parse(text)
 
     def _save(self, text: str) -> None:
         with self._locked():
@@ -115,6 +116,14 @@ class ConfigFile:
     def text(self) -> str:
         """What stands in the file. Raises `OSError` and `ConfigFileError`."""
         return self._read_at_rest()[1]
+
+    def parse(self, text: str) -> InterfaceConfig:
+        """What a text says that was read here. Raises `ConfigFileError`."""
+        parsed = self._parsed
+        if parsed is None or parsed[0] != text:
+            config = parse_config(text, str(self.path), allow_commands=self.allow_commands)
+            self._parsed = parsed = (text, config)
+        return parsed[1]
 
     def _read_at_rest(self) -> tuple[tuple[int, ...], str]:
         """A file that changes while it is read is read again."""
@@ -147,8 +156,11 @@ class FileStore(Store[Mapping[bytes, PeerConfig]]):
         self._file = file
 
     async def peers(self) -> tuple[dict[bytes, PeerConfig], Mapping[bytes, PeerConfig]]:
-        peers = await asyncio.to_thread(lambda: peers_in(self._file.text(), str(self._file.path)))
+        peers = await asyncio.to_thread(lambda: self._peers_in(self._file.text()))
         return peers, peers.copy()
+
+    def _peers_in(self, text: str) -> dict[bytes, PeerConfig]:
+        return peers_in(text, str(self._file.path), self._file.parse(text))
 
     async def watch(
         self, revision: Mapping[bytes, PeerConfig]
@@ -171,7 +183,7 @@ class FileStore(Store[Mapping[bytes, PeerConfig]]):
         changes = []
 
         def edit(text: str) -> str:
-            peers = peers_in(text, str(self._file.path))
+            peers = self._peers_in(text)
             change = decide(peers)
             changes.append(change)
             if peers.get(change.public_key) == change.peer:
@@ -184,22 +196,26 @@ class FileStore(Store[Mapping[bytes, PeerConfig]]):
         return changes[0]
 
 
-def peers_in(text: str, source: str = "configuration") -> dict[bytes, PeerConfig]:
+def peers_in(
+    text: str, source: str = "configuration", config: InterfaceConfig | None = None
+) -> dict[bytes, PeerConfig]:
     """The peers of a file by their keys, with their names, and those that are disabled.
 
-    Raises `ConfigFileError`.
+    `config` is what the text says, where that is known. Raises `ConfigFileError`.
     """
-    config = parse_config(text, source, allow_commands=True)
-    enabled = {peer.public_key: peer for peer in config.peers}
-    peers = enabled
+    if config is None:
+        config = parse_config(text, source, allow_commands=True)
+    revealed = config
     if DISABLED in text:
-        config = parse_config(_revealed(text), source, allow_commands=True)
-        peers = {peer.public_key: peer for peer in config.peers} | enabled
-    names = {section.key: section.name for section in _sections(text)}
-    return {
-        key: dataclasses.replace(peer, name=names.get(key, ""), enabled=key in enabled)
-        for key, peer in peers.items()
-    }
+        revealed = parse_config(_revealed(text), source, allow_commands=True)
+    enabled = {peer.public_key: peer for peer in config.peers}
+    peers = {peer.public_key: peer for peer in revealed.peers} | enabled
+    for section in _sections(text, revealed):
+        if section.name and section.key is not None:
+            peers[section.key] = dataclasses.replace(peers[section.key], name=section.name)
+    for key in peers.keys() - enabled.keys():
+        peers[key] = dataclasses.replace(peers[key], enabled=False)
+    return peers
 
 
 def with_peer(text: str, peer: PeerConfig) -> str:
@@ -248,9 +264,12 @@ class _Section(NamedTuple):
     text: str
 
 
-def _sections(text: str) -> list[_Section]:
-    """What stands before the first title is a section too."""
-    peers = iter(parse_config(_revealed(text), allow_commands=True).peers)
+def _sections(text: str, revealed: InterfaceConfig | None = None) -> list[_Section]:
+    """What stands before the first title is a section too. `revealed` is what the text says with
+    the peers that are disabled, where that is known."""
+    if revealed is None:
+        revealed = parse_config(_revealed(text), allow_commands=True)
+    peers = iter(revealed.peers)
     known, lines = list(io.StringIO(text)), list(io.StringIO(_revealed(text)))
     begins: list[tuple[int, bytes | None, str]] = [(0, None, "")]
     for number, line in enumerate(lines):
