@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 import left_out
@@ -71,8 +72,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=left_out_here[each]))
 
 
-def pytest_configure() -> None:
-    """Leave the machine's network before any thread exists, so that no test can touch it.
+def pytest_configure(config: pytest.Config) -> None:
+    _share_bytecode(config)
+    _leave_the_network()
+
+
+def _share_bytecode(config: pytest.Config) -> None:
+    """Where none may write beside the package, each program of a test would compile it anew."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = tempfile.TemporaryDirectory(prefix="aiotun-bytecode-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
+
+
+def _leave_the_network() -> None:
+    """Before any thread exists, so that no test can touch it.
 
     Without root this takes a user namespace. Where the system forbids both, the
     probes find out what is missing, and the tests that need it are skipped.
