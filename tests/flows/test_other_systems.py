@@ -22,7 +22,10 @@ import aiotun
 from aiotun.flows import Decision, Drop, Flow, FlowServer
 from aiotun.flows import tcp as flows_tcp
 
-pytestmark = pytest.mark.requires("tun", "netns", "ipv6")
+pytestmark = [
+    pytest.mark.requires("tun", "netns", "ipv6"),
+    pytest.mark.asyncio(loop_factories=["asyncio"]),  # test_tcp.py and test_udp.py have the others
+]
 
 
 @pytest.fixture(params=KERNELS)
