@@ -197,7 +197,7 @@ async def test_changes_while_the_server_restarts(
 async def test_a_key_that_expires(store: NatsStore) -> None:
     async with followed(store) as seen:
         key = f"peer.{ALICE.hex()}"
-        await store._bucket.write(key, encode_peer(A), ttl=2)
+        await store._bucket.write(key, encode_peer(A), ttl=4)
         await until(lambda: seen == {ALICE: A})
         await until(lambda: seen == {})
 
