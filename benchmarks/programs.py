@@ -71,7 +71,10 @@ PROGRAMS = {
         *("go", "build", "-o", "target/forward", "."),
     ),
     "c": _compiled(
-        "C, epoll", "c", "target/forward", "cc", "-O2", "-o", "target/forward", "forward.c"
+        "C, epoll",
+        "c",
+        "target/forward",
+        *("cc", "-O2", "-pthread", "-o", "target/forward", "forward.c"),
     ),
     "asyncssh": Program(
         "asyncssh's TUN transport",

@@ -114,6 +114,9 @@ ROWS: dict[str, Row] = {
     "wireguard-go-plain": Row("wireguard-go", "wireguard-go's tun, no offload", ("plain",)),
     "c-offload": Row("c", "C, epoll, super-packets passed through", ("offload",)),
     "c-plain": Row("c", "C, epoll, no offload", ("plain",)),
+    "c-two-threads-plain": Row(
+        "c", "C, a thread a direction, no offload", ("two-threads-plain",), "tun-rs-async-plain"
+    ),
     "asyncssh": Row(
         "asyncssh", "asyncssh's TUN transport, no offload, asyncio", (), "tun-rs-async-plain"
     ),

@@ -1,10 +1,13 @@
 /* forward MODE A B: two TUN devices, what comes out of one goes into the other.
  *
- * MODE: offload (super-packets pass through as they are) or plain. What there is
- * to gain at most with epoll, read and write: no packet is looked at.
+ * MODE: offload (super-packets pass through as they are), plain, or two-threads-plain
+ * (a thread a direction). What there is to gain at most with epoll or poll, read and
+ * write: no packet is looked at.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +56,7 @@ static int open_tun(const char *name, int offload)
 /* Read so many frames before they are written: many small ones stay in the processor's cache. */
 static void pump(int from, int to, int batch)
 {
-    static char frames[READS][FRAME_MAX];
+    static _Thread_local char frames[READS][FRAME_MAX];
     ssize_t sizes[READS];
     int count = batch;
 
@@ -71,29 +74,50 @@ static void pump(int from, int to, int batch)
     }
 }
 
+/* Pass on what comes out of one of these devices. */
+static void *pump_on(void *fds)
+{
+    const int *from_to = fds;
+    struct pollfd from = {.fd = from_to[0], .events = POLLIN};
+
+    while (poll(&from, 1, -1) >= 0 || errno == EINTR)
+        pump(from_to[0], from_to[1], READS);
+    fail("poll");
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
-    int fds[2], poll, batch;
+    const char *mode = argc == 4 ? argv[1] : "";
+    const int offload = !strcmp(mode, "offload"), threads = !strcmp(mode, "two-threads-plain");
+    const int batch = offload ? 1 : READS;
+    int fds[3], epoll;
+    pthread_t thread;
 
-    if (argc != 4 || (strcmp(argv[1], "offload") && strcmp(argv[1], "plain"))) {
-        fprintf(stderr, "usage: forward offload|plain A B\n");
+    if (!offload && !threads && strcmp(mode, "plain")) {
+        fprintf(stderr, "usage: forward offload|plain|two-threads-plain A B\n");
         return 2;
     }
-    batch = strcmp(argv[1], "offload") ? READS : 1;
-    if ((poll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+    if ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         fail("epoll_create1");
     for (int i = 0; i < 2; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
 
-        fds[i] = open_tun(argv[2 + i], !strcmp(argv[1], "offload"));
-        if (epoll_ctl(poll, EPOLL_CTL_ADD, fds[i], &event) < 0)
+        fds[i] = open_tun(argv[2 + i], offload);
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event) < 0)
             fail("epoll_ctl");
     }
+    fds[2] = fds[0];
     puts("ready");
     fflush(stdout);
+    if (threads) {
+        if (pthread_create(&thread, NULL, pump_on, &fds[1]))
+            fail("pthread_create");
+        pump_on(fds);
+    }
     for (;;) {
         struct epoll_event events[2];
-        int count = epoll_wait(poll, events, 2, -1);
+        int count = epoll_wait(epoll, events, 2, -1);
 
         if (count < 0 && errno != EINTR)
             fail("epoll_wait");
