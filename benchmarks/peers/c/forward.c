@@ -53,10 +53,11 @@ static int open_tun(const char *name, int offload)
     return fd;
 }
 
+typedef char Frames[READS][FRAME_MAX];
+
 /* Read so many frames before they are written: many small ones stay in the processor's cache. */
-static void pump(int from, int to, int batch)
+static void pump(int from, int to, int batch, Frames frames)
 {
-    static _Thread_local char frames[READS][FRAME_MAX];
     ssize_t sizes[READS];
     int count = batch;
 
@@ -74,14 +75,19 @@ static void pump(int from, int to, int batch)
     }
 }
 
-/* Pass on what comes out of one of these devices. */
-static void *pump_on(void *fds)
+struct direction {
+    int from, to;
+    Frames frames;
+};
+
+/* Pass on what comes that way. */
+static void *pump_on(void *direction)
 {
-    const int *from_to = fds;
-    struct pollfd from = {.fd = from_to[0], .events = POLLIN};
+    struct direction *way = direction;
+    struct pollfd from = {.fd = way->from, .events = POLLIN};
 
     while (poll(&from, 1, -1) >= 0 || errno == EINTR)
-        pump(from_to[0], from_to[1], READS);
+        pump(way->from, way->to, READS, way->frames);
     fail("poll");
     return NULL;
 }
@@ -91,7 +97,8 @@ int main(int argc, char **argv)
     const char *mode = argc == 4 ? argv[1] : "";
     const int offload = !strcmp(mode, "offload"), threads = !strcmp(mode, "two-threads-plain");
     const int batch = offload ? 1 : READS;
-    int fds[3], epoll;
+    static struct direction there, back;
+    int fds[2], epoll;
     pthread_t thread;
 
     if (!offload && !threads && strcmp(mode, "plain")) {
@@ -107,13 +114,14 @@ int main(int argc, char **argv)
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event) < 0)
             fail("epoll_ctl");
     }
-    fds[2] = fds[0];
     puts("ready");
     fflush(stdout);
     if (threads) {
-        if (pthread_create(&thread, NULL, pump_on, &fds[1]))
+        there.from = back.to = fds[0];
+        there.to = back.from = fds[1];
+        if (pthread_create(&thread, NULL, pump_on, &back))
             fail("pthread_create");
-        pump_on(fds);
+        pump_on(&there);
     }
     for (;;) {
         struct epoll_event events[2];
@@ -122,6 +130,6 @@ int main(int argc, char **argv)
         if (count < 0 && errno != EINTR)
             fail("epoll_wait");
         for (int i = 0; i < count; i++)
-            pump(fds[events[i].data.u32], fds[!events[i].data.u32], batch);
+            pump(fds[events[i].data.u32], fds[!events[i].data.u32], batch, there.frames);
     }
 }
