@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell has what it starts in the background ignore ctrl-C, and so would the tests' programs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _share_bytecode(config)
     _leave_the_network()
 
