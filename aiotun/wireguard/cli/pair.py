@@ -20,7 +20,7 @@ import segno
 
 from ...files import create_file, locked, replace_file
 from ..config import InterfaceConfig, PeerConfig
-from ..config_file import format_config, parse_config
+from ..config_file import format_config
 from ..core.allowed_ips import Network
 from ..keys import generate_private_key, public_key_of
 from ..pool import Interface, free_addresses
@@ -193,12 +193,13 @@ def make_pair(
     Returns the text of the client's file. Raises `OSError` (also where the client's file
     exists) and `ValueError`; both files are as they were then.
     """
-    for file in (server_file, client_file):
-        interface_name(file.stem)
+    for path in (server_file, client_file):
+        interface_name(path.stem)
     with locked(server_file):
         if server_file.exists():
-            known = ConfigFile(server_file).text()
-            server = parse_config(known, str(server_file), allow_commands=True)
+            file = ConfigFile(server_file, allow_commands=True)
+            known = file.text()
+            server = file.parse(known)
         else:
             server = new_server(networks, endpoint[1])
             known = format_config(server)
@@ -225,8 +226,8 @@ def pair_in_store(
     """As `make_pair`, for a server whose file is there, and whose peers are in the store at this
     URL."""
     name = interface_name(client_file.stem)
-    known = ConfigFile(server_file).text()
-    server = parse_config(known, str(server_file), allow_commands=True)
+    file = ConfigFile(server_file, allow_commands=True)
+    server = file.parse(file.text())
     clients: dict[bytes, InterfaceConfig] = {}
 
     def decide(peers: Peers) -> Change:
