@@ -77,6 +77,12 @@ class Claim(NamedTuple):
     began: bool
     """Whether this server began the handshake: then the time stamp is an earlier one's."""
 
+    @classmethod
+    def of(cls, peer: Peer) -> Claim:
+        """As it shook hands last."""
+        assert peer.last_handshake is not None
+        return cls(peer.timestamp, peer.last_handshake, peer.began_session)
+
     def is_newer(self, than: Holding) -> bool:
         return self.timestamp > than.timestamp or (self.began and self.completed > than.completed)
 
@@ -174,17 +180,13 @@ class Member:
             peer.end_sessions()  # else it is shaking hands with this server
 
     def _shook_hands(self, peer: Peer) -> None:
-        assert peer.last_handshake is not None
-        self._claims[peer.public_key] = Claim(
-            peer.timestamp, peer.last_handshake, peer.began_session
-        )
+        self._claims[peer.public_key] = Claim.of(peer)
 
     def _claim_again(self, public_key: bytes) -> None:
         """Others took the peer for gone, as it was for a while, or the bucket was made anew."""
         peer = self._wireguard and self._wireguard.tunnel.peers.get(public_key)
         if peer and peer.last_handshake is not None:
-            claim = Claim(peer.timestamp, peer.last_handshake, peer.began_session)
-            self._claims.setdefault(public_key, claim)
+            self._claims.setdefault(public_key, Claim.of(peer))
 
     def _forward(self, server: bytes, packets: Sequence[bytes]) -> None:
         if self._delivering:  # two servers that each take the other for the holder
