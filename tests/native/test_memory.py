@@ -7,10 +7,10 @@ import contextlib
 import errno
 import gc
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from far import Far, use
@@ -90,6 +90,9 @@ class Counting(aiotun.PacketProtocol):
         self.packets += 1
 
 
+CountingT = TypeVar("CountingT", bound=Counting)
+
+
 class CountingBatches(Counting):
     def packets_received(self, packets: list[bytes]) -> None:
         self.packets += len(packets)
@@ -113,11 +116,19 @@ def note_complaints() -> list[str]:
     return told
 
 
-def by_itself(transport: aiotun.PacketTransport) -> Any:
-    """The transport's port, which the loop does not call."""
-    asyncio.get_running_loop().remove_reader(transport.get_extra_info("fileno"))
-    transport._complaints.admit = lambda key: 0  # type: ignore[method-assign, assignment]
-    return transport._port
+@contextlib.asynccontextmanager
+async def by_itself(
+    far: Far, kind: Callable[[], CountingT]
+) -> AsyncIterator[tuple[CountingT, Any, list[str]]]:
+    """A protocol and its transport's port, which the loop does not call; and what the loop is
+    told."""
+    async with any_endpoint(far.device, kind) as protocol:
+        await asyncio.sleep(0)
+        complaints = note_complaints()
+        transport = protocol.transport
+        asyncio.get_running_loop().remove_reader(transport.get_extra_info("fileno"))
+        transport._complaints.admit = lambda key: 0
+        yield protocol, transport._port, complaints
 
 
 def put(far: Far) -> None:
@@ -128,10 +139,8 @@ def put(far: Far) -> None:
 @pytest.mark.parametrize("kind", [Counting, CountingBatches, CountingSuperPackets])
 async def test_what_is_read_is_delivered_or_counted(kind: Any) -> None:
     with contextlib.closing(Far()) as far:
-        async with any_endpoint(far.device, kind) as protocol:
-            await asyncio.sleep(0)
-            complaints = note_complaints()
-            port, counters = by_itself(protocol.transport), far.device.counters
+        async with by_itself(far, kind) as (protocol, port, complaints):
+            counters = far.device.counters
             received = failures = 0
             put(far)
             for raised in refused_in_turn(port.read_ready):
@@ -150,10 +159,8 @@ async def test_what_is_read_is_delivered_or_counted(kind: Any) -> None:
 
 async def test_what_is_written_is_sent_or_counted() -> None:
     with contextlib.closing(Far()) as far:
-        async with any_endpoint(far.device, Counting) as protocol:
-            await asyncio.sleep(0)
-            complaints = note_complaints()
-            port, counters = by_itself(protocol.transport), far.device.counters
+        async with by_itself(far, Counting) as (_, port, complaints):
+            counters = far.device.counters
             written = failures = 0
             port.writelines(PACKETS)
             for raised in refused_in_turn(port.flush):
@@ -177,10 +184,7 @@ async def test_a_device_goes_on() -> None:
             self.transport.write(packet)
 
     with contextlib.closing(Far()) as far:
-        async with any_endpoint(far.device, Echo) as protocol:
-            await asyncio.sleep(0)
-            note_complaints()
-            port = by_itself(protocol.transport)
+        async with by_itself(far, Echo) as (_, port, _):
 
             def act() -> None:
                 port.read_ready()
@@ -204,10 +208,7 @@ def refuse(*args: object) -> NoReturn:
 async def test_the_twin_of_a_port_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     use("python", monkeypatch)
     with contextlib.closing(Far()) as far:
-        async with any_endpoint(far.device, Counting) as protocol:
-            await asyncio.sleep(0)
-            complaints = note_complaints()
-            port = by_itself(protocol.transport)
+        async with by_itself(far, Counting) as (protocol, port, complaints):
             with monkeypatch.context() as patch:
                 patch.setattr(far.device.queue, "read", refuse)
                 patch.setattr(port.writer, "table", SimpleNamespace(coalesce=refuse))
