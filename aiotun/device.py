@@ -549,8 +549,7 @@ class Device(InterfaceSettings, Closing, Lendable):
     def _check(self, interrupt: Interrupt | None = None) -> None:
         if self._shut:
             raise ClosedError
-        if self._lease is not None:
-            self._check_free()
+        self._check_free()
         if interrupt is not None:
             check_kind(interrupt, "interrupt=", Interrupt)
             if interrupt.is_set():

@@ -306,9 +306,9 @@ class Server:
             left = {address.interface for address in device.addresses()}
             for address in left.intersection(before.addresses).difference(config.addresses):
                 device.remove_address(address)  # a link-local one
-        if system is not None and again:
-            await _in_thread(system.look_again)
         if system is not None:
+            if again:
+                await _in_thread(system.look_again)
             await _in_thread(system.update, config, self.wireguard.endpoints)
         if self._kill_switch is not None:
             await self._kill_switch.set(config.fwmark)

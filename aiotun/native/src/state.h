@@ -64,7 +64,6 @@ typedef struct {
 
 /* For PyArg_ParseTuple's "O&". It takes None, or a tuple of seconds, None without end, and a tuple of what
    has descriptors that end the wait. */
-
 static int
 to_waiting(PyObject *object, void *result)
 {
